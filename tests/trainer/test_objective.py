@@ -1,0 +1,261 @@
+"""The acceptance test of the method, on a problem small enough to be solved exactly: vocabulary 3, length 4."""
+
+import itertools
+
+import pytest
+import torch
+
+from trainer.objective import Sequences, cross_entropy, cumulative_q, importance_weight, log_one_minus_exp, spo_loss
+from trainer.soft_value import DualTemperature, optimal_kl, soft_value, soft_value_of_counts, solve_temperature
+
+VOCABULARY, LENGTH, BETA = 3, 4, 0.25
+SEQUENCES = torch.tensor(list(itertools.product(range(VOCABULARY), repeat=LENGTH)))
+PREFIXES = {
+    p: i for i, p in enumerate(p for n in range(LENGTH) for p in itertools.product(range(VOCABULARY), repeat=n))
+}
+# node[i, t]: the table row that sequence i reads its token t from.
+NODE = torch.tensor([[PREFIXES[tuple(s[:t].tolist())] for t in range(LENGTH)] for s in SEQUENCES])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def double_precision():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def token_logprobs(table):
+    """[81, 4] from a table of logits [40, 3]."""
+    return torch.log_softmax(table, dim=1)[NODE, SEQUENCES]
+
+
+class Toy:
+    def __init__(self, seed=0):
+        generator = torch.Generator().manual_seed(seed)
+        self.reference = torch.randn(len(PREFIXES), VOCABULARY, generator=generator)
+        self.reference_tokens = token_logprobs(self.reference)
+        self.reference_logprob = self.reference_tokens.sum(1)
+        good = torch.randperm(81, generator=generator)[:12]
+        self.reward = torch.full((81,), -1.0).index_fill(0, good, 0.0)
+        self.generator = generator
+        self.value = BETA * torch.logsumexp(self.reference_logprob + self.reward / BETA, 0)
+        self.optimum = self.reference_logprob + (self.reward - self.value) / BETA
+
+    def fit(self, behaviour, shape, value_error=0.0, steps=1500):
+        """Minimise the expected loss under `behaviour` [81], or on-policy (None), over all tables; returns log pi [81]."""
+        table = self.reference.clone().requires_grad_()
+        if behaviour is None:
+            return self.descend(table, lambda logprob: self.loss(logprob, logprob.detach().exp(), shape, value_error))
+        if shape == "cross_entropy":  # its kink at Q_T = 0 stops a line search
+            return self.descend(table, lambda logprob: self.loss(logprob, behaviour, shape, value_error), rate=0.1)
+        optimiser = torch.optim.LBFGS([table], lr=1.0, max_iter=steps, tolerance_grad=1e-13, tolerance_change=1e-16,
+                                      history_size=50, line_search_fn="strong_wolfe")  # fmt: skip
+
+        def closure():
+            optimiser.zero_grad()
+            loss = self.loss(token_logprobs(table).sum(1), behaviour, shape, value_error)
+            loss.backward()
+            return loss
+
+        for _ in range(4):  # a fresh curvature estimate gets past a line search that stalls
+            optimiser.step(closure)
+            optimiser.state.clear()
+        return token_logprobs(table).sum(1).detach()
+
+    def descend(self, table, loss_of, rate=0.02, steps=4000):
+        optimiser = torch.optim.Adam([table], lr=rate)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+        for _ in range(steps):
+            loss = loss_of(token_logprobs(table).sum(1))
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+        return token_logprobs(table).sum(1).detach()
+
+    def loss(self, logprob, behaviour, shape, value_error):
+        sequences = Sequences(
+            logprob, self.reference_logprob, (self.value + value_error).expand(81), self.reward, 81 * behaviour
+        )
+        return spo_loss(sequences, beta=BETA, shape=shape, batch_sequences=81).value
+
+    def kl_to_optimum(self, logprob):
+        return float((logprob.exp() * (logprob - self.optimum)).sum())
+
+    def behaviours(self):
+        skewed = torch._sample_dirichlet(torch.full((81,), 0.3), self.generator).clamp(min=1e-3)
+        failures = self.reference_logprob.exp() * torch.where(self.reward < 0, 1.0, 0.0)
+        successes = self.reference_logprob.exp() * torch.where(self.reward < 0, 0.0, 1.0)
+        return {
+            "reference": self.reference_logprob.exp(),
+            "uniform": torch.full((81,), 1 / 81),
+            "skewed": skewed / skewed.sum(),
+            "failures": 0.9 * failures / failures.sum() + 0.1 * successes / successes.sum(),
+        }
+
+
+@pytest.fixture(scope="module")
+def toy(double_precision):
+    return Toy()
+
+
+def test_dynamic_programming_equals_the_closed_form(toy):
+    """Soft backward induction over the tree, against V* = beta log E exp(r/beta)."""
+    reference = torch.log_softmax(toy.reference, 1)
+    values = {tuple(s.tolist()): r for s, r in zip(SEQUENCES, toy.reward, strict=True)}
+    for length in reversed(range(LENGTH)):
+        for prefix in itertools.product(range(VOCABULARY), repeat=length):
+            children = torch.stack([values[(*prefix, a)] for a in range(VOCABULARY)])
+            values[prefix] = BETA * torch.logsumexp(reference[PREFIXES[prefix]] + children / BETA, 0)
+    assert abs(float(values[()] - toy.value)) < 1e-12
+    assert abs(float(torch.logsumexp(toy.optimum, 0))) < 1e-12
+
+
+def test_bellman_residual_of_the_cumulative_q_is_zero_at_random_parameters(toy):
+    """V(prefix) = beta log sum_a pi_ref(a) exp(Q(prefix, a) / beta) must give back Q(prefix) at every inner node."""
+    table = torch.randn(len(PREFIXES), VOCABULARY, generator=toy.generator)
+    q = cumulative_q(token_logprobs(table), toy.reference_tokens, torch.full((81,), -0.7), BETA)
+    q_of = {tuple(s[: t + 1].tolist()): q[i, t] for i, s in enumerate(SEQUENCES) for t in range(LENGTH)} | {
+        (): torch.tensor(-0.7)
+    }
+    reference = torch.log_softmax(toy.reference, 1)
+    for prefix, row in PREFIXES.items():
+        children = torch.stack([q_of[(*prefix, a)] for a in range(VOCABULARY)])
+        assert abs(float(BETA * torch.logsumexp(reference[row] + children / BETA, 0) - q_of[prefix])) < 1e-12
+
+
+@pytest.mark.parametrize("behaviour", ["reference", "uniform", "skewed", "failures"])
+@pytest.mark.parametrize(("shape", "tolerance"), [("squared", 1e-6), ("cross_entropy", 1e-3)])
+def test_exact_soft_value_leads_to_the_optimal_policy_from_any_data(toy, behaviour, shape, tolerance):
+    fitted = toy.fit(toy.behaviours()[behaviour], shape)
+    assert toy.kl_to_optimum(fitted) < tolerance
+    assert toy.kl_to_optimum(toy.reference_logprob) > 0.1  # the reference itself would fail
+
+
+@pytest.mark.parametrize("value_error", [0.2, -0.2])
+def test_off_policy_an_error_in_the_soft_value_settles_where_residual_is_proportional_to_pi_over_mu(toy, value_error):
+    behaviour = toy.behaviours()["skewed"]
+    fitted = toy.fit(behaviour, "squared", value_error)
+    residual = toy.value + value_error + BETA * (fitted - toy.reference_logprob) - toy.reward
+    constant = residual * behaviour / fitted.exp()
+    assert float(constant.std() / constant.mean().abs()) < 5e-3
+    assert float(constant.mean()) * value_error > 0
+    assert toy.kl_to_optimum(fitted) > 1e-3
+
+
+@pytest.mark.parametrize("value_error", [0.2, -0.2])
+def test_on_policy_an_error_in_the_soft_value_does_no_harm(toy, value_error):
+    assert toy.kl_to_optimum(toy.fit(None, "squared", value_error)) < 1e-6
+
+
+def test_data_on_a_part_of_the_support_gives_that_part_its_exact_mass(toy):
+    part = torch.zeros(81).index_fill(0, torch.randperm(81, generator=toy.generator)[:30], 1.0)
+    fitted = toy.fit(part / part.sum(), "squared")
+    seen = part > 0
+    assert float((fitted[seen] - toy.optimum[seen]).abs().max()) < 1e-4
+
+
+def test_importance_weights_move_the_off_policy_fixed_point_toward_the_optimum(toy):
+    """With weights pi/mu the expected gradient is the on-policy one, where an error in Q0 does no harm."""
+    behaviour = toy.behaviours()["uniform"]
+
+    def weighted(logprob, cap=100.0):
+        weight = importance_weight(logprob, behaviour.log(), cap)
+        return toy.loss(logprob, behaviour * weight, "squared", value_error=0.2)
+
+    plain = toy.kl_to_optimum(toy.fit(behaviour, "squared", 0.2))
+    assert toy.kl_to_optimum(toy.descend(toy.reference.clone().requires_grad_(), weighted)) < 1e-3 * plain
+
+
+def test_dual_ascent_hits_its_target(toy):
+    temperature = DualTemperature(beta=2.0, target_kl=0.5, rate=0.2)
+
+    def kl(beta):
+        optimum = torch.log_softmax(toy.reference_logprob + toy.reward / beta, 0)
+        return float((optimum.exp() * (optimum - toy.reference_logprob)).sum())
+
+    for _ in range(300):
+        temperature.update(kl(temperature.beta))
+    assert kl(temperature.beta) == pytest.approx(0.5, abs=1e-3)
+
+
+def test_cross_entropy_by_hand():
+    """q = ln 0.5, p = exp(-1/0.25): -(p ln 0.5 + (1-p) ln 0.5) = ln 2; a success above zero is let go."""
+    half = BETA * torch.tensor([0.5]).log()
+    assert float(cross_entropy(half, torch.tensor([-1.0]), BETA)) == pytest.approx(0.6931471805599453)
+    q = torch.tensor([0.3], requires_grad=True)
+    cross_entropy(q, torch.tensor([0.0]), BETA).backward()
+    assert float(q.grad) == 0.0
+    q = torch.tensor([-0.3], requires_grad=True)
+    cross_entropy(q, torch.tensor([0.0]), BETA).backward()
+    assert float(q.grad) == pytest.approx(-1 / BETA)
+
+
+def test_a_failure_keeps_its_gradient_above_the_clip_and_far_below_zero():
+    q = torch.tensor([0.5, -1e-4, -1e-9, -40.0], requires_grad=True)
+    log_one_minus_exp(q, -0.01).sum().backward()
+    assert torch.isfinite(q.grad).all()
+    assert float(q.grad[0]) == pytest.approx(-99.5, abs=0.1) and float(q.grad[0]) == float(q.grad[2])
+    assert float(q.grad[3]) == pytest.approx(-4.248354255291589e-18, rel=1e-6)
+
+
+def test_gradient_of_the_squared_loss_is_the_papers(toy):
+    """-2/beta * (r - Q_T) * grad log pi, by a second route."""
+    table = torch.randn(len(PREFIXES), VOCABULARY, generator=toy.generator, requires_grad=True)
+    logprob = token_logprobs(table)[5].sum()
+    one = Sequences(logprob[None], toy.reference_logprob[5:6], toy.value[None], toy.reward[5:6], torch.ones(1))
+    loss = spo_loss(one, beta=BETA, shape="squared", batch_sequences=1)
+    by_loss = torch.autograd.grad(loss.value, table, retain_graph=True)[0]
+    by_hand = -2 / BETA * float(loss.residual) * torch.autograd.grad(logprob, table)[0]
+    assert torch.allclose(by_loss, by_hand, atol=1e-12)
+
+
+def test_positive_rewards_are_refused_by_the_cross_entropy():
+    one = torch.ones(1)
+    with pytest.raises(ValueError, match="rewards <= 0"):
+        spo_loss(Sequences(one, one, one, one, one), beta=1.0, shape="cross_entropy", batch_sequences=1)
+
+
+def test_soft_value_by_hand_and_by_counts():
+    """3 of 8 succeed: plain mean exp(r/beta); smoothed (3 + 1/2) / 9."""
+    rewards = torch.tensor([[0.0] * 3 + [-1.0] * 5])
+    counted = torch.ones_like(rewards, dtype=torch.bool)
+    plain = soft_value(rewards, counted, 0.5, smoothing=0.0, floor=-1.0, ceiling=0.0)
+    assert float(plain) == pytest.approx(0.5 * torch.log(torch.tensor(3 / 8 + 5 / 8 * 2.718281828459045**-2)).item())
+    smooth = soft_value(rewards, counted, 0.5, floor=-1.0, ceiling=0.0)
+    assert float(smooth) == pytest.approx(float(soft_value_of_counts(torch.tensor([3.0]), torch.tensor([8.0]), 0.5)))
+    assert float(smooth) == pytest.approx(
+        0.5 * torch.log(torch.tensor(3.5 / 9 + 5.5 / 9 * 2.718281828459045**-2)).item()
+    )
+
+
+def test_samples_that_are_not_counted_do_not_move_the_soft_value():
+    rewards = torch.tensor([[0.0, -1.0, 0.0]])
+    counted = torch.tensor([[True, True, False]])
+    options = {"floor": -1.0, "ceiling": 0.0}
+    assert float(soft_value(rewards, counted, 0.3, **options)) == pytest.approx(
+        float(soft_value(rewards[:, :2], counted[:, :2], 0.3, **options))
+    )
+
+
+def test_offline_temperature_gives_the_target_kl_and_respects_the_bound_of_binary_rewards():
+    rewards = torch.tensor([0.0] * 4 + [-1.0] * 12)
+    beta = solve_temperature(rewards, target_kl=0.6)
+    assert float(optimal_kl(rewards, beta)) == pytest.approx(0.6, abs=1e-4)
+    assert solve_temperature(rewards, target_kl=2.0) == 1e-3  # -log(1/4) = 1.386 is the most there is
+
+
+def test_micro_batches_add_up_to_the_whole_batch(toy):
+    values = [torch.randn(6, generator=toy.generator) for _ in range(3)]
+    reward = -torch.tensor([0.0, 1.0, 1.0, 0.0, 1.0, 1.0])
+    whole = spo_loss(Sequences(*values, reward, torch.ones(6)), beta=0.3, shape="squared", batch_sequences=6).value
+    parts = [
+        spo_loss(
+            Sequences(*(v[a:b] for v in values), reward[a:b], torch.ones(b - a)),
+            beta=0.3,
+            shape="squared",
+            batch_sequences=6,
+        ).value
+        for a, b in ((0, 1), (1, 6))
+    ]
+    assert float(sum(parts)) == pytest.approx(float(whole), abs=1e-12)
