@@ -84,9 +84,7 @@ def spo_loss(sequences: Sequences, *, beta: float, shape: Shape, batch_sequences
     Raises ValueError for a cross-entropy on positive rewards, whose exponential is no probability.
     """
     if shape == "cross_entropy" and bool((sequences.reward > 0).any()):
-        raise ValueError(
-            "cross_entropy needs rewards <= 0; use the reward `binary` or `fraction`, or shape = 'squared'"
-        )
+        raise ValueError("cross_entropy needs rewards <= 0; use the reward `binary` or `fraction`, or shape = 'squared'")
     q_terminal = terminal_q(sequences, beta)
     of_shape = {"squared": squared, "cross_entropy": cross_entropy}[shape]
     per_sequence = sequences.weight * of_shape(q_terminal, sequences.reward, beta)

@@ -14,9 +14,7 @@ import torch
 from torch import Tensor
 
 
-def soft_value(
-    rewards: Tensor, counted: Tensor, beta: float, *, smoothing: float = 0.5, floor: float, ceiling: float
-) -> Tensor:
+def soft_value(rewards: Tensor, counted: Tensor, beta: float, *, smoothing: float = 0.5, floor: float, ceiling: float) -> Tensor:
     """Smoothed Monte-Carlo estimate of V*(x) for P prompts: [P] from rewards [P, K] and a mask of counted samples [P, K].
 
     `smoothing` pseudo-samples are added at the reward's floor and at its ceiling, so that a prompt none of whose samples
