@@ -48,7 +48,7 @@ class Toy:
         if behaviour is None:
             return self.descend(table, lambda logprob: self.loss(logprob, logprob.detach().exp(), shape, value_error))
         if shape == "cross_entropy":  # its kink at Q_T = 0 stops a line search
-            return self.descend(table, lambda logprob: self.loss(logprob, behaviour, shape, value_error), rate=0.02, steps=8000)
+            return self.descend(table, lambda logprob: self.loss(logprob, behaviour, shape, value_error), rate=0.005, steps=8000)
         optimiser = torch.optim.LBFGS([table], lr=1.0, max_iter=steps, tolerance_grad=1e-13, tolerance_change=1e-16,
                                       history_size=50, line_search_fn="strong_wolfe")  # fmt: skip
 
