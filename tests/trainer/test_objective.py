@@ -82,7 +82,7 @@ class Toy:
         return float((logprob.exp() * (logprob - self.optimum)).sum())
 
     def behaviours(self):
-        skewed = torch._sample_dirichlet(torch.full((81,), 1.0), self.generator).clamp(min=1e-3)
+        skewed = torch._sample_dirichlet(torch.full((81,), 1.0), torch.Generator().manual_seed(1)).clamp(min=1e-3)
         failures = self.reference_logprob.exp() * torch.where(self.reward < 0, 1.0, 0.0)
         successes = self.reference_logprob.exp() * torch.where(self.reward < 0, 0.0, 1.0)
         return {
