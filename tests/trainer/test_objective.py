@@ -48,7 +48,7 @@ class Toy:
         if behaviour is None:
             return self.descend(table, lambda logprob: self.loss(logprob, logprob.detach().exp(), shape, value_error))
         if shape == "cross_entropy":  # its kink at Q_T = 0 stops a line search
-            return self.descend(table, lambda logprob: self.loss(logprob, behaviour, shape, value_error), rate=0.005, steps=8000)
+            return self.descend(table, lambda logprob: self.loss(logprob, behaviour, shape, value_error), rate=0.02, steps=8000)
         optimiser = torch.optim.LBFGS([table], lr=1.0, max_iter=steps, tolerance_grad=1e-13, tolerance_change=1e-16,
                                       history_size=50, line_search_fn="strong_wolfe")  # fmt: skip
 
@@ -82,13 +82,14 @@ class Toy:
         return float((logprob.exp() * (logprob - self.optimum)).sum())
 
     def behaviours(self):
-        skewed = torch._sample_dirichlet(torch.full((81,), 1.0), torch.Generator().manual_seed(1)).clamp(min=1e-3)
+        dirichlet = torch._sample_dirichlet(torch.full((81,), 1.0), torch.Generator().manual_seed(1))
+        skewed = 0.7 * dirichlet + 0.3 / 81  # 27 to 1 between the commonest and the rarest sequence
         failures = self.reference_logprob.exp() * torch.where(self.reward < 0, 1.0, 0.0)
         successes = self.reference_logprob.exp() * torch.where(self.reward < 0, 0.0, 1.0)
         return {
             "reference": self.reference_logprob.exp(),
             "uniform": torch.full((81,), 1 / 81),
-            "skewed": skewed / skewed.sum(),
+            "skewed": skewed,
             "failures": 0.9 * failures / failures.sum() + 0.1 * successes / successes.sum(),
         }
 
