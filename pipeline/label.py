@@ -1,0 +1,177 @@
+"""Labelling: run the programs of trajectories that have no verdict yet, and append what the judge found.
+
+A label is a fact about a program and a set of tests. Programs that are equal to the byte, on the same problem and in the
+same language, are judged once and share the result; every trajectory still gets a row of its own.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+
+import polars as pl
+
+from pipeline.contracts import Verdicts
+from pipeline.sql import connect, query
+from pipeline.store import Store
+from sandbox import Checker, Judgement, Limits, Pool, Submission, Test, judge_version
+
+# A verdict row is durable once its chunk is committed; a kill loses at most this many judgements.
+CHUNK_PROGRAMS = 500
+CHUNK_SECONDS = 20.0
+JUDGE_ATTEMPTS = 3
+DEFAULT_TIME_LIMIT_S = 10.0
+DEFAULT_MEMORY_MB = 1024.0
+
+# Programs still to be judged: no verdict on the problem's present tests under this judge, or only judge errors so far.
+PENDING = """
+with judged as (
+    select trajectory_id, test_set_hash, max(attempt) as attempts, bool_or(verdict <> 'judge_error') as settled
+    from verdicts where judge_version = $judge_version group by all
+)
+select t.trajectory_id, t.problem_id, t.program, t.language, p.test_set_hash, coalesce(j.attempts, 0) + 1 as attempt
+from trajectories t
+join problems p using (problem_id)
+left join judged j on j.trajectory_id = t.trajectory_id and j.test_set_hash = p.test_set_hash
+where p.checker <> 'custom' and p.test_count > 0
+  and not coalesce(j.settled, false) and coalesce(j.attempts, 0) < $attempts
+order by t.problem_id, t.language, t.program, t.trajectory_id
+"""
+
+WITHOUT_JUDGE = """
+select count(*) as rows from trajectories t join problems p using (problem_id) where p.checker = 'custom' or p.test_count = 0
+"""
+
+
+@dataclass
+class LabelSummary:
+    """What one labelling pass did. `rows` counts verdict rows, `programs` what actually ran."""
+
+    rows: int = 0
+    programs: int = 0
+    tests: int = 0
+    cpu_s: float = 0.0
+    seconds: float = 0.0
+    unjudgeable: int = 0  # trajectories of problems without tests or with a checker that is not at hand
+    verdicts: Counter[str] = field(default_factory=Counter)
+
+
+def label(store: Store, pool: Pool, *, on_progress: Callable[[int, int], None] | None = None) -> LabelSummary:
+    """Judge every trajectory that lacks a verdict; resumable at any moment, since what is missing decides what is run.
+
+    Raises sandbox.SandboxUnavailable on a machine that cannot isolate. Judge errors are stored as such, tried again on the
+    next pass up to JUDGE_ATTEMPTS times, and never become a reward.
+    """
+    started = time.monotonic()
+    producer = f"label/{uuid.uuid4().hex}"
+    with connect(store) as connection:
+        pending = query(connection, PENDING, {"judge_version": judge_version(), "attempts": JUDGE_ATTEMPTS})
+        summary = LabelSummary(unjudgeable=query(connection, WITHOUT_JUDGE)["rows"][0])
+    groups = pending.group_by("problem_id", "language", "program", maintain_order=True).agg(
+        "trajectory_id", "attempt", pl.first("test_set_hash")
+    )
+    chunk: list[dict] = []
+    done, flushed = 0, time.monotonic()
+    for group, judgement in judge_groups(store, pool, groups):
+        chunk += verdict_rows(group, judgement)
+        done += len(group["trajectory_id"])
+        count(summary, group, judgement)
+        if len(chunk) >= CHUNK_PROGRAMS or time.monotonic() - flushed > CHUNK_SECONDS:
+            append(store, chunk, producer)
+            chunk, flushed = [], time.monotonic()
+        if on_progress:
+            on_progress(done, pending.height)
+    append(store, chunk, producer)
+    summary.seconds = time.monotonic() - started
+    return summary
+
+
+def judge_groups(store: Store, pool: Pool, groups: pl.DataFrame) -> Iterator[tuple[dict, Judgement]]:
+    """Stream (group, judgement); a group is one distinct program and the trajectories that share it."""
+    if groups.is_empty():
+        return
+    problems = Judgeables(store, groups["problem_id"].unique().to_list())
+    rows = groups.to_dicts()
+    submissions = (problems.submission(row, key=str(i)) for i, row in enumerate(rows))
+    for judgement in pool.stream(submissions):
+        yield rows[int(judgement.key)], judgement
+
+
+class Judgeables:
+    """Problems and tests as the judge wants them, for the problems that are about to be judged."""
+
+    def __init__(self, store: Store, problem_ids: list[str]):
+        wanted = pl.col("problem_id").is_in(problem_ids)
+        problems = store.snapshot("problems").scan().filter(wanted).drop("statement").collect()
+        self._problems = {row["problem_id"]: row for row in problems.to_dicts()}
+        # The tests of a problem are those of its own batch: a killed batch of another file may have left others.
+        own = pl.LazyFrame([{"problem_id": r["problem_id"], "batch_id": r["batch_id"]} for r in self._problems.values()])
+        tests = store.snapshot("tests").scan().filter(wanted).join(own, on=["problem_id", "batch_id"], how="semi")
+        tests = tests.sort("problem_id", "position").collect()
+        self._tests = {key[0]: frame for key, frame in tests.partition_by("problem_id", as_dict=True).items()}
+
+    def submission(self, row: dict, key: str) -> Submission:
+        problem = self._problems[row["problem_id"]]
+        tests = tuple(
+            Test(t["test_id"], t["mode"], t["input"], t["expected_output"])
+            for t in self._tests[row["problem_id"]].select("test_id", "mode", "input", "expected_output").to_dicts()
+        )
+        return Submission(
+            program=row["program"],
+            language=row["language"],
+            tests=tests,
+            limits=Limits(
+                time_s=problem["time_limit_s"] or DEFAULT_TIME_LIMIT_S,
+                memory_mb=int(problem["memory_limit_mb"] or DEFAULT_MEMORY_MB),
+            ),
+            checker=checker(problem),
+            preamble=problem["preamble"] or "",
+            entry_point=problem["entry_point"] or "",
+            key=key,
+        )
+
+
+def checker(problem: dict) -> Checker:
+    """The comparison a problem asks for. Function problems compare values; their text, if any, by tokens."""
+    kind = "tokens" if problem["checker"] == "function" else problem["checker"]
+    return Checker(kind=kind, case_sensitive=problem["case_sensitive"], float_tol=problem["float_tol"] or 1e-6)
+
+
+def verdict_rows(group: dict, judgement: Judgement) -> list[dict]:
+    shared = {
+        "test_set_hash": group["test_set_hash"],
+        "judge_version": judgement.judge_version,
+        "problem_id": group["problem_id"],
+        "verdict": judgement.verdict,
+        "passed": judgement.passed,
+        "total": judgement.total,
+        "first_failure": judgement.first_failure,
+        "tests": [asdict(result) for result in judgement.tests],
+        "cpu_s": judgement.cpu_s,
+        "memory_mb": judgement.memory_mb,
+        "tier": judgement.tier,
+        "toolchain": judgement.toolchain,
+        "judged_at": datetime.now(UTC),
+    }
+    return [
+        {"trajectory_id": trajectory, "attempt": attempt, **shared}
+        for trajectory, attempt in zip(group["trajectory_id"], group["attempt"], strict=True)
+    ]
+
+
+def count(summary: LabelSummary, group: dict, judgement: Judgement) -> None:
+    summary.rows += len(group["trajectory_id"])
+    summary.programs += 1
+    summary.tests += len(judgement.tests)
+    summary.cpu_s += judgement.cpu_s
+    summary.verdicts[judgement.verdict] += len(group["trajectory_id"])
+
+
+def append(store: Store, rows: list[dict], producer: str) -> None:
+    if rows:
+        frame = pl.DataFrame(rows, schema=Verdicts.create_empty().schema)
+        store.append_next("verdicts", frame, producer=producer)

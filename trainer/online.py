@@ -1,0 +1,60 @@
+"""Fresh rollouts while training: sample the policy, label, score under the reference, all through the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.label import label
+from pipeline.store import Store
+from sandbox import Pool
+from trainer.policy import Policy
+from trainer.reference import score
+from trainer.rollout import Provenance, SamplingSettings, rollout
+from trainer.stream import generator
+
+
+class OnlineSettings(BaseModel):
+    """When fresh data is made and how much. Every ten steps or so is enough for SPO, which needs no fresh samples."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    from_step: int = Field(ge=0, description="first step with fresh data")
+    every: int = Field(10, ge=1, description="steps between rollouts")
+    problems: int = Field(32, ge=1, description="problems a rollout, in turn through a shuffle of all")
+    sampling: SamplingSettings = SamplingSettings(samples_per_problem=4)
+
+
+@dataclass
+class FreshData:
+    """`before_step` of a training run: appends trajectories of origin `online`, each with a verdict and a reference score."""
+
+    store: Store
+    pool: Pool
+    reference: Policy
+    problems: pl.DataFrame  # columns problem_id, statement: what may be sampled
+    settings: OnlineSettings
+    run_id: str
+    seed: int
+
+    def before_step(self, step: int, policy: Policy) -> bool:
+        round_number, rest = divmod(step - self.settings.from_step, self.settings.every)
+        if round_number < 0 or rest:
+            return False
+        provenance = Provenance(
+            name=f"{self.run_id}/step-{step}", policy_id=f"{self.run_id}@{step}", run_id=self.run_id, policy_step=step
+        )
+        rollout(self.store, policy, self.chosen(round_number), self.settings.sampling, provenance, seed=self.seed)
+        label(self.store, self.pool)
+        score(self.store, self.reference, where=f"p.split = 'train' and t.batch_id = '{provenance.name}'")
+        return True
+
+    def chosen(self, round_number: int) -> pl.DataFrame:
+        """The problems of a round: a pure function of seed and round, in turn through one shuffle after another."""
+        size, count = self.problems.height, min(self.settings.problems, self.problems.height)
+        places = range(round_number * count, (round_number + 1) * count)
+        orders = {
+            epoch: generator(self.seed, self.run_id, "problems", epoch).permutation(size) for epoch in {p // size for p in places}
+        }
+        return self.problems[[int(orders[place // size][place % size]) for place in places]]

@@ -1,0 +1,156 @@
+"""Rollouts: sample completions of a policy for stored problems and append them as trajectories, like any other.
+
+A rollout is named; its chunks carry (name, chunk number) in their commits, so that a killed rollout goes on where it was
+and a finished one costs a look-up. Each chunk has a random seed of its own, derived from the rollout's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.contracts import Policies, Trajectories
+from pipeline.extract import extract_program
+from pipeline.identity import trajectory_id
+from pipeline.store import Store
+from trainer.policy import Policy
+from trainer.sampling import Sample, sample
+
+CHUNK_SAMPLES = 1024
+
+
+class SamplingSettings(BaseModel):
+    """How completions are drawn. Temperature 1 and top_p 1 are what the soft value Q0 needs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    samples_per_problem: int = Field(16, ge=1)
+    temperature: float = Field(1.0, gt=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_new_tokens: int = Field(256, ge=1, description="a completion cut here is a failure; no end token is appended")
+    batch_size: int = Field(256, ge=1, description="sequences decoded together")
+
+
+class Provenance(BaseModel):
+    """Who sampled: goes into every trajectory of a rollout."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str = Field(description="name of the rollout; the same name is never sampled twice")
+    policy_id: str
+    origin: str = "online"
+    run_id: str | None = None
+    policy_step: int | None = None
+
+
+def rollout(
+    store: Store,
+    policy: Policy,
+    problems: pl.DataFrame,
+    settings: SamplingSettings,
+    provenance: Provenance,
+    *,
+    seed: int,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Sample every problem (columns problem_id, statement) and append the trajectories; returns how many were sampled now."""
+    per_chunk = max(1, CHUNK_SAMPLES // settings.samples_per_problem)
+    producer = f"rollout/{provenance.name}"
+    sampled, total = 0, problems.height * settings.samples_per_problem
+    done = (store.last_sequence("trajectories", producer) + 1) * per_chunk
+    for chunk in range(done // per_chunk, -(-problems.height // per_chunk)):
+        part = problems.slice(chunk * per_chunk, per_chunk)
+        samples = sample(
+            policy,
+            [policy.prompt_ids(statement) for statement in part["statement"]],
+            samples_per_prompt=settings.samples_per_problem,
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            max_new_tokens=settings.max_new_tokens,
+            seed=chunk_seed(seed, provenance.name, chunk),
+            batch_size=settings.batch_size,
+        )
+        rows = trajectories(list(samples), part["problem_id"].to_list(), settings, provenance)
+        store.append("trajectories", rows, producer=producer, sequence=chunk)
+        sampled += rows.height
+        if on_progress:
+            on_progress(min((chunk + 1) * per_chunk, problems.height) * settings.samples_per_problem, total)
+    return sampled
+
+
+def chunk_seed(seed: int, name: str, chunk: int) -> int:
+    return int.from_bytes(hashlib.blake2b(f"{seed}/{name}/{chunk}".encode(), digest_size=6).digest(), "big")
+
+
+def trajectories(
+    samples: Sequence[Sample], problem_ids: list[str], settings: SamplingSettings, provenance: Provenance
+) -> pl.DataFrame:
+    """Rows of the `trajectories` table, in the order of prompts and samples."""
+    rows = []
+    for line, drawn in enumerate(sorted(samples, key=lambda s: (s.prompt_index, s.sample_index)), start=1):
+        program, rule, language = extract_program(drawn.text)
+        row = {
+            "problem_id": problem_ids[drawn.prompt_index],
+            "origin": provenance.origin,
+            "policy_id": provenance.policy_id,
+            "run_id": provenance.run_id,
+            "policy_step": provenance.policy_step,
+            "source_key": f"{provenance.name}#{problem_ids[drawn.prompt_index]}#{drawn.sample_index}",
+            "sample_index": drawn.sample_index,
+            "temperature": settings.temperature,
+            "top_p": settings.top_p,
+            "completion": drawn.text if drawn.text != program else None,
+            "program": program,
+            "extraction": rule,
+            "language": language or "python3",
+            "token_ids": drawn.token_ids,
+            "behaviour_logprob": drawn.logprob,
+            "finish_reason": drawn.finish_reason,
+            "created_at": datetime.now(UTC),
+            "batch_id": provenance.name,
+            "source_file": f"rollout/{provenance.name}",
+            "source_line": line,
+        }
+        rows.append({"trajectory_id": trajectory_id(row), **row})
+    return pl.DataFrame(rows, schema_overrides=Trajectories.create_empty().schema)
+
+
+def publish_policy(
+    store: Store,
+    policy: Policy,
+    folder: Path,
+    *,
+    policy_id: str,
+    parent_id: str | None = None,
+    run_id: str | None = None,
+    step: int | None = None,
+    details: dict | None = None,
+) -> None:
+    """Record a policy that is saved in `folder`, once; raises ValueError if the name stands for other weights."""
+    fingerprint = policy.fingerprint()
+    known = store.read("policies", ["policy_id", "details"]).filter(pl.col("policy_id") == policy_id)
+    if known.height:
+        changed = [k for k, v in json.loads(known["details"][0])["fingerprint"].items() if fingerprint.get(k) != v]
+        if changed:
+            raise ValueError(f"policy {policy_id} is already published with another {changed[0]}; publish it under another name")
+        return
+    row = {
+        "policy_id": policy_id,
+        "fingerprint": digest(fingerprint),
+        "parent_id": parent_id,
+        "run_id": run_id,
+        "step": step,
+        "folder": str(folder),
+        "details": json.dumps({"fingerprint": fingerprint, **(details or {})}, sort_keys=True),
+        "created_at": datetime.now(UTC),
+    }
+    frame = pl.DataFrame([row], schema=Policies.create_empty().schema)
+    store.append("policies", frame, producer=f"policy/{policy_id}", sequence=0)
+
+
+def digest(fingerprint: dict[str, str]) -> str:
+    return hashlib.blake2b(json.dumps(fingerprint, sort_keys=True).encode(), digest_size=12).hexdigest()
