@@ -29,10 +29,20 @@ CLAIMED_VERDICTS = (*VERDICTS[:7], "partial", "rejected")
 NOT_A_REWARD = ("language_unavailable", "judge_error")
 
 
+class OneOf:
+    """A membership rule that can say what it allows; null-safe, for a null fails the column's own rule."""
+
+    def __init__(self, allowed: Iterable[str]):
+        self.allowed = list(allowed)
+
+    def __call__(self, column: pl.Expr) -> pl.Expr:
+        return column.is_in(self.allowed)
+
+
 def one_of(values: Iterable[str]) -> dict:
-    """A null-safe membership rule; its name appears in the reason of a refused row."""
-    allowed = list(values)
-    return {"one_of_" + "_".join(allowed)[:60]: lambda column: column.is_in(allowed)}
+    """A rule under a name that appears in the reason of a refused row."""
+    rule = OneOf(values)
+    return {"one_of_" + "_".join(rule.allowed)[:60]: rule}
 
 
 def key(description: str) -> dy.String:
@@ -81,7 +91,7 @@ class Tests(dy.Schema):
     mode = text("what `input` is", check=one_of(("stdin", "assert", "check", "call")))
     input = text("standard input, or the code of a function test")
     expected_output = maybe("standard output, or the expected value of a call; null where the code itself asserts")
-    batch_id = text("ingestion batch")
+    batch_id = text("ingestion batch; the tests of a problem are those of the batch of its row in `problems`")
 
 
 class Trajectories(dy.Schema):
@@ -179,7 +189,7 @@ class Duplicates(dy.Schema):
 
 
 class Quarantine(dy.Schema):
-    quarantine_id = key("hash of source file, its content, line and reason")
+    quarantine_id = key("hash of batch, line and place in the line: several items may come from one line")
     batch_id = text("ingestion batch")
     adapter = text("adapter that refused it")
     source_file = text("file")
@@ -199,7 +209,7 @@ class Batches(dy.Schema):
     accepted = dy.Int64(min=0, description="rows that were new")
     present = dy.Int64(min=0, description="rows already in the store")
     quarantined = dy.Int64(min=0, description="rows refused")
-    limit = dy.Int64(nullable=True, min=1, description="rows read at most; null: the whole file")
+    limit = dy.Int64(nullable=True, min=1, description="problems taken at most, see `adapters/sample.py`; null: the whole file")
     started_at = dy.Datetime(time_zone="UTC", description="begin")
     finished_at = dy.Datetime(time_zone="UTC", description="end")
 
@@ -220,14 +230,24 @@ class Policies(dy.Schema):
 
 
 class Corpora(dy.Schema):
-    corpus_id = key("hash of name, query, reward, pinned versions and row ids")
+    corpus_id = key("hash of name, query, parameters, reward, and every row with its reward")
     name = text("name in its TOML file", min_length=1)
     query = text("SQL that selects trajectory_id")
     reward = text("reward function, see `pipeline/rewards.py`")
-    pins = text("JSON: table -> version")
+    pins = text("JSON: table -> version, of every table the query or the reward reads")
     rows = dy.List(dy.String(), description="trajectory_ids, sorted")
     statistics = text("JSON: counts by origin and verdict")
     published_at = dy.Datetime(time_zone="UTC", description="when it was published")
+    parameters = maybe("JSON: name -> value of each `$name` in the query")
+    description = maybe("what it is for, as its TOML file says")
+
+
+class Pins(dy.Schema):
+    label = key("who keeps the versions, e.g. a run")
+    revision = dy.Int64(primary_key=True, min=0, description="counts changes of the label; the highest one holds")
+    versions = text("JSON: table -> version")
+    held = dy.Bool(description="false: released")
+    pinned_at = dy.Datetime(time_zone="UTC", description="when")
 
 
 class Evaluations(dy.Schema):
@@ -300,6 +320,7 @@ TABLES: dict[str, Table] = {
         Table("batches", Batches, "ingested files and what became of their rows"),
         Table("policies", Policies, "published policies"),
         Table("corpora", Corpora, "published, pinned sets of trajectories"),
+        Table("pins", Pins, "versions that maintenance must keep, beside those of published corpora"),
         Table("evaluations", Evaluations, "samples and successes of a policy on a problem"),
     )
 }

@@ -1,0 +1,187 @@
+"""Does a row that an adapter read fit its table's contract? Types one row at a time, values and ranges many rows at a time.
+
+The rules are those of `pipeline/contracts.py`; nothing is decided here a second time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+import dataframely as dy
+import polars as pl
+
+from pipeline.adapters import ReadItem, ReadProblem, ReadTrajectory, Refused
+from pipeline.contracts import TABLES
+
+Fault = tuple[str | None, str]
+
+ITEM = "item"
+SHOWN_CHARACTERS = 200
+# Columns that ingestion adds after the check, with a value that keeps the contract meanwhile.
+ADDED: dict[str, Any] = {
+    "trajectory_id": "", "test_set_hash": "-", "test_count": 0, "position": 0, "created_at": datetime(2000, 1, 1, tzinfo=UTC),
+    "batch_id": "-", "source_file": "-", "source_line": 0,
+}  # fmt: skip
+# Texts that a program or a policy wrote may hold a NUL; in a name, a statement or a program it is a sign of damage.
+NUL_ALLOWED = {"input", "expected_output", "completion", "prompt"}
+INTEGER_BITS = {dy.Int32: 31, dy.Int64: 63}
+
+
+def read_columns(table: str) -> dict[str, dy.Column]:
+    """The contract's columns that an adapter gives."""
+    given = {name: column for name, column in TABLES[table].schema.columns().items() if name not in ADDED}
+    if table == "tests":
+        given.pop("problem_id")
+    return given
+
+
+COLUMNS = {table: read_columns(table) for table in ("problems", "tests", "trajectories")}
+REQUIRED = {table: [name for name, column in columns.items() if not column.nullable] for table, columns in COLUMNS.items()}
+# Beyond it no float is finite.
+FLOAT_END = 1 << 1023
+
+
+def conform(items: list[ReadItem]) -> tuple[dict[int, Fault], dict[str, pl.DataFrame]]:
+    """Faults by item number, and a frame for each table of the rows whose types fit."""
+    faults: dict[int, Fault] = {}
+    rows: dict[str, tuple[list[int], list[dict[str, Any]]]] = {"problems": ([], []), "tests": ([], []), "trajectories": ([], [])}
+    for number, item in enumerate(items):
+        if isinstance(item, Refused):
+            faults[number] = item.field, item.reason
+            continue
+        fault = item_fault(item)
+        if fault is not None:
+            faults[number] = fault
+            continue
+        table = "problems" if isinstance(item, ReadProblem) else "trajectories"
+        rows[table][0].append(number)
+        rows[table][1].append(item.row)
+        if isinstance(item, ReadProblem):
+            rows["tests"][0].extend([number] * len(item.tests))
+            rows["tests"][1].extend(item.tests)
+    frames = {table: frame(table, numbers, values) for table, (numbers, values) in rows.items()}
+    for table in ("tests", "problems", "trajectories"):
+        for number, (column, reason) in rule_faults(table, frames[table]).items():
+            faults.setdefault(number, (f"tests.{column}" if table == "tests" else column, reason))
+    return faults, frames
+
+
+def item_fault(item: ReadProblem | ReadTrajectory) -> Fault | None:
+    """What keeps one item from being accepted, as far as it can be seen from the item alone."""
+    if isinstance(item, ReadProblem):
+        return type_fault("problems", item.row) or tests_fault(item.tests, item.row["checker"])
+    fault = type_fault("trajectories", item.row)
+    if fault is None and not item.row["program"].strip() and not (item.row.get("completion") or "").strip():
+        return "program", "is empty, and there is no completion either"
+    return fault
+
+
+def tests_fault(tests: list[dict[str, Any]], checker: str) -> Fault | None:
+    names: set[str] = set()
+    for position, test in enumerate(tests):
+        fault = type_fault("tests", test)
+        if fault is None and test["test_id"] in names:
+            fault = ("test_id", f"is taken by an earlier test: {test['test_id']!r}")
+        # A custom checker looks at the output by itself; an assert or check holds what it expects.
+        needs_output = test.get("mode") in ("stdin", "call") and checker != "custom"
+        if fault is None and needs_output and test.get("expected_output") is None:
+            fault = ("expected_output", "is missing")
+        if fault is not None:
+            return f"tests[{position}].{fault[0]}", fault[1]
+        names.add(test["test_id"])
+    return None
+
+
+def type_fault(table: str, row: dict[str, Any]) -> Fault | None:
+    """(column, reason) of a value of a wrong type; turns whole numbers into floats where the contract wants floats.
+
+    Raises KeyError for a column the contract does not know: that is a fault of the adapter, not of the row.
+    """
+    columns = COLUMNS[table]
+    for name in REQUIRED[table]:
+        if row.get(name) is None:
+            return name, "is missing"
+    for name, value in row.items():
+        column = columns.get(name)
+        if column is None:
+            raise KeyError(f"{table} has no column {name!r}; see pipeline/contracts.py")
+        if value is None:
+            continue
+        if type(value) is int and isinstance(column, dy.Float64):
+            value = row[name] = float(value) if abs(value) < FLOAT_END else math.inf
+        # Most values are plain texts: they take the short way.
+        if type(value) is not str or not isinstance(column, dy.String) or not value.isascii():
+            reason = _value_fault(column, value)
+            if reason is not None:
+                return name, reason
+        if type(value) is str and name not in NUL_ALLOWED and "\0" in value:
+            return name, "holds a NUL character"
+    return None
+
+
+def _value_fault(column: dy.Column, value: Any) -> str | None:
+    match column:
+        case dy.String():
+            if type(value) is not str:
+                return f"expected text, found {_shown(value)}"
+            return None if value.isascii() or is_text(value) else "holds an unpaired surrogate, which is no text"
+        case dy.Bool():
+            return None if type(value) is bool else f"expected true or false, found {_shown(value)}"
+        case dy.Float64():
+            good = type(value) is float and math.isfinite(value)
+            return None if good else f"expected a finite number, found {_shown(value)}"
+        case dy.Int32() | dy.Int64():
+            good = type(value) is int and -1 << INTEGER_BITS[type(column)] <= value < 1 << INTEGER_BITS[type(column)]
+            return None if good else f"expected a whole number of {INTEGER_BITS[type(column)] + 1} bits, found {_shown(value)}"
+        case dy.List():
+            if type(value) is not list:
+                return f"expected a list, found {_shown(value)}"
+            inner = (_value_fault(column.inner, item) if item is not None else "null in a list" for item in value)
+            return next((reason for reason in inner if reason), None)
+    raise TypeError(f"no check for columns of type {type(column).__name__}")
+
+
+def is_text(value: str) -> bool:
+    """Whether UTF-8 can hold it."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _shown(value: Any) -> str:
+    kind = type(value).__name__
+    return kind if isinstance(value, (list, dict)) else f"{kind} {value!r:.{SHOWN_CHARACTERS}}"
+
+
+def frame(table: str, items: Iterable[int], rows: list[dict[str, Any]]) -> pl.DataFrame:
+    """Rows of right types as a frame, one column more, `ITEM`: the number of the item each row came from."""
+    columns = {ITEM: pl.Series(ITEM, items, dtype=pl.Int64)}
+    for name, column in COLUMNS[table].items():
+        columns[name] = pl.Series(name, [row.get(name) for row in rows], dtype=column.dtype)
+    return pl.DataFrame(columns)
+
+
+def rule_faults(table: str, rows: pl.DataFrame) -> dict[int, Fault]:
+    """The first rule of the contract that each faulty item breaks: {item: (column, reason)}."""
+    schema = TABLES[table].schema
+    # Keys are checked by admission, which knows the store; here a running number stands for them and finds the row again.
+    number = pl.int_range(pl.len()).cast(pl.String)
+    keyed = rows.with_columns(pl.lit(value).alias(name) for name, value in ADDED.items()).with_columns(
+        number.alias(name) for name in TABLES[table].key
+    )
+    _, failure = schema.filter(keyed.select(schema.column_names()), cast=True)
+    if not len(failure):
+        return {}
+    rules = list(failure.counts())
+    faults: dict[int, Fault] = {}
+    for row in failure.details().iter_rows(named=True):
+        rule = next(rule for rule in rules if row[rule] == "invalid")
+        column, _, broken = rule.replace("check__", "").partition("|")
+        position = int(row[TABLES[table].key[-1]])
+        faults.setdefault(rows[ITEM][position], (column, f"breaks the rule {broken or column}, found {_shown(row.get(column))}"))
+    return faults

@@ -1,0 +1,88 @@
+"""Contracts refuse what breaks them, with table, row, column and value, and the README shows them as they are."""
+
+import polars as pl
+import pyarrow as pa
+import pytest
+from deltalake import Schema
+
+from pipeline import contract_tables
+from pipeline.contracts import LANGUAGES, NOT_A_REWARD, ORIGINS, TABLES, VERDICTS, ContractError, check
+
+FAULTS = [
+    ({"origin": "nowhere"}, ["'t2'", "origin = 'nowhere'", "one_of_human", "1 of 3 rows"]),
+    ({"origin": None}, ["'t2'", "origin = None", "nullability"]),
+    ({"temperature": -0.5}, ["'t2'", "temperature = -0.5", "min"]),
+    ({"top_p": 1.5}, ["'t2'", "top_p = 1.5", "max"]),
+    ({"temperature": float("nan")}, ["'t2'", "temperature = nan", "nan"]),
+    ({"problem_id": ""}, ["'t2'", "problem_id = ''", "min_length"]),
+    ({"behaviour_logprob": 2.0}, ["'t2'", "behaviour_logprob = 2.0", "max"]),
+    ({"claimed_verdict": "solved"}, ["'t2'", "claimed_verdict = 'solved'"]),
+    ({"trajectory_id": "t1"}, ["'t1'", "primary_key", "2 of 3 rows"]),
+]
+
+
+@pytest.mark.parametrize(("fault", "words"), FAULTS)
+def test_a_broken_row_is_named(rows, fault, words):
+    frame = rows.frame("trajectories", [rows.trajectory("t1"), rows.trajectory("t2") | fault, rows.trajectory("t3")])
+    with pytest.raises(ContractError, match=r"^trajectories: rule ") as caught:
+        check(TABLES["trajectories"], frame)
+    for word in words:
+        assert word in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_wrong_columns_are_named(rows):
+    frame = rows.frame("trajectories", [rows.trajectory("t1")])
+    with pytest.raises(ContractError, match="trajectories: unknown column reward"):
+        check(TABLES["trajectories"], frame.with_columns(reward=0.0))
+    with pytest.raises(ContractError, match="trajectories: column program is missing"):
+        check(TABLES["trajectories"], frame.drop("program"))
+    with pytest.raises(ContractError, match=r"^trajectories: [^\n]*source_line[^\n]*$"):
+        check(TABLES["trajectories"], frame.with_columns(source_line=pl.lit("seven")))
+
+
+def test_missing_nullable_columns_are_null_and_types_are_cast(rows):
+    frame = rows.frame("trajectories", [rows.trajectory("t1")]).with_columns(pl.col("source_line").cast(pl.Int8))
+    checked = check(TABLES["trajectories"], frame)
+    assert checked.schema == TABLES["trajectories"].schema.create_empty().schema
+    assert checked["run_id"].to_list() == [None] and checked["source_line"].to_list() == [7]
+
+
+def test_a_batch_must_add_up(rows):
+    row = {
+        "batch_id": "b", "adapter": "a", "source_file": "f", "source_sha256": "s", "read": 3, "accepted": 1, "present": 1,
+        "quarantined": 0, "started_at": rows.day, "finished_at": rows.day,
+    }  # fmt: skip
+    with pytest.raises(ContractError, match=r"batches: rule read_is_accepted_present_and_quarantined broken by row \['b'\]"):
+        check(TABLES["batches"], pl.DataFrame([row]))
+    assert check(TABLES["batches"], pl.DataFrame([row | {"quarantined": 1}])).height == 1
+
+
+def test_no_null_slips_through_a_rule(rows):
+    """A null in a column with a rule of its own, but not nullable, is refused and not compared away."""
+    frame = rows.frame("verdicts", [rows.verdict("t1", "accepted") | {"verdict": None}])
+    with pytest.raises(ContractError, match="verdict"):
+        check(TABLES["verdicts"], frame)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_types_survive_delta_and_every_column_is_explained(name):
+    table = TABLES[name]
+    assert pa.schema(Schema.from_arrow(table.arrow_schema).to_arrow()).names == table.schema.column_names()
+    assert table.key and set(table.key) <= set(table.schema.column_names())
+    assert all(column.description for column in table.schema.columns().values())
+    assert {*table.partition_by, *table.bloom_filter} <= set(table.schema.column_names())
+
+
+def test_names_that_others_rely_on():
+    assert ORIGINS == ("human", "earlier_training", "earlier_run", "other_policy", "search", "online")
+    assert set(NOT_A_REWARD) < set(VERDICTS) and "accepted" not in NOT_A_REWARD and "unknown" in LANGUAGES
+
+
+def test_the_readme_shows_the_contracts_as_they_are():
+    text = contract_tables.README.read_text()
+    assert contract_tables.with_tables(text) == text, "run: python -m pipeline.contract_tables"
+    assert "| `run_id` | string | yes | training or sampling run |" in text and "| `program` | string |  | the program" in text
+    assert "one of `human`, `earlier_training`" in text and "list of struct (test_id string" in text
+    with pytest.raises(ValueError, match="no part between"):
+        contract_tables.with_tables("nothing")

@@ -1,0 +1,94 @@
+"""The same store on object storage: somebody else's S3 server (moto) on the loopback, in a process of its own."""
+
+import subprocess
+import sys
+
+import pytest
+
+from pipeline import corpora, sql
+from pipeline.contracts import TABLES
+from pipeline.corpus_export import export
+from pipeline.store import Store, StoreError
+
+pytest.importorskip("moto.server", reason="needs moto, from the extra dev")
+
+SERVER = """
+import sys
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+server.start()
+print("port", server.get_host_and_port()[1], flush=True)
+sys.stdin.read()
+"""
+# Stays within the store's address and keys, so that it can also be run in another process.
+WRITER = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from store_worker import batch
+from pipeline.store import Store
+store = Store(sys.argv[2], json.loads(sys.argv[3]))
+added = [store.append("trajectories", batch(sys.argv[4], n, 5), producer=sys.argv[4], sequence=n) for n in range(3)]
+print(sum(added))
+"""
+
+
+@pytest.fixture(scope="module")
+def options():
+    server = subprocess.Popen(
+        [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    try:
+        port = next(line.split()[1] for line in server.stdout if line.startswith("port "))
+        options = {
+            "aws_endpoint_url": f"http://127.0.0.1:{port}", "aws_access_key_id": "test", "aws_secret_access_key": "test",
+            "aws_region": "us-east-1", "aws_allow_http": "true",
+        }  # fmt: skip
+        create_bucket(options["aws_endpoint_url"], "bucket")
+        yield options
+    finally:
+        server.kill()
+        server.wait()
+
+
+def create_bucket(endpoint, name):
+    import boto3
+
+    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
+    boto3.client("s3", endpoint_url=endpoint, **keys).create_bucket(Bucket=name)
+
+
+def test_everything_works_as_on_a_disk(options, fill_store, small_store, tmp_path):
+    store = fill_store(Store("s3://bucket/whole", options))
+    for name, table in TABLES.items():
+        assert store.read(name).sort(table.key).equals(small_store.read(name).sort(table.key))
+    with sql.connect(store) as remote, sql.connect(small_store) as local:
+        for view in sql.VIEWS:
+            order = f"SELECT * FROM {view} ORDER BY ALL"
+            assert sql.query(remote, order).equals(sql.query(local, order)), view
+    corpus = corpora.publish(store, corpora.Spec("all", "FROM judged"))
+    before = corpora.rows_of(store, corpus)
+    store.pin("run", {"verdicts": 1})
+    for name in ("trajectories", "verdicts"):
+        store.maintain(name, retention_hours=0)
+    assert store.tail("trajectories", 0)[0].height == 28
+    assert corpora.rows_of(Store(store.location, options), corpus).equals(before)
+    assert (export(store, corpus, tmp_path / "out") / "data/train.parquet").stat().st_size > 0
+
+
+def test_writers_in_several_processes_and_twins(options):
+    import json
+    from pathlib import Path
+
+    location = "s3://bucket/shared"
+    arguments = [sys.executable, "-c", WRITER, str(Path(__file__).parent), location, json.dumps(options)]
+    writers = [subprocess.Popen([*arguments, who], stdout=subprocess.PIPE, text=True) for who in ("one", "twin", "twin")]
+    added = [int(writer.communicate(timeout=200)[0]) for writer in writers]
+    assert added[0] == 3 and added[1] + added[2] == 3
+    ids = Store(location, options).read("trajectories", ["trajectory_id"])["trajectory_id"]
+    assert ids.len() == ids.n_unique() == 2 * 3 * 5
+
+
+def test_a_bucket_that_is_not_there(options, rows):
+    store = Store("s3://no-such-bucket/store", options)
+    with pytest.raises(StoreError, match=r"^problems: cannot [^\n]*no-such-bucket[^\n]*$"):
+        store.append("problems", rows.frame("problems", [rows.problem("src/a")]), producer="p", sequence=0)
