@@ -1,0 +1,149 @@
+"""Adapters: from a source (a file, a folder, a data set on the Hub) to a stream of problems, trajectories and refused rows.
+
+An adapter is any object with the two methods of `Adapter`. Built-in ones are found by name; one of your own lives in a
+file of yours that calls `register`, and is named `path/to/file.py:name`:
+
+    from pipeline.adapters import Adapter, ReadProblem, SourceFile, register
+
+    class Mine(Adapter):
+        name = "mine"
+        def files(self, source, limit): ...
+        def read(self, file): ...
+
+    register(Mine())
+
+An adapter translates; it does not judge. It hands on a row in the columns of `pipeline/contracts.py`, or a `Refused` where it
+cannot make sense of one. Types, allowed values, duplicates and unknown problems are looked after by `pipeline/admission.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+BUILT_IN = ("plain", "bundle", "code_contests")
+
+# The bytes of a row, or how to get them: rows that are not text are written out only when they are refused.
+Raw = bytes | Callable[[], bytes]
+
+
+class SourceError(ValueError):
+    """A source or adapter that cannot be used at all; the message says what was looked for and where."""
+
+
+@dataclass(slots=True)
+class ReadProblem:
+    """A problem in the columns of `problems`, and its tests, in order, in the columns of `tests`.
+
+    Left out are columns that ingestion adds: test_set_hash, test_count, position, and all lineage.
+    """
+
+    line: int
+    raw: Raw
+    row: dict[str, Any]
+    tests: list[dict[str, Any]]
+    size: int = 0
+
+
+@dataclass(slots=True)
+class ReadTrajectory:
+    """A trajectory in the columns of `trajectories`, without trajectory_id, created_at and lineage."""
+
+    line: int
+    raw: Raw
+    row: dict[str, Any]
+    size: int = 0
+
+
+@dataclass(slots=True)
+class Refused:
+    """A row that cannot be read. Line 0 stands for the file as a whole."""
+
+    line: int
+    raw: Raw
+    reason: str
+    field: str | None = None
+    size: int = 0
+
+
+ReadItem = ReadProblem | ReadTrajectory | Refused
+
+
+@dataclass
+class SourceFile:
+    """One file of a source: what a batch is made of. `name` is its folder's name and its path below it."""
+
+    path: str
+    name: str
+    sha256: str
+    size_bytes: int
+    options: dict[str, Any] = field(default_factory=dict)
+    # Draws the 1-based lines of a bounded sample; None: every line. Called when reading begins: a finished batch never draws.
+    draw: Callable[[], frozenset[int]] | None = None
+    # Set while reading: how far into the file, and how many rows it holds, chosen or not.
+    bytes_read: int = 0
+    rows_in_file: int = 0
+
+
+class Adapter(Protocol):
+    name: str
+
+    def files(self, source: str, limit: int | None) -> list[SourceFile]:
+        """The files of a source in the order to read them: problems before the trajectories that need them.
+
+        `limit` bounds the number of problems taken; `pipeline/adapters/sample.py` says which. Raises SourceError.
+        """
+        ...
+
+    def read(self, file: SourceFile) -> Iterator[ReadItem]:
+        """The rows of one file, in the same order at every call."""
+        ...
+
+
+_registered: dict[str, Adapter] = {}
+
+
+def register(adapter: Adapter) -> Adapter:
+    """Make an adapter known by its name. Raises SourceError where another one has that name."""
+    held = _registered.get(adapter.name)
+    if held is not None and type(held).__qualname__ != type(adapter).__qualname__:
+        raise SourceError(f"adapter {adapter.name!r} is there already: {type(held).__module__}")
+    _registered[adapter.name] = adapter
+    return adapter
+
+
+def find(name: str) -> Adapter:
+    """The adapter of that name, or of `path/to/file.py:name`. Raises SourceError."""
+    if ".py:" in name:
+        path, _, name = name.rpartition(":")
+        _run_file(Path(path))
+    elif name in BUILT_IN:
+        importlib.import_module(f"pipeline.adapters.{name}")
+    if name not in _registered:
+        known = ", ".join(sorted({*BUILT_IN, *_registered}))
+        raise SourceError(f"no adapter {name!r}; there are: {known}, or path/to/file.py:name")
+    return _registered[name]
+
+
+def _run_file(path: Path) -> None:
+    spec = importlib.util.spec_from_file_location(f"spo_adapter_{path.stem}", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise SourceError(f"no adapter file {path}")
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+def local_file(path: Path, root: Path) -> SourceFile:
+    """Describe a file on disk; `root` is the source it belongs to (the file itself, or a folder above it)."""
+    folder = (root if root.is_dir() else root.parent).resolve()
+    name = (Path(folder.name) / path.resolve().relative_to(folder)).as_posix()
+    return SourceFile(str(path), name, sha256_of(path), path.stat().st_size)
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

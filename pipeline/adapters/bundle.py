@@ -1,0 +1,148 @@
+"""The contest bundle: a folder with problems.jsonl.gz, human_solutions.jsonl.gz and model_samples.jsonl.gz.
+
+Format as its README documents it: 16 sources of problems under one schema, human solutions, samples of a dozen models with the
+verdicts that their sources recorded. Human solutions become origin `human` by policy `human`, model samples origin
+`other_policy` by the model's name. Where a source recorded no temperature, null stays null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline.adapters import (
+    Adapter,
+    ReadItem,
+    ReadProblem,
+    ReadTrajectory,
+    Refused,
+    SourceError,
+    SourceFile,
+    local_file,
+    register,
+)
+from pipeline.adapters.lines import JsonRow, json_rows
+from pipeline.adapters.names import language_name, verdict_name
+from pipeline.adapters.sample import Place, bounded
+
+PROBLEMS, HUMAN, MODEL = "problems.jsonl.gz", "human_solutions.jsonl.gz", "model_samples.jsonl.gz"
+CHECKERS = {"token": "tokens", "float": "float", "custom": "custom"}
+# The splits of their sources; MBPP's ten few-shot examples are called `prompt` and belong to no split of ours.
+SPLITS = {"prompt": "none"}
+
+
+class Bundle(Adapter):
+    name = "bundle"
+
+    def files(self, source: str, limit: int | None) -> list[SourceFile]:
+        root = Path(source)
+        missing = [name for name in (PROBLEMS, HUMAN, MODEL) if not (root / name).is_file()]
+        if missing:
+            raise SourceError(f"no {missing[0]} in {source}")
+        files = [local_file(root / name, root) for name in (PROBLEMS, HUMAN, MODEL)]
+        return files if limit is None else bounded(files, limit, place_of)
+
+    def read(self, file: SourceFile) -> Iterator[ReadItem]:
+        translate = {PROBLEMS: read_problem, HUMAN: read_human, MODEL: read_model}[Path(file.path).name]
+        for row in json_rows(file):
+            yield row if isinstance(row, Refused) else guarded(translate, row)
+
+
+register(Bundle())
+
+
+def guarded(translate: Any, row: JsonRow) -> ReadItem:
+    """A row whose shape is not the documented one is refused, with the key that was missing or of another kind."""
+    try:
+        return translate(row)
+    except KeyError as error:
+        return Refused(row.line, row.raw, "key is missing", str(error.args[0]), len(row.raw))
+    except (TypeError, ValueError, AttributeError) as error:
+        return Refused(row.line, row.raw, f"not the documented shape: {error}", size=len(row.raw))
+
+
+def place_of(row: JsonRow) -> Place | None:
+    """What decides whether a line belongs to a bounded sample."""
+    value = row.value
+    if not isinstance(value.get("problem_id"), str):
+        return None
+    if "statement" in value:
+        return Place(row.line, value["problem_id"], str(value.get("source")))
+    policy, key = value.get("model", "human"), value.get("solution_id") or value.get("sample_id")
+    return Place(row.line, value["problem_id"], "", str(policy), str(key))
+
+
+def read_problem(row: JsonRow) -> ReadItem:
+    value = row.value
+    checker = value["checker"]
+    problem = {
+        "problem_id": value["problem_id"],
+        "source": value["source"],
+        "split": SPLITS.get(value["split"], value["split"]),
+        "title": value["title"] or "",
+        "statement": value["statement"],
+        "input_mode": value["io_mode"],
+        "entry_point": value.get("entry_point"),
+        "preamble": value.get("preamble"),
+        "starter_code": value.get("starter_code"),
+        "time_limit_s": value["time_limit_s"],
+        "memory_limit_mb": value["memory_limit_mb"],
+        "checker": "function" if checker["kind"].startswith("function-") else CHECKERS.get(checker["kind"], checker["kind"]),
+        "case_sensitive": checker.get("case_sensitive", True),
+        "float_tol": checker.get("float_tol"),
+        "tags": value["tags"],
+        "difficulty": None if value["difficulty"] is None else str(value["difficulty"]),
+        "licence": value["license"],
+        "tests_quality": value["tests_quality"],
+    }
+    tests = [read_test(test, "public", n) for n, test in enumerate(value["public_tests"], start=1)]
+    tests += [read_test(test, "private", n) for n, test in enumerate(value["hidden_tests"], start=1)]
+    return ReadProblem(row.line, row.raw, problem, tests, len(row.raw))
+
+
+def read_test(test: dict[str, Any], kind: str, number: int) -> dict[str, Any]:
+    """A test of the bundle: {input, output}, {assert}, {check} or {call, output}."""
+    row: dict[str, Any] = {"test_id": test.get("name") or f"{kind}/{number}", "kind": kind}
+    for mode in ("assert", "check", "call"):
+        if mode in test:
+            return {**row, "mode": mode, "input": test[mode], "expected_output": test.get("output")}
+    return {**row, "mode": "stdin", "input": test["input"], "expected_output": test.get("output")}
+
+
+def read_human(row: JsonRow) -> ReadItem:
+    value = row.value
+    trajectory = {
+        "problem_id": value["problem_id"],
+        "origin": "human",
+        "policy_id": "human",
+        "source_key": value["solution_id"],
+        "program": value["source"],
+        "extraction": "given",
+        "language": language_name(value["language"]),
+        "claimed_verdict": verdict_name(value["verdict"]),
+        "claimed_basis": value["verdict_basis"],
+    }
+    return ReadTrajectory(row.line, row.raw, trajectory, len(row.raw))
+
+
+def read_model(row: JsonRow) -> ReadItem:
+    value = row.value
+    sampling = value["sampling"]
+    trajectory = {
+        "problem_id": value["problem_id"],
+        "origin": "other_policy",
+        "policy_id": value["model"],
+        "source_key": value["sample_id"],
+        # `<...>#<index>` counts the samples of a prompt only where several were drawn; elsewhere it counts rows.
+        "sample_index": int(value["sample_id"].rpartition("#")[2]) if sampling["n"] > 1 else None,
+        "temperature": sampling.get("temperature"),
+        "top_p": sampling.get("top_p"),
+        "completion": value.get("completion"),
+        "program": value["code"],
+        "extraction": "given",
+        "language": language_name(value["language"]),
+        "claimed_verdict": verdict_name(value["verdict"]),
+        "claimed_basis": value["verdict_basis"],
+    }
+    return ReadTrajectory(row.line, row.raw, trajectory, len(row.raw))

@@ -1,0 +1,218 @@
+"""DeepMind CodeContests (Li et al. 2022, arXiv:2203.07814), through `datasets`: from the Hub or from Parquet files in its schema.
+
+Source: a Parquet file, a folder of them, or a name on the Hub: `deepmind/code_contests`, `deepmind/code_contests@<revision>`.
+A row of a file holds a problem and its solutions; each counts as one item of that row. Schema as the data set's card gives it:
+tests and solutions are structs of lists, languages, sources and difficulties are class labels.
+
+The data set carries no checkers. Outputs are compared by tokens with case folded, or, where an expected output has a decimal
+fraction, as numbers within FLOAT_TOL. Problems that read or write named files are refused: the judge gives standard input.
+
+`limit` takes the first `limit` rows of each file and, of each row, SOLUTIONS_PER_KIND solutions of each language and verdict.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.adapters import (
+    Adapter,
+    ReadItem,
+    ReadProblem,
+    ReadTrajectory,
+    Refused,
+    SourceError,
+    SourceFile,
+    local_file,
+    register,
+)
+from pipeline.extract import detect_language
+from pipeline.identity import content_id
+
+SOURCES = ("unknown", "codechef", "codeforces", "hackerearth", "codejam", "atcoder", "aizu")
+LANGUAGES = ("unknown", "python2", "cpp", "python3", "java")
+DIFFICULTIES = ("", "EASY", "MEDIUM", "HARD", "HARDER", "HARDEST", "EXTERNAL", *"ABCDEFGHIJKLMNOPQRSTUV")
+LABELS = {
+    **{name: number for number, name in enumerate(("UNKNOWN_SOURCE", *(source.upper() for source in SOURCES[1:])))},
+    **{name: number for number, name in enumerate(("UNKNOWN_DIFFICULTY", *DIFFICULTIES[1:]))},
+    **{name: number for number, name in enumerate(("UNKNOWN_LANGUAGE", "PYTHON", "CPP", "PYTHON3", "JAVA"))},
+}
+TESTS = (("public_tests", "public"), ("private_tests", "private"), ("generated_tests", "generated"))
+SOLUTIONS = (("solutions", "accepted"), ("incorrect_solutions", "rejected"))
+SPLITS = {"train": "train", "valid": "valid", "validation": "valid", "test": "test"}
+DECIMAL = re.compile(r"(?:^|\s)-?\d+\.\d+(?:\s|$)")
+FLOAT_TOL = 1e-6
+SOLUTIONS_PER_KIND = 3
+# Rows hold up to tens of megabytes of tests, so few are decoded at a time.
+ROWS_AT_ONCE = 8
+BASIS = "CodeContests `{}` (verdict of the original site)"
+
+
+class CodeContests(Adapter):
+    name = "code_contests"
+
+    def files(self, source: str, limit: int | None) -> list[SourceFile]:
+        root = Path(source)
+        if root.exists():
+            paths = sorted(root.rglob("*.parquet")) if root.is_dir() else [root]
+            files = [local_file(path, root) for path in paths]
+        else:
+            files = hub_files(source)
+        if not files:
+            raise SourceError(f"no .parquet file in {source}")
+        return files if limit is None else [replace(file, options={"limit": limit}) for file in files]
+
+    def read(self, file: SourceFile) -> Iterator[ReadItem]:
+        limit = file.options.get("limit")
+        file.rows_in_file = 0
+        try:
+            for row in islice(rows_of(file), limit):
+                file.rows_in_file += 1
+                yield from read_row(file.rows_in_file, row, split_of(file.name), SOLUTIONS_PER_KIND if limit else None)
+        except (pa.ArrowException, OSError) as error:
+            # A broken file is a fact about the source; a failing network is not, and must be heard.
+            if not Path(file.path).exists() or (isinstance(error, OSError) and error.errno is not None):
+                raise
+            yield Refused(file.rows_in_file and file.rows_in_file + 1, b"", f"not Parquet that can be read: {error}")
+
+
+register(CodeContests())
+
+
+def hub_files(source: str) -> list[SourceFile]:
+    """The Parquet files of a data set on the Hub at one revision, named by their content's SHA-256 as the Hub states it."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    name, _, revision = source.partition("@")
+    try:
+        found = HfApi().dataset_info(name, revision=revision or None, files_metadata=True)
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise SourceError(f"{source} is no file or folder here and not to be had from the Hub: {reason}") from error
+    folder, base = name.rpartition("/")[2], f"hf://datasets/{name}@{found.sha}"
+    return [
+        SourceFile(f"{base}/{one.rfilename}", f"{folder}/{one.rfilename}", one.lfs.sha256, one.size or 0)
+        for one in found.siblings or []
+        if one.rfilename.endswith(".parquet") and one.lfs is not None
+    ]
+
+
+def rows_of(file: SourceFile) -> Iterator[dict[str, Any]]:
+    import datasets
+
+    rows = datasets.load_dataset("parquet", data_files=file.path, split="train", streaming=True, batch_size=ROWS_AT_ONCE)
+    yield from rows
+
+
+def split_of(name: str) -> str:
+    """`train`, `valid` or `test` from a file name such as data/train-00000-of-00039.parquet."""
+    return SPLITS.get(re.split(r"[-.]", Path(name).name)[0], "none")
+
+
+def read_row(number: int, row: dict[str, Any], split: str, solutions_per_kind: int | None) -> Iterator[ReadItem]:
+    """A row as its problem and then its solutions."""
+    try:
+        yield read_problem(number, row, split)
+        yield from read_solutions(number, row, solutions_per_kind)
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        yield Refused(number, partial(written, row), f"not the schema of CodeContests: {type(error).__name__} {error}")
+
+
+def read_problem(number: int, row: dict[str, Any], split: str) -> ReadItem:
+    raw = partial(written, {key: value for key, value in row.items() if key not in dict(SOLUTIONS)})
+    for column in ("input_file", "output_file"):
+        if row.get(column):
+            return Refused(number, raw, f"reads or writes the file {row[column]!r} instead of standard input and output", column)
+    tests = []
+    for column, kind in TESTS:
+        inputs, outputs = columns_of(row[column], "input", "output")
+        if len(inputs) != len(outputs):
+            return Refused(number, raw, f"{len(inputs)} inputs but {len(outputs)} outputs", column)
+        for place, (given, expected) in enumerate(zip(inputs, outputs, strict=True), start=1):
+            test = {"test_id": f"{kind}/{place}", "kind": kind, "mode": "stdin"}
+            tests.append({**test, "input": given, "expected_output": expected})
+    size = len(row["description"] or "") + sum(len(test["input"] or "") + len(test["expected_output"] or "") for test in tests)
+    return ReadProblem(number, raw, problem_row(row, split, tests), tests, size)
+
+
+def problem_row(row: dict[str, Any], split: str, tests: list[dict[str, Any]]) -> dict[str, Any]:
+    limit = row.get("time_limit") or {}
+    seconds = (limit.get("seconds") or 0) + (limit.get("nanos") or 0) / 1e9
+    has_decimals = any(DECIMAL.search(test["expected_output"] or "") for test in tests)
+    return {
+        "problem_id": problem_id_of(row),
+        "source": "codecontests",
+        "split": split,
+        "title": row["name"],
+        "statement": row["description"],
+        "input_mode": "stdin",
+        "time_limit_s": seconds or None,
+        "memory_limit_mb": (row.get("memory_limit_bytes") or 0) / (1 << 20) or None,
+        "checker": "float" if has_decimals else "tokens",
+        "case_sensitive": False,
+        "float_tol": FLOAT_TOL if has_decimals else None,
+        "tags": [tag for tag in row.get("cf_tags") or [] if tag],
+        "difficulty": str(row.get("cf_rating") or "") or label(row["difficulty"], DIFFICULTIES) or None,
+        "licence": "CC BY 4.0 (CodeContests; statements belong to their sites)",
+        "tests_quality": "full",
+    }
+
+
+def problem_id_of(row: dict[str, Any]) -> str:
+    # Names agree between sites, as the card warns, so the site is part of the id.
+    return f"codecontests/{label(row['source'], SOURCES)}/{row['name']}"
+
+
+def read_solutions(number: int, row: dict[str, Any], per_kind: int | None) -> Iterator[ReadItem]:
+    problem_id = problem_id_of(row)
+    for column, verdict in SOLUTIONS:
+        languages, programs = columns_of(row[column], "language", "solution")
+        taken: Counter[str] = Counter()
+        for place, (code, program) in enumerate(zip(languages, programs, strict=True)):
+            language = label(code, LANGUAGES)
+            if language == "unknown":
+                language = detect_language(program or "")
+            taken[language] += 1
+            if per_kind is not None and taken[language] > per_kind:
+                continue
+            solution = {
+                "problem_id": problem_id,
+                "origin": "human",
+                "policy_id": "human",
+                # By content: the same solution has the same key in every revision of the data set.
+                "source_key": f"{column}#{content_id(program)}",
+                "program": program,
+                "extraction": "given",
+                "language": language,
+                "claimed_verdict": verdict,
+                "claimed_basis": BASIS.format(column),
+            }
+            raw = partial(written, {"name": row["name"], column: {"language": code, "solution": program}, "place": place})
+            yield ReadTrajectory(number, raw, solution, len(program or ""))
+
+
+def columns_of(value: Any, first: str, second: str) -> tuple[list[Any], list[Any]]:
+    """A nested field as two lists: Parquet files carry it as a struct of lists or as a list of structs."""
+    if isinstance(value, dict):
+        return list(value[first] or []), list(value[second] or [])
+    return [item[first] for item in value or []], [item[second] for item in value or []]
+
+
+def label(value: int | str, names: tuple[str, ...]) -> str:
+    """A class label, as its number or by its name in the data set, in the word of `names`."""
+    return names[value if isinstance(value, int) else LABELS[value]]
+
+
+def written(row: dict[str, Any]) -> bytes:
+    """A row that was not text, as text for the quarantine."""
+    return json.dumps(row, ensure_ascii=False, default=str).encode(errors="backslashreplace")

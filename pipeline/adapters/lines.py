@@ -1,0 +1,137 @@
+"""JSON lines out of plain, gzip and zstd files: one row at a time, and a `Refused` for each row that is none.
+
+Memory is bounded by `MAX_ROW_BYTES`, whatever the size of the file or of a row.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+
+from pipeline.adapters import Refused, SourceFile
+
+SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+MAX_ROW_BYTES = 64 << 20
+KEPT_OF_GIANT_BYTES = 1 << 20
+# pyarrow throws away the whole of a read that hits the end of a truncated stream, so zstd is read in small pieces.
+BLOCK_BYTES = {".gz": 1 << 20, ".zst": 1 << 16}
+BROKEN_STREAM = (EOFError, gzip.BadGzipFile, zlib.error, pa.ArrowInvalid)
+SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+
+
+@dataclass(slots=True)
+class JsonRow:
+    """An object of a JSON lines file, with its 1-based line and the line's bytes."""
+
+    line: int
+    raw: bytes
+    value: dict[str, Any]
+
+
+def json_rows(file: SourceFile) -> Iterator[JsonRow | Refused]:
+    """Every chosen line that is not blank, as an object or as refused. Sets `file.rows_in_file` to the lines it holds."""
+    lines = file.draw() if file.draw else None
+    file.rows_in_file = 0
+    for number, raw, fault in numbered_lines(file):
+        file.rows_in_file += 1
+        if fault is not None:
+            yield Refused(number, raw, fault, size=len(raw))
+        elif lines is None or number in lines:
+            yield parse(number, raw)
+
+
+def parse(number: int, raw: bytes) -> JsonRow | Refused:
+    """One line as an object; refused where it is not UTF-8, not JSON, not an object, or text that no file can hold."""
+    try:
+        value = json.loads(raw.decode())
+        if SURROGATE_ESCAPE.search(raw):
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeDecodeError as error:
+        return Refused(number, raw, f"not UTF-8: {error.reason} at byte {error.start}", size=len(raw))
+    except UnicodeEncodeError:
+        return Refused(number, raw, "holds an unpaired surrogate, which is no text", size=len(raw))
+    except RecursionError:
+        return Refused(number, raw, "not JSON that can be read: nested too deeply", size=len(raw))
+    except ValueError as error:
+        return Refused(number, raw, f"not JSON: {error}", size=len(raw))
+    if not isinstance(value, dict):
+        return Refused(number, raw, f"not a JSON object but {type(value).__name__}", size=len(raw))
+    return JsonRow(number, raw, value)
+
+
+def numbered_lines(file: SourceFile) -> Iterator[tuple[int, bytes, str | None]]:
+    """(1-based number, bytes without line end, fault or None) of every line that is not blank."""
+    with open(file.path, "rb") as stored:
+        for number, (raw, fault) in enumerate(_split(_blocks(file, stored)), start=1):
+            if number == 1 and fault is None:
+                raw = raw.removeprefix(b"\xef\xbb\xbf")
+                if raw[:2] in UTF16_MARKS:
+                    yield 0, raw[:KEPT_OF_GIANT_BYTES], "the file is UTF-16; convert it to UTF-8"
+                    return
+            if fault is not None or raw.strip():
+                yield number, raw, fault
+
+
+def _blocks(file: SourceFile, stored: BinaryIO) -> Iterator[bytes]:
+    suffix = Path(file.path).suffix
+    block_bytes = BLOCK_BYTES.get(suffix, 1 << 20)
+    stream: Any = stored
+    if suffix == ".gz":
+        stream = gzip.GzipFile(fileobj=stored)
+    elif suffix == ".zst":
+        stream = pa.CompressedInputStream(pa.PythonFile(stored, mode="r"), "zstd")
+    read = stream.read1 if isinstance(stream, (gzip.GzipFile, io.BufferedReader)) else stream.read
+    while True:
+        try:
+            block = read(block_bytes)
+        except OSError as error:
+            # pyarrow reports a broken stream as an OSError without errno; a failing disk has one and must be heard.
+            if error.errno is not None:
+                raise
+            raise EOFError(str(error)) from error
+        if not block:
+            return
+        file.bytes_read = stored.tell()
+        yield block
+
+
+def _split(blocks: Iterator[bytes]) -> Iterator[tuple[bytes, str | None]]:
+    """Lines of a stream; a row over MAX_ROW_BYTES keeps only its beginning, a broken stream ends with what was left."""
+    pending: list[bytes] = []
+    held = dropped = 0
+    try:
+        for block in blocks:
+            *complete, rest = block.split(b"\n")
+            for piece in complete:
+                yield _joined(pending, piece, dropped)
+                pending, held, dropped = [], 0, 0
+            if held + len(rest) > MAX_ROW_BYTES:
+                kept = b"".join(pending) + rest
+                dropped += len(kept) - KEPT_OF_GIANT_BYTES
+                pending, held = [kept[:KEPT_OF_GIANT_BYTES]], MAX_ROW_BYTES
+            elif rest:
+                pending.append(rest)
+                held += len(rest)
+    except BROKEN_STREAM as error:
+        yield b"".join(pending), f"the file is truncated or broken here: {error}"
+        return
+    if pending:
+        yield _joined(pending, b"", dropped)
+
+
+def _joined(pending: list[bytes], last: bytes, dropped: int) -> tuple[bytes, str | None]:
+    whole = b"".join(pending) + last if pending else last
+    length = len(whole) + dropped
+    if length > MAX_ROW_BYTES:
+        return whole[:KEPT_OF_GIANT_BYTES], f"row of {length} bytes; at most {MAX_ROW_BYTES}; only its beginning is kept"
+    return whole.removesuffix(b"\r"), None

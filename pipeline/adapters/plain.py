@@ -1,0 +1,176 @@
+"""Our own format: JSON lines, `.jsonl`, `.jsonl.gz` or `.jsonl.zst`, UTF-8, one object a line; a file or a folder of such files.
+
+A line with `statement` is a problem:
+
+    {"problem_id": "mine/sum", "title": "Sum", "statement": "Read two numbers ...", "input_mode": "stdin",
+     "time_limit_s": 2, "memory_limit_mb": 256, "checker": {"kind": "tokens", "case_sensitive": true, "float_tol": null},
+     "tags": ["math"], "difficulty": "easy", "split": "train", "licence": "CC0-1.0",
+     "tests": [{"test_id": "1", "kind": "public", "mode": "stdin", "input": "1 2\n", "expected_output": "3\n"}]}
+
+`problem_id` is `<source>/<id>`; required besides it are `statement` and `tests`. Defaults: input_mode stdin, checker tokens and
+case-sensitive, split none, test kind private, test mode stdin, test_id its 1-based position, everything else null.
+Function problems add `entry_point`, `preamble`, `starter_code`, and tests of mode assert, check or call (`Tests` in
+`pipeline/contracts.py`). A test on standard input needs its expected output unless the checker is custom.
+
+A line with `program` or `completion` is a trajectory:
+
+    {"source_key": "mine#1", "problem_id": "mine/sum", "origin": "human", "policy_id": "human", "language": "python3",
+     "program": "print(...)", "claimed_verdict": "accepted", "claimed_basis": "the site's judge"}
+
+Required: `problem_id`, `origin`, `policy_id`, and `program` or `completion`. Without `program` it is taken from the completion
+(`pipeline/extract.py`); without `language` it is told by the text. `source_key` names the sample within its source, by default it
+is a hash of the line. Optional: run_id, policy_step, sample_index, temperature, top_p, prompt, token_ids,
+behaviour_logprob, finish_reason. Languages and verdicts may go by other names (`pipeline/adapters/names.py`).
+
+Any other key is refused, so that a misspelt one is noticed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline.adapters import (
+    Adapter,
+    ReadItem,
+    ReadProblem,
+    ReadTrajectory,
+    Refused,
+    SourceError,
+    SourceFile,
+    local_file,
+    register,
+)
+from pipeline.adapters.lines import SUFFIXES, JsonRow, json_rows
+from pipeline.adapters.names import language_name, verdict_name
+from pipeline.adapters.sample import Place, bounded
+from pipeline.extract import detect_language, extract_program
+from pipeline.identity import content_id
+
+PROBLEM_KEYS = {
+    "problem_id", "source", "title", "statement", "input_mode", "time_limit_s", "memory_limit_mb", "checker", "tags",
+    "difficulty", "split", "licence", "tests", "entry_point", "preamble", "starter_code", "tests_quality",
+}  # fmt: skip
+TEST_KEYS = {"test_id", "kind", "mode", "input", "expected_output"}
+CHECKER_KEYS = {"kind", "case_sensitive", "float_tol"}
+TRAJECTORY_KEYS = {
+    "source_key", "problem_id", "origin", "policy_id", "language", "program", "completion", "claimed_verdict", "claimed_basis",
+    "run_id", "policy_step", "sample_index", "temperature", "top_p", "token_ids", "behaviour_logprob", "finish_reason", "prompt",
+}  # fmt: skip
+
+
+class Plain(Adapter):
+    name = "plain"
+
+    def files(self, source: str, limit: int | None) -> list[SourceFile]:
+        root = Path(source)
+        if not root.exists():
+            raise SourceError(f"no file or folder {source}")
+        paths = sorted(p for p in root.rglob("*") if p.name.endswith(SUFFIXES)) if root.is_dir() else [root]
+        if not paths:
+            raise SourceError(f"no {', '.join(SUFFIXES)} in {source}")
+        paths.sort(key=lambda path: not path.name.startswith("problem"))
+        files = [local_file(path, root) for path in paths]
+        return files if limit is None else bounded(files, limit, place_of)
+
+    def read(self, file: SourceFile) -> Iterator[ReadItem]:
+        for row in json_rows(file):
+            yield row if isinstance(row, Refused) else read_row(row)
+
+
+register(Plain())
+
+
+def place_of(row: JsonRow) -> Place | None:
+    """What decides whether a line belongs to a bounded sample."""
+    value = row.value
+    problem_id, policy = value.get("problem_id"), value.get("policy_id")
+    if not isinstance(problem_id, str):
+        return None
+    source = problem_id.partition("/")[0]
+    if "statement" in value:
+        return Place(row.line, problem_id, source)
+    return Place(row.line, problem_id, source, str(policy), str(value.get("source_key")))
+
+
+def read_row(row: JsonRow) -> ReadItem:
+    """A line as a problem or a trajectory, or as refused with the key at fault."""
+    value, size = row.value, len(row.raw)
+    if "statement" in value:
+        fault = problem_fault(value)
+        if fault is None:
+            return ReadProblem(row.line, row.raw, problem_row(value), test_rows(value["tests"]), size)
+    elif "program" in value or "completion" in value:
+        fault = trajectory_fault(value)
+        if fault is None:
+            return ReadTrajectory(row.line, row.raw, trajectory_row(value, row.raw), size)
+    else:
+        fault = (None, "neither a problem (statement) nor a trajectory (program or completion)")
+    return Refused(row.line, row.raw, fault[1], fault[0], size)
+
+
+def problem_fault(value: dict[str, Any]) -> tuple[str | None, str] | None:
+    """(key, reason) of what keeps a problem line from being translated; values are checked later, by the contract."""
+    if unknown := value.keys() - PROBLEM_KEYS:
+        return min(unknown), "unknown key"
+    problem_id = value.get("problem_id")
+    if not isinstance(problem_id, str) or not all(problem_id.partition("/")):
+        return "problem_id", "is not of the form <source>/<id>"
+    checker = value.get("checker", {})
+    if not isinstance(checker, dict):
+        return "checker", "is not an object"
+    if unknown := checker.keys() - CHECKER_KEYS:
+        return f"checker.{min(unknown)}", "unknown key"
+    tests = value.get("tests")
+    if not isinstance(tests, list) or not all(isinstance(test, dict) for test in tests):
+        return "tests", "is not a list of objects"
+    for position, test in enumerate(tests):
+        if unknown := test.keys() - TEST_KEYS:
+            return f"tests[{position}].{min(unknown)}", "unknown key"
+    return None
+
+
+def problem_row(value: dict[str, Any]) -> dict[str, Any]:
+    row = {key: item for key, item in value.items() if key not in ("tests", "checker")}
+    checker = value.get("checker", {})
+    row["source"] = value.get("source", value["problem_id"].partition("/")[0])
+    row["checker"] = checker.get("kind", "tokens")
+    row["case_sensitive"] = checker.get("case_sensitive", True)
+    row["float_tol"] = checker.get("float_tol")
+    for key, default in (("title", ""), ("input_mode", "stdin"), ("split", "none"), ("tags", [])):
+        row.setdefault(key, default)
+    return row
+
+
+def test_rows(tests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {"test_id": str(position), "kind": "private", "mode": "stdin", "expected_output": None, **test}
+        for position, test in enumerate(tests, start=1)
+    ]
+
+
+def trajectory_fault(value: dict[str, Any]) -> tuple[str | None, str] | None:
+    if unknown := value.keys() - TRAJECTORY_KEYS:
+        return min(unknown), "unknown key"
+    for key in ("program", "completion"):
+        if not isinstance(value.get(key), str | None):
+            return key, f"expected text, found {type(value[key]).__name__}"
+    if value.get("program") is None and value.get("completion") is None:
+        return "program", "neither program nor completion"
+    return None
+
+
+def trajectory_row(value: dict[str, Any], raw: bytes) -> dict[str, Any]:
+    row = dict(value)
+    language = language_name(value.get("language"))
+    row["extraction"] = "given"
+    if value.get("program") is None:
+        row["program"], row["extraction"], fenced = extract_program(
+            value["completion"], language if isinstance(language, str) else None
+        )
+        language = language or fenced
+    row["language"] = language or detect_language(row["program"])
+    row["claimed_verdict"] = verdict_name(value.get("claimed_verdict"))
+    row["source_key"] = value.get("source_key") or content_id(raw.decode())
+    return row

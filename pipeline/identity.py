@@ -1,0 +1,47 @@
+"""Content hashes that name rows: the same sample, test set or file has the same name in every store, whoever wrote it.
+
+All are BLAKE2b of the canonical JSON of a list (RFC 7693; UTF-8, no spaces), so no two different lists run into one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from typing import Any
+
+ID_BYTES = 16
+# What makes a sample distinct. Not in it: what is only said about it (claims, times) and where it was found (file, batch).
+SAMPLE_IDENTITY = (
+    "problem_id", "origin", "policy_id", "run_id", "policy_step", "source_key", "sample_index", "temperature", "top_p",
+    "prompt", "language", "program", "completion",
+)  # fmt: skip
+CHECKER_IDENTITY = ("checker", "case_sensitive", "float_tol", "input_mode", "entry_point", "preamble")
+TEST_IDENTITY = ("test_id", "mode", "input", "expected_output")
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+
+
+def digest(*parts: Any) -> bytes:
+    """16 bytes that name the list of JSON values. Raises ValueError for NaN, UnicodeEncodeError for an unpaired surrogate."""
+    return blake2b(_encode(parts).encode(), digest_size=ID_BYTES).digest()
+
+
+def content_id(*parts: Any) -> str:
+    """`digest` as 32 hexadecimal characters, the form of every id in the store."""
+    return digest(*parts).hex()
+
+
+def trajectory_id(row: Mapping[str, Any]) -> str:
+    """Name of a sample, from its columns in `trajectories`; a column that is missing counts as null."""
+    get = row.get
+    return content_id(*[get(column) for column in SAMPLE_IDENTITY])
+
+
+def test_set_hash(problem: Mapping[str, Any], tests: Iterable[Mapping[str, Any]]) -> str:
+    """Name of what a verdict was judged on: all tests in order, and how their outputs are compared."""
+    checker = [problem.get(column) for column in CHECKER_IDENTITY]
+    return content_id(checker, [[test.get(column) for column in TEST_IDENTITY] for test in tests])
+
+
+test_set_hash.__test__ = False  # type: ignore[attr-defined]  # pytest takes any imported `test_*` for a test
