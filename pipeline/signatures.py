@@ -1,0 +1,162 @@
+"""Signatures of programs: what deduplication compares. A pure function of program and language, in batches.
+
+* `raw_hash`: of the bytes;
+* `token_hash`: of the tokens (`pipeline/lexers.py`): the same program under other comments and another layout;
+* `abstract_hash`: of the tokens with names numbered in the order they first occur: the same program under other names. It
+  annotates and never merges, because distinct short programs agree in it;
+* `shingles`: the distinct 32-bit hashes of all 5 consecutive tokens (Broder 1997); a shorter program is one shingle;
+* `minhash`: 125 minima over those (rensa's RMinHash), 25 bands of 5 for locality-sensitive hashing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2b
+from importlib.metadata import version
+from itertools import pairwise
+
+import numpy as np
+import polars as pl
+from rensa import RMinHash
+
+from pipeline.identity import ID_BYTES
+from pipeline.lexers import IS_NAME, LEXER_VERSION, Tokens, lex, lexer_of, text_hashes
+
+SHINGLE_TOKENS = 5
+PERMUTATIONS = 125
+SEED = 42
+SIGNATURE_VERSION = 1
+ALGORITHM = (
+    f"lexer {LEXER_VERSION}, {SHINGLE_TOKENS}-token shingles {SIGNATURE_VERSION}, rensa {version('rensa')} rminhash "
+    f"{PERMUTATIONS} permutations seed {SEED}"
+)
+# Odd constants for multiply-and-shift hashing of a window of tokens (Dietzfelbinger et al. 1997).
+MULTIPLIERS = text_hashes([f"multiplier {place}" for place in range(SHINGLE_TOKENS)]) | np.uint64(1)
+LINE_END, RENAMED = (text_hashes([name])[0] for name in ("\n line end", "\n name"))
+
+
+@dataclass
+class Signatures:
+    """Signatures of a batch of programs, one entry a program; shingles lie end to end."""
+
+    raw_hash: list[str]
+    token_hash: list[str]
+    abstract_hash: list[str]
+    token_count: np.ndarray
+    shingles: np.ndarray
+    shingle_offsets: np.ndarray
+    minhash: np.ndarray
+
+    def frame(self) -> pl.DataFrame:
+        """The columns of `program_signatures` that hang on the program alone."""
+        flat, cuts = self.shingles.astype("<u4").tobytes(), (4 * self.shingle_offsets).tolist()
+        rows = self.minhash.astype("<u4").tobytes()
+        return pl.DataFrame(
+            {
+                "raw_hash": self.raw_hash,
+                "token_hash": self.token_hash,
+                "abstract_hash": self.abstract_hash,
+                "token_count": pl.Series(self.token_count, dtype=pl.Int32),
+                "shingles": pl.Series([flat[a:b] for a, b in pairwise(cuts)], dtype=pl.Binary),
+                "minhash": pl.Series(
+                    [rows[a : a + 4 * PERMUTATIONS] for a in range(0, len(rows), 4 * PERMUTATIONS)], dtype=pl.Binary
+                ),
+            }
+        )
+
+
+def sign(programs: pl.Series, language: str) -> Signatures:
+    """Signatures of programs in one language."""
+    tokens = lex(programs, lexer_of(language))
+    hashes = token_hashes(tokens)
+    shingles, offsets = shingles_of(hashes, tokens.offsets)
+    return Signatures(
+        raw_hash=[blake2b(program.encode(), digest_size=ID_BYTES).hexdigest() for program in programs],
+        token_hash=span_hashes(hashes, tokens.offsets),
+        abstract_hash=span_hashes(abstracted(tokens, hashes), tokens.offsets),
+        token_count=np.diff(tokens.offsets),
+        shingles=shingles,
+        shingle_offsets=offsets,
+        minhash=minhash_of(shingles, offsets),
+    )
+
+
+def token_hashes(tokens: Tokens) -> np.ndarray:
+    """A 64-bit hash of each token, uint64 [tokens]; of a line end by its level."""
+    if not len(tokens.codes):
+        return np.zeros(0, np.uint64)
+    hashes = text_hashes(tokens.texts)[tokens.codes]
+    line = tokens.levels >= 0
+    hashes[line] = mixed(LINE_END + tokens.levels[line].astype(np.uint64))
+    return hashes
+
+
+def abstracted(tokens: Tokens, hashes: np.ndarray) -> np.ndarray:
+    """Token hashes in which each name that is free to choose is its number of first occurrence in the program.
+
+    Keywords, names of the standard library and names after a dot keep their own.
+    """
+    if not len(tokens.codes):
+        return hashes
+    fixed = tokens.lexer.fixed
+    free = np.array([IS_NAME.fullmatch(text) is not None and text not in fixed for text in tokens.texts], dtype=bool)
+    dot = np.array([text in (".", "->", "::") for text in tokens.texts], dtype=bool)
+    places = np.flatnonzero(free[tokens.codes] & ~np.concatenate([[False], dot[tokens.codes[:-1]]]))
+    keys = tokens.rows[places] * len(tokens.texts) + tokens.codes[places]
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    # Distinct names in the order of first occurrence over all programs; a program's own numbers begin at its first name.
+    order = np.empty(len(first), np.int64)
+    order[np.argsort(first)] = np.arange(len(first))
+    numbers = order[inverse]
+    rows = tokens.rows[places]
+    begins = np.flatnonzero(np.concatenate([[True], rows[1:] != rows[:-1]])) if len(rows) else np.zeros(0, np.int64)
+    base = np.repeat(numbers[begins], np.diff(np.append(begins, len(rows))))
+    result = hashes.copy()
+    result[places] = mixed(RENAMED + (numbers - base).astype(np.uint64))
+    return result
+
+
+def span_hashes(hashes: np.ndarray, offsets: np.ndarray) -> list[str]:
+    """For each program the hash of its sequence of token hashes, as 32 hexadecimal characters."""
+    flat, cuts = hashes.astype("<u8").tobytes(), (8 * offsets).tolist()
+    return [blake2b(flat[a:b], digest_size=ID_BYTES).hexdigest() for a, b in pairwise(cuts)]
+
+
+def shingles_of(hashes: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted distinct shingles of each program, uint32 [shingles], and where each program's begin, int64 [programs + 1]."""
+    lengths = np.diff(offsets)
+    windows = np.where(lengths > 0, np.maximum(lengths - SHINGLE_TOKENS + 1, 1), 0)
+    starts = np.repeat(offsets[:-1], windows) + _counted(windows)
+    ends = np.repeat(offsets[1:], windows)
+    values = np.zeros(len(starts), np.uint64)
+    padded = np.append(hashes, np.zeros(SHINGLE_TOKENS, np.uint64))
+    for place, multiplier in enumerate(MULTIPLIERS):
+        token = padded[starts + place]
+        # Only programs shorter than a window reach past their own end.
+        values += multiplier * np.where(starts + place < ends, token, np.uint64(0))
+    rows = np.repeat(np.arange(len(lengths), dtype=np.uint64), windows)
+    keys = np.sort(rows << np.uint64(32) | mixed(values) >> np.uint64(32))
+    keys = keys[np.concatenate([[True], keys[1:] != keys[:-1]])] if len(keys) else keys
+    counts = np.bincount((keys >> np.uint64(32)).astype(np.int64), minlength=len(lengths))
+    return keys.astype(np.uint32), np.concatenate([[0], np.cumsum(counts)])
+
+
+def _counted(lengths: np.ndarray) -> np.ndarray:
+    """0, 1, ... anew for each length."""
+    return np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+
+
+def minhash_of(shingles: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """MinHash of each program's shingles, uint32 [programs, PERMUTATIONS]."""
+    digest = RMinHash.digest_matrix_from_flat_token_hashes(
+        mixed(shingles.astype(np.uint64)), offsets.astype(np.uint64), PERMUTATIONS, SEED
+    )
+    return np.array(digest.to_rows(), dtype=np.uint32).reshape(len(offsets) - 1, PERMUTATIONS)
+
+
+def mixed(values: np.ndarray) -> np.ndarray:
+    """SplitMix64's finaliser (Steele et al. 2014): every bit of the result hangs on every bit of the value."""
+    values = np.asarray(values, dtype=np.uint64)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))

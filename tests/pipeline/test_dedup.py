@@ -1,0 +1,346 @@
+"""Deduplication against brute force: hashes and clusters by hand, near duplicates by comparing every pair."""
+
+import gzip
+import itertools
+import json
+import os
+import random
+import re
+from collections import defaultdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from pipeline import dedup
+from pipeline.clusters import THRESHOLD, Programs, components, jaccard, joined
+from pipeline.dedup import current, deduplicate
+from pipeline.lexers import PYTHON, lex
+from pipeline.signatures import PERMUTATIONS, minhash_of, sign
+from pipeline.store import Store
+
+DATA = Path(os.environ.get("SPO_DATA", Path(__file__).parents[2] / "../shared/data"))
+needs_bundle = pytest.mark.skipif(not DATA.is_dir(), reason="the contest bundle is not here; set SPO_DATA")
+
+SUM = """n = int(input())
+values = list(map(int, input().split()))
+total = 0
+for value in values:
+    if value % 2 == 0:
+        total += value
+print(total)
+"""
+SAME_TOKENS = "# sum of even\n" + SUM.replace("    ", "\t").replace(" = ", "=").replace("print(", "\n\nprint(  ")
+RENAMED = SUM.replace("values", "a").replace("value", "x").replace("total", "s")
+NEAR = SUM + "import sys\n"
+OTHER = "import math\na, b = [int(x) for x in input().split()]\nprint(math.gcd(a, b), a * b // math.gcd(a, b))\n"
+
+
+def rows(programs, problem_id="p/1", language="python3", prefix="t"):
+    """Trajectories of programs given as a list or as {trajectory_id: program}."""
+    if not isinstance(programs, dict):
+        programs = {f"{prefix}{number:05}": program for number, program in enumerate(programs)}
+    return [
+        {
+            "trajectory_id": name, "problem_id": problem_id, "origin": "human", "policy_id": "human", "source_key": name,
+            "program": program, "extraction": "given", "language": language, "created_at": datetime.now(UTC), "batch_id": "b",
+            "source_file": "f", "source_line": 1,
+        }
+        for name, program in programs.items()
+    ]  # fmt: skip
+
+
+def add(store, *groups):
+    store.append_next("trajectories", pl.DataFrame([row for group in groups for row in group]), producer="test")
+
+
+def state(store):
+    columns = ["trajectory_id", "cluster_id", "representative_id", "level", "cluster_size"]
+    return current(store).select(columns).sort("trajectory_id").collect().rows()
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store")
+
+
+def test_hashes_tell_apart_what_they_should():
+    signatures = sign(pl.Series([SUM, SUM, SAME_TOKENS, RENAMED, NEAR, SUM.replace("+=", "-=")]), "python3")
+    raw, token, abstract = signatures.raw_hash, signatures.token_hash, signatures.abstract_hash
+    assert raw[0] == raw[1] and len(set(raw)) == 5
+    assert token[0] == token[1] == token[2] and len(set(token)) == 4
+    assert abstract[0] == abstract[2] == abstract[3] and len(set(abstract)) == 3
+
+
+def test_renaming_is_consistent_and_keeps_what_has_a_meaning():
+    pairs = {
+        "a = b": ("x = y", True),
+        "a = a": ("x = y", False),
+        "a.sort()": ("b.sort()", True),
+        "a.append(b)": ("a.extend(b)", False),
+        "print(a)": ("input(a)", False),
+        "for i in a: b": ("for j in c: d", True),
+        "if a: b": ("if a:\n  b", False),
+    }
+    for one, (other, same) in pairs.items():
+        signatures = sign(pl.Series([one, other]), "python3")
+        assert (signatures.abstract_hash[0] == signatures.abstract_hash[1]) is same, one
+
+
+def test_indentation_is_part_of_a_python_program():
+    inside = "for i in range(3):\n    a()\n    b()\n"
+    signatures = sign(pl.Series([inside, inside.replace("    b", "b"), inside.replace("    ", "  ")]), "python3")
+    assert signatures.token_hash[0] == signatures.token_hash[2] != signatures.token_hash[1]
+
+
+def test_a_program_has_the_same_signature_alone_and_among_others():
+    programs = [SUM, "", "x", OTHER, "# nothing", "print(1)\n" * 200, SAME_TOKENS]
+    together = sign(pl.Series(programs), "python3").frame()
+    alone = pl.concat([sign(pl.Series([program]), "python3").frame() for program in programs])
+    assert together.equals(alone)
+    assert together["shingles"].bin.size().to_list()[1:5] == [0, 4, len(together["shingles"][3]), 0]
+
+
+def test_shingles_are_the_distinct_windows_of_five_tokens():
+    """By a second method: windows of token texts in a Python set."""
+    programs = [SUM, OTHER, "a b c d", "a b c d e", "a b c d e f a b c d e f", ""]
+    tokens = lex(pl.Series(programs), PYTHON)
+    found = sign(pl.Series(programs), "python3")
+    sizes = np.diff(found.shingle_offsets)
+    for number in range(len(programs)):
+        texts = tokens.of(number)
+        windows = {tuple(texts[place : place + 5]) for place in range(max(1, len(texts) - 4))} if texts else set()
+        assert sizes[number] == len(windows)
+        span = found.shingles[found.shingle_offsets[number] : found.shingle_offsets[number + 1]]
+        assert (np.diff(span.astype(np.int64)) > 0).all()
+
+
+def test_minhash_estimates_jaccard():
+    generator = np.random.default_rng(1)
+    for share in (0.2, 0.5, 0.7, 0.9):
+        common = generator.integers(0, 1 << 32, int(4000 * share))
+        own = generator.integers(0, 1 << 32, (2, int(2000 * (1 - share))))
+        sets = [np.unique(np.concatenate([common, part])).astype(np.uint32) for part in own]
+        exact = len(np.intersect1d(*sets)) / len(np.union1d(*sets))
+        minhash = minhash_of(np.concatenate(sets), np.array([0, len(sets[0]), len(sets[0]) + len(sets[1])]))
+        assert minhash.shape == (2, PERMUTATIONS)
+        # Four standard deviations of the mean of 125 Bernoulli draws.
+        assert abs((minhash[0] == minhash[1]).mean() - exact) < 4 * (exact * (1 - exact) / PERMUTATIONS) ** 0.5
+
+
+def test_levels_and_clusters_by_hand(store):
+    add(store, rows({"b": SUM, "a": SAME_TOKENS, "c": SUM, "d": NEAR, "e": OTHER, "f": RENAMED}))
+    summary = deduplicate(store)
+    assert state(store) == [
+        ("a", "a", "a", "token", 4), ("b", "a", "a", "exact", 4), ("c", "a", "a", "exact", 4), ("d", "a", "a", "near", 4),
+        ("e", "e", "e", "unique", 1), ("f", "f", "f", "unique", 1),
+    ]  # fmt: skip
+    assert (summary.signed, summary.problems_clustered, summary.rows_changed, summary.clusters) == (6, 1, 6, 3)
+    assert summary.levels == {"exact": 2, "near": 1, "token": 1, "unique": 2} and summary.programs == 6
+
+
+def test_problems_and_languages_are_apart(store):
+    add(store, rows({"a": SUM, "b": SUM}), rows({"c": SUM}, "p/2"), rows({"d": SUM}, language="python2"))
+    deduplicate(store)
+    assert [row[:2] for row in state(store)] == [("a", "a"), ("b", "a"), ("c", "c"), ("d", "d")]
+
+
+def test_a_new_program_joins_and_links_what_was_there(store):
+    # Each next program has one more line: neighbours are near, the ends are not.
+    chain = [SUM + "".join(f"x{n} = y{n} + z{n}\n" for n in range(k)) for k in range(0, 16, 2)]
+    names = {f"{name}": program for name, program in zip("hgfedcba", chain, strict=True)}
+    left_out = {"d": names.pop("d"), "e": names.pop("e")}
+    add(store, rows(names))
+    first = deduplicate(store)
+    before = state(store)
+    assert first.clusters == 2 and {row[1] for row in before} == {"a", "f"}
+    add(store, rows(left_out), rows({"z": SUM}, "p/2"))
+    second = deduplicate(store)
+    assert (second.signed, second.pass_number, second.problems_clustered, second.clusters) == (3, 2, 2, 2)
+    assert {row[1:3] for row in state(store) if row[0] != "z"} == {("a", "a")}
+    # Only rows that changed were appended: everyone is in a larger cluster now, and one is new.
+    assert second.rows_changed == 9 and store.read("duplicates").height == 6 + 9
+    again = deduplicate(store)
+    assert (again.signed, again.problems_clustered, again.rows_changed) == (0, 0, 0) and again.clusters == 2
+
+
+def mutants(program, count, generator):
+    """Programs near and less near to one: lines doubled, dropped and changed, names changed in places."""
+    made = []
+    for _ in range(count):
+        lines = program.split("\n")
+        for _ in range(generator.randrange(0, max(2, len(lines) // 2))):
+            place = generator.randrange(len(lines))
+            change = generator.randrange(4)
+            if change == 0:
+                lines.insert(place, lines[generator.randrange(len(lines))])
+            elif change == 1 and len(lines) > 2:
+                del lines[place]
+            elif change == 2:
+                lines[place] = lines[place].replace("1", "2").replace("+", "-")
+            else:
+                lines[place] = re.sub(r"\b[a-z]\b", generator.choice("xyzuvw"), lines[place])
+        made.append("\n".join(lines))
+    return made
+
+
+def brute_force(programs, groups, language):
+    """Clusters by comparing every pair of shingle sets: {frozenset of members}, and the pairs at or above the threshold."""
+    signatures = sign(pl.Series(programs), language)
+    cuts = signatures.shingle_offsets
+    sets = [set(signatures.shingles[a:b].tolist()) for a, b in itertools.pairwise(cuts)]
+    leader, pairs = list(range(len(programs))), set()
+
+    def root(place):
+        while leader[place] != place:
+            place = leader[place]
+        return place
+
+    by_group = defaultdict(list)
+    for number, group in enumerate(groups):
+        by_group[group].append(number)
+    for members in by_group.values():
+        for one, other in itertools.combinations(members, 2):
+            union = len(sets[one] | sets[other])
+            equal = signatures.token_hash[one] == signatures.token_hash[other]
+            if equal or (union and len(sets[one] & sets[other]) / union >= THRESHOLD):
+                pairs.add((one, other))
+                leader[max(root(one), root(other))] = min(root(one), root(other))
+    return np.array([root(number) for number in range(len(programs))]), pairs
+
+
+def compared(programs, groups, language="python3"):
+    """(recall, precision) of pairs in one cluster, against pairs in one cluster by brute force."""
+    expected, _ = brute_force(programs, groups, language)
+    signatures = sign(pl.Series(programs), language)
+    token = np.unique(signatures.token_hash, return_inverse=True)[1].astype(np.int64)
+    group = np.unique(groups, return_inverse=True)[1].astype(np.int64)
+    arrays = Programs(group, token, signatures.minhash, signatures.shingles, signatures.shingle_offsets)
+    found = components(arrays)
+    assert (found <= np.arange(len(found))).all()
+    together = [
+        {(a, b) for cluster in np.unique(labels) for a, b in itertools.combinations(np.flatnonzero(labels == cluster), 2)}
+        for labels in (expected, found)
+    ]
+    both = len(together[0] & together[1])
+    return both / max(1, len(together[0])), both / max(1, len(together[1]))
+
+
+def test_clusters_of_mutated_programs_are_those_of_brute_force():
+    generator = random.Random(7)
+    seeds = [SUM, OTHER, "\n".join(f"v{n} = v{n - 1} * {n} + int(input())" for n in range(30))]
+    programs = [mutant for seed in seeds for mutant in mutants(seed, 120, generator)]
+    groups = [generator.choice(["one", "two"]) for _ in programs]
+    recall, precision = compared(programs, groups)
+    assert recall > 0.99 and precision == 1.0
+
+
+@needs_bundle
+@pytest.mark.parametrize("language", ["python3", "cpp"])
+def test_clusters_of_real_programs_are_those_of_brute_force(language):
+    programs, groups = [], []
+    with gzip.open(DATA / "human_solutions.jsonl.gz", "rt") as lines:
+        for line in itertools.islice(lines, 0, None, 3):
+            row = json.loads(line)
+            if row["language"] == language and len(programs) < 1_500:
+                programs.append(row["source"])
+                groups.append(row["problem_id"])
+    recall, precision = compared(programs, groups, language)
+    assert recall > 0.99 and precision == 1.0
+
+
+def test_exact_jaccard_against_sets():
+    generator = np.random.default_rng(3)
+    sets = [np.unique(generator.integers(0, 300, generator.integers(1, 400))).astype(np.uint32) for _ in range(60)]
+    offsets = np.concatenate([[0], np.cumsum([len(one) for one in sets])])
+    empty = np.zeros(len(sets), np.int64)
+    programs = Programs(empty, empty, np.zeros((60, PERMUTATIONS), np.uint32), np.concatenate(sets), offsets)
+    left, right = np.triu_indices(60, 1)
+    expected = [
+        len(np.intersect1d(sets[a], sets[b])) / len(np.union1d(sets[a], sets[b])) for a, b in zip(left, right, strict=True)
+    ]
+    assert np.allclose(jaccard(programs, left, right), expected, atol=0)
+
+
+def test_joining_gives_the_smallest_member():
+    generator = np.random.default_rng(5)
+    left, right = generator.integers(0, 500, (2, 300))
+    labels = joined(np.arange(500), left, right)
+    parent = list(range(500))
+
+    def root(place):
+        while parent[place] != place:
+            place = parent[place]
+        return place
+
+    for one, other in zip(left, right, strict=True):
+        parent[max(root(one), root(other))] = min(root(one), root(other))
+    assert labels.tolist() == [root(number) for number in range(500)]
+
+
+def population(seed=11):
+    generator = random.Random(seed)
+    made = []
+    for problem in range(6):
+        program = "\n".join(f"q{generator.randrange(9)} = q{n} + {generator.randrange(5)}" for n in range(12))
+        made += rows(mutants(program, 25, generator), f"p/{problem}", prefix=f"{problem}-")
+    return made
+
+
+def test_the_same_clusters_in_any_order_and_in_any_portions(tmp_path, monkeypatch):
+    everything = population()
+    whole = Store(tmp_path / "whole")
+    add(whole, everything)
+    deduplicate(whole)
+    monkeypatch.setattr(dedup, "SIGNED_AT_ONCE", 17)
+    monkeypatch.setattr(dedup, "CLUSTERED_AT_ONCE", 30)
+    for seed in (1, 2):
+        shuffled = random.Random(seed).sample(everything, len(everything))
+        store = Store(tmp_path / f"store-{seed}")
+        for begin in range(0, len(shuffled), 60):
+            add(store, shuffled[begin : begin + 60])
+            deduplicate(store)
+        assert state(store) == state(whole)
+
+
+class Killed(BaseException):
+    pass
+
+
+class DyingStore(Store):
+    """A real store that ends the run right after its next commit."""
+
+    def append(self, *arguments, **options):
+        super().append(*arguments, **options)
+        raise Killed
+
+
+def test_killed_after_each_commit_it_ends_in_the_same_state(tmp_path, monkeypatch):
+    everything = population()
+    whole = Store(tmp_path / "whole")
+    add(whole, everything)
+    deduplicate(whole)
+    monkeypatch.setattr(dedup, "SIGNED_AT_ONCE", 50)
+    monkeypatch.setattr(dedup, "CLUSTERED_AT_ONCE", 40)
+    store = Store(tmp_path / "store")
+    add(store, everything)
+    deaths = 0
+    while True:
+        try:
+            deduplicate(DyingStore(store.location))
+            break
+        except Killed:
+            deaths += 1
+    assert deaths >= 5 and state(store) == state(whole)
+    for table in ("program_signatures", "duplicates"):
+        assert store.read(table)["trajectory_id"].is_unique().all()
+
+
+def test_progress_and_an_empty_store(store):
+    assert deduplicate(store).programs == 0
+    seen = []
+    add(store, rows([SUM, OTHER]))
+    deduplicate(store, seen.append)
+    assert [(step.stage, step.done, step.total) for step in seen] == [("sign", 2, 2), ("cluster", 2, 2)]
