@@ -1,0 +1,146 @@
+"""From source to a folder of files that the wall shows at /program. Compilers run inside the wall as well."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandbox import languages, tiers, wall
+from sandbox.contracts import MIB, Limits
+from sandbox.guest import protocol
+from sandbox.languages import Language
+from sandbox.session import Session, sealed, stack_bytes
+
+COMPILE_LIMITS = Limits(time_s=30.0, memory_mb=2048, output_bytes=256 * MIB, processes=128)
+LIMIT_NAMES = {
+    protocol.CPU_EXCEEDED: f"{COMPILE_LIMITS.time_s:g} s of CPU time",
+    protocol.WALL_EXCEEDED: f"{COMPILE_LIMITS.wall_s:g} s of wall time",
+    protocol.MEMORY_EXCEEDED: f"{COMPILE_LIMITS.memory_mb} MB of memory",
+}
+MAX_FILES = 500
+MAX_TOTAL_BYTES = 256 * MIB
+MESSAGE_BYTES = 4000
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_$][A-Za-z0-9_$.\-]{0,200}")
+
+
+class CompileError(Exception):
+    """The source does not compile within the limits; the text is the compiler's."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """A program ready to run: `folder` is shown at /program."""
+
+    folder: str
+    main: str
+
+
+class Builder:
+    """Builds programs, keeping what was built in `cache` by hash of source, command line and tool chain."""
+
+    def __init__(self, cache: Path) -> None:
+        self.cache = cache
+        cache.mkdir(parents=True, exist_ok=True)
+
+    def build(self, language: Language, source: str) -> Built:
+        """Raises CompileError."""
+        main = "Main"
+        if language.adapt:
+            source, main = language.adapt(source)
+        recipe = [language.name, language.compile, languages.toolchain(language), main]
+        key = hashlib.sha256(json.dumps(recipe).encode() + b"\0" + encoded(source)).hexdigest()
+        target = self.cache / key[:2] / key
+        if not target.is_dir():
+            target.parent.mkdir(exist_ok=True)
+            files = self._compile(language, source, main) if language.compile else {language.source_name: encoded(source)}
+            _store(files, target)
+        return Built(str(target), main)
+
+    def _compile(self, language: Language, source: str, main: str) -> dict[str, bytes]:
+        name = language.source_name.format(main=main)
+        tool = languages.locate(language.compile[0]) or language.compile[0]
+        words = [word.format(source=name, main=main) for word in language.compile[1:]]
+        room = wall.Room(
+            folders=(*existing(language.compile_folders), *existing(language.folders), *tool_folders(tool)),
+            scratch_bytes=wall.COMPILE_SCRATCH_BYTES, stack_bytes=stack_bytes(COMPILE_LIMITS),
+        )  # fmt: skip
+        with Session(room, COMPILE_LIMITS, tiers.group()) as session:
+            session.put_file(name, encoded(source))
+            session.set_command([tool, *words], wall.ENVIRONMENT | dict(language.environment))
+            _run_compiler(session)
+            return _collect(session, leave_out=name)
+
+
+def encoded(source: str) -> bytes:
+    return source.encode("utf-8", "surrogatepass")
+
+
+def existing(patterns: tuple[str, ...]) -> list[str]:
+    """The paths that are there, of patterns that may hold a *."""
+    return [str(path) for pattern in patterns for path in sorted(Path("/").glob(pattern.lstrip("/")))]
+
+
+def tool_folders(tool: str) -> list[str]:
+    """What a tool needs to be seen: itself, or the whole tool chain around it where that stands outside /usr."""
+    path = Path(tool)
+    if path.is_relative_to("/usr/lib"):
+        return []
+    if path.is_relative_to("/usr") or path.parent.name != "bin":
+        return [tool]
+    return [str(path.parent.parent)]
+
+
+def _run_compiler(session: Session) -> None:
+    output, nothing = os.memfd_create("compiler"), sealed(b"")
+    try:
+        run = session.run((nothing, output, output), COMPILE_LIMITS.time_s, COMPILE_LIMITS.wall_s)
+        text = os.pread(output, MESSAGE_BYTES, 0).decode("utf-8", "replace")
+    finally:
+        os.close(output)
+        os.close(nothing)
+    if run.ending:
+        raise CompileError(f"the compiler went over its limit of {LIMIT_NAMES[run.ending]}\n{text}")
+    if run.exit_code != 0:
+        raise CompileError(text.strip() or f"the compiler ended with wait status {run.status}")
+
+
+def _collect(session: Session, leave_out: str) -> dict[str, bytes]:
+    """The files the compiler left, read as data from a stranger: plain files with plain names, not too large."""
+    files: dict[str, bytes] = {}
+    total = 0
+    for name in session.list_files():
+        descriptor = session.take_file(name) if name != leave_out and PLAIN_NAME.fullmatch(name) else None
+        if descriptor is None:
+            continue
+        with open(descriptor, "rb") as file:
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                files[name] = file.read(MAX_TOTAL_BYTES - total + 1)
+                total += len(files[name])
+        if total > MAX_TOTAL_BYTES or len(files) > MAX_FILES:
+            raise CompileError(f"the compiled program is larger than {MAX_TOTAL_BYTES // MIB} MiB")
+    if not files:
+        raise CompileError("the compiler left no program")
+    return files
+
+
+def _store(files: dict[str, bytes], target: Path) -> None:
+    """Write beside the target and rename: readers see all or nothing, and the first of two builders wins."""
+    folder = Path(tempfile.mkdtemp(dir=target.parent))
+    for name, contents in files.items():
+        path = folder / name
+        path.write_bytes(contents)
+        path.chmod(0o755)
+    folder.chmod(0o755)
+    try:
+        folder.rename(target)
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
+        if not target.is_dir():
+            raise

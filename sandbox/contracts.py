@@ -1,0 +1,147 @@
+"""What goes into the judge and what comes out: plain frozen records, with their units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+Verdict = Literal[
+    "accepted",
+    "wrong_answer",
+    "runtime_error",
+    "time_limit_exceeded",
+    "memory_limit_exceeded",
+    "output_limit_exceeded",
+    "compile_error",
+    "language_unavailable",
+    "judge_error",
+]
+
+MIB = 1 << 20
+
+
+class SandboxUnavailable(RuntimeError):
+    """This machine cannot isolate programs. The message is one line: what is missing and the command that mends it."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one test may use. `time_s` is CPU time, summed over all processes of the program.
+
+    `wall_limit_s` is the wall-clock limit; by default wide enough for an overloaded machine, as it is only there to
+    catch programs that sleep.
+    """
+
+    time_s: float = 2.0
+    memory_mb: int = 512
+    output_bytes: int = 16 * MIB
+    processes: int = 64
+    wall_limit_s: float | None = None
+
+    def __post_init__(self) -> None:
+        for field in ("time_s", "memory_mb", "output_bytes", "processes"):
+            if not getattr(self, field) > 0:
+                raise ValueError(f"Limits.{field} must be positive, not {getattr(self, field)!r}")
+
+    @property
+    def wall_s(self) -> float:
+        """The wall-clock limit in force."""
+        return 4.0 * self.time_s + 6.0 if self.wall_limit_s is None else self.wall_limit_s
+
+
+@dataclass(frozen=True)
+class Checker:
+    """How an output is compared with the expected one (see `compare.py` for what each kind means)."""
+
+    kind: Literal["tokens", "exact", "lines", "float"] = "tokens"
+    case_sensitive: bool = True
+    float_tol: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("tokens", "exact", "lines", "float"):
+            raise ValueError(f"Checker.kind must be tokens, exact, lines or float, not {self.kind!r}")
+
+
+@dataclass(frozen=True)
+class Test:
+    """One test. What `input` and `expected_output` hold depends on `mode`.
+
+    stdin: standard input and the expected standard output (None: only a normal end is asked for).
+    assert: `input` is Python code such as `assert candidate(nums=[1]) == 3`.
+    check: `input` is Python code that defines `check(candidate)`.
+    call: `input` is a Python expression, `expected_output` the Python literal it must equal.
+    """
+
+    __test__ = False  # pytest would otherwise take the name for a test class
+
+    test_id: str
+    mode: Literal["stdin", "assert", "check", "call"]
+    input: str
+    expected_output: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("stdin", "assert", "check", "call"):
+            raise ValueError(f"Test.mode must be stdin, assert, check or call, not {self.mode!r} (test {self.test_id!r})")
+        if self.mode == "call" and self.expected_output is None:
+            raise ValueError(f"a call test needs expected_output (test {self.test_id!r})")
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A program and the tests it is judged on. `key` comes back on the judgement and means nothing here."""
+
+    program: str
+    language: str
+    tests: tuple[Test, ...]
+    limits: Limits = Limits()
+    checker: Checker = Checker()
+    preamble: str = ""
+    entry_point: str = ""
+    stop_at_first_failure: bool = True
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """One test's outcome. `output_digest` is BLAKE2b-128 (hex) of standard output, `output_head` its first characters."""
+
+    __test__ = False
+
+    test_id: str
+    verdict: Verdict
+    cpu_s: float = 0.0
+    wall_s: float = 0.0
+    memory_mb: float = 0.0
+    exit_code: int | None = None
+    signal: int | None = None
+    output_digest: str = ""
+    output_head: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A submission's outcome: the verdict of its first failing test, in the order of the tests.
+
+    `tests` holds the tests that ran (up to the first failure, unless all were asked for); `total` counts all of them.
+    `cpu_s` and `memory_mb` are the largest of any test.
+    """
+
+    key: str
+    verdict: Verdict
+    passed: int
+    total: int
+    first_failure: str | None
+    tests: tuple[TestResult, ...]
+    cpu_s: float
+    memory_mb: float
+    compile_output: str
+    tier: str
+    judge_version: str
+    toolchain: str
+
+
+def first_failing(results: Iterable[TestResult]) -> TestResult | None:
+    """The first result that is not accepted."""
+    return next((result for result in results if result.verdict != "accepted"), None)

@@ -1,0 +1,204 @@
+"""What happens in the forked child: take up the descriptors and limits, then run a command or Python code."""
+
+import _ctypes
+import builtins
+import gc
+import os
+import re
+import resource
+import signal
+import site
+import sys
+
+PR_SET_DUMPABLE = 4
+IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+EXEC_FAILED = 127
+
+# Standard modules that are worth loading once in the loop instead of once per test. None of them starts a thread.
+WORTH_LOADING = frozenset(
+    [
+        "array",
+        "bisect",
+        "cmath",
+        "collections",
+        "copy",
+        "dataclasses",
+        "datetime",
+        "decimal",
+        "enum",
+        "fractions",
+        "functools",
+        "heapq",
+        "io",
+        "itertools",
+        "json",
+        "math",
+        "operator",
+        "queue",
+        "random",
+        "re",
+        "statistics",
+        "string",
+        "threading",
+        "time",
+        "typing",
+    ]
+)
+IMPORT = re.compile(rb"^[ \t]*(?:from|import)[ \t]+([\w., \t]+)", re.MULTILINE)
+
+os_exit = os._exit  # programs may replace the name
+_library = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
+_prctl, _capset = _ctypes.dlsym(_library, "prctl"), _ctypes.dlsym(_library, "capset")
+site.setquit()  # started with -S, which leaves out exit() and quit()
+site.setcopyright()
+
+
+def become(uid):
+    """Give up root for a user that owns nothing, and with it every capability."""
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+    version_3 = (0x20080522).to_bytes(4, sys.byteorder) + bytes(4)
+    if _ctypes.call_function(_capset, (version_3, bytes(24))) != 0:
+        raise OSError("capset failed")
+
+
+def hide_from_children():
+    """Close /proc/1/{mem,fd,maps,...} to the programs, which run under the same user."""
+    if _ctypes.call_function(_prctl, (PR_SET_DUMPABLE, 0, 0, 0, 0)) != 0:
+        raise OSError("prctl(PR_SET_DUMPABLE) failed")
+
+
+def enter(child, control_descriptor, cpu_us):
+    """First thing after the fork. Never returns."""
+    try:
+        os.close(control_descriptor)
+        os.setsid()
+        for number in IGNORED_BY_PYTHON:
+            signal.signal(number, signal.SIG_DFL)
+        # A second above the limit: the loop is exact, this only stops a program whose loop is held up.
+        seconds = cpu_us // 1_000_000 + 2
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+        child()
+    finally:
+        os_exit(EXEC_FAILED)
+
+
+def take_descriptors(descriptors):
+    """Make the first three standard input, output and error, close everything else but those after them."""
+    for target, descriptor in enumerate(descriptors[:3]):
+        os.dup2(descriptor, target)
+    for descriptor in descriptors[:3]:
+        os.close(descriptor)
+
+
+def run_command(argv, environment, descriptors):
+    take_descriptors(descriptors)
+    try:
+        os.execve(argv[0], argv, environment)
+    except OSError as error:
+        os.write(2, f"cannot start {argv[0]}: {error.strerror}\n".encode())
+
+
+def import_what_is_used(source):
+    """Load the standard modules the source names: once, instead of in every test."""
+    for match in IMPORT.finditer(source):
+        for name in re.split(rb"[, \t]+", match.group(1)):
+            name = name.decode("ascii", "replace").partition(".")[0]
+            if name in WORTH_LOADING and name not in sys.modules:
+                __import__(name)
+
+
+def compile_program(source):
+    return compile(source, "/program/main.py", "exec", dont_inherit=True)
+
+
+def try_to_compile(source, messages):
+    """Exit 0 when the source compiles, 1 with the error's text on `messages` when not."""
+    os.dup2(messages, 2)
+    sys.setrecursionlimit(10_000)
+    try:
+        compile_program(source)
+    except BaseException as error:  # SyntaxError, ValueError (NUL), RecursionError, MemoryError, OverflowError
+        import traceback
+
+        os.write(2, "".join(traceback.format_exception_only(type(error), error)).encode("utf-8", "replace"))
+        os_exit(1)
+    os_exit(0)
+
+
+def load_function_runner():
+    """The module that runs function tests; only they pay for it."""
+    sys.path.insert(0, "/guest")
+    import functions
+
+    sys.path.remove("/guest")
+    del sys.modules["functions"]
+    return functions.run
+
+
+def run_python(code, descriptors, function_runner):
+    """Run compiled code as the main module, then end as an interpreter would, but without tearing itself down."""
+    take_descriptors(descriptors)
+    _ctypes.call_function(_prctl, (PR_SET_DUMPABLE, 1, 0, 0, 0))
+    # Function tests don't run what stands under `if __name__ == "__main__"`.
+    main = fresh_module("program" if function_runner else "__main__")
+    status = 0
+    try:
+        if function_runner:
+            function_runner(code, main.__dict__, *descriptors[3:5])
+        else:
+            exec(code, main.__dict__)
+    except BaseException as error:
+        status = report(error)
+    os_exit(finish(main, status))
+
+
+def fresh_module(name):
+    """The module the program runs as, and out of its sight what belongs to the loop."""
+    main = type(sys)(name)
+    main.__dict__.update(__builtins__=builtins, __file__="/program/main.py", __spec__=None)
+    for loops_own in ("protocol", "children", "_ctypes", "_socket"):
+        sys.modules.pop(loops_own, None)
+    sys.modules[name] = sys.modules["__main__"] = main
+    sys.argv[:] = ["/program/main.py"]
+    return main
+
+
+def report(error):
+    """What the interpreter does with an exception nobody caught. Gives the exit status."""
+    if isinstance(error, SystemExit):
+        code = error.code
+        if code is None or isinstance(code, int):
+            return (code or 0) & 0xFF
+        print(code, file=sys.stderr)
+        return 1
+    if isinstance(error, KeyboardInterrupt):
+        return 130
+    sys.excepthook(type(error), error, error.__traceback__.tb_next)
+    return 1
+
+
+def finish(main, status):
+    """Join threads, run exit handlers, flush, close files left open. Gives the exit status."""
+    try:
+        threading = sys.modules.get("threading")
+        if threading is not None:
+            threading._shutdown()
+        import atexit
+
+        atexit._run_exitfuncs()
+        # The streams first: what a program has put in their place may need its globals.
+        flush(sys.stdout, sys.stderr)
+        main.__dict__.clear()
+        gc.collect()
+        flush(sys.__stdout__, sys.__stderr__)
+    except BaseException as error:
+        return report(error) or 1
+    return status
+
+
+def flush(*streams):
+    for stream in streams:
+        if stream is not None and not getattr(stream, "closed", False):
+            stream.flush()

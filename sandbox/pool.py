@@ -1,0 +1,158 @@
+"""The pool: worker processes that judge in parallel, replaced when they die."""
+
+from __future__ import annotations
+
+import os
+import queue
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from sandbox.contracts import Judgement, SandboxUnavailable, Submission, TestResult
+from sandbox.judge import JUDGE_VERSION, conclude
+
+IN_FLIGHT_PER_WORKER = 2
+PATIENCE_S = 5.0  # for a worker to clear up after itself
+ATTEMPTS = 2  # per submission, where a worker dies under it
+Results = queue.SimpleQueue[Judgement | BaseException]
+
+
+def default_cache() -> Path:
+    """Where built programs are kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spo" / "programs"
+
+
+class Worker:
+    """One worker process and the connection to it. Raises SandboxUnavailable where no wall can stand."""
+
+    def __init__(self, cache: Path) -> None:
+        ours, theirs = socket.socketpair()
+        search_path = [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, search_path))}
+        self.process = subprocess.Popen(
+            [sys.executable, "-s", "-m", "sandbox.worker", str(theirs.fileno()), str(cache)],
+            pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, env=environment,
+        )  # fmt: skip
+        theirs.close()
+        self.connection = Connection(ours.detach())
+        try:
+            self.tier = self.connection.recv()
+        except (EOFError, OSError) as error:
+            self.close()
+            raise SandboxUnavailable("a sandbox worker ended at once; look above for its message") from error
+        if isinstance(self.tier, SandboxUnavailable):
+            self.close()
+            raise self.tier
+
+    def judge(self, submission: Submission) -> Judgement:
+        """Raises EOFError or OSError when the worker dies."""
+        self.connection.send(submission)
+        judgement: Judgement = self.connection.recv()
+        return judgement
+
+    def close(self) -> None:
+        """End the process; the walls it stood up die with it."""
+        self.connection.close()
+        self.process.terminate()
+        try:
+            self.process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+class Pool:
+    """Judges submissions on `workers` processes (default: one per CPU). A context manager; safe to use from threads.
+
+    Raises SandboxUnavailable at once where this machine cannot isolate programs.
+    """
+
+    def __init__(self, workers: int | None = None, cache: Path | None = None) -> None:
+        count = workers or len(os.sched_getaffinity(0))
+        self.cache = cache or default_cache()
+        self.work: queue.SimpleQueue[tuple[Submission, Results] | None] = queue.SimpleQueue()
+        self.closed = False
+        self.workers = [Worker(self.cache)]
+        self.tier = self.workers[0].tier
+        self.workers += [Worker(self.cache) for _ in range(count - 1)]
+        self.threads = [threading.Thread(target=self._serve, args=(i,), daemon=True) for i in range(count)]
+        for thread in self.threads:
+            thread.start()
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the workers. Submissions still in flight are lost."""
+        self.closed = True
+        for worker in self.workers:
+            worker.process.terminate()
+        for _ in self.threads:
+            self.work.put(None)
+        for thread in self.threads:
+            thread.join()
+        for worker in self.workers:
+            worker.close()
+
+    def judge(self, submission: Submission) -> Judgement:
+        """Judge one submission."""
+        return next(self.stream([submission]))
+
+    def stream(self, submissions: Iterable[Submission]) -> Iterator[Judgement]:
+        """Judge as they come; results in the order they are ready. Reads ahead by two submissions per worker."""
+        results: Results = queue.SimpleQueue()
+        source = iter(submissions)
+        in_flight, exhausted = 0, False
+        while True:
+            while not exhausted and in_flight < IN_FLIGHT_PER_WORKER * len(self.threads):
+                submission = next(source, None)
+                if submission is None:
+                    exhausted = True
+                else:
+                    self.work.put((submission, results))
+                    in_flight += 1
+            if not in_flight:
+                return
+            result = results.get()
+            in_flight -= 1
+            if isinstance(result, BaseException):
+                raise result
+            yield result
+
+    def _serve(self, index: int) -> None:
+        """One thread per worker: hands over a submission, waits for its judgement."""
+        while (item := self.work.get()) is not None:
+            submission, results = item
+            try:
+                results.put(self._judge_with_retry(index, submission))
+            except BaseException as error:
+                results.put(error)
+
+    def _judge_with_retry(self, index: int, submission: Submission) -> Judgement:
+        for _ in range(ATTEMPTS):
+            try:
+                return self.workers[index].judge(submission)
+            except (EOFError, OSError):
+                self.workers[index].close()
+                if self.closed:
+                    break
+                self.workers[index] = Worker(self.cache)
+        return judge_error(submission, f"the worker died {ATTEMPTS} times under this submission")
+
+
+def judge_error(submission: Submission, detail: str) -> Judgement:
+    """A failure of our own, which is never a reward."""
+    first = submission.tests[0].test_id if submission.tests else ""
+    return conclude(submission, "judge_error", (TestResult(first, "judge_error", detail=detail),), "", "")
+
+
+def judge_version() -> str:
+    """Changes when the judging semantics change: results of different versions are not to be mixed."""
+    return JUDGE_VERSION

@@ -1,0 +1,196 @@
+"""One wall from outside: start it, hand it a program, run tests in it, end it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import signal
+import socket
+import struct
+from dataclasses import dataclass
+
+from sandbox import wall
+from sandbox.cgroups import Group
+from sandbox.contracts import MIB, Limits, SandboxUnavailable
+from sandbox.guest import protocol
+from sandbox.guest.protocol import ANSWER_LAYOUT, SETUP_LAYOUT, TEST_LAYOUT
+
+START_S = 60.0  # for a wall to stand, on an overloaded machine
+CLOSE_S = 10.0
+GRACE_S = 30.0  # beyond a test's wall limit, for the loop to kill and answer
+READ_ONLY_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+OPEN_FILES = 256
+WATCH_MS, WATCH_BESIDE_CGROUP_MS = 10, 50  # a page-faulting program takes some 50 MB in 10 ms
+CREDENTIALS = struct.Struct("3i")
+
+
+class WallDied(RuntimeError):
+    """The wall or its loop ended, or stopped answering. Says nothing about the program."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """How one run ended. Times in seconds, memory in MB."""
+
+    status: int
+    cpu_s: float
+    wall_s: float
+    memory_mb: float
+    ending: int
+    scratch_changed: bool
+
+    @property
+    def signal(self) -> int | None:
+        return os.WTERMSIG(self.status) if os.WIFSIGNALED(self.status) else None
+
+    @property
+    def exit_code(self) -> int | None:
+        return os.WEXITSTATUS(self.status) if os.WIFEXITED(self.status) else None
+
+
+class Session:
+    """A standing wall. A context manager; everything inside is dead when it closes."""
+
+    def __init__(self, room: wall.Room, limits: Limits, group: Group | None = None) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        self.messages = os.memfd_create("messages")
+        self.socket = ours
+        ours.settimeout(START_S)
+        self.process = wall.start(room, theirs.fileno(), self.messages)
+        theirs.close()
+        try:
+            self._set_up(limits, group)
+        except (WallDied, OSError) as error:
+            self.close()
+            raise SandboxUnavailable(f"the sandbox does not start: {error}") from error
+
+    def _set_up(self, limits: Limits, group: Group | None) -> None:
+        loop_pid = self._await_loop()
+        if group:
+            group.set_limits(limits.memory_mb, limits.processes)
+            group.add(loop_pid)
+        uid = wall.program_uid() if wall.as_root() else 0
+        watch_ms = WATCH_BESIDE_CGROUP_MS if group else WATCH_MS
+        memory_kb, file_bytes = limits.memory_mb * 1024, limits.output_bytes + 1
+        self._ask(protocol.SETUP + SETUP_LAYOUT.pack(uid, memory_kb, file_bytes, limits.processes, OPEN_FILES, watch_ms))
+
+    def _await_loop(self) -> int:
+        """The loop's process id as this side of the wall sees it; the kernel vouches for it."""
+        hello, ancillary, _, _ = self.socket.recvmsg(64, socket.CMSG_SPACE(CREDENTIALS.size))
+        if not hello or not ancillary:
+            raise WallDied(self.complaint() or "the loop ended")
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 0)
+        pid: int = CREDENTIALS.unpack(ancillary[0][2])[0]
+        return pid
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Return when everything inside is dead: the loop, process 1 of its namespace, ends when the socket closes."""
+        if self.socket.fileno() < 0:
+            return
+        self.socket.close()
+        pidfd = os.pidfd_open(self.process.pid)
+        ended = select.select([pidfd], [], [], CLOSE_S)[0]
+        os.close(pidfd)
+        if not ended:
+            self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        os.close(self.messages)
+
+    def set_command(self, argv: list[str], environment: dict[str, str]) -> None:
+        words = [f"{name}={value}" for name, value in environment.items()]
+        self._ask(protocol.ENVIRONMENT + os.fsencode("\0".join(words)))
+        self._ask(protocol.PROGRAM + os.fsencode("\0".join(argv)))
+
+    def set_python(self, source: bytes, limits: Limits, function: bool) -> tuple[int, Run, str]:
+        """Hand over Python source. Gives OK, COMPILE_FAILED or COMPILE_KILLED, the compiler's run and its messages."""
+        source_file, messages = sealed(source), os.memfd_create("compile")
+        try:
+            self.socket.settimeout(limits.wall_s + GRACE_S)
+            body = TEST_LAYOUT.pack(int(limits.time_s * 1e6), int(limits.wall_s * 1e6), function)
+            answer = self._ask(protocol.PYTHON + body, (source_file, messages), expect=None)
+            return answer[0], _run(answer), os.pread(messages, 4096, 0).decode("utf-8", "replace")
+        finally:
+            os.close(source_file)
+            os.close(messages)
+
+    def put_file(self, name: str, contents: bytes) -> None:
+        file = sealed(contents)
+        try:
+            self._ask(protocol.FILE + os.fsencode(name), (file,))
+        finally:
+            os.close(file)
+
+    def list_files(self) -> list[str]:
+        """Names in the scratch folder, 500 at most."""
+        self.socket.send(protocol.LIST)
+        return [name for name in os.fsdecode(self._receive()).split("\0") if name]
+
+    def take_file(self, name: str) -> int | None:
+        """A descriptor for a file in the scratch folder; None where the loop could not open it."""
+        self.socket.send(protocol.COLLECT + os.fsencode(name))
+        answer, descriptors, _, _ = socket.recv_fds(self.socket, protocol.MAX_MESSAGE, 1)
+        if not answer or ANSWER_LAYOUT.unpack(answer)[0] != protocol.OK or not descriptors:
+            return None
+        return descriptors[0]
+
+    def run(self, descriptors: tuple[int, ...], cpu_s: float, wall_s: float) -> Run:
+        """Run the program once: standard input, output, error, and for functions job and result."""
+        self.socket.settimeout(wall_s + GRACE_S)
+        body = TEST_LAYOUT.pack(int(cpu_s * 1e6), int(wall_s * 1e6), len(descriptors) > 3)
+        return _run(self._ask(protocol.TEST + body, descriptors))
+
+    def complaint(self) -> str:
+        """The last line bubblewrap or the loop wrote about itself."""
+        lines = os.pread(self.messages, 8192, 0).decode("utf-8", "replace").strip().splitlines()
+        return lines[-1] if lines else ""
+
+    def _ask(self, message: bytes, descriptors: tuple[int, ...] = (), expect: int | None = protocol.OK) -> tuple:
+        try:
+            if descriptors:
+                socket.send_fds(self.socket, [message], descriptors)
+            else:
+                self.socket.send(message)
+        except OSError as error:
+            raise WallDied(self.complaint() or str(error)) from error
+        answer = ANSWER_LAYOUT.unpack(self._receive())
+        if expect is not None and answer[0] != expect:
+            raise WallDied(f"the loop refused {message[:1]!r}")
+        return answer
+
+    def _receive(self) -> bytes:
+        try:
+            answer = self.socket.recv(protocol.MAX_MESSAGE)
+        except OSError as error:
+            raise WallDied(self.complaint() or f"no answer from the loop: {error}") from error
+        if not answer:
+            raise WallDied(self.complaint() or "the loop ended")
+        return answer
+
+
+def _run(answer: tuple) -> Run:
+    _, status, cpu_us, wall_us, peak_kb, ending, flags = answer
+    return Run(status, cpu_us / 1e6, wall_us / 1e6, peak_kb / 1024, ending, bool(flags & protocol.SCRATCH_CHANGED))
+
+
+def sealed(contents: bytes) -> int:
+    """A memory file nobody can change any more; seekable, with its true size."""
+    descriptor = os.memfd_create("input", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    view = memoryview(contents)
+    while view:
+        view = view[os.write(descriptor, view) :]
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, READ_ONLY_SEALS)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+def stack_bytes(limits: Limits) -> int:
+    """The stack may take the whole memory limit."""
+    return limits.memory_mb * MIB

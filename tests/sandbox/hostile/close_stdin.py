@@ -1,0 +1,5 @@
+# expect: accepted
+import os
+
+os.close(0)
+print("contained")

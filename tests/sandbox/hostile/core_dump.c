@@ -1,0 +1,5 @@
+// expect: runtime_error
+#include <stdlib.h>
+int main(void) {
+    abort();
+}

@@ -1,0 +1,5 @@
+// expect: time_limit_exceeded
+#include <unistd.h>
+int main(void) {
+    for (;;) fork();
+}

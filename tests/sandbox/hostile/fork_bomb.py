@@ -1,0 +1,8 @@
+# expect: time_limit_exceeded
+import os
+
+while True:
+    try:
+        os.fork()
+    except OSError:
+        pass

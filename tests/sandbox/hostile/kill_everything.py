@@ -1,0 +1,9 @@
+# expect: accepted
+import os
+import signal
+
+try:
+    os.kill(-1, signal.SIGKILL)
+except OSError:
+    pass
+print("contained")

@@ -1,0 +1,4 @@
+# expect: memory_limit_exceeded
+blocks = []
+while True:
+    blocks.append(bytearray(1 << 20))

@@ -1,0 +1,2 @@
+# expect: time_limit_exceeded memory_limit_exceeded
+x = 9**9**9

@@ -1,0 +1,3 @@
+// expect: compile_error
+#include "main.c"
+int main(void) {}

@@ -1,0 +1,4 @@
+// expect: compile_error
+// slow
+#include "/dev/urandom"
+int main(void) {}

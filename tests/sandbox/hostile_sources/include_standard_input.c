@@ -1,0 +1,3 @@
+// expect: accepted
+#include "/dev/stdin"
+int main(void) {}

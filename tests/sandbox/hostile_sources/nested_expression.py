@@ -1,0 +1,2 @@
+# expect: compile_error
+# generated: "(" * 5000 + "1" + ")" * 5000

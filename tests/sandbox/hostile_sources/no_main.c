@@ -1,0 +1,2 @@
+// expect: compile_error
+int other(void) { return 0; }

@@ -1,0 +1,4 @@
+// expect: accepted
+#pragma GCC plugin "/tmp/planted.so"
+#pragma comment(lib, "/etc/shadow")
+int main(void) {}

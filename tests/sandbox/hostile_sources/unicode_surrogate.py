@@ -1,0 +1,2 @@
+# expect: compile_error
+# generated: "x = '\ud800'"

@@ -1,0 +1,70 @@
+"""Comparators against values worked out by hand."""
+
+import pytest
+
+from sandbox.compare import first_difference, outputs_match
+from sandbox.contracts import Checker
+
+BIG = b"1" + b"0" * 5000
+
+SAME = [
+    (Checker(), b"1 2\n3", b"1  2\r\n3\n\n"),
+    (Checker(), b"", b" \n"),
+    (Checker(case_sensitive=False), b"YES no", b"Yes NO"),
+    (Checker("exact"), b"a \n", b"a \n"),
+    (Checker("lines"), b"a b  \nc\n\n\n", b"a b\r\nc"),
+    (Checker("lines"), b"\na", b"\na\n"),
+    (Checker("float"), b"0.3333333 yes", b"0.33333333 yes"),
+    (Checker("float"), b"1000000.5", b"1000000.0"),  # relative
+    (Checker("float", float_tol=1e-3), b"1e-4", b"0"),  # absolute
+    (Checker("float"), b"-0", b"0"),
+    (Checker("float"), b"007", b"+7"),
+    (Checker("float"), b"1e3 .5 5.", b"1000.0 0.5 5"),
+    (Checker("float"), b"inf -Infinity", b"Inf -inf"),
+    (Checker("float"), BIG, b"+" + BIG),
+]
+DIFFERENT = [
+    (Checker(), b"12", b"1 2"),
+    (Checker(), b"1.0", b"1"),
+    (Checker(), b"Yes", b"YES"),
+    (Checker(), b"1 2 3", b"1 2"),
+    (Checker("exact"), b"a\n", b"a"),
+    (Checker("lines"), b"a  b", b"a b"),
+    (Checker("lines"), b"a\n\nb", b"a\nb"),
+    (Checker("lines"), b" a", b"a"),
+    (Checker("float"), b"9007199254740993", b"9007199254740992"),  # equal as doubles
+    (Checker("float"), BIG + b"1", BIG + b"2"),
+    (Checker("float"), b"nan", b"nan"),
+    (Checker("float"), b"inf", b"-inf"),
+    (Checker("float"), b"1e308", b"inf"),
+    (Checker("float"), b"1.0 2.0", b"1.0"),
+    (Checker("float"), b"0x10", b"16"),
+    (Checker("float"), b"1_000", b"1000"),  # a number to Python, not to a grader
+    (Checker("float"), b"1,5", b"1.5"),
+    (Checker("float"), b"yes", b"1.0"),
+    (Checker("float"), b"0.34", b"0.33"),
+    (Checker(), "é".encode("latin-1"), "é".encode()),
+]
+
+
+@pytest.mark.parametrize(("checker", "actual", "expected"), SAME)
+def test_same(checker, actual, expected):
+    assert outputs_match(actual, expected, checker)
+    assert outputs_match(expected, actual, checker)
+
+
+@pytest.mark.parametrize(("checker", "actual", "expected"), DIFFERENT)
+def test_different(checker, actual, expected):
+    assert not outputs_match(actual, expected, checker)
+    assert not outputs_match(expected, actual, checker)
+
+
+def test_first_difference_names_the_place():
+    assert first_difference(b"1 2 4", b"1 2 3", Checker()) == "token 3: '4' instead of '3'"
+    assert first_difference(b"1 2", b"1 2 3", Checker()) == "2 tokens instead of 3"
+    assert first_difference(b"a\nb x", b"a\nb", Checker("lines")) == "line 2: 'b x' instead of 'b'"
+
+
+def test_unknown_kind_is_refused():
+    with pytest.raises(ValueError, match=r"Checker\.kind"):
+        Checker("fuzzy")

