@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,8 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers.utils import logging as transformers_logging
+
+transformers_logging.disable_progress_bar()  # a bar a load would tear the progress of the flows
 
 PROBLEM, PROGRAM, END, PAD = "<|problem|>", "<|program|>", "<|end|>", "<|pad|>"
 INSTRUCTION = (
@@ -25,9 +29,10 @@ INSTRUCTION = (
 )
 FENCE = re.compile(r"```[^\n`]*\n(.*?)```", re.DOTALL)
 FENCE_NAMES = {"python3": "python", "cpp": "cpp"}
-# A line break with its indentation is one piece, a rest of a line another: whole phrases of a small, regular language
-# become single tokens, which a small model learns several times faster than words.
-LINE_PIECES = r"\n *|[^\n]+"
+# Tokens never cross these pieces: a line break with its indentation, a word, a digit, a run of other signs, spaces.
+CLAUSE = re.compile(r"[^,.]+[,.]?")
+PIECES = r"\n *| ?[A-Za-z_]+| ?[0-9]| ?[^\sA-Za-z_0-9]+|\s+"
+SHORTEST_IDIOM = 5  # characters
 
 
 @dataclass
@@ -121,32 +126,34 @@ def load_policy(path_or_name: str | Path, dtype: torch.dtype = torch.float32) ->
 
     Raises OSError where there is no such folder or Hub name, ImportError for a GGUF file without the `gguf` extra.
     """
-    source, options = str(path_or_name), {}
+    source, options = str(path_or_name), dict[str, Any]()
     model_options: dict[str, Any] = {"dtype": dtype}
     if source.endswith(".gguf"):
         source, options = _gguf_source(Path(source))
         model_options["quantization_config"] = _dequantised()
     tokenizer = AutoTokenizer.from_pretrained(source, **options)
     model = AutoModelForCausalLM.from_pretrained(source, **options, **model_options)
-    model.config.use_cache = True
     return Policy(model.eval(), tokenizer, "chat" if tokenizer.chat_template else "plain")
 
 
 def new_policy(
     texts: Iterable[str],
     *,
-    vocab_size: int = 1024,
-    layers: int = 4,
-    width: int = 192,
+    vocab_size: int = 704,
+    idiom_share: float = 0.02,
+    layers: int = 3,
+    width: int = 128,
     heads: int = 4,
     max_positions: int = 1024,
     seed: int = 0,
 ) -> Policy:
     """A small untrained Llama with a byte-level BPE tokenizer trained from `texts` (statements and programs).
 
+    Lines and clauses that occur in at least `idiom_share` of the texts become tokens of their own beside the `vocab_size`
+    of the BPE: `a = list(map(int, input().split()))` costs a small model one decision, not sixteen.
     The weights follow from `seed` alone and the caller's random state is left as it was.
     """
-    tokenizer = _train_tokenizer(texts, vocab_size)
+    tokenizer = _train_tokenizer(list(texts), vocab_size, idiom_share)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=width,
@@ -166,9 +173,9 @@ def new_policy(
     return Policy(model.eval(), tokenizer, "plain")
 
 
-def _train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
+def _train_tokenizer(texts: list[str], vocab_size: int, idiom_share: float) -> PreTrainedTokenizerFast:
     bpe = Tokenizer(models.BPE())
-    pieces = pre_tokenizers.Split(Regex(LINE_PIECES), behavior="isolated")
+    pieces = pre_tokenizers.Split(Regex(PIECES), behavior="isolated")
     bytes_only = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     bpe.pre_tokenizer = pre_tokenizers.Sequence([pieces, bytes_only])
     bpe.decoder = decoders.ByteLevel()
@@ -179,9 +186,22 @@ def _train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokeniz
         show_progress=False,
     )
     bpe.train_from_iterator(texts, trainer)
+    bpe.add_tokens([AddedToken(idiom, normalized=False) for idiom in idioms_of(texts, idiom_share)])
     return PreTrainedTokenizerFast(
-        tokenizer_object=bpe, eos_token=END, pad_token=PAD, extra_special_tokens=[PROBLEM, PROGRAM], clean_up_tokenization_spaces=False
+        tokenizer_object=bpe,
+        eos_token=END,
+        pad_token=PAD,
+        extra_special_tokens=[PROBLEM, PROGRAM],
+        clean_up_tokenization_spaces=False,
     )
+
+
+def idioms_of(texts: list[str], share: float) -> list[str]:
+    """Lines of programs and clauses of one-line statements that are found in at least `share` of the texts, sorted."""
+    found: Counter[str] = Counter()
+    for text in texts:
+        found.update({piece.strip() for piece in (text.split("\n") if "\n" in text else CLAUSE.findall(text))})
+    return sorted(piece for piece, count in found.items() if len(piece) >= SHORTEST_IDIOM and count >= share * len(texts))
 
 
 def _gguf_source(path: Path) -> tuple[str, dict[str, Any]]:

@@ -136,7 +136,12 @@ def _prefill(policy: Policy, prompts: list[list[int]], max_new_tokens: int) -> t
     positions = (mask[:, :width].cumsum(dim=1) - 1).clamp(min=0)
     cache = DynamicCache(config=policy.model.config)
     out = policy.model(
-        input_ids=ids, attention_mask=mask[:, :width], position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1
+        input_ids=ids,
+        attention_mask=mask[:, :width],
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
     )
     place = {prompt: number for number, prompt in enumerate(different)}
     index = torch.tensor([place[tuple(prompt)] for prompt in prompts], device=policy.device)

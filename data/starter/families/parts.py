@@ -6,6 +6,7 @@ Each part also knows its nearest mistake, which is where the plausible wrong pro
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,11 @@ class Condition:
     def holds(self, x: Any) -> bool:
         return bool(eval(self.code, {"x": x}))  # our own text, never anybody else's
 
+    @property
+    def predicate(self) -> str:
+        """The condition after "is": "even", "greater than 10"."""
+        return self.phrase.format("").strip()
+
 
 @dataclass(frozen=True)
 class Change:
@@ -38,11 +44,16 @@ class Change:
     def of(self, x: Any) -> Any:
         return eval(self.code, {"x": x})
 
+    def on(self, name: str) -> str:
+        """The expression for another variable than `x`."""
+        return re.sub(r"\bx\b", name, self.code)
+
 
 @dataclass(frozen=True)
 class Finish:
-    """What is printed of the list `b`: `phrase` has one `{}` for what is in the list; `empty` states the answer for no values.
+    """What is printed of the list `b`: `phrase` has one `{}` for what is in the list.
 
+    `empty` is the sentence that says what to print for no values; `answer` is the reference for a list of values;
     `start` and `step` are the running form for loops that keep no list (`step` has `{}` for the value).
     """
 
@@ -126,9 +137,18 @@ SPREAD = Finish(
     _or_zero(lambda b: max(b) - min(b)),
     NONE,
 )
-DISTINCT = Finish("distinct", "how many different values there are among {}", "len(set(b))", "len(b)", lambda b: str(len(set(b))))
+DISTINCT = Finish(
+    "distinct", "how many different values there are among {}", "len(set(b))", "len(b)", lambda b: str(len(set(b)))
+)
 PRODUCT = Finish(
-    "product", "the product of {}", "math.prod(b)", "sum(b)", _product, " Print 1 if there are none.", "s = 1", "s *= {}"
+    "product",
+    "the product of {}",
+    "math.prod(b)",
+    "sum(b)",
+    _product,
+    " Print 1 if there are none.",
+    "s = 1",
+    "s *= {}",
 )
 SECOND_LARGEST = Finish(
     "second-largest",
@@ -148,8 +168,12 @@ SECOND_SMALLEST = Finish(
 )
 IN_ORDER = Finish("in-order", "{} in the given order", "*b", "*sorted(b)", _joined)
 REVERSED = Finish("reversed", "{} in reversed order", "*b[::-1]", "*b", lambda b: _joined(b[::-1]))
-INCREASING = Finish("increasing", "{} in increasing order", "*sorted(b)", "*sorted(b)[::-1]", lambda b: _joined(sorted(b)))
-DECREASING = Finish("decreasing", "{} in decreasing order", "*sorted(b)[::-1]", "*sorted(b)", lambda b: _joined(sorted(b)[::-1]))
+INCREASING = Finish(
+    "increasing", "{} in increasing order", "*sorted(b)", "*sorted(b)[::-1]", lambda b: _joined(sorted(b))
+)
+DECREASING = Finish(
+    "decreasing", "{} in decreasing order", "*sorted(b)[::-1]", "*sorted(b)", lambda b: _joined(sorted(b)[::-1])
+)
 UNIQUE = Finish(
     "unique",
     "the different values among {} in increasing order",

@@ -12,7 +12,7 @@ class Task:
     """A problem with its programs. `parts` holds one slug an axis; a test problem is a new combination of parts.
 
     `answer` is the reference solution: the text of stdin to the text of stdout. `example` draws a random input;
-    `edges` are inputs that every test set holds. `wrong` programs are candidates: those that pass every test are dropped.
+    the hidden tests draw on `edges` before random inputs. `wrong` programs are candidates: those that pass are dropped.
     """
 
     family: str
