@@ -1,0 +1,3 @@
+"""Prefect flows and the command line."""
+
+from flows import engine as engine  # first of all: Prefect reads its settings from the environment when it is imported

@@ -28,15 +28,23 @@ DEFAULT_TIME_LIMIT_S = 10.0
 DEFAULT_MEMORY_MB = 1024.0
 
 # Programs still to be judged: no verdict on the problem's present tests under this judge, or only judge errors so far.
+# `twin`: a trajectory with the same bytes that has its verdict on the same tests under the same judge.
 PENDING = """
 with judged as (
     select trajectory_id, test_set_hash, max(attempt) as attempts, bool_or(verdict <> 'judge_error') as settled
     from verdicts where judge_version = $judge_version group by all
+),
+twins as (
+    select t.problem_id, t.language, md5(t.program) as program_hash, j.test_set_hash, min(t.trajectory_id) as twin
+    from judged j join trajectories t using (trajectory_id) where j.settled group by all
 )
-select t.trajectory_id, t.problem_id, t.program, t.language, p.test_set_hash, coalesce(j.attempts, 0) + 1 as attempt
+select t.trajectory_id, t.problem_id, t.program, t.language, p.test_set_hash, w.twin,
+       (coalesce(j.attempts, 0) + 1)::integer as attempt
 from trajectories t
 join problems p using (problem_id)
 left join judged j on j.trajectory_id = t.trajectory_id and j.test_set_hash = p.test_set_hash
+left join twins w on w.problem_id = t.problem_id and w.language = t.language and w.program_hash = md5(t.program)
+    and w.test_set_hash = p.test_set_hash
 where p.checker <> 'custom' and p.test_count > 0
   and not coalesce(j.settled, false) and coalesce(j.attempts, 0) < $attempts
 order by t.problem_id, t.language, t.program, t.trajectory_id
@@ -49,7 +57,7 @@ select count(*) as rows from trajectories t join problems p using (problem_id) w
 
 @dataclass
 class LabelSummary:
-    """What one labelling pass did. `rows` counts verdict rows, `programs` what actually ran."""
+    """What one labelling pass did. `rows` counts verdict rows, `programs` those that had to run: equal ones run once."""
 
     rows: int = 0
     programs: int = 0
@@ -71,21 +79,26 @@ def label(store: Store, pool: Pool, *, on_progress: Callable[[int, int], None] |
     with connect(store) as connection:
         pending = query(connection, PENDING, {"judge_version": judge_version(), "attempts": JUDGE_ATTEMPTS})
         summary = LabelSummary(unjudgeable=query(connection, WITHOUT_JUDGE)["rows"][0])
-    groups = pending.group_by("problem_id", "language", "program", maintain_order=True).agg(
+    shared = copy_from_twins(store, pending.filter(pl.col("twin").is_not_null()))
+    append(store, shared, producer)
+    summary.rows += shared.height
+    summary.verdicts.update(shared["verdict"])
+    fresh = pending.filter(pl.col("twin").is_null())
+    groups = fresh.group_by("problem_id", "language", "program", maintain_order=True).agg(
         "trajectory_id", "attempt", pl.first("test_set_hash")
     )
     chunk: list[dict] = []
-    done, flushed = 0, time.monotonic()
+    done, flushed = shared.height, time.monotonic()
     for group, judgement in judge_groups(store, pool, groups):
         chunk += verdict_rows(group, judgement)
         done += len(group["trajectory_id"])
         count(summary, group, judgement)
         if len(chunk) >= CHUNK_PROGRAMS or time.monotonic() - flushed > CHUNK_SECONDS:
-            append(store, chunk, producer)
+            append(store, framed(chunk), producer)
             chunk, flushed = [], time.monotonic()
         if on_progress:
             on_progress(done, pending.height)
-    append(store, chunk, producer)
+    append(store, framed(chunk), producer)
     summary.seconds = time.monotonic() - started
     return summary
 
@@ -171,7 +184,19 @@ def count(summary: LabelSummary, group: dict, judgement: Judgement) -> None:
     summary.verdicts[judgement.verdict] += len(group["trajectory_id"])
 
 
-def append(store: Store, rows: list[dict], producer: str) -> None:
-    if rows:
-        frame = pl.DataFrame(rows, schema=Verdicts.create_empty().schema)
-        store.append_next("verdicts", frame, producer=producer)
+def copy_from_twins(store: Store, pending: pl.DataFrame) -> pl.DataFrame:
+    """Verdict rows for trajectories whose program was judged before, taken from their twins."""
+    wanted = pending.select("trajectory_id", "attempt", "test_set_hash", "twin")
+    verdicts = store.snapshot("verdicts").scan().filter(pl.col("trajectory_id").is_in(wanted["twin"].unique().to_list()))
+    settled = verdicts.filter((pl.col("verdict") != "judge_error") & (pl.col("judge_version") == judge_version())).collect()
+    twins = settled.unique(["trajectory_id", "test_set_hash"], keep="any").rename({"trajectory_id": "twin"}).drop("attempt")
+    rows = wanted.join(twins, on=["twin", "test_set_hash"]).with_columns(judged_at=pl.lit(datetime.now(UTC)))
+    return rows.select(Verdicts.column_names())
+
+
+def framed(rows: list[dict]) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema=Verdicts.create_empty().schema)
+
+
+def append(store: Store, rows: pl.DataFrame, producer: str) -> None:
+    store.append_next("verdicts", rows, producer=producer)

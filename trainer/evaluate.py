@@ -14,13 +14,13 @@ import polars as pl
 
 from pipeline.contracts import NOT_A_REWARD, Evaluations
 from pipeline.label import label
-from pipeline.lexers import token_hashes
 from pipeline.passk import Estimate, estimate
+from pipeline.signatures import sign
 from pipeline.sql import connect, query
 from pipeline.store import Store
-from sandbox import Pool
+from sandbox import Pool, judge_version
 from trainer.policy import Policy
-from trainer.rollout import Provenance, SamplingSettings, rollout
+from trainer.rollout import Provenance, SamplingSettings, digest, rollout
 
 SAMPLES = """
 select t.problem_id, t.program, t.language, coalesce(j.verdict, 'judge_error') as verdict
@@ -55,10 +55,10 @@ def evaluate(
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Evaluate on `problems` (columns problem_id, statement, split); done once for a policy and settings, then looked up."""
-    key = json.dumps({**settings.model_dump(exclude={"batch_size"}), "problems": problems.height, "seed": seed}, sort_keys=True)
+    key = settings_key(settings, problems, seed)
     found = stored(store, policy_id, key)
     if found.is_empty():
-        name = f"eval/{policy_id}/{seed}"
+        name = f"eval/{policy_id}/{digest({'settings': key})}"
         rollout(
             store, policy, problems, settings, Provenance(name=name, policy_id=policy_id, run_id=run_id, policy_step=step),
             seed=seed, on_progress=on_progress,
@@ -75,6 +75,15 @@ def evaluate(
     return summary_of(policy_id, found)
 
 
+def settings_key(settings: SamplingSettings, problems: pl.DataFrame, seed: int) -> str:
+    """JSON of everything that decides an evaluation's outcome beside the policy."""
+    which = digest({"problems": " ".join(problems["problem_id"].sort())})
+    drawn = settings.model_dump(exclude={"batch_size"})
+    return json.dumps(
+        {**drawn, "problems": problems.height, "set": which, "seed": seed, "judge": judge_version()}, sort_keys=True
+    )
+
+
 def stored(store: Store, policy_id: str, settings: str) -> pl.DataFrame:
     return store.read("evaluations").filter((pl.col("policy_id") == policy_id) & (pl.col("settings") == settings))
 
@@ -83,7 +92,7 @@ def per_problem(samples: pl.DataFrame) -> pl.DataFrame:
     """Samples, successes and distinct successes of each problem; samples without a verdict are counted apart."""
     correct = pl.col("verdict") == "accepted"
     lost = pl.col("verdict").is_in(NOT_A_REWARD)
-    samples = samples.with_columns(token_hash=token_hashes(samples["program"], "python3"))
+    samples = samples.with_columns(token_hash=pl.Series(sign(samples["program"], "python3").token_hash, dtype=pl.String))
     return (
         samples.group_by("problem_id")
         .agg(

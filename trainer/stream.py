@@ -20,7 +20,7 @@ from pipeline.sql import connect, query
 from pipeline.store import Store
 from trainer.soft_value import soft_value
 
-WATERMARK_TABLES = ("problems", "trajectories", "verdicts", "reference_scores", "program_signatures", "duplicates")
+WATERMARK_TABLES = ("problems", "trajectories", "verdicts", "reference_scores", "program_signatures", "duplicates", "corpora")
 
 
 class Source(BaseModel):
@@ -30,6 +30,7 @@ class Source(BaseModel):
     name: str
     where: str = Field(description="SQL predicate on the view `judged`, alias j")
     weight: float | list[tuple[int, float]] = Field(description="share of a batch, or [[from_step, share], ...]")
+    corpus: str | None = Field(None, description="corpus_id: only rows of this published corpus")
     representatives: bool = Field(False, description="take one trajectory for each cluster of duplicates")
     window: int | None = Field(None, ge=1, description="only the newest rows, this many; drawn at random, not in turn")
     when_empty: Literal["error", "others"] = Field("error", description="others: its share goes to the other sources")
@@ -158,13 +159,14 @@ class Stream:
 
 
 def pool_sql(source: Source, reward: str) -> str:
+    corpus = f"and j.trajectory_id in (select unnest(rows) from corpora where corpus_id = '{source.corpus}')"
     representatives = "and exists (select 1 from representatives r where r.trajectory_id = j.trajectory_id)"
     return f"""
         select j.trajectory_id, j.problem_id, s.prompt_ids, s.completion_ids, s.logprob_sum, j.behaviour_logprob,
                reward_{reward}(j.verdict, j.passed, j.total) as reward
         from judged j join reference_scores s on s.trajectory_id = j.trajectory_id and s.reference = $reference
         where j.split = 'train' and reward_{reward}(j.verdict, j.passed, j.total) is not null and ({source.where})
-        {representatives if source.representatives else ""}
+        {corpus if source.corpus else ""} {representatives if source.representatives else ""}
         order by coalesce(j.policy_step, 0), j.trajectory_id
     """
 

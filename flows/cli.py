@@ -1,0 +1,200 @@
+"""`spo`: the command line. Heavy modules are imported inside the commands, so that `spo --help` answers at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Store, judge and trainer for off-policy RL on programming contests.",
+    no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False,
+)  # fmt: skip
+
+DATA = Path(os.environ.get("SPO_DATA_DIR", "data"))
+StoreOption = Annotated[Path, typer.Option("--store", help="Folder or URL of the store.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="End with one JSON line on stdout.")]
+STORE = DATA / "store"
+
+
+@app.command()
+def demo(
+    data: Annotated[Path | None, typer.Option(help="Folder of real contests, in the layout of the `bundle` adapter.")] = None,
+    hub: Annotated[str | None, typer.Option(help="DeepMind CodeContests: a Hub name or local parquet files.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Problems taken of each real data set.")] = 350,
+    everything: Annotated[bool, typer.Option("--everything", help="Take real data sets whole.")] = False,
+    model: Annotated[str | None, typer.Option(help="Causal model: a folder, a Hub name or a .gguf file.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="SPO runs from the same reference.")] = 3,
+    settings: Annotated[Path | None, typer.Option(help="JSON file with more settings of `flows/demo.py:DemoSettings`.")] = None,
+    store: StoreOption = STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """The whole job, from contest data to a report with pass@k before and after SPO.
+
+    Examples: `spo demo` (the starter set, nothing else needed) -- `spo demo --data FOLDER --everything` --
+    `spo demo --model HuggingFaceTB/SmolLM2-135M-Instruct --seeds 1`
+    """
+    serve()
+    from flows.demo import DemoSettings, demo_flow
+
+    if data is not None and not data.is_dir():
+        raise typer.BadParameter(f"no folder {data}", param_hint="--data")
+    given = json.loads(settings.read_text()) if settings else {}
+    chosen = DemoSettings(
+        **{"data": str(data.resolve()) if data else None, "hub": hub, "limit": None if everything else limit, "model": model,
+           "seeds": seeds, **given}
+    )  # fmt: skip
+    found = demo_flow(chosen.model_dump(mode="json"), str(store), str(DATA), shlex.join(["spo", *sys.argv[1:]]))
+    typer.echo(f"report: {found['report']}", err=True)
+    if as_json:
+        typer.echo(json.dumps(found))
+
+
+@app.command()
+def ingest(
+    adapter: Annotated[str, typer.Argument(help="plain, bundle, code_contests, or FILE.py:NAME for one of your own.")],
+    source: Annotated[str, typer.Argument(help="File, folder or Hub name.")],
+    limit: Annotated[int | None, typer.Option(min=1, help="Problems at most, chosen by hash.")] = None,
+    store: StoreOption = STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring a source into the store. Example: `spo ingest plain my-solutions.jsonl.gz`"""
+    serve()
+    from flows.stages import ingest_flow
+
+    finish(ingest_flow(str(store), adapter, source, limit), as_json)
+
+
+@app.command()
+def deduplicate(store: StoreOption = STORE, as_json: JsonOption = False) -> None:
+    """Mark equal and nearly equal programs; nothing is deleted."""
+    serve()
+    from flows.stages import deduplicate_flow
+
+    finish(deduplicate_flow(str(store)), as_json)
+
+
+@app.command()
+def label(
+    workers: Annotated[int | None, typer.Option(min=1, help="Sandbox workers; default: one a core.")] = None,
+    store: StoreOption = STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Judge every program that has no verdict yet, in the sandbox."""
+    serve()
+    from flows.stages import label_flow
+
+    finish(label_flow(str(store), workers), as_json)
+
+
+@app.command()
+def score(
+    policy: Annotated[Path, typer.Argument(help="Folder of the reference policy.")],
+    max_tokens: Annotated[int, typer.Option(min=2, help="Longest prompt and completion.")] = 2048,
+    store: StoreOption = STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Store reference log-probabilities of every judged training trajectory."""
+    serve()
+    from flows.stages import score_flow
+
+    finish(score_flow(str(store), str(policy), max_tokens), as_json)
+
+
+@app.command()
+def sql(
+    statement: Annotated[str | None, typer.Argument(help="A query, or @NAME of a worked question.")] = None,
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="Read the query from a file.")] = None,
+    output: Annotated[str, typer.Option("--output", "-o", help="table, csv, json, or a .parquet file.")] = "table",
+    store: StoreOption = STORE,
+) -> None:
+    """Ask the store anything, read-only. Example: `spo sql "select origin, count(*) from trajectories group by all"`"""
+    import polars as pl
+
+    from pipeline.sql import connect, query, questions
+    from pipeline.store import Store
+
+    text = file.read_text() if file else statement
+    if text is None:
+        for question in questions():
+            typer.echo(f"@{question.name:<28} {question.title}")
+        return
+    with connect(Store(store)) as connection:
+        rows = query(connection, text)
+    if output.endswith(".parquet"):
+        rows.write_parquet(output)
+    elif output in ("csv", "json"):
+        typer.echo(rows.write_csv() if output == "csv" else rows.write_ndjson(), nl=False)
+    else:
+        plain = {"tbl_hide_dataframe_shape": True, "tbl_hide_column_data_types": True, "fmt_str_lengths": 80}
+        with pl.Config(tbl_rows=-1, tbl_cols=-1, **plain):
+            typer.echo(str(rows))
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Run folder, e.g. data/runs/demo-1a2b3c4d.")],
+    store: StoreOption = STORE,
+) -> None:
+    """Write the report of a run again: `data/reports/<run>/index.html`."""
+    serve()
+    from flows.stages import report_flow
+
+    typer.echo(report_flow(str(store), str(run), str(DATA / "reports" / run.name)))
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """Say what this machine offers: isolation, languages, torch, disk; exit code 1 where no sandbox can stand."""
+    from flows.doctor import examine
+
+    found = examine(DATA)
+    typer.echo(json.dumps(found) if as_json else "\n".join(f"{name:<14} {value}" for name, value in found["lines"]))
+    raise typer.Exit(0 if found["sandbox"] else 1)
+
+
+@app.command()
+def up(port: Annotated[int, typer.Option(help="Port of Prefect's server and UI.")] = 4200) -> None:
+    """Start Prefect's server with its UI on loopback, on the database that flows report to."""
+    from flows.engine import api_url, record_server, server_command
+
+    os.environ["PREFECT_SERVER_UI_API_URL"] = api_url(port)
+    record_server(api_url(port), os.getpid())
+    typer.echo(f"Prefect's UI: http://127.0.0.1:{port}", err=True)
+    command = server_command(port)
+    os.execv(command[0], command)
+
+
+def serve() -> None:
+    """Have flows report to a server, and say where its UI is."""
+    from flows.engine import use_server
+
+    url = use_server()
+    typer.echo(f"Prefect's UI: {url.removesuffix('/api')}", err=True)
+
+
+def finish(result: object, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(result, default=str))
+
+
+def main() -> None:
+    """Entry point: an error is one line with the next step, the traceback goes to `spo-error.log` in the data folder."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command goes on where it was", err=True)
+        raise SystemExit(130) from None
+    except Exception as error:
+        DATA.mkdir(parents=True, exist_ok=True)
+        log = DATA / "spo-error.log"
+        log.write_text(traceback.format_exc())
+        message = str(error).strip().splitlines() or ["no message"]
+        typer.echo(f"spo: {type(error).__name__}: {message[0]} (traceback: {log})", err=True)
+        raise SystemExit(1) from None

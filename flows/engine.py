@@ -1,0 +1,121 @@
+"""Prefect's surroundings: where its database lies, what it must not send, and the server that flows report to.
+
+Prefect reads its settings from the environment when it is imported, so this module comes first (see `flows/__init__.py`).
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+DATA = Path(os.environ.get("SPO_DATA_DIR", "data"))
+STARTUP_LIMIT_S = 300.0  # a new database is migrated first
+PR_SET_PDEATHSIG = 1
+
+DEFAULTS = {
+    "PREFECT_HOME": str((DATA / "prefect").resolve()),
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    # The terminal shows our own progress; every record still goes to the server, and warnings to the terminal.
+    "PREFECT_LOGGING_LEVEL": "WARNING",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    # A run that was interrupted says so once; it does not wait minutes for a server that is gone.
+    "PREFECT_CLIENT_MAX_RETRIES": "2",
+}
+
+for name, value in DEFAULTS.items():
+    os.environ.setdefault(name, value)
+
+
+class ServerError(RuntimeError):
+    """Prefect's server did not start; the message names its log."""
+
+
+def use_server() -> str:
+    """Make this process's flows report to a server, and return its address: PREFECT_API_URL if set, else the one that runs on
+    our database, else a new one on loopback that lives as long as this process.
+
+    The server has a session of its own, so that Ctrl-C reaches the flows and not the server they report to.
+    """
+    if url := os.environ.get("PREFECT_API_URL"):
+        return url
+    home = Path(os.environ["PREFECT_HOME"])
+    url = running_server(home) or start_server(home, free_port())
+    os.environ["PREFECT_API_URL"] = url
+    return url
+
+
+def running_server(home: Path) -> str | None:
+    """Address of the server that was started on this database last, if it answers."""
+    try:
+        url = json.loads((home / "server.json").read_text())["url"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return url if healthy(url) else None
+
+
+def start_server(home: Path, port: int) -> str:
+    home.mkdir(parents=True, exist_ok=True)
+    log = home / "server.log"
+    with open(log, "ab") as output:
+        server = subprocess.Popen(
+            server_command(port), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+            preexec_fn=die_with_parent, env={**os.environ, "PREFECT_SERVER_UI_API_URL": api_url(port)},
+        )  # fmt: skip
+    atexit.register(server.terminate)
+    deadline = time.monotonic() + STARTUP_LIMIT_S
+    while not healthy(api_url(port)):
+        if server.poll() is not None or time.monotonic() > deadline:
+            raise ServerError(f"Prefect's server did not start on port {port}; see {log}")
+        time.sleep(0.2)
+    record_server(api_url(port), server.pid)
+    return api_url(port)
+
+
+def record_server(url: str, pid: int) -> None:
+    """Note which server runs on our database, for the next process."""
+    home = Path(os.environ["PREFECT_HOME"])
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "server.json").write_text(json.dumps({"url": url, "pid": pid}))
+
+
+def server_command(port: int) -> list[str]:
+    return [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+
+
+def api_url(port: int) -> str:
+    return f"http://127.0.0.1:{port}/api"
+
+
+def die_with_parent() -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def healthy(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=2) as answer:
+            return answer.status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def free_port() -> int:
+    """Prefect's usual port if nobody has it, else any."""
+    for port in (4200, 0):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return probe.getsockname()[1]
+    raise ServerError("no free port on loopback")

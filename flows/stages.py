@@ -1,0 +1,313 @@
+"""One Prefect flow for each stage of the job. Each may be run again at any time: what is done already costs a look-up.
+
+Parameters are paths and plain settings, never data; the store is what flows share.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from prefect import flow, task
+from prefect.artifacts import create_link_artifact, create_table_artifact
+
+from flows.terminal import progress, show_table
+from pipeline.corpora import Spec, publish
+from pipeline.dedup import deduplicate
+from pipeline.ingest import BatchSummary, ingest
+from pipeline.label import label
+from pipeline.sql import connect, query
+from pipeline.store import Store
+from sandbox import Pool
+from trainer.evaluate import Evaluation, evaluate
+from trainer.loop import TrainSettings, publish_atomically, train
+from trainer.online import FreshData, OnlineSettings
+from trainer.policy import load_policy, new_policy
+from trainer.reference import reference_fingerprint, score
+from trainer.rollout import Provenance, SamplingSettings, publish_policy, rollout
+from trainer.stream import Mixture, Stream
+from trainer.warmstart import warm_start
+
+COMPACT_TABLES = ("trajectories", "verdicts", "reference_scores", "duplicates")
+
+
+def report_table(key: str, title: str, rows: list[dict]) -> None:
+    """The same summary on the terminal and as an artifact in Prefect's UI."""
+    show_table(title, rows)
+    create_table_artifact(key=key, table=rows, description=title)
+
+
+@flow(name="ingest")
+def ingest_flow(store: str, adapter: str, source: str, limit: int | None = None) -> list[dict]:
+    """Bring a source into the store; every row is accepted, already present, or in quarantine."""
+    rows = [ingest_row(summary) for summary in ingest_task(store, adapter, source, limit)]
+    report_table("ingest", f"Ingested {source}", rows)
+    return rows
+
+
+@task(name="ingest files")
+def ingest_task(store: str, adapter: str, source: str, limit: int | None) -> list[BatchSummary]:
+    with progress(f"ingest {Path(source).name}", "kB") as update:
+        return ingest(
+            Store(store), adapter, source, limit=limit, on_progress=lambda p: update(p.bytes_read // 1000, p.bytes_total // 1000)
+        )
+
+
+def ingest_row(summary: BatchSummary) -> dict:
+    counts = {name: getattr(summary, name) for name in ("read", "accepted", "present", "quarantined")}
+    reasons = ", ".join(f"{reason}: {n}" for reason, n in sorted(summary.reasons.items())) or "-"
+    return {"file": Path(summary.source_file).name, **counts, "refused because": reasons, "seconds": round(summary.seconds, 1)}
+
+
+@flow(name="deduplicate")
+def deduplicate_flow(store: str) -> dict:
+    """Mark equal and nearly equal programs; nothing is deleted."""
+    found = asdict(deduplicate_task(store))
+    report_table("deduplicate", "Deduplicated", [{k: v for k, v in found.items() if isinstance(v, int | float)}])
+    return found
+
+
+@task(name="sign and cluster programs")
+def deduplicate_task(store: str):
+    with progress("deduplicate", "programs") as update:
+        return deduplicate(Store(store), on_progress=lambda p: update(p.done, p.total))
+
+
+@flow(name="label")
+def label_flow(store: str, workers: int | None = None) -> dict:
+    """Run every program that has no verdict yet in the sandbox."""
+    found = label_task(store, workers)
+    rows = [{"verdict": name, "rows": count} for name, count in sorted(found["verdicts"].items())]
+    ran = f"{found['programs']:,} programs ran {found['tests']:,} tests in {found['seconds']:.0f} s"
+    report_table("label", f"Labelled in the sandbox: {ran}, {found['unjudgeable']:,} rows without tests or checker", rows)
+    return found
+
+
+@task(name="judge programs")
+def label_task(store: str, workers: int | None) -> dict:
+    with Pool(workers) as pool, progress("label", "rows") as update:
+        found = label(Store(store), pool, on_progress=update)
+    return {**asdict(found), "verdicts": dict(found.verdicts)}
+
+
+@flow(name="warm-start")
+def warm_start_flow(store: str, folder: str, policy_id: str, settings: dict[str, Any]) -> str:
+    """Make the reference policy: supervised training on some of the correct programs. Returns its folder."""
+    return warm_start_task(store, folder, policy_id, settings)
+
+
+@task(name="supervised training")
+def warm_start_task(store_path: str, folder: str, policy_id: str, settings: dict[str, Any]) -> str:
+    store, target = Store(store_path), Path(folder)
+    if not (target / "config.json").exists():
+        pairs = warm_start_pairs(store, settings["share"])
+        policy = new_policy(warm_start_texts(store), seed=settings["seed"], **settings["model"])
+        with progress(f"warm start {policy_id}", "steps") as update:
+            warm_start(
+                policy, pairs, seed=settings["seed"], on_progress=lambda p: update(p.step, p.steps), **settings["training"]
+            )
+        publish_atomically(target, policy.save)
+    publish_policy(store, load_policy(target), target, policy_id=policy_id, details={"warm_start": settings})
+    return folder
+
+
+def warm_start_pairs(store: Store, share: float) -> list[tuple[str, str]]:
+    """One correct program for each of a share of the training problems, chosen by hash; the rest is left to the RL."""
+    with connect(store) as connection:
+        found = query(
+            connection,
+            """
+            select problem_id, any_value(p.statement) as statement, min_by(j.program, j.trajectory_id) as program
+            from judged j join problems p using (problem_id)
+            where p.split = 'train' and p.source = 'starter'
+              and j.origin = 'human' and j.language = 'python3' and j.verdict = 'accepted'
+            group by problem_id order by md5(problem_id)
+            """,
+        )
+    found = found.head(round(share * found.height))
+    return list(zip(found["statement"], found["program"], strict=True))
+
+
+def warm_start_texts(store: Store) -> list[str]:
+    with connect(store) as connection:
+        found = query(
+            connection,
+            """
+            select statement as text from problems where source = 'starter' and split = 'train'
+            union all
+            select program from judged
+            where source = 'starter' and split = 'train' and origin = 'human' and language = 'python3' and verdict = 'accepted'
+            """,
+        )
+    return sorted(found["text"].to_list())
+
+
+@flow(name="adopt-model")
+def adopt_flow(store: str, model: str, folder: str, policy_id: str) -> str:
+    """Take a pretrained model as the reference policy: a folder, a Hub name or a GGUF file. Returns its folder in the run."""
+    return adopt_task(store, model, folder, policy_id)
+
+
+@task(name="load and save model")
+def adopt_task(store: str, model: str, folder: str, policy_id: str) -> str:
+    target = Path(folder)
+    if not (target / "config.json").exists():
+        publish_atomically(target, load_policy(model).save)
+    publish_policy(Store(store), load_policy(target), target, policy_id=policy_id, details={"model": model})
+    return folder
+
+
+@flow(name="rollout")
+def rollout_flow(store: str, folder: str, provenance: dict, sampling: dict, problems_sql: str, seed: int) -> int:
+    """Sample a policy on the problems that `problems_sql` selects, and append the trajectories."""
+    return rollout_task(store, folder, Provenance(**provenance), SamplingSettings(**sampling), problems_sql, seed)
+
+
+@task(name="sample completions")
+def rollout_task(
+    store: str, folder: str, provenance: Provenance, sampling: SamplingSettings, problems_sql: str, seed: int
+) -> int:
+    policy = load_policy(folder)
+    with progress(f"sample {provenance.name}", "samples") as update:
+        return rollout(
+            Store(store), policy, select_problems(store, problems_sql), sampling, provenance, seed=seed, on_progress=update
+        )
+
+
+def select_problems(store: str, sql: str) -> pl.DataFrame:
+    with connect(Store(store)) as connection:
+        return query(connection, f"select problem_id, statement, split from problems where {sql} order by md5(problem_id)")
+
+
+@flow(name="score")
+def score_flow(store: str, folder: str, max_tokens: int) -> dict:
+    """Store the reference policy's log-probabilities of every judged training trajectory."""
+    found = score_task(store, folder, max_tokens)
+    report_table("score", "Scored under the reference", [found])
+    return found
+
+
+@task(name="score trajectories")
+def score_task(store: str, folder: str, max_tokens: int) -> dict:
+    with progress("score", "rows") as update:
+        return asdict(score(Store(store), load_policy(folder), max_tokens=max_tokens, on_progress=update))
+
+
+@flow(name="publish-corpus")
+def publish_flow(store: str, spec: dict) -> dict:
+    """Publish a corpus: the rows a query selects now, at pinned versions."""
+    corpus = publish_task(store, spec)
+    report_table("corpus", f"Corpus {corpus['name']}", [corpus])
+    return corpus
+
+
+@task(name="publish corpus")
+def publish_task(store: str, spec: dict) -> dict:
+    corpus = publish(Store(store), Spec(**spec))
+    return {"corpus": corpus.corpus_id, "name": corpus.name, "rows": len(corpus.rows), "reward": corpus.reward}
+
+
+@flow(name="train")
+def train_flow(
+    store: str,
+    folder: str,
+    reference_folder: str,
+    reference_id: str,
+    run_id: str,
+    seed: int,
+    settings: dict,
+    mixture: dict,
+    online: dict,
+) -> str:
+    """Train one policy with SPO from the reference, and publish it. Returns its folder."""
+    return train_task(
+        store, folder, reference_folder, reference_id, run_id, seed,
+        TrainSettings(**settings), Mixture(**mixture), OnlineSettings(**online),
+    )  # fmt: skip
+
+
+@task(name="SPO training")
+def train_task(
+    store_path: str, folder: str, reference_folder: str, reference_id: str, run_id: str, seed: int,
+    settings: TrainSettings, mixture: Mixture, online: OnlineSettings,
+) -> str:  # fmt: skip
+    store, reference = Store(store_path), load_policy(reference_folder)
+    fingerprint = reference_fingerprint(reference)
+    stream = Stream(store, mixture, reference=fingerprint, reference_policy=reference_id, beta=settings.beta, seed=seed)
+    problems = select_problems(store_path, "split = 'train' and source = 'starter'")
+    with Pool() as pool, progress(f"train {run_id}", "steps") as update:
+        fresh = FreshData(store, pool, reference, problems, online, run_id, seed)
+        policy = train(
+            load_policy(reference_folder), stream, settings, Path(folder),
+            before_step=fresh.before_step, on_step=lambda figures: update(figures["step"] + 1, settings.steps),
+        )  # fmt: skip
+    publish_policy(
+        store, policy, Path(folder) / "final", policy_id=run_id, parent_id=reference_id, run_id=run_id, step=settings.steps,
+        details={"settings": settings.model_dump(), "mixture": mixture.model_dump(), "seed": seed},
+    )  # fmt: skip
+    return str(Path(folder) / "final")
+
+
+@flow(name="evaluate")
+def evaluate_flow(
+    store: str, folder: str, policy_id: str, problems_sql: str, sampling: dict, run_id: str | None = None, seed: int = 0
+) -> dict:
+    """Estimate pass@1 and pass@10 of a policy on the problems that `problems_sql` selects."""
+    found = evaluation_row(evaluate_task(store, folder, policy_id, problems_sql, SamplingSettings(**sampling), run_id, seed))
+    report_table("evaluate", f"Evaluated {policy_id}", [found])
+    return found
+
+
+@task(name="sample and judge")
+def evaluate_task(
+    store: str, folder: str, policy_id: str, problems_sql: str, sampling: SamplingSettings, run_id: str | None, seed: int
+) -> Evaluation:
+    problems = select_problems(store, problems_sql)
+    with Pool() as pool, progress(f"evaluate {policy_id}", "samples") as update:
+        return evaluate(
+            Store(store), pool, load_policy(folder), policy_id, problems, sampling, seed=seed, run_id=run_id, on_progress=update
+        )
+
+
+def evaluation_row(found: Evaluation) -> dict:
+    return {
+        "policy": found.policy_id,
+        "problems": found.problems,
+        "samples": found.samples,
+        "pass@1": round(found.pass_at_1.mean, 4),
+        "pass@10": None if found.pass_at_10 is None else round(found.pass_at_10.mean, 4),
+        "distinct correct": round(found.distinct_correct, 3),
+        "judge errors": found.judge_errors,
+    }
+
+
+@flow(name="maintain")
+def maintain_flow(store: str) -> None:
+    """Compact the tables that have gathered many small files. Files that a published corpus is pinned to stay."""
+    maintain_task(store)
+
+
+@task(name="compact tables")
+def maintain_task(store_path: str) -> None:
+    store = Store(store_path)
+    for name in COMPACT_TABLES:
+        if store.needs_compaction(name):
+            store.maintain(name)
+
+
+@flow(name="report")
+def report_flow(store: str, run_folder: str, target: str) -> str:
+    """Write the report of a run."""
+    path = report_task(store, run_folder, target)
+    link = Path(path).resolve().as_uri()
+    create_link_artifact(key="report", link=link, link_text="report", description=f"Report of {run_folder}")
+    return path
+
+
+@task(name="write report")
+def report_task(store: str, run_folder: str, target: str) -> str:
+    from pipeline.report import write_report  # draws with matplotlib, which no other stage should wait for
+
+    return str(write_report(Store(store), Path(run_folder), Path(target)))
