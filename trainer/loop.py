@@ -6,6 +6,7 @@ optimiser, stream state; the newest two are kept) and `final/` once it is done.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -101,7 +102,8 @@ def training_step(policy: Policy, optimiser: torch.optim.Optimizer, rows: list[R
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)
     tokens = sum(len(r.prompt_ids) + len(r.completion_ids) for r in rows)
-    return {"step": step, "tokens": tokens, "gradient_norm": float(norm), **figures_of(losses, settings.beta)}
+    drawn = hashlib.blake2b(" ".join(row.trajectory_id for row in rows).encode(), digest_size=8).hexdigest()
+    return {"step": step, "rows_digest": drawn, "tokens": tokens, "gradient_norm": float(norm), **figures_of(losses, settings.beta)}
 
 
 def micro_batch_loss(policy: Policy, rows: list[Row], settings: TrainSettings, batch_sequences: int) -> tuple[Loss, Tensor]:

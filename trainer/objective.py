@@ -34,7 +34,7 @@ class Loss:
 
     value: Tensor  # [] mean over the global batch
     terminal_q: Tensor  # [N] Q_T, detached
-    residual: Tensor  # [N] r - Q_T, detached
+    residual: Tensor  # [N] Q_T - r, detached; its mean on fresh samples is Q0 - V* + beta * KL(pi || pi*)
     per_sequence: Tensor  # [N] weighted loss, detached
 
 
@@ -91,7 +91,7 @@ def spo_loss(sequences: Sequences, *, beta: float, shape: Shape, batch_sequences
     return Loss(
         value=per_sequence.sum() / batch_sequences,
         terminal_q=q_terminal.detach(),
-        residual=(sequences.reward - q_terminal).detach(),
+        residual=(q_terminal - sequences.reward).detach(),
         per_sequence=per_sequence.detach(),
     )
 

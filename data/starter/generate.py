@@ -1,7 +1,7 @@
 """Writes the starter problems and their programs: `python data/starter/generate.py [--out FOLDER]`.
 
-Everything follows from the code of `families/` and one seed, so the same code writes the same bytes. Every claimed
-verdict is worked out by running the program on the problem's tests: wrong candidates that pass are dropped.
+Everything follows from the code of `families/` and one seed, so the same code writes the same rows. The claimed verdict
+of every Python program is worked out by running it on the problem's tests: wrong candidates that pass are dropped.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ WRONG_PER_PROBLEM, HANG_EVERY, CPP_EVERY = 4, 12, 2
 
 
 def chosen_tasks(family: Family) -> list[Task]:
-    """`family.count` of the family's combinations, each part at least three times where the numbers allow it."""
+    """`family.count` of the family's combinations, chosen so that all parts occur about equally often."""
     tasks = [task for task in family.tasks() if len(task.statement) <= MAX_STATEMENT]
     Random(f"{SEED}/{family.name}").shuffle(tasks)
     chosen: list[Task] = []

@@ -206,7 +206,7 @@ def test_gradient_of_the_squared_loss_is_the_papers(toy):
     one = Sequences(logprob[None], toy.reference_logprob[5:6], toy.value[None], toy.reward[5:6], torch.ones(1))
     loss = spo_loss(one, beta=BETA, shape="squared", batch_sequences=1)
     by_loss = torch.autograd.grad(loss.value, table, retain_graph=True)[0]
-    by_hand = -2 / BETA * float(loss.residual) * torch.autograd.grad(logprob, table)[0]
+    by_hand = 2 / BETA * float(loss.residual) * torch.autograd.grad(logprob, table)[0]
     assert torch.allclose(by_loss, by_hand, atol=1e-12)
 
 

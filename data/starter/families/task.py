@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 
 
@@ -12,7 +12,7 @@ class Task:
     """A problem with its programs. `parts` holds one slug an axis; a test problem is a new combination of parts.
 
     `answer` is the reference solution: the text of stdin to the text of stdout. `example` draws a random input;
-    the hidden tests draw on `edges` before random inputs. `wrong` programs are candidates: those that pass are dropped.
+    hidden tests draw on `edges` before random inputs. `wrong` programs are candidates: those that pass are dropped.
     """
 
     family: str
@@ -27,7 +27,6 @@ class Task:
     wrong: dict[str, str]
     cpp: str = ""
     hang: str = ""
-    tags: tuple[str, ...] = field(default=())
 
 
 @dataclass(frozen=True)

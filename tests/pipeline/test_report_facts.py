@@ -1,0 +1,178 @@
+"""The facts of the report against numbers worked out by hand: what is claimed of training, curves, numbers in words."""
+
+import json
+
+import numpy as np
+import pytest
+
+from pipeline.passk import Estimate
+from pipeline.report import text
+from pipeline.report.comparison import METRICS, compare, outcome_of
+from pipeline.report.curves import curves, running_mean
+from pipeline.report.runfolder import Run, Seed, read_metrics
+
+
+def evaluation(rows, policy, problem, correct, samples=20, **columns):
+    settings = {"temperature": 0.4, "samples_per_problem": 20, "seed": columns.get("seed") or 0}
+    return {
+        "policy_id": policy, "problem_id": problem, "settings": json.dumps(settings), "split": "test", "samples": samples,
+        "correct": correct, "distinct_correct": min(correct, 3), "judge_errors": 20 - samples, "evaluated_at": rows.day,
+    } | columns  # fmt: skip
+
+
+def run_of(*policies):
+    return Run("run", "", "", {}, "ref", [Seed(policy, i, []) for i, policy in enumerate(policies)], [], {})
+
+
+def step(number, **figures):
+    sources = {"human": {"log_ratio": -float(number)}, "reference": {"log_ratio": 0.5}}
+    return {
+        "step": number, "tokens": 1000, "gradient_norm": 1.0, "loss": 1.0 / (number + 1), "residual": 0.1, "q_success": -0.1,
+        "q_failure": -0.9, "q_above_zero": 0.0, "sources": sources, "data_seconds": 0.5, "seconds": 2.0,
+        "watermark": {"verdicts": 3 + number // 4},
+    } | figures  # fmt: skip
+
+
+def compared(rows, evaluations, *policies):
+    return compare(rows.frame("evaluations", evaluations), run_of(*policies))
+
+
+# ---- what is claimed of training
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "problems", "outcome"),
+    [
+        (0.001, 0.2, 50, "helped"),
+        (-0.2, -0.001, 50, "made worse"),
+        (0.0, 0.2, 50, "cannot be told"),
+        (-0.011, 0.002, 50, "cannot be told"),
+        (-0.01, 0.01, 50, "did not help"),
+        (0.0, 0.0, 50, "did not help"),
+        (0.3, 0.5, 9, "cannot be told"),
+    ],
+)
+def test_an_outcome_is_what_its_interval_carries(low, high, problems, outcome):
+    assert outcome_of(Estimate((low + high) / 2, low, high, problems), margin=0.01) == outcome
+
+
+def test_before_and_after_worked_by_hand(rows):
+    names = [f"p{i:02}" for i in range(12)]
+    evaluations = [evaluation(rows, "ref", name, i) for i, name in enumerate(names)]
+    evaluations += [evaluation(rows, "a", name, i + 4, seed=1) for i, name in enumerate(names)]
+    evaluations += [evaluation(rows, "b", name, i, seed=2) for i, name in enumerate(names)]
+    found = compared(rows, evaluations, "a", "b").findings[0]
+    # Correct of 20: 0..11 before, mean 5.5; 4..15 and 0..11 after, mean 7.5. Each problem gains (4 + 0) / 2 of 20.
+    assert found.before.mean == pytest.approx(5.5 / 20)
+    assert found.after.mean == pytest.approx(7.5 / 20)
+    # Paired: the gain is the same on every problem, so its interval has no width, though the levels' intervals overlap widely.
+    assert (found.change.low, found.change.mean, found.change.high) == pytest.approx((0.1, 0.1, 0.1))
+    assert found.before.high > found.after.low
+    assert found.outcome == "helped"
+    assert [result.change.mean for result in found.seeds] == pytest.approx([0.2, 0.0])
+    assert found.sentence.replace("\u202f", "") == (
+        "Mean pass@1 went from 27.5% to 37.5% (+10.0 points; 95 % interval +10.0 to +10.0, 12 problems): training helped."
+        " Of 2 seeds, 1 went up and 0 down, 1 stayed."
+    )
+
+
+def test_the_interval_is_a_bootstrap_over_problems(rows):
+    random = np.random.default_rng(1)
+    before, after = random.integers(0, 21, 40), random.integers(0, 21, 40)
+    evaluations = [evaluation(rows, "ref", f"p{i:02}", int(c)) for i, c in enumerate(before)]
+    evaluations += [evaluation(rows, "a", f"p{i:02}", int(c)) for i, c in enumerate(after)]
+    change = compared(rows, evaluations, "a").findings[0].change
+    gains = (after - before) / 20
+    # By the central limit theorem the mean of 40 gains has this interval; the bootstrap's own noise is a few per cent of it.
+    half = 1.96 * gains.std() / np.sqrt(40)
+    assert (change.low, change.high) == pytest.approx((gains.mean() - half, gains.mean() + half), abs=0.1 * half)
+
+
+def test_a_problem_without_enough_samples_leaves_both_sides(rows):
+    names = [f"p{i:02}" for i in range(11)]
+    evaluations = [evaluation(rows, "ref", name, 0) for name in names]
+    evaluations += [evaluation(rows, "a", name, 20) for name in names[:-1]] + [evaluation(rows, "a", names[-1], 0, samples=9)]
+    by_name = {found.metric.column: found for found in compared(rows, evaluations, "a").findings}
+    assert by_name["pass_10"].change.problems == 10
+    assert by_name["pass_10"].change.mean == pytest.approx(1.0)
+    assert by_name["pass_1"].change.mean == pytest.approx(10 / 11)
+
+
+def test_only_like_is_compared_with_like(rows):
+    names = [f"p{i:02}" for i in range(10)]
+    other = json.dumps({"temperature": 1.0})
+    evaluations = [evaluation(rows, "ref", name, 10, seed=0) for name in names]
+    evaluations += [evaluation(rows, "a", name, 10, seed=7) for name in names]
+    evaluations += [evaluation(rows, "a", name, 20, settings=other) for name in names]
+    evaluations += [evaluation(rows, "b", name, 20, settings=other) for name in names]
+    found = compared(rows, evaluations, "a", "b")
+    assert found.seeds == ["seed 0"]
+    assert found.findings[0].change.mean == 0
+    assert found.findings[0].outcome == "did not help"
+    assert "seed 1" in found.missing[0]
+    assert found.summary == "Training did not help pass@1, pass@10 and distinct correct programs a problem."
+
+
+def test_gained_and_lost_take_more_than_half_of_the_seeds(rows):
+    solved = {"p0": (0, [1, 1, 0]), "p1": (0, [1, 0, 0]), "p2": (5, [0, 0, 9]), "p3": (5, [1, 1, 0])}
+    evaluations = [evaluation(rows, "ref", name, before) for name, (before, _) in solved.items()]
+    evaluations += [evaluation(rows, f"s{i}", name, after[i]) for name, (_, after) in solved.items() for i in range(3)]
+    problems = compared(rows, evaluations, "s0", "s1", "s2").problems
+    sides = problems.select("problem_id", "solved_before", "solved_after").rows()
+    assert sides == [("p0", False, True), ("p1", False, False), ("p2", True, False), ("p3", True, True)]
+
+
+def test_changes_too_small_to_print_are_no_change():
+    assert METRICS[0].change(-0.0004) == "0.0 points"
+    assert METRICS[0].direction(-0.0004) == "same"
+    assert METRICS[2].change(0.126) == "+0.13"
+
+
+# ---- training curves
+
+
+def test_curves_worked_by_hand():
+    metrics = [step(i) for i in range(10)] + [step(10, loss=float("nan"), q_success=None, seconds=0.0)]
+    found = curves([Seed("a", 3, metrics)])
+    panels = {panel.title: panel for panel in found.panels}
+    assert panels["Loss"].lines[0].values == pytest.approx([1 / (i + 1) for i in range(10)])
+    assert [line.label for line in panels["Q at the last token"].lines] == ["Q of successes", "Q of failures"]
+    assert panels["Q at the last token"].lines[0].steps == list(range(10))
+    assert panels["Tokens a second"].lines[0].values == pytest.approx([500.0] * 10)
+    assert panels["Share of time waiting for data"].lines[0].values == pytest.approx([0.25] * 10)
+    ratios = {line.label: line.values for line in panels["log π − log π_ref by source"].lines}
+    assert ratios["human"] == pytest.approx([-float(i) for i in range(11)])
+    facts = found.facts[0]
+    assert (facts.name, facts.steps, facts.tokens, facts.fresh) == ("seed 3", 11, 11_000, [4, 8])
+    assert facts.waited == pytest.approx(5.5 / 20)
+
+
+def test_a_running_mean_keeps_a_line_and_its_ends():
+    line = np.arange(100.0)
+    smooth = running_mean(list(line))
+    # 4 % of 100 steps is a window of 5: the mean of a straight line is the line, but for two values at each end.
+    assert smooth[2:-2] == pytest.approx(line[2:-2])
+    assert smooth[0] == pytest.approx(np.mean([0, 1, 2]))
+    assert running_mean([3.0]) == pytest.approx([3.0])
+
+
+def test_a_line_cut_by_a_kill_is_left_out_and_said(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(json.dumps(step(1)) + "\n" + json.dumps(step(0)) + "\n[1]\n" + '{"step": 2, "lo')
+    metrics, unread = read_metrics(path)
+    assert [entry["step"] for entry in metrics] == [0, 1]
+    assert unread == [3, 4]
+
+
+# ---- numbers and text
+
+
+def test_numbers_in_words():
+    assert text.count(1234567.4) == "1\u202f234\u202f567"
+    assert text.number(-1234.5, 1) == "−1\u202f234.5"
+    assert (text.nearly(0.99997), text.nearly(1.0), text.nearly(0.0002), text.nearly(None)) == (
+        "> 99.9\u202f%", "100.0\u202f%", "< 0.1\u202f%", "–",
+    )  # fmt: skip
+    assert (text.duration(59.94), text.duration(60), text.duration(3725)) == ("59.9 s", "1 min 00 s", "1 h 02 min")
+    assert text.shortened("abc\ndef\nghi", 100, 2) == "abc\ndef\n… (4 more characters)"
+    assert dict(text.flattened({"a": {"b": [1, 2]}, "c": [{"d": None}]})) == {"a.b": "[1, 2]", "c[0].d": "null"}

@@ -1,0 +1,68 @@
+"""A small real job: some starter problems, judged in the sandbox, sampled by an untrained policy, and scored under it."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pipeline.dedup import deduplicate
+from pipeline.ingest import ingest
+from pipeline.label import label
+from pipeline.sql import connect, query
+from pipeline.store import Store
+from sandbox import Pool
+from trainer.policy import Policy, load_policy, new_policy
+from trainer.reference import reference_fingerprint, score
+from trainer.rollout import Provenance, SamplingSettings, publish_policy, rollout
+from trainer.stream import Mixture, Source, Stream
+
+STARTER = Path(__file__).parents[2] / "data" / "starter"
+REFERENCE = "reference"
+
+
+@dataclass
+class Job:
+    """A store with everything offline training needs, and the folder of its reference policy."""
+
+    store: Store
+    folder: Path
+
+    def policy(self) -> Policy:
+        return load_policy(self.folder)
+
+    def stream(self, sources: list[Source], *, seed: int = 0, batch_sequences: int = 8, beta: float = 0.1) -> Stream:
+        mixture = Mixture(batch_sequences=batch_sequences, source=sources)
+        reference = reference_fingerprint(self.policy())
+        return Stream(self.store, mixture, reference=reference, reference_policy=REFERENCE, beta=beta, seed=seed)
+
+
+@pytest.fixture(scope="session")
+def made_job(tmp_path_factory) -> Job:
+    folder = tmp_path_factory.mktemp("job")
+    job = Job(Store(folder / "store"), folder / "reference")
+    ingest(job.store, "plain", str(STARTER), limit=30)
+    with connect(job.store) as connection:
+        problems = query(connection, "select problem_id, statement from problems where split = 'train' order by problem_id")
+        texts = query(connection, "select statement as text from problems union all select program from trajectories")
+    policy = new_policy(texts["text"].sort().to_list(), vocab_size=400, layers=2, width=32, seed=1)
+    policy.save(job.folder)
+    publish_policy(job.store, policy, job.folder, policy_id=REFERENCE)
+    settings = SamplingSettings(samples_per_problem=4, max_new_tokens=24)
+    provenance = Provenance(name="reference-samples", policy_id=REFERENCE, origin="earlier_training")
+    rollout(job.store, job.policy(), problems, settings, provenance, seed=0)
+    with Pool() as pool:
+        label(job.store, pool)
+    deduplicate(job.store)
+    score(job.store, job.policy())
+    return job
+
+
+@pytest.fixture
+def job(made_job, tmp_path) -> Job:
+    """A copy that a test may write to."""
+    shutil.copytree(made_job.store.location, tmp_path / "store")
+    shutil.copytree(made_job.folder, tmp_path / "reference")
+    return Job(Store(tmp_path / "store"), tmp_path / "reference")
