@@ -132,8 +132,9 @@ def sql(
     elif output in ("csv", "json"):
         typer.echo(rows.write_csv() if output == "csv" else rows.write_ndjson(), nl=False)
     else:
-        plain = {"tbl_hide_dataframe_shape": True, "tbl_hide_column_data_types": True, "fmt_str_lengths": 80}
-        with pl.Config(tbl_rows=-1, tbl_cols=-1, **plain):
+        with pl.Config(
+            tbl_rows=-1, tbl_cols=-1, fmt_str_lengths=80, tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True
+        ):
             typer.echo(str(rows))
 
 

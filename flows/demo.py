@@ -39,19 +39,20 @@ class DemoSettings(BaseModel):
     limit: int | None = Field(350, ge=1, description="problems taken of each real data set; null: everything")
     model: str | None = Field(None, description="folder or Hub name of a causal model; null: a small one, warm-started here")
     seeds: int = Field(3, ge=1)
-    train_problems: int = Field(240, ge=1, description="starter problems that are sampled for the soft value and online")
+    train_problems: int = Field(662, ge=1, description="starter problems that are sampled for the soft value and online")
+    earlier_problems: int = Field(200, ge=1, description="of these, problems that the earlier policy is sampled on")
     test_problems: int = Field(100, ge=1, description="held-out starter problems of the evaluation")
     contest_problems: int = Field(24, ge=0, description="real problems with short statements that are sampled too, with `data`")
     max_tokens: int = Field(768, ge=1, description="longest prompt and completion that is trained on")
     warm_start: dict[str, Any] = {
-        "share": 0.5, "seed": 0, "model": {"layers": 3, "width": 128}, "training": {"steps": 300, "batch_tokens": 2048},
+        "share": 0.5, "programs": 2, "seed": 0, "model": {"layers": 3, "width": 128}, "training": {"steps": 300, "batch_tokens": 2048},
     }  # fmt: skip
-    earlier_steps: int = Field(100, ge=1, description="warm-start steps of the earlier policy whose samples are mixed in")
-    reference_sampling: SamplingSettings = SamplingSettings(samples_per_problem=16, max_new_tokens=128)
+    earlier_steps: int = Field(200, ge=1, description="warm-start steps of the earlier policy whose samples are mixed in")
+    reference_sampling: SamplingSettings = SamplingSettings(samples_per_problem=8, max_new_tokens=128)
     earlier_sampling: SamplingSettings = SamplingSettings(samples_per_problem=4, max_new_tokens=128)
     evaluation: SamplingSettings = SamplingSettings(samples_per_problem=20, max_new_tokens=128)
-    training: TrainSettings = TrainSettings()
-    online: OnlineSettings = OnlineSettings(from_step=120)
+    training: TrainSettings = TrainSettings(steps=200, beta=0.1, learning_rate=1e-3)
+    online: OnlineSettings = OnlineSettings(from_step=120, every=10, problems=32)
     batch_sequences: int = 32
 
 
@@ -136,19 +137,20 @@ def reference_policies(settings: DemoSettings, run: Run, store: str) -> str:
 
 def reference_samples(settings: DemoSettings, run: Run, store: str, reference: str) -> None:
     """Samples of the reference, for the soft value Q0 and as data, and of the earlier policy, as data."""
-    chosen = train_problems(settings)
+    chosen = train_problems(settings, settings.train_problems)
     who = {"origin": "earlier_training", "run_id": run.name}
     provenance = {"name": f"{run.name}/reference-samples", "policy_id": run.record["reference_policy"], **who}
     stages.rollout_flow(store, reference, provenance, settings.reference_sampling.model_dump(), chosen, seed=0)
     earlier = run.folder / "earlier"
     if earlier.exists():
         provenance = {"name": f"{run.name}/earlier-samples", "policy_id": f"{run.name}/earlier", **who}
-        stages.rollout_flow(store, str(earlier), provenance, settings.earlier_sampling.model_dump(), chosen, seed=0)
+        some = train_problems(settings, settings.earlier_problems)
+        stages.rollout_flow(store, str(earlier), provenance, settings.earlier_sampling.model_dump(), some, seed=0)
 
 
-def train_problems(settings: DemoSettings) -> str:
+def train_problems(settings: DemoSettings, count: int) -> str:
     """SQL predicate: starter problems by hash, and real ones with short statements that have a program to learn from."""
-    starter = chosen_by_hash("split = 'train' and source = 'starter'", settings.train_problems)
+    starter = chosen_by_hash("split = 'train' and source = 'starter'", count)
     if not settings.data or not settings.contest_problems:
         return starter
     short = (
@@ -179,15 +181,21 @@ def mixture(settings: DemoSettings, run: Run, run_id: str, corpus: str) -> Mixtu
     """Human programs, samples of the reference and of the earlier policy; later as much fresh data as all of these."""
     reference = f"j.policy_id = '{run.record['reference_policy']}'"
     offline = [
-        Source(name="human", where="j.origin = 'human'", weight=0.45, representatives=True, corpus=corpus),
+        Source(
+            name="human, right", where="j.origin = 'human' and j.verdict = 'accepted'", weight=0.5, unique="token", corpus=corpus
+        ),
+        Source(
+            name="human, wrong", where="j.origin = 'human' and j.verdict <> 'accepted'", weight=0.1, unique="token", corpus=corpus
+        ),
+        Source(name="reference", where=reference, weight=0.25, corpus=corpus),
+        Source(name="earlier", where=f"j.policy_id = '{run.name}/earlier'", weight=0.1, corpus=corpus, when_empty="others"),
         Source(name="other policies", where="j.origin = 'other_policy'", weight=0.05, corpus=corpus, when_empty="others"),
-        Source(name="reference", where=reference, weight=0.3, corpus=corpus),
-        Source(name="earlier", where=f"j.policy_id = '{run.name}/earlier'", weight=0.2, corpus=corpus, when_empty="others"),
     ]
+    total = sum(source.weight_at(0) for source in offline)
     online = Source(
         name="online",
         where=f"j.origin = 'online' and j.run_id = '{run_id}'",
-        weight=[(0, 0.0), (settings.online.from_step, sum(source.weight for source in offline))],
+        weight=[(0, 0.0), (settings.online.from_step, total)],
         window=512,
         when_empty="others",
     )

@@ -64,15 +64,15 @@ def ingest_row(summary: BatchSummary) -> dict:
 @flow(name="deduplicate")
 def deduplicate_flow(store: str) -> dict:
     """Mark equal and nearly equal programs; nothing is deleted."""
-    found = asdict(deduplicate_task(store))
+    found = deduplicate_task(store)
     report_table("deduplicate", "Deduplicated", [{k: v for k, v in found.items() if isinstance(v, int | float)}])
     return found
 
 
 @task(name="sign and cluster programs")
-def deduplicate_task(store: str):
+def deduplicate_task(store: str) -> dict:
     with progress("deduplicate", "programs") as update:
-        return deduplicate(Store(store), on_progress=lambda p: update(p.done, p.total))
+        return asdict(deduplicate(Store(store), on_progress=lambda p: update(p.done, p.total)))
 
 
 @flow(name="label")
@@ -102,7 +102,7 @@ def warm_start_flow(store: str, folder: str, policy_id: str, settings: dict[str,
 def warm_start_task(store_path: str, folder: str, policy_id: str, settings: dict[str, Any]) -> str:
     store, target = Store(store_path), Path(folder)
     if not (target / "config.json").exists():
-        pairs = warm_start_pairs(store, settings["share"])
+        pairs = warm_start_pairs(store, settings["share"], settings["programs"])
         policy = new_policy(warm_start_texts(store), seed=settings["seed"], **settings["model"])
         with progress(f"warm start {policy_id}", "steps") as update:
             warm_start(
@@ -113,21 +113,22 @@ def warm_start_task(store_path: str, folder: str, policy_id: str, settings: dict
     return folder
 
 
-def warm_start_pairs(store: Store, share: float) -> list[tuple[str, str]]:
-    """One correct program for each of a share of the training problems, chosen by hash; the rest is left to the RL."""
+def warm_start_pairs(store: Store, share: float, programs: int) -> list[tuple[str, str]]:
+    """A few correct programs for each of a share of the training problems, chosen by hash; the rest is left to the RL."""
     with connect(store) as connection:
         found = query(
             connection,
             """
-            select problem_id, any_value(p.statement) as statement, min_by(j.program, j.trajectory_id) as program
-            from judged j join problems p using (problem_id)
-            where p.split = 'train' and p.source = 'starter'
-              and j.origin = 'human' and j.language = 'python3' and j.verdict = 'accepted'
-            group by problem_id order by md5(problem_id)
+            with chosen as (select problem_id from problems where split = 'train' and source = 'starter'),
+            some as (select problem_id from chosen order by md5(problem_id) limit (select round($share * count(*)) from chosen))
+            select p.statement, j.program from judged j join problems p using (problem_id) join some using (problem_id)
+            where j.origin = 'human' and j.language = 'python3' and j.verdict = 'accepted'
+            qualify row_number() over (partition by j.problem_id order by j.trajectory_id) <= $programs
+            order by j.problem_id, j.trajectory_id
             """,
+            {"share": share, "programs": programs},
         )
-    found = found.head(round(share * found.height))
-    return list(zip(found["statement"], found["program"], strict=True))
+    return list(found.iter_rows())
 
 
 def warm_start_texts(store: Store) -> list[str]:

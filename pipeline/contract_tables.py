@@ -26,12 +26,13 @@ def table_section(table: Table) -> str:
     if table.bloom_filter:
         layout += f" Bloom filter on {', '.join(f'`{column}`' for column in table.bloom_filter)}."
     columns = table.schema.columns()
-    lines = [
-        f"| `{field.name}` | {kind_of(field.type)} | {'yes' if columns[field.name].nullable else ''} | {meaning(columns[field.name])} |"
-        for field in table.arrow_schema
-    ]
+    lines = [line_of(field, columns[field.name]) for field in table.arrow_schema]
     head = "| column | type | null | what it is |\n| --- | --- | --- | --- |"
     return f"### `{table.name}`: {table.purpose}\n{layout}\n\n{head}\n" + "\n".join(lines)
+
+
+def line_of(field: pa.Field, column: dy.Column) -> str:
+    return f"| `{field.name}` | {kind_of(field.type)} | {'yes' if column.nullable else ''} | {meaning(column)} |"
 
 
 def kind_of(kind: pa.DataType) -> str:

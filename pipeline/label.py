@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from typing import Literal
 
 import polars as pl
 
@@ -123,8 +124,8 @@ class Judgeables:
         self._problems = {row["problem_id"]: row for row in problems.to_dicts()}
         # The tests of a problem are those of its own batch: a killed batch of another file may have left others.
         own = pl.LazyFrame([{"problem_id": r["problem_id"], "batch_id": r["batch_id"]} for r in self._problems.values()])
-        tests = store.snapshot("tests").scan().filter(wanted).join(own, on=["problem_id", "batch_id"], how="semi")
-        tests = tests.sort("problem_id", "position").collect()
+        scan = store.snapshot("tests").scan().filter(wanted).join(own, on=["problem_id", "batch_id"], how="semi")
+        tests = scan.sort("problem_id", "position").collect()
         self._tests = {key[0]: frame for key, frame in tests.partition_by("problem_id", as_dict=True).items()}
 
     def submission(self, row: dict, key: str) -> Submission:
@@ -148,10 +149,16 @@ class Judgeables:
         )
 
 
+KINDS: dict[str, Literal["tokens", "exact", "lines", "float"]] = {
+    "tokens": "tokens", "exact": "exact", "lines": "lines", "float": "float", "function": "tokens",
+}  # fmt: skip
+
+
 def checker(problem: dict) -> Checker:
     """The comparison a problem asks for. Function problems compare values; their text, if any, by tokens."""
-    kind = "tokens" if problem["checker"] == "function" else problem["checker"]
-    return Checker(kind=kind, case_sensitive=problem["case_sensitive"], float_tol=problem["float_tol"] or 1e-6)
+    return Checker(
+        kind=KINDS[problem["checker"]], case_sensitive=problem["case_sensitive"], float_tol=problem["float_tol"] or 1e-6
+    )
 
 
 def verdict_rows(group: dict, judgement: Judgement) -> list[dict]:

@@ -114,6 +114,6 @@ def summary_of(policy_id: str, rows: pl.DataFrame) -> Evaluation:
         samples=int(samples.sum()),
         pass_at_1=estimate(samples, correct, 1),
         pass_at_10=estimate(samples, correct, 10) if samples.min() >= 10 else None,
-        distinct_correct=float(rows["distinct_correct"].mean()),
+        distinct_correct=float(rows["distinct_correct"].to_numpy().mean()),
         judge_errors=int(rows["judge_errors"].sum()),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +42,7 @@ def token_batch(prompts: Sequence[Sequence[int]], completions: Sequence[Sequence
     return TokenBatch(token_ids, torch.tensor([len(p) for p in prompts]), torch.tensor([len(r) for r in rows]))
 
 
-def completion_logprobs(model: nn.Module, batch: TokenBatch, head_chunk_tokens: int = HEAD_CHUNK_TOKENS) -> tuple[Tensor, Tensor]:
+def completion_logprobs(model: Any, batch: TokenBatch, head_chunk_tokens: int = HEAD_CHUNK_TOKENS) -> tuple[Tensor, Tensor]:
     """log pi of every completion token: (values [C], sequence index of each [C]), C completion tokens in row order, fp32.
 
     `model` is a transformers causal LM: a backbone under `base_model` and a linear head from `get_output_embeddings()`.

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from trainer.logprobs import completion_logprobs, length_buckets, sequence_logprob, token_batch
-from trainer.objective import Loss, Sequences, Shape, importance_weight, spo_loss
+from trainer.objective import FAILURE_WEIGHT_CAP, Loss, Sequences, Shape, importance_weight, spo_loss
 from trainer.policy import Policy, load_policy
 from trainer.stream import Row, Stream
 
@@ -32,6 +32,7 @@ class TrainSettings(BaseModel):
     steps: int = Field(200, ge=1)
     beta: float = Field(0.1, gt=0, description="temperature of the KL regularisation, in units of reward")
     shape: Shape = "cross_entropy"
+    failure_weight_cap: float = Field(FAILURE_WEIGHT_CAP, gt=0, description="cross-entropy: largest weight of a failure")
     learning_rate: float = Field(3e-4, gt=0)
     warmup_steps: int = Field(10, ge=0)
     clip_norm: float = Field(1.0, gt=0)
@@ -103,7 +104,8 @@ def training_step(policy: Policy, optimiser: torch.optim.Optimizer, rows: list[R
     optimiser.zero_grad(set_to_none=True)
     tokens = sum(len(r.prompt_ids) + len(r.completion_ids) for r in rows)
     drawn = hashlib.blake2b(" ".join(row.trajectory_id for row in rows).encode(), digest_size=8).hexdigest()
-    return {"step": step, "rows_digest": drawn, "tokens": tokens, "gradient_norm": float(norm), **figures_of(losses, settings.beta)}
+    moved = {"rows_digest": drawn, "tokens": tokens, "gradient_norm": float(norm)}
+    return {"step": step, **moved, **figures_of(losses, settings.beta)}
 
 
 def micro_batch_loss(policy: Policy, rows: list[Row], settings: TrainSettings, batch_sequences: int) -> tuple[Loss, Tensor]:
@@ -120,7 +122,13 @@ def micro_batch_loss(policy: Policy, rows: list[Row], settings: TrainSettings, b
     if settings.importance_cap is not None:
         weight = importance_weight(policy_logprob, column("behaviour_logprob"), settings.importance_cap)
     sequences = Sequences(policy_logprob, column("reference_logprob"), column("soft_value"), column("reward"), weight)
-    loss = spo_loss(sequences, beta=settings.beta, shape=settings.shape, batch_sequences=batch_sequences)
+    loss = spo_loss(
+        sequences,
+        beta=settings.beta,
+        shape=settings.shape,
+        batch_sequences=batch_sequences,
+        failure_weight_cap=settings.failure_weight_cap,
+    )
     return loss, (policy_logprob - sequences.reference_logprob).detach()
 
 

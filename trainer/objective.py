@@ -6,6 +6,7 @@ log-probabilities are in nats and summed over completion tokens, never divided b
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,8 +14,9 @@ import torch
 from torch import Tensor
 
 Shape = Literal["squared", "cross_entropy"]
-# Above this q = Q_T / beta a failure's loss goes on as a straight line, so that its gradient stays finite and never vanishes.
-FAILURE_CLIP = -0.01
+# The largest weight of a failure beside a success, whose weight is 1. The weight exp(q) / (1 - exp(q)) has a pole at Q_T = 0:
+# without a cap a few failures above it decide the direction of the step. Above the cap the loss goes on as a straight line.
+FAILURE_WEIGHT_CAP = 1.0
 
 
 @dataclass(frozen=True)
@@ -54,30 +56,32 @@ def squared(q_terminal: Tensor, reward: Tensor, beta: float) -> Tensor:
     return ((q_terminal - reward) / beta).square()
 
 
-def cross_entropy(q_terminal: Tensor, reward: Tensor, beta: float) -> Tensor:
+def cross_entropy(q_terminal: Tensor, reward: Tensor, beta: float, failure_weight_cap: float = FAILURE_WEIGHT_CAP) -> Tensor:
     """Cross-entropy between exp(r/beta) and exp(Q_T/beta), read as probabilities that the outcome is optimal: [N].
 
     Needs rewards <= 0. A success is pulled like supervised fine-tuning until Q_T reaches 0 and then let go; a failure is
-    pushed with weight exp(q) / (1 - exp(q)), which fades as it becomes unlikely.
+    pushed with weight exp(q) / (1 - exp(q)), which fades as it becomes unlikely. The minimiser is unchanged by the cap where
+    exp(r/beta) of a failure is below cap / (1 + cap).
     """
     q = q_terminal / beta
     optimal = torch.exp(reward / beta)
-    return -(optimal * q.clamp(max=0.0) + (1 - optimal) * log_one_minus_exp(q, FAILURE_CLIP))
+    return -(optimal * q.clamp(max=0.0) + (1 - optimal) * log_one_minus_exp(q, failure_weight_cap))
 
 
-def log_one_minus_exp(q: Tensor, clip: float) -> Tensor:
-    """log(1 - exp(q)) for q <= clip < 0, and its tangent at the clip above it. Stable near 0 and far below it."""
+def log_one_minus_exp(q: Tensor, weight_cap: float) -> Tensor:
+    """log(1 - exp(q)) as far as its slope is above -weight_cap, and its tangent from there on. Stable near 0 and far below it."""
+    clip = math.log(weight_cap / (1 + weight_cap))
     inside = q.clamp(max=clip)
     # Maechler (2012), "Accurately computing log(1 - exp(-|a|))": expm1 near zero, log1p elsewhere.
     near = torch.log(-torch.expm1(inside.clamp(min=-0.6931)))
     far = torch.log1p(-torch.exp(inside.clamp(max=-0.6931)))
     value = torch.where(inside > -0.6931, near, far)
-    at_clip = torch.tensor(clip, dtype=torch.float64)
-    slope = float(-torch.exp(at_clip) / -torch.expm1(at_clip))
-    return value + slope * (q - clip).clamp(min=0.0)
+    return value - weight_cap * (q - clip).clamp(min=0.0)
 
 
-def spo_loss(sequences: Sequences, *, beta: float, shape: Shape, batch_sequences: int) -> Loss:
+def spo_loss(
+    sequences: Sequences, *, beta: float, shape: Shape, batch_sequences: int, failure_weight_cap: float = FAILURE_WEIGHT_CAP
+) -> Loss:
     """Mean loss over a global batch of `batch_sequences`, of which `sequences` may be one micro-batch.
 
     Dividing by the global count, not by N, leaves the gradient unchanged by the cut into micro-batches and ranks.
@@ -86,8 +90,11 @@ def spo_loss(sequences: Sequences, *, beta: float, shape: Shape, batch_sequences
     if shape == "cross_entropy" and bool((sequences.reward > 0).any()):
         raise ValueError("cross_entropy needs rewards <= 0; use the reward `binary` or `fraction`, or shape = 'squared'")
     q_terminal = terminal_q(sequences, beta)
-    of_shape = {"squared": squared, "cross_entropy": cross_entropy}[shape]
-    per_sequence = sequences.weight * of_shape(q_terminal, sequences.reward, beta)
+    if shape == "squared":
+        of_each = squared(q_terminal, sequences.reward, beta)
+    else:
+        of_each = cross_entropy(q_terminal, sequences.reward, beta, failure_weight_cap)
+    per_sequence = sequences.weight * of_each
     return Loss(
         value=per_sequence.sum() / batch_sequences,
         terminal_q=q_terminal.detach(),

@@ -31,7 +31,10 @@ class Source(BaseModel):
     where: str = Field(description="SQL predicate on the view `judged`, alias j")
     weight: float | list[tuple[int, float]] = Field(description="share of a batch, or [[from_step, share], ...]")
     corpus: str | None = Field(None, description="corpus_id: only rows of this published corpus")
-    representatives: bool = Field(False, description="take one trajectory for each cluster of duplicates")
+    unique: Literal["all", "token", "near"] = Field(
+        "all", description="one trajectory for each program that is the same without layout and comments (token), or for each"
+        " cluster of near-duplicates and verdict (near: one token may part right from wrong)",
+    )  # fmt: skip
     window: int | None = Field(None, ge=1, description="only the newest rows, this many; drawn at random, not in turn")
     when_empty: Literal["error", "others"] = Field("error", description="others: its share goes to the other sources")
 
@@ -134,7 +137,7 @@ class Stream:
         places = np.arange(self.drawn[source.name], self.drawn[source.name] + count)
         epochs = set((places // size).tolist()) if count else set()
         orders = {epoch: generator(self.seed, source.name, "epoch", epoch).permutation(size) for epoch in epochs}
-        return [int(orders[place // size][place % size]) for place in places]
+        return [int(orders[int(place // size)][place % size]) for place in places]
 
     def row(self, source: str, found: dict) -> Row:
         return Row(
@@ -160,15 +163,38 @@ class Stream:
 
 def pool_sql(source: Source, reward: str) -> str:
     corpus = f"and j.trajectory_id in (select unnest(rows) from corpora where corpus_id = '{source.corpus}')"
-    representatives = "and exists (select 1 from representatives r where r.trajectory_id = j.trajectory_id)"
     return f"""
         select j.trajectory_id, j.problem_id, s.prompt_ids, s.completion_ids, s.logprob_sum, j.behaviour_logprob,
                reward_{reward}(j.verdict, j.passed, j.total) as reward
         from judged j join reference_scores s on s.trajectory_id = j.trajectory_id and s.reference = $reference
+        {UNIQUE_BY[source.unique].join}
         where j.split = 'train' and reward_{reward}(j.verdict, j.passed, j.total) is not null and ({source.where})
-        {corpus if source.corpus else ""} {representatives if source.representatives else ""}
+        {corpus if source.corpus else ""}
+        {UNIQUE_BY[source.unique].qualify}
         order by coalesce(j.policy_step, 0), j.trajectory_id
     """
+
+
+@dataclass(frozen=True)
+class Unique:
+    """SQL that keeps one row of each group; a row that deduplication has not seen yet is a group of its own."""
+
+    join: str = ""
+    qualify: str = ""
+
+
+FIRST_OF = "qualify row_number() over (partition by {} order by j.trajectory_id) = 1"
+UNIQUE_BY = {
+    "all": Unique(),
+    "token": Unique(
+        "left join program_signatures g on g.trajectory_id = j.trajectory_id",
+        FIRST_OF.format("j.problem_id, coalesce(g.token_hash, j.trajectory_id)"),
+    ),
+    "near": Unique(
+        "left join clusters c on c.trajectory_id = j.trajectory_id",
+        FIRST_OF.format("coalesce(c.cluster_id, j.trajectory_id), j.verdict"),
+    ),
+}
 
 
 def problem_values(connection, reference_policy: str, reward: str, beta: float) -> dict[str, float]:
@@ -184,14 +210,15 @@ def problem_values(connection, reference_policy: str, reward: str, beta: float) 
     )
     if found.is_empty():
         return {}
-    longest = found["rewards"].list.len().max()
+    samples: list[list[float]] = found["rewards"].to_list()
+    longest = max(map(len, samples))
     rewards = torch.zeros(found.height, longest, dtype=torch.float64)
     counted = torch.zeros(found.height, longest, dtype=torch.bool)
-    for i, values in enumerate(found["rewards"].to_list()):
+    for i, values in enumerate(samples):
         rewards[i, : len(values)], counted[i, : len(values)] = torch.tensor(sorted(values), dtype=torch.float64), True
     scale = reward_named(reward)
-    values = soft_value(rewards, counted, beta, floor=scale.lowest, ceiling=scale.highest)
-    return dict(zip(found["problem_id"], values.tolist(), strict=True))
+    estimates = soft_value(rewards, counted, beta, floor=scale.lowest, ceiling=scale.highest)
+    return dict(zip(found["problem_id"], estimates.tolist(), strict=True))
 
 
 def generator(seed: int, *names: object) -> np.random.Generator:

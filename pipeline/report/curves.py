@@ -17,7 +17,7 @@ MOST_SEEDS = MOST_SOURCES = 8
 
 Q_SENTENCE = "In units of reward. Successes should end near 0, failures near the lowest reward."
 ABOVE_SENTENCE = "Sequences valued above the highest reward, if that is 0; the cross-entropy loss lets go of successes there."
-RESIDUAL_SENTENCE = "Reward minus Q at the last token. On fresh samples, below 0 and not rising: the soft value Q0 is too high."
+RESIDUAL_SENTENCE = "Q at the last token minus reward. On fresh samples, above 0 and not falling: the soft value Q0 is too high."
 RATIO_SENTENCE = (
     "Nats a sequence. For rows the policy has just written itself this estimates its KL from the reference; for others not."
 )

@@ -78,7 +78,7 @@ def test_another_policy_than_the_scored_one_is_stopped_by_the_gate(made_job, tmp
     stranger = made_job.policy()
     with torch.no_grad():
         stranger.model.get_input_embeddings().weight.mul_(1.5)
-    with pytest.raises(TrainingError, match="step 0: .* trajectory [0-9a-f]{32}.*spo score"):
+    with pytest.raises(TrainingError, match=r"step 0: .* trajectory [0-9a-f]{32}.*spo score"):
         train(stranger, made_job.stream(SOURCES), SETTINGS, tmp_path)
 
 

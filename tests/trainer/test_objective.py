@@ -191,12 +191,14 @@ def test_cross_entropy_by_hand():
     assert float(q.grad) == pytest.approx(-1 / BETA)
 
 
-def test_a_failure_keeps_its_gradient_above_the_clip_and_far_below_zero():
-    q = torch.tensor([0.5, -1e-4, -1e-9, -40.0], requires_grad=True)
-    log_one_minus_exp(q, -0.01).sum().backward()
-    assert torch.isfinite(q.grad).all()
-    assert float(q.grad[0]) == pytest.approx(-99.5, abs=0.1) and float(q.grad[0]) == float(q.grad[2])
+def test_a_failure_keeps_a_bounded_gradient_above_the_cap_and_fades_far_below_zero():
+    q = torch.tensor([0.5, -1e-4, -1e-9, -40.0, -3.0], requires_grad=True)
+    log_one_minus_exp(q, weight_cap=9.0).sum().backward()
+    assert q.grad[:3].tolist() == [-9.0, -9.0, -9.0]
     assert float(q.grad[3]) == pytest.approx(-4.248354255291589e-18, rel=1e-6)
+    assert float(q.grad[4]) == pytest.approx(-0.05239569649125595)  # exp(-3) / (1 - exp(-3)), below the cap
+    value = log_one_minus_exp(torch.tensor([-0.2, -3.0]), weight_cap=9.0)
+    assert value.tolist() == pytest.approx([-1.7077718009705196, -0.051069180942701596])  # log(1 - exp(q)), below the cap
 
 
 def test_gradient_of_the_squared_loss_is_the_papers(toy):

@@ -92,17 +92,20 @@ def test_a_source_that_is_dry_is_an_error_that_names_it(made_job):
         stream.batch(3)
 
 
-def test_only_representatives_on_request(made_job):
-    everything, single = (made_job.stream([HUMAN.model_copy(update={"representatives": flag})]) for flag in (False, True))
-    everything.advance()
-    single.advance()
+def test_one_of_each_program_on_request(made_job):
+    sizes = {}
+    for unique in ("all", "token", "near"):
+        stream = made_job.stream([HUMAN.model_copy(update={"unique": unique})])
+        stream.advance()
+        sizes[unique] = stream.sizes()["human"]
+    counted = """select count(distinct (problem_id, token_hash)) as token, count(distinct (cluster_id, verdict)) as near
+        from judged join clusters using (trajectory_id)
+        join (select trajectory_id, token_hash from program_signatures) using (trajectory_id)
+        where origin = 'human' and split = 'train' and language = 'python3'"""
     with connect(made_job.store) as connection:
-        clusters = query(
-            connection,
-            "select count(distinct cluster_id) as n from clusters join judged using (trajectory_id)"
-            " where origin = 'human' and split = 'train' and language = 'python3'",
-        )["n"][0]
-    assert single.sizes()["human"] == clusters < everything.sizes()["human"]
+        token, near = query(connection, counted.replace("(problem_id,", "(judged.problem_id,")).row(0)
+    assert (sizes["token"], sizes["near"]) == (token, near)
+    assert sizes["near"] < sizes["token"] <= sizes["all"]
 
 
 def test_rewards_and_soft_values_are_those_of_the_store(made_job):
@@ -115,7 +118,9 @@ def test_rewards_and_soft_values_are_those_of_the_store(made_job):
             "select trials, successes from reference_counts where problem_id = $problem and policy_id = 'reference'",
             {"problem": row.problem_id},
         ).row(0)
-        verdict = query(connection, "select verdict from judged where trajectory_id = $id", {"id": row.trajectory_id})["verdict"][0]
+        verdict = query(connection, "select verdict from judged where trajectory_id = $id", {"id": row.trajectory_id})["verdict"][
+            0
+        ]
     trials, successes = map(float, found)
     assert trials == 4
     expected = soft_value_of_counts(torch.tensor([successes]), torch.tensor([trials]), 0.2)
@@ -144,7 +149,9 @@ def test_a_rollout_of_the_same_name_is_sampled_once_and_is_reproducible(job):
 
 def add_online_samples(job, name):
     with connect(job.store) as connection:
-        problems = query(connection, "select problem_id, statement from problems where split = 'train' order by problem_id limit 3")
+        problems = query(
+            connection, "select problem_id, statement from problems where split = 'train' order by problem_id limit 3"
+        )
     settings = SamplingSettings(samples_per_problem=4, max_new_tokens=16)
     provenance = Provenance(name=name, policy_id="policy@3", run_id="run", policy_step=3)
     sampled = rollout(job.store, job.policy(), problems, settings, provenance, seed=1)
