@@ -34,6 +34,7 @@ class DemoSettings(BaseModel):
     """What the demo does. Everything here is part of the run's name."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    starter_limit: int | None = Field(None, ge=1, description="problems taken of the starter set; null: all")
     data: str | None = Field(None, description="folder of real contest data in the bundle's layout")
     hub: str | None = Field(None, description="DeepMind CodeContests: a Hub name or a local parquet file or folder")
     limit: int | None = Field(350, ge=1, description="problems taken of each real data set; null: everything")
@@ -45,7 +46,8 @@ class DemoSettings(BaseModel):
     contest_problems: int = Field(24, ge=0, description="real problems with short statements that are sampled too, with `data`")
     max_tokens: int = Field(768, ge=1, description="longest prompt and completion that is trained on")
     warm_start: dict[str, Any] = {
-        "share": 0.5, "programs": 2, "seed": 0, "model": {"layers": 3, "width": 128}, "training": {"steps": 300, "batch_tokens": 2048},
+        "share": 0.5, "programs": 2, "seed": 0,
+        "model": {"layers": 3, "width": 128}, "training": {"steps": 300, "batch_tokens": 2048},
     }  # fmt: skip
     earlier_steps: int = Field(200, ge=1, description="warm-start steps of the earlier policy whose samples are mixed in")
     reference_sampling: SamplingSettings = SamplingSettings(samples_per_problem=8, max_new_tokens=128)
@@ -116,7 +118,7 @@ def demo_flow(settings: dict, store: str, data: str, command: str) -> dict:
 
 
 def ingest_all(settings: DemoSettings, store: str) -> list[dict]:
-    rows = stages.ingest_flow(store, "plain", str(STARTER))
+    rows = stages.ingest_flow(store, "plain", str(STARTER), settings.starter_limit)
     if settings.data:
         rows += stages.ingest_flow(store, "bundle", settings.data, settings.limit)
     if settings.hub:

@@ -98,7 +98,7 @@ def test_a_file_where_the_store_should_be(tmp_path, rows):
 
 def run(script, *arguments, command=(sys.executable, "-c")):
     program = f"import sys; sys.path.insert(0, {str(WORKER_FOLDER)!r})\n" + textwrap.dedent(script)
-    done = subprocess.run([*command, program, *map(str, arguments)], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*command, program, *map(str, arguments)], capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

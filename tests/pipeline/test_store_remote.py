@@ -82,7 +82,7 @@ def test_writers_in_several_processes_and_twins(options):
     location = "s3://bucket/shared"
     arguments = [sys.executable, "-c", WRITER, str(Path(__file__).parent), location, json.dumps(options)]
     writers = [subprocess.Popen([*arguments, who], stdout=subprocess.PIPE, text=True) for who in ("one", "twin", "twin")]
-    added = [int(writer.communicate(timeout=200)[0]) for writer in writers]
+    added = [int(writer.communicate(timeout=280)[0]) for writer in writers]
     assert added[0] == 3 and added[1] + added[2] == 3
     ids = Store(location, options).read("trajectories", ["trajectory_id"])["trajectory_id"]
     assert ids.len() == ids.n_unique() == 2 * 3 * 5

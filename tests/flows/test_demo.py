@@ -1,0 +1,146 @@
+"""The whole job through the real command, Prefect server and sandbox: from nothing, killed, again, and once more."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.contracts import TABLES
+from pipeline.store import Store
+
+SMALL = {
+    "train_problems": 12, "earlier_problems": 6, "test_problems": 8, "seeds": 1, "earlier_steps": 4, "starter_limit": 60,
+    "warm_start": {
+        "share": 0.5, "programs": 2, "seed": 0,
+        "model": {"layers": 2, "width": 32, "vocab_size": 400}, "training": {"steps": 8, "batch_tokens": 1024},
+    },
+    "reference_sampling": {"samples_per_problem": 4, "max_new_tokens": 24},
+    "earlier_sampling": {"samples_per_problem": 2, "max_new_tokens": 24},
+    "evaluation": {"samples_per_problem": 10, "max_new_tokens": 24},
+    "training": {"steps": 6, "checkpoint_every": 2, "learning_rate": 1e-3},
+    "online": {"from_step": 3, "every": 2, "problems": 4, "sampling": {"samples_per_problem": 2, "max_new_tokens": 24}},
+}  # fmt: skip
+FIELDS = {
+    "read", "accepted", "quarantined", "labelled", "agreement",
+    "pass1_before", "pass1_after", "pass10_before", "pass10_after", "seconds",
+}  # fmt: skip
+
+
+def start(folder: Path, *options: str) -> subprocess.Popen:
+    (folder / "small.json").write_text(json.dumps(SMALL))
+    environment = {**os.environ, "SPO_DATA_DIR": str(folder / "data")}
+    environment.pop("PREFECT_API_URL", None)
+    command = [
+        sys.executable,
+        "-m",
+        "flows",
+        "demo",
+        "--settings",
+        str(folder / "small.json"),
+        "--store",
+        str(folder / "store"),
+        "--json",
+    ]
+    log = open(folder / "log", "ab")  # noqa: SIM115 (the process writes to it after this returns)
+    return subprocess.Popen([*command, *options], env=environment, stdout=subprocess.PIPE, stderr=log, text=True)
+
+
+def finish(folder: Path, *options: str) -> dict:
+    process = start(folder, *options)
+    output, _ = process.communicate(timeout=280)
+    assert process.returncode == 0, (folder / "log").read_text()[-3000:]
+    return json.loads(output.splitlines()[-1])
+
+
+def contents(store: Store) -> dict[str, set[tuple]]:
+    """The keys of every table; equal sets mean that nothing is lost, equal counts that nothing is doubled."""
+    found = {}
+    for name, table in TABLES.items():
+        rows = store.read(name, table.key)
+        assert rows.height == rows.unique().height, f"{name} holds a key twice"
+        found[name] = set(rows.rows())
+    return found
+
+
+@pytest.fixture(scope="module")
+def first_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo")
+    return folder, finish(folder)
+
+
+def test_from_nothing_to_a_report(first_run):
+    folder, outcome = first_run
+    assert set(outcome) >= FIELDS
+    assert outcome["read"] == outcome["accepted"] + outcome["quarantined"] > 400
+    assert outcome["agreement"] == 1.0  # the claims of the starter set are true
+    assert 0 <= outcome["pass1_after"] <= outcome["pass10_after"] <= 1
+    report = Path(outcome["report"]).read_text()
+    assert report.startswith("<!DOCTYPE html>") and "Did training help" in report
+    store = Store(folder / "store")
+    assert set(store.read("trajectories")["origin"]) == {"human", "earlier_training", "online"}
+    assert store.read("corpora").height == 1 and store.read("evaluations").height == 2 * 8
+
+
+def test_every_stage_is_a_flow_in_prefect(first_run):
+    folder, _ = first_run
+    with sqlite3.connect(folder / "data" / "prefect" / "prefect.db") as database:
+        rows = database.execute(
+            "select f.name, r.state_name from flow_run r join flow f on f.id = r.flow_id where f.name <> 'maintain'"
+        ).fetchall()
+    names = {
+        "demo",
+        "ingest",
+        "deduplicate",
+        "label",
+        "warm-start",
+        "rollout",
+        "score",
+        "publish-corpus",
+        "train",
+        "evaluate",
+        "report",
+    }
+    assert {name for name, _ in rows} == names
+    assert {state for _, state in rows} == {"Completed"}
+
+
+def test_a_second_run_adds_no_row_and_redoes_nothing(first_run):
+    folder, outcome = first_run
+    store = Store(folder / "store")
+    before, versions = contents(store), store.pins()
+    again = finish(folder)
+    assert store.pins() == versions and contents(store) == before
+    assert {k: v for k, v in again.items() if k != "seconds"} == {k: v for k, v in outcome.items() if k != "seconds"}
+
+
+def test_killed_at_random_moments_it_goes_on_and_ends_the_same(first_run, tmp_path):
+    """Three kill -9, each after a random share of a run's time; the last run must leave what the whole one left."""
+    folder, outcome = first_run
+    dice = random.Random(7)
+    for _ in range(3):
+        process = start(tmp_path)
+        time.sleep(dice.uniform(0.2, 0.8) * outcome["seconds"])
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    ended = finish(tmp_path)
+    same = FIELDS - {"seconds"}
+    assert {k: ended[k] for k in same} == {k: outcome[k] for k in same}
+    assert contents(Store(tmp_path / "store")) == contents(Store(folder / "store"))
+
+
+def test_ctrl_c_ends_at_once_and_says_how_to_go_on(tmp_path):
+    process = start(tmp_path)
+    time.sleep(20)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=40)
+    assert process.returncode == 130
+    assert "goes on where it was" in (tmp_path / "log").read_text()
