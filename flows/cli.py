@@ -187,15 +187,24 @@ def finish(result: object, as_json: bool) -> None:
 
 def main() -> None:
     """Entry point: an error is one line with the next step, the traceback goes to `spo-error.log` in the data folder."""
+    raise SystemExit(run())
+
+
+def run() -> int | str | None:
     try:
         app()
     except KeyboardInterrupt:
         typer.echo("interrupted; the same command goes on where it was", err=True)
-        raise SystemExit(130) from None
+        return 130
+    except SystemExit as end:
+        return end.code
     except Exception as error:
         DATA.mkdir(parents=True, exist_ok=True)
         log = DATA / "spo-error.log"
         log.write_text(traceback.format_exc())
         message = str(error).strip().splitlines() or ["no message"]
         typer.echo(f"spo: {type(error).__name__}: {message[0]} (traceback: {log})", err=True)
-        raise SystemExit(1) from None
+        # Frames that outlive the interpreter keep database handles open, which then complain at length.
+        traceback.clear_frames(error.__traceback__)
+        return 1
+    return 0

@@ -53,8 +53,8 @@ class DemoSettings(BaseModel):
     reference_sampling: SamplingSettings = SamplingSettings(samples_per_problem=8, max_new_tokens=128)
     earlier_sampling: SamplingSettings = SamplingSettings(samples_per_problem=4, max_new_tokens=128)
     evaluation: SamplingSettings = SamplingSettings(samples_per_problem=20, max_new_tokens=128)
-    training: TrainSettings = TrainSettings(steps=200, beta=0.1, learning_rate=1e-3)
-    online: OnlineSettings = OnlineSettings(from_step=120, every=10, problems=32)
+    training: TrainSettings = TrainSettings(steps=240, beta=0.1, learning_rate=1.5e-3)
+    online: OnlineSettings = OnlineSettings(from_step=200, every=10, problems=32)
     batch_sequences: int = 32
 
 

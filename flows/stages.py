@@ -120,8 +120,8 @@ def warm_start_pairs(store: Store, share: float, programs: int) -> list[tuple[st
             connection,
             """
             with chosen as (select problem_id from problems where split = 'train' and source = 'starter'),
-            some as (select problem_id from chosen order by md5(problem_id) limit (select round($share * count(*)) from chosen))
-            select p.statement, j.program from judged j join problems p using (problem_id) join some using (problem_id)
+            picked as (select problem_id from chosen order by md5(problem_id) limit (select round($share * count(*)) from chosen))
+            select p.statement, j.program from judged j join problems p using (problem_id) join picked using (problem_id)
             where j.origin = 'human' and j.language = 'python3' and j.verdict = 'accepted'
             qualify row_number() over (partition by j.problem_id order by j.trajectory_id) <= $programs
             order by j.problem_id, j.trajectory_id

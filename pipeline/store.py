@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import unquote
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
@@ -123,8 +124,12 @@ class Store:
             except (DeltaError, OSError) as error:
                 raise StoreError(f"{name}: no version {version} in {self.location}: {in_one_line(error)}") from error
         with self._errors(name, "read"):
-            files = tuple(sorted(handle.file_uris()))
+            files = tuple(sorted(map(self._as_path, handle.file_uris())))
             return Snapshot(table, handle.version(), files, self.storage_options, self._uri(name))
+
+    def _as_path(self, file: str) -> str:
+        """delta-rs answers in percent-encoded form; readers of local files want the name as it is."""
+        return file if "://" in self.location else unquote(file)
 
     def read(self, name: str, columns: list[str] | None = None) -> pl.DataFrame:
         return self.snapshot(name).read(columns)

@@ -232,3 +232,12 @@ def test_the_log_is_never_cut(store, add):
     add(store, 0, ["a"])
     configuration = DeltaTable(f"{store.location}/trajectories").metadata().configuration
     assert configuration["delta.enableExpiredLogCleanup"] == "false"
+
+
+@pytest.mark.parametrize("place", ["with space", "100% and ümlaut"])
+def test_a_store_may_lie_under_any_name(tmp_path, rows, place):
+    store = Store(tmp_path / place)
+    store.append("problems", rows.frame("problems", [rows.problem("src/a")]), producer="p", sequence=0)
+    assert store.read("problems").height == 1
+    with sql.connect(store) as connection:
+        assert sql.query(connection, "select count(*) as n from problems")["n"][0] == 1
