@@ -18,7 +18,7 @@ from typing import Any
 from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows import stages
+from flows import policies, stages
 from flows.terminal import show_table
 from pipeline.sql import connect, query
 from pipeline.store import Store
@@ -130,11 +130,11 @@ def reference_policies(settings: DemoSettings, run: Run, store: str) -> str:
     """The reference policy's folder; with a small model, also an earlier stage of its training, for samples of another policy."""
     reference_id = run.record["reference_policy"]
     if settings.model:
-        return stages.adopt_flow(store, settings.model, str(run.folder / "reference"), reference_id)
+        return policies.adopt_flow(store, settings.model, str(run.folder / "reference"), reference_id)
     warm = settings.warm_start
     earlier = {**warm, "training": {**warm["training"], "steps": settings.earlier_steps}}
-    stages.warm_start_flow(store, str(run.folder / "earlier"), f"{run.name}/earlier", earlier)
-    return stages.warm_start_flow(store, str(run.folder / "reference"), reference_id, warm)
+    policies.warm_start_flow(store, str(run.folder / "earlier"), f"{run.name}/earlier", earlier)
+    return policies.warm_start_flow(store, str(run.folder / "reference"), reference_id, warm)
 
 
 def reference_samples(settings: DemoSettings, run: Run, store: str, reference: str) -> None:
@@ -142,12 +142,12 @@ def reference_samples(settings: DemoSettings, run: Run, store: str, reference: s
     chosen = train_problems(settings, settings.train_problems)
     who = {"origin": "earlier_training", "run_id": run.name}
     provenance = {"name": f"{run.name}/reference-samples", "policy_id": run.record["reference_policy"], **who}
-    stages.rollout_flow(store, reference, provenance, settings.reference_sampling.model_dump(), chosen, seed=0)
+    policies.rollout_flow(store, reference, provenance, settings.reference_sampling.model_dump(), chosen, seed=0)
     earlier = run.folder / "earlier"
     if earlier.exists():
         provenance = {"name": f"{run.name}/earlier-samples", "policy_id": f"{run.name}/earlier", **who}
         some = train_problems(settings, settings.earlier_problems)
-        stages.rollout_flow(store, str(earlier), provenance, settings.earlier_sampling.model_dump(), some, seed=0)
+        policies.rollout_flow(store, str(earlier), provenance, settings.earlier_sampling.model_dump(), some, seed=0)
 
 
 def train_problems(settings: DemoSettings, count: int) -> str:

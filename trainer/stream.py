@@ -118,7 +118,8 @@ class Stream:
         # A shared offset a step makes the rounding unbiased: systematic sampling with a golden-ratio phase.
         phase = (step * 0.6180339887498949) % 1.0
         edges = np.floor(exact + phase).astype(int)
-        edges[-1] = self.mixture.batch_sequences
+        # Sums of shares miss the whole by a rounding error, which must not give a row to a source without a weight.
+        edges[exact > self.mixture.batch_sequences - 1e-6] = self.mixture.batch_sequences
         return np.diff(np.concatenate([[0], edges])).tolist()
 
     def live_weight(self, source: Source, step: int) -> float:

@@ -33,6 +33,17 @@ def test_shares_hold_over_many_batches_and_every_batch_is_full(made_job):
     assert counts["human"] == pytest.approx(0.7 * 400, abs=2)
 
 
+def test_a_source_without_weight_never_gets_a_row(made_job):
+    shares = [0.5, 0.1, 0.25, 0.1, 0.05, 0.0]  # their running sum is 0.9999999999999999
+    stream = made_job.stream(
+        [HUMAN.model_copy(update={"name": str(i), "weight": w}) for i, w in enumerate(shares)], batch_sequences=32
+    )
+    stream.advance()
+    quotas = [stream.quotas(step) for step in range(5000)]
+    assert {sum(quota) for quota in quotas} == {32} and {quota[-1] for quota in quotas} == {0}
+    assert [sum(quota[i] for quota in quotas) / 160_000 for i in range(6)] == pytest.approx(shares, abs=1e-3)
+
+
 def test_every_row_comes_once_an_epoch(made_job):
     stream = made_job.stream([HUMAN], batch_sequences=1)
     stream.advance()

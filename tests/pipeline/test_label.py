@@ -1,0 +1,122 @@
+"""Labelling on a real store with the real sandbox."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from pipeline.ingest import ingest
+from pipeline.label import JUDGE_ATTEMPTS, label
+from pipeline.sql import connect, query
+from pipeline.store import Store
+from sandbox import Pool, judge_version
+
+STARTER = Path(__file__).parents[2] / "data" / "starter"
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path / "store")
+    ingest(store, "plain", str(STARTER), limit=6)
+    return store
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with Pool() as pool:
+        yield pool
+
+
+def again_as(store, source_key, **changes):
+    """Append a copy of some trajectories under other ids."""
+    rows = store.read("trajectories").with_columns(
+        trajectory_id=pl.col("trajectory_id") + source_key, source_key=pl.col("source_key") + source_key, **changes
+    )
+    store.append("trajectories", rows, producer=f"copy{source_key}", sequence=0)
+    return rows.height
+
+
+def test_every_program_gets_the_verdict_its_author_claims(store, pool):
+    seen = []
+    summary = label(store, pool, on_progress=lambda done, total: seen.append((done, total)))
+    rows = store.read("trajectories").height
+    assert summary.rows == summary.programs == rows == store.read("verdicts").height
+    assert seen[-1] == (rows, rows)
+    with connect(store) as connection:
+        wrong = query(connection, "select trajectory_id, claimed_verdict, verdict from judged where claimed_verdict <> verdict")
+        kinds = query(connection, "select distinct verdict from judged")["verdict"].to_list()
+    assert wrong.is_empty(), wrong
+    assert {"accepted", "wrong_answer"} <= set(kinds)
+
+
+def test_a_second_pass_does_nothing(store, pool):
+    label(store, pool)
+    versions = store.pins()
+    summary = label(store, pool)
+    assert (summary.rows, summary.programs) == (0, 0) and store.pins() == versions
+
+
+def test_equal_programs_run_once_and_share_the_verdict(store, pool):
+    label(store, pool)
+    copies = again_as(store, "-copy")
+    summary = label(store, pool)
+    assert (summary.rows, summary.programs) == (copies, 0)
+    verdicts = store.read("verdicts", ["trajectory_id", "verdict", "passed"])
+    originals = verdicts.filter(~pl.col("trajectory_id").str.ends_with("-copy")).sort("trajectory_id")
+    copied = verdicts.filter(pl.col("trajectory_id").str.ends_with("-copy")).sort("trajectory_id")
+    assert originals["verdict"].to_list() == copied["verdict"].to_list()
+    assert originals["passed"].to_list() == copied["passed"].to_list()
+
+
+def test_other_programs_are_not_taken_for_known_ones(store, pool):
+    label(store, pool)
+    again_as(store, "-broken", program=pl.lit("raise SystemExit(3)"), language=pl.lit("python3"))
+    label(store, pool)
+    found = store.read("verdicts").filter(pl.col("trajectory_id").str.ends_with("-broken"))
+    assert set(found["verdict"]) == {"runtime_error"}
+
+
+def test_a_judge_error_is_tried_again_and_then_left(store, pool):
+    """Verdict rows as a failing judge leaves them; they must be judged anew, and given up after the last attempt."""
+    label(store, pool)
+    settled = store.read("verdicts")
+    fresh = Store(store.location + "-again")
+    for table in ("problems", "tests", "trajectories"):
+        fresh.append(table, store.read(table), producer="copy", sequence=0)
+    failed = settled.with_columns(verdict=pl.lit("judge_error"))
+    fresh.append("verdicts", failed, producer="failed", sequence=0)
+    assert label(fresh, pool).rows == failed.height
+    rows = fresh.read("verdicts").filter(pl.col("attempt") == 2)
+    assert rows.height == failed.height and "judge_error" not in set(rows["verdict"])
+
+    given_up = Store(store.location + "-given-up")
+    for table in ("problems", "tests", "trajectories"):
+        given_up.append(table, store.read(table), producer="copy", sequence=0)
+    for attempt in range(1, JUDGE_ATTEMPTS + 1):
+        rows = failed.with_columns(attempt=pl.lit(attempt, dtype=pl.Int32))
+        given_up.append("verdicts", rows, producer="failed", sequence=attempt)
+    assert label(given_up, pool).rows == 0
+    with connect(given_up) as connection:
+        assert query(connection, "select * from judged").is_empty()  # a judge error is never a reward
+
+
+def test_a_changed_judge_judges_anew(store, pool):
+    label(store, pool)
+    old = Store(store.location + "-old")
+    for table in ("problems", "tests", "trajectories"):
+        old.append(table, store.read(table), producer="copy", sequence=0)
+    old.append("verdicts", store.read("verdicts").with_columns(judge_version=pl.lit("0-test")), producer="old", sequence=0)
+    summary = label(old, pool)
+    assert summary.rows == summary.programs == store.read("trajectories").height
+    assert set(old.read("verdicts")["judge_version"]) == {"0-test", judge_version()}
+
+
+def test_problems_without_a_judge_are_counted_not_guessed(store, pool):
+    problems = store.read("problems").with_columns(checker=pl.lit("custom"))
+    custom = Store(store.location + "-custom")
+    custom.append("problems", problems, producer="copy", sequence=0)
+    custom.append("trajectories", store.read("trajectories"), producer="copy", sequence=0)
+    summary = label(custom, pool)
+    assert (summary.rows, summary.unjudgeable) == (0, store.read("trajectories").height)
