@@ -40,11 +40,11 @@ def demo(
     Examples: `spo demo` (the starter set, nothing else needed) -- `spo demo --data FOLDER --everything` --
     `spo demo --model HuggingFaceTB/SmolLM2-135M-Instruct --seeds 1`
     """
+    if data is not None and not data.is_dir():
+        raise typer.BadParameter(f"no folder {data}", param_hint="--data")
     serve()
     from flows.demo import DemoSettings, demo_flow
 
-    if data is not None and not data.is_dir():
-        raise typer.BadParameter(f"no folder {data}", param_hint="--data")
     given = json.loads(settings.read_text()) if settings else {}
     chosen = DemoSettings(
         **{"data": str(data.resolve()) if data else None, "hub": hub, "limit": None if everything else limit, "model": model,

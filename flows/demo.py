@@ -109,7 +109,8 @@ def demo_flow(settings: dict, store: str, data: str, command: str) -> dict:
     reference_id = run.record["reference_policy"]
     before = run.stage("evaluate reference", lambda: evaluate_policy(chosen, run, store, reference, reference_id))
     after = [train_and_evaluate(chosen, run, store, reference, corpus, seed) for seed in range(chosen.seeds)]
-    stages.maintain_flow(store)
+    run.stage("deduplicate rollouts", lambda: stages.deduplicate_flow(store))
+    run.stage("maintain", lambda: stages.maintain_flow(store))
     target = f"{data}/reports/{run.name}"
     report = run.stage("report", lambda: stages.report_flow(store, str(run.folder), target))
     rows = [{"seed": "before", **before}, *({"seed": str(seed), **row} for seed, row in enumerate(after))]
