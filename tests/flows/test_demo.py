@@ -84,7 +84,7 @@ def test_from_nothing_to_a_report(first_run):
     assert outcome["agreement"] == 1.0  # the claims of the starter set are true
     assert 0 <= outcome["pass1_after"] <= outcome["pass10_after"] <= 1
     report = Path(outcome["report"]).read_text()
-    assert report.startswith("<!DOCTYPE html>") and "Did training help" in report
+    assert report.startswith("<!doctype html>") and "Did training help?" in report
     store = Store(folder / "store")
     assert set(store.read("trajectories")["origin"]) == {"human", "earlier_training", "online"}
     assert store.read("corpora").height == 1 and store.read("evaluations").height == 2 * 8
