@@ -21,6 +21,7 @@ DATA = Path(os.environ.get("SPO_DATA_DIR", "data"))
 StoreOption = Annotated[Path, typer.Option("--store", help="Folder or URL of the store.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="End with one JSON line on stdout.")]
 STORE = DATA / "store"
+INTERRUPTED = 130
 
 
 @app.command()
@@ -190,14 +191,18 @@ def main() -> None:
     raise SystemExit(run())
 
 
+def interrupted() -> int:
+    typer.echo("interrupted; the same command goes on where it was", err=True)
+    return INTERRUPTED
+
+
 def run() -> int | str | None:
     try:
         app()
     except KeyboardInterrupt:
-        typer.echo("interrupted; the same command goes on where it was", err=True)
-        return 130
-    except SystemExit as end:
-        return end.code
+        return interrupted()
+    except SystemExit as end:  # typer turns Ctrl-C into its exit code, without a word
+        return interrupted() if end.code == INTERRUPTED else end.code
     except Exception as error:
         DATA.mkdir(parents=True, exist_ok=True)
         log = DATA / "spo-error.log"
