@@ -1,21 +1,23 @@
 """Memory and process limits by control group, v2 or v1, where this process may make one.
 
 One group per worker, used by one wall after the other. Whether a machine allows it is found out by making one: both
-versions exist in the field, also side by side, with the controllers in either tree.
+versions exist in the field, also side by side, with the controllers in either tree. A group's name says whose it is, so
+that what a killed worker leaves can be told from what is in use.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.contracts import MIB
 
 SLACK_BYTES = 48 * MIB  # the loop itself, kernel memory, the scratch folders' bookkeeping
-NAME = "sandbox-judge-"
+NAME = "spo-judge-"
 
 
 @dataclass(frozen=True)
@@ -72,16 +74,23 @@ class Group:
         return 0
 
     def close(self) -> None:
-        """Remove the group. What cannot be removed now is removed by the next worker's start."""
-        for folder in self.folders:
-            _remove(folder)
+        """Remove the group."""
+        remove(self.folders)
 
     def _find(self, file: str) -> Path:
         return next((folder / file for folder in self.folders if (folder / file).exists()), self.folders[0] / file)
 
 
+def remove(folders: Iterable[Path], patience_s: float = 0.0) -> None:
+    """Remove groups, waiting for the processes in them to be gone. What is left is removed by the next start."""
+    deadline = time.monotonic() + patience_s
+    for folder in folders:
+        while not _removed(folder) and time.monotonic() < deadline:
+            time.sleep(0.005)
+
+
 def make() -> Group | None:
-    """A group that works, or None. Left-over groups of workers that are no more are removed on the way."""
+    """A group that works, or None."""
     own = _own_paths()
     for parent in _ancestors(_mount("cgroup2", ""), own.get("")):
         if {"memory", "pids"} <= set(_read(parent / "cgroup.subtree_control").split()):
@@ -98,12 +107,21 @@ def make() -> Group | None:
     return None
 
 
+def remove_left_over() -> None:
+    """Remove the groups of workers that are no more, wherever they are: the next start need not be in the same group."""
+    mounts = {_mount("cgroup2", ""), _mount("cgroup", "memory"), _mount("cgroup", "pids")} - {None}
+    for mount in mounts:
+        for parent, names, _ in os.walk(str(mount)):
+            for name in [name for name in names if name.startswith(NAME)]:
+                names.remove(name)
+                if _is_left_over(name):
+                    remove([Path(parent, name)])
+
+
 def _try(files: Files, parents: tuple[Path, ...]) -> Group | None:
     """Make a group below the parents and put a process in, to see whether it can be done."""
-    group = Group(files, tuple(parent / f"{NAME}{os.getpid()}" for parent in parents))
+    group = Group(files, tuple(parent / own_name() for parent in parents))
     try:
-        for parent in parents:
-            _remove_left_over(parent)
         for folder in group.folders:
             folder.mkdir()
         group.set_limits(64, 8)
@@ -122,15 +140,36 @@ def _try(files: Files, parents: tuple[Path, ...]) -> Group | None:
         return None
 
 
-def _remove_left_over(parent: Path) -> None:
-    for folder in parent.glob(f"{NAME}*"):
-        if not Path("/proc", folder.name.removeprefix(NAME)).exists():
-            _remove(folder)
+def own_name() -> str:
+    """Process ids are used again, and other containers have the same ones: the name holds what tells them apart."""
+    return f"{NAME}{_pid_namespace()}-{os.getpid()}-{_start_time(os.getpid())}"
 
 
-def _remove(folder: Path) -> None:
-    with contextlib.suppress(OSError):
+def _is_left_over(name: str) -> bool:
+    """Whether the group's worker, one of this process's namespace, is no more."""
+    namespace, _, process = name.removeprefix(NAME).partition("-")
+    pid, _, started = process.partition("-")
+    return namespace == _pid_namespace() and pid.isdigit() and _start_time(int(pid)) != started
+
+
+def _pid_namespace() -> str:
+    return os.readlink("/proc/self/ns/pid").strip("pid:[]")
+
+
+def _start_time(pid: int) -> str:
+    """When a process started, in clock ticks since the machine did; "" for none."""
+    fields = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+    return fields[19] if fields else ""
+
+
+def _removed(folder: Path) -> bool:
+    try:
         folder.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def _own_paths() -> dict[str, str]:

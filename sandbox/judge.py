@@ -17,7 +17,7 @@ from sandbox.guest import protocol
 from sandbox.languages import Language
 from sandbox.session import Run, Session, WallDied, sealed, stack_bytes
 
-JUDGE_VERSION = "1"
+JUDGE_VERSION = "2"
 NEAR_LIMIT = 1.1  # a program may run this far over its time limit, and is then run once more
 HEAD_CHARACTERS = 200
 DETAIL_BYTES = 600
@@ -43,6 +43,8 @@ class Judge:
             run = Runs(submission, language, source, self.builder)
         except CompileError as error:
             return conclude(submission, "compile_error", (), str(error), toolchain)
+        except WallDied as error:
+            return judge_error(submission, f"while compiling: {error}", toolchain)
         results: list[TestResult] = []
         with run:
             for test in submission.tests:
@@ -74,6 +76,12 @@ def conclude(
         judge_version=JUDGE_VERSION,
         toolchain=toolchain,
     )
+
+
+def judge_error(submission: Submission, detail: str, toolchain: str = "") -> Judgement:
+    """A failure of our own, which is never a reward."""
+    first = submission.tests[0].test_id if submission.tests else ""
+    return conclude(submission, "judge_error", (TestResult(first, "judge_error", detail=detail),), "", toolchain)
 
 
 class Runs:
@@ -226,7 +234,7 @@ def fault(run: Run, limits: Limits, largest_output: int) -> tuple[Verdict | None
     if run.ending == protocol.MEMORY_EXCEEDED or run.memory_mb > limits.memory_mb:
         return "memory_limit_exceeded", f"used more than {limits.memory_mb} MB"
     if run.ending == protocol.WALL_EXCEEDED:
-        return "time_limit_exceeded", f"still there after {limits.wall_s:g} s of wall time"
+        return "time_limit_exceeded", f"slept for {limits.wall_s:g} s"
     if run.ending == protocol.CPU_EXCEEDED or run.cpu_s > limits.time_s or run.signal == signal.SIGXCPU:
         return "time_limit_exceeded", f"used more than {limits.time_s:g} s of CPU time"
     if largest_output > limits.output_bytes or run.signal == signal.SIGXFSZ:

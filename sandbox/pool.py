@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from sandbox.contracts import Judgement, SandboxUnavailable, Submission, TestResult
-from sandbox.judge import JUDGE_VERSION, conclude
+from sandbox import cgroups
+from sandbox.contracts import Judgement, SandboxUnavailable, Submission
+from sandbox.judge import JUDGE_VERSION, judge_error
 
 IN_FLIGHT_PER_WORKER = 2
 PATIENCE_S = 5.0  # for a worker to clear up after itself
@@ -39,14 +40,16 @@ class Worker:
         )  # fmt: skip
         theirs.close()
         self.connection = Connection(ours.detach())
+        self.groups: tuple[Path, ...] = ()
         try:
-            self.tier = self.connection.recv()
+            answer = self.connection.recv()
         except (EOFError, OSError) as error:
             self.close()
             raise SandboxUnavailable("a sandbox worker ended at once; look above for its message") from error
-        if isinstance(self.tier, SandboxUnavailable):
+        if isinstance(answer, SandboxUnavailable):
             self.close()
-            raise self.tier
+            raise answer
+        self.tier, self.groups = answer
 
     def judge(self, submission: Submission) -> Judgement:
         """Raises EOFError or OSError when the worker dies."""
@@ -63,6 +66,7 @@ class Worker:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        cgroups.remove(self.groups, PATIENCE_S)  # a killed worker could not
 
 
 class Pool:
@@ -76,6 +80,7 @@ class Pool:
         self.cache = cache or default_cache()
         self.work: queue.SimpleQueue[tuple[Submission, Results] | None] = queue.SimpleQueue()
         self.closed = False
+        cgroups.remove_left_over()
         self.workers = [Worker(self.cache)]
         self.tier = self.workers[0].tier
         self.workers += [Worker(self.cache) for _ in range(count - 1)]
@@ -145,12 +150,6 @@ class Pool:
                     break
                 self.workers[index] = Worker(self.cache)
         return judge_error(submission, f"the worker died {ATTEMPTS} times under this submission")
-
-
-def judge_error(submission: Submission, detail: str) -> Judgement:
-    """A failure of our own, which is never a reward."""
-    first = submission.tests[0].test_id if submission.tests else ""
-    return conclude(submission, "judge_error", (TestResult(first, "judge_error", detail=detail),), "", "")
 
 
 def judge_version() -> str:

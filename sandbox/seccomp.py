@@ -31,7 +31,7 @@ AF_UNIX = 1
 REFUSED = {
     "other processes": dict(
         ptrace=101, process_vm_readv=310, process_vm_writev=311, kcmp=312, pidfd_getfd=438, process_madvise=440,
-        process_mrelease=448, migrate_pages=256, move_pages=279, setpriority=141, ioprio_set=251,
+        process_mrelease=448, migrate_pages=256, move_pages=279,
     ),
     "kernel interfaces with a record": dict(
         io_uring_setup=425, io_uring_enter=426, io_uring_register=427, bpf=321, userfaultfd=323, perf_event_open=298,
@@ -49,6 +49,8 @@ REFUSED = {
         acct=163, settimeofday=164, clock_settime=227, adjtimex=159, clock_adjtime=305, iopl=172, ioperm=173,
         syslog=103, vhangup=153, lsm_set_self_attr=460,
     ),
+    # A program that steps back behind every other one waits for a processor for as long as the machine is busy.
+    "scheduling": dict(setpriority=141, ioprio_set=251, sched_setscheduler=144, sched_setparam=142, sched_setattr=314),
     # These outlive the process that made them, and with it the test.
     "inter-process communication": dict(
         socket=41, shmget=29, shmat=30, shmctl=31, shmdt=67, semget=64, semop=65, semctl=66, semtimedop=220,
@@ -61,8 +63,7 @@ REFUSED = {
 
 # Allowed only on the calling process itself (process id 0): {call: (number, index of the argument)}.
 ONLY_ON_SELF = dict(
-    prlimit64=(302, 0), sched_setaffinity=(203, 0), sched_setscheduler=(144, 0), sched_setparam=(142, 0),
-    sched_setattr=(314, 0),
+    prlimit64=(302, 0), sched_setaffinity=(203, 0),
 )  # fmt: skip
 CLONE, CLONE3, SOCKETPAIR = 56, 435, 53
 

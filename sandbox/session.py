@@ -14,11 +14,11 @@ from sandbox import wall
 from sandbox.cgroups import Group
 from sandbox.contracts import MIB, Limits, SandboxUnavailable
 from sandbox.guest import protocol
-from sandbox.guest.protocol import ANSWER_LAYOUT, SETUP_LAYOUT, TEST_LAYOUT
+from sandbox.guest.protocol import pack, unpack
 
 START_S = 60.0  # for a wall to stand, on an overloaded machine
 CLOSE_S = 10.0
-GRACE_S = 30.0  # beyond a test's wall limit, for the loop to kill and answer
+GRACE_S = 30.0  # beyond the longest a run may take, for the loop to kill and answer
 READ_ONLY_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 OPEN_FILES = 256
 WATCH_MS, WATCH_BESIDE_CGROUP_MS = 10, 50  # a page-faulting program takes some 50 MB in 10 ms
@@ -74,7 +74,7 @@ class Session:
         uid = wall.program_uid() if wall.as_root() else 0
         watch_ms = WATCH_BESIDE_CGROUP_MS if group else WATCH_MS
         memory_kb, file_bytes = limits.memory_mb * 1024, limits.output_bytes + 1
-        self._ask(protocol.SETUP + SETUP_LAYOUT.pack(uid, memory_kb, file_bytes, limits.processes, OPEN_FILES, watch_ms))
+        self._ask(protocol.SETUP + pack(uid, memory_kb, file_bytes, limits.processes, OPEN_FILES, watch_ms))
 
     def _await_loop(self) -> int:
         """The loop's process id as this side of the wall sees it; the kernel vouches for it."""
@@ -113,8 +113,8 @@ class Session:
         """Hand over Python source. Gives OK, COMPILE_FAILED or COMPILE_KILLED, the compiler's run and its messages."""
         source_file, messages = sealed(source), os.memfd_create("compile")
         try:
-            self.socket.settimeout(limits.wall_s + GRACE_S)
-            body = TEST_LAYOUT.pack(int(limits.time_s * 1e6), int(limits.wall_s * 1e6), function)
+            self._wait_at_most(limits.wall_s)
+            body = pack(int(limits.time_s * 1e6), int(limits.wall_s * 1e6), function)
             answer = self._ask(protocol.PYTHON + body, (source_file, messages), expect=None)
             return answer[0], _run(answer), os.pread(messages, 4096, 0).decode("utf-8", "replace")
         finally:
@@ -137,14 +137,14 @@ class Session:
         """A descriptor for a file in the scratch folder; None where the loop could not open it."""
         self.socket.send(protocol.COLLECT + os.fsencode(name))
         answer, descriptors, _, _ = socket.recv_fds(self.socket, protocol.MAX_MESSAGE, 1)
-        if not answer or ANSWER_LAYOUT.unpack(answer)[0] != protocol.OK or not descriptors:
+        if not answer or numbers(answer)[0] != protocol.OK or not descriptors:
             return None
         return descriptors[0]
 
     def run(self, descriptors: tuple[int, ...], cpu_s: float, wall_s: float) -> Run:
         """Run the program once: standard input, output, error, and for functions job and result."""
-        self.socket.settimeout(wall_s + GRACE_S)
-        body = TEST_LAYOUT.pack(int(cpu_s * 1e6), int(wall_s * 1e6), len(descriptors) > 3)
+        self._wait_at_most(wall_s)
+        body = pack(int(cpu_s * 1e6), int(wall_s * 1e6), len(descriptors) > 3)
         return _run(self._ask(protocol.TEST + body, descriptors))
 
     def complaint(self) -> str:
@@ -152,7 +152,10 @@ class Session:
         lines = os.pread(self.messages, 8192, 0).decode("utf-8", "replace").strip().splitlines()
         return lines[-1] if lines else ""
 
-    def _ask(self, message: bytes, descriptors: tuple[int, ...] = (), expect: int | None = protocol.OK) -> tuple:
+    def _wait_at_most(self, wall_s: float) -> None:
+        self.socket.settimeout(wall_s * protocol.STARVED_FACTOR + GRACE_S)
+
+    def _ask(self, message: bytes, descriptors: tuple[int, ...] = (), expect: int | None = protocol.OK) -> tuple[int, ...]:
         try:
             if descriptors:
                 socket.send_fds(self.socket, [message], descriptors)
@@ -160,7 +163,7 @@ class Session:
                 self.socket.send(message)
         except OSError as error:
             raise WallDied(self.complaint() or str(error)) from error
-        answer = ANSWER_LAYOUT.unpack(self._receive())
+        answer = numbers(self._receive())
         if expect is not None and answer[0] != expect:
             raise WallDied(f"the loop refused {message[:1]!r}")
         return answer
@@ -175,7 +178,17 @@ class Session:
         return answer
 
 
-def _run(answer: tuple) -> Run:
+def numbers(answer: bytes) -> tuple[int, ...]:
+    """The loop's answer. Raises WallDied for anything else, which the loop does not send."""
+    if len(answer) != 8 * protocol.ANSWER_NUMBERS:
+        raise WallDied("an answer the loop does not give")
+    return unpack(answer)
+
+
+def _run(answer: tuple[int, ...]) -> Run:
+    """Raises WallDied for a run that says more about the machine than about the program."""
+    if answer[5] == protocol.STARVED:
+        raise WallDied(f"no processor to be had: {answer[2] / 1e6:.1f} s of CPU time in {answer[3] / 1e6:.0f} s of wall time")
     _, status, cpu_us, wall_us, peak_kb, ending, flags = answer
     return Run(status, cpu_us / 1e6, wall_us / 1e6, peak_kb / 1024, ending, bool(flags & protocol.SCRATCH_CHANGED))
 

@@ -7,7 +7,6 @@ systems; no capability; the system-call filter of `seccomp.py`.
 
 from __future__ import annotations
 
-import glob
 import os
 import resource
 import shutil
@@ -22,8 +21,9 @@ from pathlib import Path
 from sandbox import guest_code, seccomp
 from sandbox.contracts import MIB, SandboxUnavailable
 
-LIBRARY_FOLDERS = ("/usr/lib", "/usr/lib64", "/usr/lib32", "/lib", "/lib64", "/etc/ld.so.cache")
-DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
+LIBRARY_FOLDERS = ("/usr/lib", "/usr/lib64", "/usr/lib32", "/lib", "/lib64")
+LINKER_CACHE = Path("/etc/ld.so.cache")
+DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
 SCRATCH_BYTES = 64 * MIB
 COMPILE_SCRATCH_BYTES = 512 * MIB
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
@@ -59,11 +59,9 @@ def interpreter() -> tuple[str, tuple[str, ...]]:
     binary = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
     standard_library = sysconfig.get_path("stdlib")
     needs = [binary, standard_library]
-    library = sysconfig.get_config_var("LDLIBRARY")
-    folder = sysconfig.get_config_var("LIBDIR")
-    if library and folder and ".so" in library:
-        needs += [os.path.realpath(path) for path in glob.glob(os.path.join(folder, library) + "*")]
-        needs += glob.glob(os.path.join(folder, library) + "*")
+    library = os.path.join(sysconfig.get_config_var("LIBDIR") or "", sysconfig.get_config_var("INSTSONAME") or "")
+    if ".so" in library and os.path.exists(library):
+        needs += [library, os.path.realpath(library)]
     return binary, tuple(path for path in dict.fromkeys(needs) if not path.startswith(("/usr/lib/", "/lib/")))
 
 
@@ -81,12 +79,16 @@ def program_uid() -> int:
     return high + os.getpid() if first + count > high + (1 << 22) else 60000 + os.getpid() % 5000
 
 
-def bind(path: str) -> list[str]:
-    """Show a path read-only under its own name. The folders above it that bubblewrap makes are closed to other users."""
-    words = []
-    for parent in list(Path(path).parents)[-2::-1]:
-        words += ["--perms", "0755", "--dir", str(parent)]
-    return [*words, "--ro-bind", path, path]
+def bind(*paths: str) -> list[str]:
+    """Show paths read-only under their own names. The folders above them that bubblewrap makes are closed to other users."""
+    words, made = [], set()
+    for path in dict.fromkeys(paths):
+        for parent in list(Path(path).parents)[-2::-1]:
+            if parent not in made:
+                words += ["--perms", "0755", "--dir", str(parent)]
+                made.add(parent)
+        words += ["--ro-bind", path, path]
+    return words
 
 
 @cache
@@ -102,9 +104,8 @@ def base_arguments() -> tuple[str, ...]:
     for path in LIBRARY_FOLDERS:
         if os.path.islink(path):
             words += ["--symlink", os.readlink(path), path]
-        elif os.path.exists(path):
-            words += bind(path)
-    words += ["--proc", "/proc", "--perms", "0755", "--dir", "/dev"]
+    words += bind(*(path for path in LIBRARY_FOLDERS if os.path.isdir(path) and not os.path.islink(path)))
+    words += ["--proc", "/proc", "--perms", "0755", "--dir", "/dev", "--symlink", "urandom", "/dev/random"]
     for device in DEVICES:
         words += ["--dev-bind", device, device]
     for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
@@ -115,19 +116,28 @@ def base_arguments() -> tuple[str, ...]:
 def arguments(room: Room, control: int) -> list[str]:
     """bubblewrap's whole command line for one wall."""
     binary, needs = interpreter()
-    words = [find_bwrap(), *base_arguments(), "--perms", "0755", "--dir", "/guest"]
-    for name, descriptor in guest_code.files().items():
-        words += ["--perms", "0444", "--file", str(descriptor), f"/guest/{name}"]
-    for path in dict.fromkeys((*needs, *room.folders)):
-        words += bind(path)
+    words = [find_bwrap(), *base_arguments(), "--perms", "0755", "--dir", "/guest", "--perms", "0755", "--dir", "/etc"]
+    for path, descriptor in copied_files().items():
+        words += ["--perms", "0444", "--file", str(descriptor), path]
+    words += bind(*needs, *room.folders)
     if room.program:
         words += ["--ro-bind", room.program, "/program"]
     for folder in ("/tmp", "/dev/shm"):
         words += ["--perms", "1777", "--size", str(room.scratch_bytes), "--tmpfs", folder]
-    words += ["--remount-ro", "/", "--chdir", "/tmp", "--seccomp", str(filter_file())]
+    words += ["--remount-ro", "/", "--remount-ro", "/proc", "--chdir", "/tmp", "--seccomp", str(filter_file())]
     for name, value in (ENVIRONMENT | {"PYTHONHASHSEED": str(room.hash_seed)}).items():
         words += ["--setenv", name, value]
     return [*words, "--", binary, "-S", "-s", "-P", "-B", "-X", "utf8", "/guest/loop.pyc", str(control)]
+
+
+@cache
+def copied_files() -> dict[str, int]:
+    """{path inside: descriptor} of the files copied into every wall: dearer for large ones than a mount, cheaper for these."""
+    copies = {f"/guest/{name}": descriptor for name, descriptor in guest_code.files().items()}
+    if LINKER_CACHE.exists():
+        copies[str(LINKER_CACHE)] = os.memfd_create("linker-cache")
+        os.write(copies[str(LINKER_CACHE)], LINKER_CACHE.read_bytes())
+    return copies
 
 
 @cache
@@ -140,7 +150,7 @@ def filter_file() -> int:
 
 def start(room: Room, control: int, messages: int) -> subprocess.Popen[bytes]:
     """Start the wall; its loop serves the socket `control`, complaints go to the descriptor `messages`."""
-    inherited = (filter_file(), *guest_code.files().values())
+    inherited = (filter_file(), *copied_files().values())
     for descriptor in inherited:
         os.lseek(descriptor, 0, os.SEEK_SET)
     hard = resource.getrlimit(resource.RLIMIT_STACK)[1]

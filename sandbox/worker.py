@@ -13,16 +13,31 @@ from sandbox.judge import Judge
 
 
 def main(descriptor: int, cache: str) -> None:
-    """First message out: the tier, or the reason why there is none. Then one judgement per submission."""
+    """Work until the connection closes or the pool says stop, then end in peace."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the pool ends its workers itself
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    connection = Connection(descriptor)
+    signal.signal(signal.SIGTERM, stop)
     try:
-        connection.send(tiers.require())
+        serve(Connection(descriptor), Path(cache))
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def stop(*_: object) -> None:
+    """Leave through every `with`, so that the wall comes down; only once, because the way out must not be interrupted."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(0)
+
+
+def serve(connection: Connection, cache: Path) -> None:
+    """First message out: the tier and the control groups' folders, or why there is none. Then one judgement per submission."""
+    try:
+        tier = tiers.require()
+        group = tiers.group()
+        connection.send((tier, group.folders if group else ()))
     except SandboxUnavailable as error:
         connection.send(error)
         return
-    judge = Judge(Path(cache))
+    judge = Judge(cache)
     while True:
         try:
             submission = connection.recv()

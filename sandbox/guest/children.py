@@ -1,17 +1,16 @@
 """What happens in the forked child: take up the descriptors and limits, then run a command or Python code."""
 
 import _ctypes
+import _signal
+import _sitebuiltins
 import builtins
 import gc
-import os
-import re
+import posix
 import resource
-import signal
-import site
 import sys
 
 PR_SET_DUMPABLE = 4
-IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+IGNORED_BY_PYTHON = (_signal.SIGPIPE, _signal.SIGXFSZ, _signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP)
 EXEC_FAILED = 127
 
 # Standard modules that are worth loading once in the loop instead of once per test. None of them starts a thread.
@@ -34,9 +33,11 @@ WORTH_LOADING = frozenset(
         "json",
         "math",
         "operator",
+        "os",
         "queue",
         "random",
         "re",
+        "signal",
         "statistics",
         "string",
         "threading",
@@ -44,20 +45,19 @@ WORTH_LOADING = frozenset(
         "typing",
     ]
 )
-IMPORT = re.compile(rb"^[ \t]*(?:from|import)[ \t]+([\w., \t]+)", re.MULTILINE)
 
-os_exit = os._exit  # programs may replace the name
+exit_now = posix._exit  # programs may replace the name
 _library = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
 _prctl, _capset = _ctypes.dlsym(_library, "prctl"), _ctypes.dlsym(_library, "capset")
-site.setquit()  # started with -S, which leaves out exit() and quit()
-site.setcopyright()
+builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D (i.e. EOF)")  # -S leaves them out, and `site` is dear to import
+builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D (i.e. EOF)")
 
 
 def become(uid):
     """Give up root for a user that owns nothing, and with it every capability."""
-    os.setgroups([])
-    os.setresgid(uid, uid, uid)
-    os.setresuid(uid, uid, uid)
+    posix.setgroups([])
+    posix.setresgid(uid, uid, uid)
+    posix.setresuid(uid, uid, uid)
     version_3 = (0x20080522).to_bytes(4, sys.byteorder) + bytes(4)
     if _ctypes.call_function(_capset, (version_3, bytes(24))) != 0:
         raise OSError("capset failed")
@@ -72,41 +72,48 @@ def hide_from_children():
 def enter(child, control_descriptor, cpu_us):
     """First thing after the fork. Never returns."""
     try:
-        os.close(control_descriptor)
-        os.setsid()
+        posix.close(control_descriptor)
+        posix.setsid()
         for number in IGNORED_BY_PYTHON:
-            signal.signal(number, signal.SIG_DFL)
+            _signal.signal(number, _signal.SIG_DFL)
         # A second above the limit: the loop is exact, this only stops a program whose loop is held up.
         seconds = cpu_us // 1_000_000 + 2
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
         child()
     finally:
-        os_exit(EXEC_FAILED)
+        exit_now(EXEC_FAILED)
 
 
 def take_descriptors(descriptors):
     """Make the first three standard input, output and error, close everything else but those after them."""
     for target, descriptor in enumerate(descriptors[:3]):
-        os.dup2(descriptor, target)
+        posix.dup2(descriptor, target)
     for descriptor in descriptors[:3]:
-        os.close(descriptor)
+        posix.close(descriptor)
 
 
 def run_command(argv, environment, descriptors):
     take_descriptors(descriptors)
     try:
-        os.execve(argv[0], argv, environment)
+        posix.execve(argv[0], argv, environment)
     except OSError as error:
-        os.write(2, f"cannot start {argv[0]}: {error.strerror}\n".encode())
+        posix.write(2, f"cannot start {argv[0]}: {error.strerror}\n".encode())
 
 
 def import_what_is_used(source):
     """Load the standard modules the source names: once, instead of in every test."""
-    for match in IMPORT.finditer(source):
-        for name in re.split(rb"[, \t]+", match.group(1)):
-            name = name.decode("ascii", "replace").partition(".")[0]
-            if name in WORTH_LOADING and name not in sys.modules:
-                __import__(name)
+    for line in source.splitlines():
+        statement = line.partition(b";")[0].replace(b",", b" ").split()
+        if statement and statement[0] in (b"from", b"import"):
+            for word in statement[1:]:
+                name = word.partition(b".")[0].decode("ascii", "replace")
+                if name in WORTH_LOADING and name not in sys.modules:
+                    __import__(name)
+
+
+def warm_up_compiler():
+    """The first call makes the types of all syntax nodes: once here, instead of again in the child."""
+    compile("", "", "exec")
 
 
 def compile_program(source):
@@ -115,16 +122,16 @@ def compile_program(source):
 
 def try_to_compile(source, messages):
     """Exit 0 when the source compiles, 1 with the error's text on `messages` when not."""
-    os.dup2(messages, 2)
+    posix.dup2(messages, 2)
     sys.setrecursionlimit(10_000)
     try:
         compile_program(source)
     except BaseException as error:  # SyntaxError, ValueError (NUL), RecursionError, MemoryError, OverflowError
         import traceback
 
-        os.write(2, "".join(traceback.format_exception_only(type(error), error)).encode("utf-8", "replace"))
-        os_exit(1)
-    os_exit(0)
+        posix.write(2, "".join(traceback.format_exception_only(type(error), error)).encode("utf-8", "replace"))
+        exit_now(1)
+    exit_now(0)
 
 
 def load_function_runner():
@@ -144,6 +151,7 @@ def run_python(code, descriptors, function_runner):
     # Function tests don't run what stands under `if __name__ == "__main__"`.
     main = fresh_module("program" if function_runner else "__main__")
     status = 0
+    gc.enable()
     try:
         if function_runner:
             function_runner(code, main.__dict__, *descriptors[3:5])
@@ -151,14 +159,14 @@ def run_python(code, descriptors, function_runner):
             exec(code, main.__dict__)
     except BaseException as error:
         status = report(error)
-    os_exit(finish(main, status))
+    exit_now(finish(main, status))
 
 
 def fresh_module(name):
     """The module the program runs as, and out of its sight what belongs to the loop."""
     main = type(sys)(name)
     main.__dict__.update(__builtins__=builtins, __file__="/program/main.py", __spec__=None)
-    for loops_own in ("protocol", "children", "_ctypes", "_socket"):
+    for loops_own in ("protocol", "children", "usage", "_ctypes", "_socket"):
         sys.modules.pop(loops_own, None)
     sys.modules[name] = sys.modules["__main__"] = main
     sys.argv[:] = ["/program/main.py"]

@@ -1,31 +1,39 @@
 """The messages between the judge and the loop inside the wall: one packet each way, fixed binary layouts.
 
 The judge trusts nothing that comes back, so answers are plain numbers; descriptors travel as SCM_RIGHTS.
-A request is one letter and its body; see the constants. The loop opens with HELLO.
+A request is one letter and its body; see the constants. The loop opens with HELLO. Bodies of numbers are signed
+64-bit integers one after the other, which both sides read and write without importing anything.
 """
 
-import struct
-
 HELLO = b"H"  # the loop's first packet, for the judge to learn its process id
-SETUP = b"S"  # body: SETUP_LAYOUT. Once, first.
+# uid (0: keep), memory limit in KiB, file size in bytes, processes, open files, interval of looking at the memory in ms
+SETUP = b"S"  # Once, first.
 PROGRAM = b"A"  # body: argv, NUL between words. The program is a command.
 ENVIRONMENT = b"E"  # body: NAME=VALUE, NUL between them.
+# CPU limit and wall limit in microseconds; the mode: 0 whole program, 1 function
 PYTHON = b"P"  # one descriptor: Python source. The program is Python, run in forks of the loop itself.
 FILE = b"F"  # body: name; one descriptor: contents. Puts a file into the scratch folder.
 COLLECT = b"C"  # body: name. Answers with a descriptor for a file of the scratch folder, or a refusal.
 LIST = b"L"  # answers with the names of the files in the scratch folder, NUL between them.
-TEST = b"T"  # body: TEST_LAYOUT; descriptors: stdin, stdout, stderr, and for functions job and result.
+TEST = b"T"  # body: as in PYTHON; descriptors: stdin, stdout, stderr, and for functions job and result.
 
-# uid (0: keep), memory limit in KiB, file size in bytes, processes, open files, interval of looking at the memory in ms
-SETUP_LAYOUT = struct.Struct("<IQQIII")
-# CPU limit and wall limit in microseconds; the mode: 0 whole program, 1 function
-TEST_LAYOUT = struct.Struct("<QQI")
-# OK or what went wrong; wait status; CPU, wall in microseconds; peak memory in KiB; how it was ended; leftovers
-ANSWER_LAYOUT = struct.Struct("<IiQQQII")
-
+# An answer is: OK or what went wrong; wait status; CPU, wall in microseconds; peak memory in KiB; how it was ended; leftovers
+ANSWER_NUMBERS = 7
 OK, REFUSED, COMPILE_FAILED, COMPILE_KILLED = 0, 1, 2, 3
-ENDED, CPU_EXCEEDED, WALL_EXCEEDED, MEMORY_EXCEEDED = 0, 1, 2, 3
+ENDED, CPU_EXCEEDED, WALL_EXCEEDED, MEMORY_EXCEEDED, STARVED = 0, 1, 2, 3, 4
 SCRATCH_CHANGED = 1
 
+# The wall limit counts the time a program sleeps. A program that waits for a processor this many times as long says
+# nothing about itself, only about the machine.
+STARVED_FACTOR = 10
 MAX_MESSAGE = 1 << 16
 MAX_DESCRIPTORS = 8
+
+
+def pack(*numbers):
+    return b"".join([number.to_bytes(8, "little", signed=True) for number in numbers])
+
+
+def unpack(body):
+    """A tuple. x86-64 is little-endian, so that the machine's own layout is the one of `pack`."""
+    return tuple(memoryview(body).cast("q"))

@@ -7,6 +7,8 @@ from sandbox.languages import LANGUAGES, adapt_java, find_language, toolchain
 
 JAVA = "import java.util.*; public class Sum {{ public static void main(String[] a) throws Exception {{ {0} }} }}"
 CPP = "#include <bits/stdc++.h>\nusing namespace std;\nint main(){{ {0} }}"
+# Compiles in a quarter of the time.
+PLAIN_CPP = "#include <cstdlib>\n#include <vector>\nusing namespace std;\nint main(){{ {0} }}"
 C = "#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\nint main(void){{ {0} }}"
 RUST = "use std::io::*; fn main() {{ {0} }}"
 
@@ -28,8 +30,8 @@ ADD = {
 }
 SPIN = {
     "python3": "while True: pass",
-    "cpp": CPP.format("for(volatile unsigned i=0;;i++);"),
-    "cpp17": CPP.format("for(volatile unsigned i=0;;i++);"),
+    "cpp": PLAIN_CPP.format("for(volatile unsigned i=0;;i++);"),
+    "cpp17": PLAIN_CPP.format("for(volatile unsigned i=0;;i++);"),
     "c": C.format("for(volatile unsigned i=0;;i++);"),
     "java": JAVA.format("for(;;);"),
     "javascript": "for(;;);",
@@ -38,15 +40,15 @@ SPIN = {
 }
 HOARD = {
     "python3": "b=[]\nwhile True: b.append(bytearray(1<<20))",
-    "cpp": CPP.format("vector<vector<char>> b; for(;;) b.emplace_back(1<<20,1);"),
-    "cpp17": CPP.format("vector<vector<char>> b; for(;;) b.emplace_back(1<<20,1);"),
+    "cpp": PLAIN_CPP.format("vector<vector<char>> b; for(;;) b.emplace_back(1<<20,1);"),
+    "cpp17": PLAIN_CPP.format("vector<vector<char>> b; for(;;) b.emplace_back(1<<20,1);"),
     "c": C.format("for(;;){char*volatile p=malloc(1<<20); if(p) memset(p,1,1<<20);}"),
     "rust": RUST.format("let mut b=Vec::new(); loop { b.push(vec![1u8; 1<<20]); }"),
 }
 CRASH = {
     "python3": "print(1/0)",
-    "cpp": CPP.format("abort();"),
-    "cpp17": CPP.format("abort();"),
+    "cpp": PLAIN_CPP.format("abort();"),
+    "cpp17": PLAIN_CPP.format("abort();"),
     "c": C.format("return 7;"),
     "java": JAVA.format("throw new Exception();"),
     "javascript": "throw new Error()",
@@ -77,7 +79,11 @@ def test_right_and_wrong(judge, language):
 
 
 def cases(programs, verdict):
-    return [(language, programs[language], verdict) for language in HERE if language in programs]
+    """C++17 differs from C++20 by a flag, and a C++ compiler takes seconds: its failures are tested with the slow tests."""
+    for language in HERE:
+        if language in programs:
+            marks = [pytest.mark.slow] if language == "cpp17" and verdict != "compile_error" else []
+            yield pytest.param(language, programs[language], verdict, marks=marks, id=f"{language} {verdict}")
 
 
 @pytest.mark.parametrize(
@@ -88,7 +94,6 @@ def cases(programs, verdict):
         *cases(CRASH, "runtime_error"),
         *cases(BROKEN, "compile_error"),
     ],
-    ids=lambda value: value if value in HERE or str(value).endswith(("exceeded", "error")) else "",
 )
 def test_failures(judge, language, program, verdict):
     judgement = judge(language, program, ("", ""), limits=LIMITS)

@@ -3,13 +3,18 @@
 import itertools
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from sandbox import Limits, Pool, SandboxUnavailable, Submission, Test, judge_version, probe, wall
 from sandbox.pool import IN_FLIGHT_PER_WORKER
+
+ROOT = Path(__file__).parents[2]
 
 
 def submission(key, program="print(int(input()) * 2)", expected="42", **fields):
@@ -94,6 +99,35 @@ def test_nothing_is_left_when_the_pool_closes(cache):
     pool.judge(submission("x"))
     pool.close()
     assert not walls()
+
+
+def test_a_killed_workers_control_group_is_removed_at_close(cache):
+    with Pool(1, cache=cache) as pool:
+        folders = pool.workers[0].groups
+        if not folders:
+            pytest.skip("no control groups on this machine")
+        assert all(folder.exists() for folder in folders)
+        pool.workers[0].process.kill()
+    assert not any(folder.exists() for folder in folders)
+
+
+def test_what_a_killed_run_left_is_removed_at_the_next_start(cache, pool):
+    """A whole run killed, so that nobody was there to close its pool; the groups of living workers stay."""
+    script = "import os\nfrom sandbox import tiers\nprint(*tiers.group().folders, flush=True)\nos.kill(os.getpid(), 9)"
+    if not pool.workers[0].groups:
+        pytest.skip("no control groups on this machine")
+    printed = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True).stdout
+    left = [Path(word) for word in printed.split()]
+    assert left and all(folder.exists() for folder in left)
+    with Pool(1, cache=cache):
+        assert not any(folder.exists() for folder in left)
+        assert all(folder.exists() for worker in pool.workers for folder in worker.groups)
+
+
+def test_workers_end_without_a_word(cache):
+    script = f"from pathlib import Path\nfrom sandbox import Pool\nfor _ in range(4):\n    Pool(1, Path({str(cache)!r})).close()"
+    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
 def test_first_failure_ends_the_judging_unless_told_otherwise(judge):

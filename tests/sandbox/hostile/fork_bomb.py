@@ -1,4 +1,4 @@
-# expect: time_limit_exceeded
+# expect: time_limit_exceeded memory_limit_exceeded
 import os
 
 while True:

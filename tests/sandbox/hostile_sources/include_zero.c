@@ -1,3 +1,4 @@
 // expect: compile_error
+// slow
 #include "/dev/zero"
 int main(void) {}
