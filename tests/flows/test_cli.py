@@ -6,16 +6,21 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from flows.demo import STARTER
 from pipeline.ingest import ingest
 from pipeline.store import Store
 
 
+STARTER = Path(__file__).parents[2] / "data" / "starter"
+
+
 def spo(*arguments, folder):
-    environment = {**os.environ, "SPO_DATA_DIR": str(folder)}
+    # Prefect's settings of this process, or of a test before this one, are not the command's.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment["SPO_DATA_DIR"] = str(folder)
     return subprocess.run(
         [sys.executable, "-m", "flows", *arguments], env=environment, capture_output=True, text=True, timeout=120
     )
