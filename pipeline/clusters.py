@@ -153,7 +153,8 @@ def _common(programs: Programs, left: np.ndarray, right: np.ndarray) -> np.ndarr
     pair = np.concatenate([np.arange(len(left)), np.arange(len(left))])
     count = sizes[both]
     places = np.repeat(starts[both] - (np.cumsum(count) - count), count) + np.arange(count.sum())
-    keys = np.sort(np.repeat(pair, count).astype(np.uint64) << np.uint64(32) | programs.shingles[places])
+    # Both halves are in order: the stable sort merges them, which takes a fifth of the time of sorting anew.
+    keys = np.sort(np.repeat(pair, count).astype(np.uint64) << np.uint64(32) | programs.shingles[places], kind="stable")
     twice = keys[1:][keys[1:] == keys[:-1]]
     return np.bincount((twice >> np.uint64(32)).astype(np.int64), minlength=len(left))
 
