@@ -65,6 +65,20 @@ def components(programs: Programs, known: np.ndarray | None = None, is_new: np.n
     return labels
 
 
+def near_pairs(programs: Programs) -> tuple[np.ndarray, np.ndarray]:
+    """All pairs within a group at or above the threshold, each once, int64 [pairs] twice; programs without shingles have none."""
+    leaders = np.flatnonzero(np.diff(programs.shingle_offsets))
+    found = [np.zeros(0, np.int64)]
+    for band in range(BANDS):
+        for left, right in all_pairs(*shared_bands(programs, leaders, band, np.ones(len(leaders), dtype=bool))):
+            agreeing = agreement(programs.minhash, left, right) >= PREFILTER
+            left, right = np.minimum(left, right)[agreeing], np.maximum(left, right)[agreeing]
+            found.append(np.unique(left * len(programs.group) + right))
+    left, right = np.divmod(np.unique(np.concatenate(found)), len(programs.group))
+    near = jaccard(programs, left, right) >= THRESHOLD
+    return left[near], right[near]
+
+
 def shared_bands(programs: Programs, leaders: np.ndarray, band: int, fresh: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(members, bounds): the leaders that share this band with another one, at least one of them fresh, in runs."""
     keys = band_keys(programs, leaders, band)

@@ -290,11 +290,20 @@ def clustered(signatures: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
 
 def programs_of(rows: pl.DataFrame) -> Programs:
     """Rows of `program_signatures` as arrays."""
-    sizes = rows["shingles"].bin.size().to_numpy() // 4
+    minhash, _ = words_of(rows["minhash"])
+    shingles, offsets = words_of(rows["shingles"])
     return Programs(
         group=rows.select(pl.struct("problem_id", "language").hash()).to_series().to_numpy().view(np.int64),
         token=rows["token_hash"].hash().to_numpy().view(np.int64),
-        minhash=np.frombuffer(b"".join(rows["minhash"]), dtype="<u4").reshape(-1, PERMUTATIONS),
-        shingles=np.frombuffer(b"".join(rows["shingles"]), dtype="<u4"),
-        shingle_offsets=np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)]),
+        minhash=minhash.reshape(-1, PERMUTATIONS),
+        shingles=shingles,
+        shingle_offsets=offsets,
     )
+
+
+def words_of(column: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Binary values as little-endian uint32 end to end, and where each begins, int64 [rows + 1]; nothing is copied twice."""
+    array = column.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+    _, offsets, values = array.buffers()
+    cuts = np.frombuffer(offsets, dtype=np.int64)[array.offset : array.offset + len(array) + 1] // 4
+    return np.frombuffer(values, dtype="<u4")[cuts[0] : cuts[-1]] if values else np.zeros(0, "<u4"), cuts - cuts[0]

@@ -53,6 +53,7 @@ class ProblemIndex:
         folder = index_folder(store)
         self.folder = folder / table if folder else None
         self._state = self._read_state()
+        self._checked = False
 
     def rows(self, problem_ids: list[str]) -> pl.DataFrame:
         """All rows of these problems, as the table has them now; in no order."""
@@ -61,9 +62,11 @@ class ProblemIndex:
         self.catch_up()
         keys = np.unique(text_hashes(problem_ids))
         parts = [taken for name, _ in self._state.runs if (taken := rows_in(self.folder / name, keys)).num_rows]
-        found = pl.concat([pl.DataFrame(part) for part in parts]) if parts else self._empty()
-        found = found.select(self._empty().columns)
-        return found.filter(pl.col("problem_id").is_in(problem_ids)) if found.height else found
+        if not parts:
+            return TABLES[self.table].schema.create_empty()
+        found = pl.DataFrame(pa.concat_tables(parts)).drop(KEY)
+        # Different problems may share a key.
+        return found.filter(pl.col("problem_id").is_in(problem_ids))
 
     def counts(self, problem_ids: list[str]) -> dict[str, int]:
         """How many rows of each of these problems there are."""
@@ -83,8 +86,10 @@ class ProblemIndex:
         if self.folder is None:
             return
         version = self.store.version(self.table)
-        rows = self.store.statistics(self.table).rows
-        if (version, rows) == (self._state.version, self._state.rows):
+        if self._checked and version == self._state.version:
+            return
+        self._checked = True
+        if (version, self.store.statistics(self.table).rows) == (self._state.version, self._state.rows):
             return
         added = few_added(self.store, self.table, self._state.version, self._state.rows)
         if added is None:
@@ -153,9 +158,6 @@ class ProblemIndex:
         if state.format != FORMAT or any(not (self.folder / name).is_file() for name, _ in runs if self.folder):
             return State()
         return State(state.version, state.rows, runs)
-
-    def _empty(self) -> pl.DataFrame:
-        return TABLES[self.table].schema.create_empty()
 
 
 def index_folder(store: Store) -> Path | None:

@@ -23,6 +23,7 @@ from pipeline.identity import ID_BYTES
 from pipeline.lexers import IS_NAME, LEXER_VERSION, Tokens, lex, lexer_of, text_hashes
 
 SHINGLE_TOKENS = 5
+LONGEST_WINDOW = 16
 PERMUTATIONS = 125
 SEED = 42
 # Programs at a time: their tokens stay in the processor's cache, which halves the time of 20,000.
@@ -33,7 +34,7 @@ ALGORITHM = (
     f"{PERMUTATIONS} permutations seed {SEED}"
 )
 # Odd constants for multiply-and-shift hashing of a window of tokens (Dietzfelbinger et al. 1997).
-MULTIPLIERS = text_hashes([f"multiplier {place}" for place in range(SHINGLE_TOKENS)]) | np.uint64(1)
+MULTIPLIERS = text_hashes([f"multiplier {place}" for place in range(LONGEST_WINDOW)]) | np.uint64(1)
 LINE_END, RENAMED = (text_hashes([name])[0] for name in ("\n line end", "\n name"))
 
 
@@ -142,22 +143,31 @@ def span_hashes(hashes: np.ndarray, offsets: np.ndarray) -> list[str]:
 
 def shingles_of(hashes: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Sorted distinct shingles of each program, uint32 [shingles], and where each program's begin, int64 [programs + 1]."""
+    rows, _, values = windows_of(hashes, offsets, SHINGLE_TOKENS)
+    # Programs lie in order already, which the stable sort makes use of.
+    keys = np.sort(rows << np.uint64(32) | values >> np.uint64(32), kind="stable")
+    keys = keys[np.concatenate([[True], keys[1:] != keys[:-1]])] if len(keys) else keys
+    return keys.astype(np.uint32), np.searchsorted(keys, np.arange(len(offsets), dtype=np.uint64) << np.uint64(32))
+
+
+def windows_of(hashes: np.ndarray, offsets: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All runs of `size` consecutive tokens: their text's number, uint64, first token, int64, and 64-bit hash, uint64 [windows].
+
+    A text with fewer tokens is one window, an empty one has none.
+    """
     lengths = np.diff(offsets)
-    windows = np.where(lengths > 0, np.maximum(lengths - SHINGLE_TOKENS + 1, 1), 0)
-    # The window that begins at each token; those that reach into the next program are not taken.
-    padded = np.append(hashes, np.zeros(SHINGLE_TOKENS, np.uint64))
+    windows = np.where(lengths > 0, np.maximum(lengths - size + 1, 1), 0)
+    # The window that begins at each token; those that reach into the next text are not taken.
+    padded = np.append(hashes, np.zeros(size, np.uint64))
     values = padded[: len(hashes)] * MULTIPLIERS[0]
-    for place in range(1, SHINGLE_TOKENS):
+    for place in range(1, size):
         values += padded[place : place + len(hashes)] * MULTIPLIERS[place]
-    for program in np.flatnonzero((lengths > 0) & (lengths < SHINGLE_TOKENS)):
-        begin, end = offsets[program], offsets[program + 1]
+    for text in np.flatnonzero((lengths > 0) & (lengths < size)):
+        begin, end = offsets[text], offsets[text + 1]
         values[begin] = (hashes[begin:end] * MULTIPLIERS[: end - begin]).sum()
     rows = np.repeat(np.arange(len(lengths), dtype=np.uint64), windows)
     starts = np.arange(windows.sum()) + np.repeat(offsets[:-1] - (np.cumsum(windows) - windows), windows)
-    # Programs lie in order already, which the stable sort makes use of.
-    keys = np.sort(rows << np.uint64(32) | mixed(values[starts]) >> np.uint64(32), kind="stable")
-    keys = keys[np.concatenate([[True], keys[1:] != keys[:-1]])] if len(keys) else keys
-    return keys.astype(np.uint32), np.searchsorted(keys, np.arange(len(offsets), dtype=np.uint64) << np.uint64(32))
+    return rows, starts, mixed(values[starts])
 
 
 def minhash_of(shingles: np.ndarray, offsets: np.ndarray) -> np.ndarray:

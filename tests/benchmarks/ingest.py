@@ -210,7 +210,12 @@ def bench_incremental(folder: Path, stored: int, new: int) -> dict:
         wall.append(time.monotonic() - begin)
         cpu.append(time.process_time() - used)
         assert summary.signed == new, summary
-    return {"incremental_s": round(sorted(wall)[1], 3), "incremental_cpu_s": round(sorted(cpu)[1], 3), "stored": stored, "new": new}
+    return {
+        "incremental_s": round(sorted(wall)[1], 3),
+        "incremental_cpu_s": round(sorted(cpu)[1], 3),
+        "stored": stored,
+        "new": new,
+    }
 
 
 def bench_fuzz(folder: Path, rows: int) -> dict:
