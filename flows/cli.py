@@ -12,16 +12,18 @@ from typing import Annotated
 
 import typer
 
+from flows.commands import corpus, sql, store
+from flows.commands.common import DATA, STORE, JsonOption, StoreOption, finish, serve
+
 app = typer.Typer(
     help="Store, judge and trainer for off-policy RL on programming contests.",
     no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False,
 )  # fmt: skip
 
-DATA = Path(os.environ.get("SPO_DATA_DIR", "data"))
-StoreOption = Annotated[Path, typer.Option("--store", help="Folder or URL of the store.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="End with one JSON line on stdout.")]
-STORE = DATA / "store"
 INTERRUPTED = 130
+app.command()(sql.sql)
+app.add_typer(corpus.app, name="corpus")
+app.add_typer(store.app, name="store")
 
 
 @app.command()
@@ -109,37 +111,6 @@ def score(
 
 
 @app.command()
-def sql(
-    statement: Annotated[str | None, typer.Argument(help="A query, or @NAME of a worked question.")] = None,
-    file: Annotated[Path | None, typer.Option("--file", "-f", help="Read the query from a file.")] = None,
-    output: Annotated[str, typer.Option("--output", "-o", help="table, csv, json, or a .parquet file.")] = "table",
-    store: StoreOption = STORE,
-) -> None:
-    """Ask the store anything, read-only. Example: `spo sql "select origin, count(*) from trajectories group by all"`"""
-    import polars as pl
-
-    from pipeline.sql import connect, query, questions
-    from pipeline.store import Store
-
-    text = file.read_text() if file else statement
-    if text is None:
-        for question in questions():
-            typer.echo(f"@{question.name:<28} {question.title}")
-        return
-    with connect(Store(store)) as connection:
-        rows = query(connection, text)
-    if output.endswith(".parquet"):
-        rows.write_parquet(output)
-    elif output in ("csv", "json"):
-        typer.echo(rows.write_csv() if output == "csv" else rows.write_ndjson(), nl=False)
-    else:
-        with pl.Config(
-            tbl_rows=-1, tbl_cols=-1, fmt_str_lengths=80, tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True
-        ):
-            typer.echo(str(rows))
-
-
-@app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="Run folder, e.g. data/runs/demo-1a2b3c4d.")],
     store: StoreOption = STORE,
@@ -171,19 +142,6 @@ def up(port: Annotated[int, typer.Option(help="Port of Prefect's server and UI."
     typer.echo(f"Prefect's UI: http://127.0.0.1:{port}", err=True)
     command = server_command(port)
     os.execv(command[0], command)
-
-
-def serve() -> None:
-    """Have flows report to a server, and say where its UI is."""
-    from flows.engine import use_server
-
-    url = use_server()
-    typer.echo(f"Prefect's UI: {url.removesuffix('/api')}", err=True)
-
-
-def finish(result: object, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(result, default=str))
 
 
 def main() -> None:
