@@ -22,7 +22,17 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from pipeline.contracts import LAYOUT_VERSION, TABLES, Table, check
-from pipeline.snapshot import NOT_CREATED, Snapshot, StoreError, partition_name, to_arrow, with_partitions, writer_properties
+from pipeline.snapshot import (
+    APPEND_LEVEL,
+    COMPACT_LEVEL,
+    NOT_CREATED,
+    Snapshot,
+    StoreError,
+    partition_name,
+    to_arrow,
+    with_partitions,
+    writer_properties,
+)
 
 __all__ = ["Maintained", "Snapshot", "Statistics", "Store", "StoreError", "contract"]
 
@@ -189,7 +199,7 @@ class Store:
         with self._errors(name, "maintain"):
             # Another process that compacts at this moment does the same work: leave it to that one.
             try:
-                handle.optimize.compact(writer_properties=writer_properties(contract(name), 1_000_000))
+                handle.optimize.compact(writer_properties=writer_properties(contract(name), 1_000_000, COMPACT_LEVEL))
             except CommitFailedError:
                 handle.update_incremental()
             handle.create_checkpoint()
@@ -218,7 +228,7 @@ class Store:
             to_arrow(table, rows),
             mode="append",
             schema_mode="merge",
-            writer_properties=writer_properties(table, rows.height),
+            writer_properties=writer_properties(table, rows.height, APPEND_LEVEL),
             commit_properties=CommitProperties(app_transactions=[transaction]),
         )
 
