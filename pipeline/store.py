@@ -76,6 +76,10 @@ class Store:
         self.storage_options = storage_options
         self._handles: dict[str, DeltaTable] = {}
 
+    def exists(self) -> bool:
+        """Whether anybody has written to it."""
+        return any(self.version(name) > NOT_CREATED for name in TABLES)
+
     def append(self, name: str, rows: pl.DataFrame, *, producer: str, sequence: int) -> bool:
         """Append rows once for each (producer, sequence), which must increase; True if this call added them.
 

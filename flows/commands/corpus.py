@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.commands.common import STORE, JsonOption, StoreOption
+from flows.commands.common import STORE, JsonOption, StoreOption, open_store
 
 if TYPE_CHECKING:
     from pipeline.corpora import Corpus
@@ -24,9 +24,8 @@ def list_(store: StoreOption = STORE, as_json: JsonOption = False) -> None:
     """Published corpora, the newest first."""
     from flows.terminal import show_table
     from pipeline.corpora import list_corpora
-    from pipeline.store import Store
 
-    rows = list_corpora(Store(store)).drop("statistics").to_dicts()
+    rows = list_corpora(open_store(store)).drop("statistics").to_dicts()
     if as_json:
         return typer.echo(json.dumps(rows, default=str))
     shown = [
@@ -47,9 +46,8 @@ def publish(
     """
     from flows.terminal import show_table
     from pipeline.corpora import publish, read_spec
-    from pipeline.store import Store
 
-    opened = Store(store)
+    opened = open_store(store)
     specs = [read_spec(file) for file in files]
     published = [publish(opened, spec) for spec in specs]
     rows = [
@@ -65,9 +63,8 @@ def publish(
 def show(key: KeyArgument, store: StoreOption = STORE, as_json: JsonOption = False) -> None:
     """What a corpus holds, from which versions of the tables, and the query that made it."""
     from pipeline.corpora import load
-    from pipeline.store import Store
 
-    described = description(load(Store(store), key))
+    described = description(load(open_store(store), key))
     if as_json:
         return typer.echo(json.dumps(described, default=str))
     statistics = described.pop("statistics")
@@ -101,9 +98,8 @@ def diff(
     from flows.terminal import show_table
     from pipeline import sql_output
     from pipeline.corpora import diff, load
-    from pipeline.store import Store
 
-    opened = Store(store)
+    opened = open_store(store)
     old, new = load(opened, before), load(opened, after)
     changes = diff(opened, old, new)
     if output == "table":
@@ -129,7 +125,6 @@ def export(
     """Write a corpus as plain Parquet with a data card, which `datasets.load_dataset(folder)` reads."""
     from pipeline.corpora import load
     from pipeline.corpus_export import export
-    from pipeline.store import Store
 
-    opened = Store(store)
+    opened = open_store(store)
     typer.echo(export(opened, load(opened, key), folder))

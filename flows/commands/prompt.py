@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
@@ -32,13 +34,13 @@ HELP = """A query ends with a semicolon and may take several lines. @NAME; answe
 class Prompt:
     """State of one sitting: the store, the snapshot that queries see, and where results go."""
 
-    def __init__(self, store: Store, rows: int):
-        self.store, self.rows, self.output = store, rows, "table"
-        self.connection = sql.connect(store)
+    def __init__(self, store: Store, rows: int, read_only: bool):
+        self.store, self.rows, self.read_only, self.output = store, rows, read_only, "table"
+        self.connection = sql.connect(store, read_only=read_only)
 
     def refresh(self) -> None:
         self.connection.close()
-        self.connection = sql.connect(self.store)
+        self.connection = sql.connect(self.store, read_only=self.read_only)
 
     def run(self, text: str) -> bool:
         """Do what a line asks; False when it asks to leave. Errors are printed in one line."""
@@ -48,13 +50,24 @@ class Prompt:
                 return self.command(*text.rstrip(";").split())
             if text.strip(";"):
                 start = time.monotonic()
-                answer(self.connection, text, {}, self.output, self.rows)
+                self.stoppable(lambda: answer(self.connection, text, {}, self.output, self.rows))
                 typer.echo(f"{time.monotonic() - start:.2f} s", err=True)
         except (SqlError, StoreError) as error:
             typer.echo(f"error: {error}", err=True)
         except KeyboardInterrupt:
             typer.echo("stopped", err=True)
         return True
+
+    def stoppable(self, work: Callable[[], None]) -> None:
+        """Do it in a thread of its own, so that Ctrl-C reaches this one at once and stops the query."""
+        with ThreadPoolExecutor(1) as thread:
+            running = thread.submit(work)
+            try:
+                running.result()
+            except KeyboardInterrupt:
+                self.connection.interrupt()
+                running.exception()
+                raise
 
     def command(self, name: str, *arguments: str) -> bool:
         match name, *arguments:
@@ -85,10 +98,10 @@ class Prompt:
             typer.echo(f"  {field.name:<20} {kind_of(field.type):<20} {meaning(columns[field.name])}")
 
 
-def prompt(store: Store, history: Path, rows: int) -> None:
+def prompt(store: Store, history: Path, rows: int, *, read_only: bool) -> None:
     """Read and answer until Ctrl-D or .quit."""
     history.parent.mkdir(parents=True, exist_ok=True)
-    sitting = Prompt(store, rows)
+    sitting = Prompt(store, rows, read_only)
     session: PromptSession[str] = PromptSession(
         "spo> ",
         multiline=Condition(lambda: not complete(session.default_buffer.text)),
@@ -119,7 +132,7 @@ def complete(text: str) -> bool:
 
 def greeting(store: Store) -> str:
     rows = store.statistics("trajectories").rows
-    return f"SQL on {store.location}, read-only, as it is at {time.strftime('%H:%M:%S')}: {rows:,} trajectories."
+    return f"SQL on {store.location} as it is at {time.strftime('%H:%M:%S')}: {rows:,} trajectories."
 
 
 def completer(connection: duckdb.DuckDBPyConnection) -> Completer:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.commands.common import DATA, STORE, StoreOption
+from flows.commands.common import DATA, STORE, StoreOption, open_store
 
 if TYPE_CHECKING:
     import duckdb
@@ -29,6 +29,9 @@ def sql(
     ] = "table",
     parameter: Annotated[list[str] | None, typer.Option("--parameter", "-p", help="NAME=VALUE for a $NAME in the query.")] = None,
     rows: Annotated[int, typer.Option("--rows", min=1, help="Rows shown of a table; files and pipes get all.")] = TABLE_ROWS,
+    read_write: Annotated[
+        bool, typer.Option("--read-write", help="Allow other files, COPY and SET; the store itself is never changed by SQL.")
+    ] = False,
     questions: Annotated[bool, typer.Option("--questions", help="List the worked questions.")] = False,
     store: StoreOption = STORE,
 ) -> None:
@@ -38,7 +41,6 @@ def sql(
     `spo sql "select origin, count(*) from trajectories group by all" -o csv`
     """
     from pipeline.sql import connect
-    from pipeline.store import Store
 
     if questions:
         return list_questions()
@@ -47,8 +49,8 @@ def sql(
     if statement is None and file is None and sys.stdin.isatty():
         from flows.commands.prompt import prompt
 
-        return prompt(Store(store), DATA / "sql_history", rows)
-    with connect(Store(store)) as connection:
+        return prompt(open_store(store), DATA / "sql_history", rows, read_only=not read_write)
+    with connect(open_store(store), read_only=not read_write) as connection:
         answer(connection, text_of(statement, file), named(parameter or []), output, rows)
 
 

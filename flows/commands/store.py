@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.common import STORE, JsonOption, StoreOption
+from flows.commands.common import STORE, JsonOption, StoreOption, open_store
 
 app = typer.Typer(help="The store: sizes, compaction, pins.", no_args_is_help=True)
 LabelArgument = Annotated[str, typer.Argument(help="Name of the pin.")]
@@ -21,9 +21,8 @@ def status(store: StoreOption = STORE, as_json: JsonOption = False) -> None:
 
     from flows.terminal import show_table
     from pipeline.contracts import TABLES
-    from pipeline.store import Store
 
-    opened = Store(store)
+    opened = open_store(store)
     rows = [{"table": name, **asdict(opened.statistics(name))} for name in TABLES]
     if as_json:
         return typer.echo(json.dumps(rows))
@@ -44,9 +43,8 @@ def maintain(
 
     from flows.terminal import show_table
     from pipeline.contracts import TABLES
-    from pipeline.store import Store
 
-    opened = Store(store)
+    opened = open_store(store)
     rows = [{"table": name, **asdict(opened.maintain(name, retention_hours=retention_hours))} for name in tables or TABLES]
     if as_json:
         return typer.echo(json.dumps(rows))
@@ -57,9 +55,8 @@ def maintain(
 def pins(store: StoreOption = STORE, as_json: JsonOption = False) -> None:
     """Versions that maintenance keeps, and for whom: labels and published corpora."""
     from flows.terminal import show_table
-    from pipeline.store import Store
 
-    kept = Store(store).pinned()
+    kept = open_store(store).pinned()
     if as_json:
         return typer.echo(json.dumps(kept))
     rows = [
@@ -72,14 +69,12 @@ def pins(store: StoreOption = STORE, as_json: JsonOption = False) -> None:
 @app.command()
 def pin(label: LabelArgument, store: StoreOption = STORE) -> None:
     """Keep every table's present version readable until `unpin`."""
-    from pipeline.store import Store
 
-    Store(store).pin(label)
+    open_store(store).pin(label)
 
 
 @app.command()
 def unpin(label: LabelArgument, store: StoreOption = STORE) -> None:
     """Let maintenance delete what only this pin keeps."""
-    from pipeline.store import Store
 
-    Store(store).unpin(label)
+    open_store(store).unpin(label)

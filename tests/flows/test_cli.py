@@ -73,6 +73,14 @@ def test_sql_from_a_file_a_pipe_and_with_parameters(place):
     assert "@contents" in spo("sql", "--questions", folder=place).stdout
 
 
+def test_sql_reads_other_files_only_where_it_is_asked_to(place):
+    (place / "mine.csv").write_text("trajectory_id,note\nnone,x\n")
+    statement = f"select count(*) as n from '{place}/mine.csv'"
+    refused = spo("sql", statement, "-o", "csv", folder=place)
+    assert refused.returncode == 1 and "Permission Error" in refused.stderr
+    assert spo("sql", statement, "-o", "csv", "--read-write", folder=place).stdout == "n\n1\n"
+
+
 def test_a_long_result_is_shown_in_part(place):
     shown = spo("sql", "from range(20000)", "--rows", "4", folder=place)
     assert " 0 │\n" in shown.stdout and " 10 │\n" not in shown.stdout and "first 10,000" in shown.stderr
@@ -129,6 +137,12 @@ def test_a_corpus_from_definition_to_export(place):
     assert exported.returncode == 0 and pl.read_parquet(place / "exported/data/train.parquet").height == first["rows"]
 
 
+def test_the_corpora_that_come_along_can_be_published(place):
+    files = sorted((STARTER.parent / "corpora").iterdir())
+    published = json.loads(spo("corpus", "publish", *map(str, files), "--json", folder=place).stdout)
+    assert {row["name"] for row in published} == {file.stem for file in files} and all(row["rows"] for row in published)
+
+
 def test_the_store_is_kept_and_its_pins_are_shown(place):
     assert spo("store", "pin", "paper", folder=place).returncode == 0
     assert "paper" in json.loads(spo("store", "pins", "--json", folder=place).stdout)
@@ -146,6 +160,7 @@ def test_the_store_is_kept_and_its_pins_are_shown(place):
         (("sql", "drop table trajectories"), "reading only"),
         (("sql", "@no_such_question"), "no question @no_such_question; there are:"),
         (("sql", "select 1", "-o", "rows.xlsx"), "no format 'xlsx'"),
+        (("sql", "select 1", "--store", "/nowhere/store"), "no store at /nowhere/store; name it with --store"),
         (("corpus", "show", "nothing"), "no corpus 'nothing'; published:"),
         (("store", "maintain", "nothing"), "no table nothing; there are:"),
     ],
