@@ -85,7 +85,7 @@ def deduplicate(store: StoreOption = STORE, as_json: JsonOption = False) -> None
 
 @app.command()
 def label(
-    workers: Annotated[int | None, typer.Option(min=1, help="Sandbox workers; default: one a core.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Sandbox workers; default: three for every two cores.")] = None,
     store: StoreOption = STORE,
     as_json: JsonOption = False,
 ) -> None:
