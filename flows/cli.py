@@ -21,12 +21,11 @@ app = typer.Typer(
 )  # fmt: skip
 
 INTERRUPTED = 130
-app.command()(sql.sql)
-app.add_typer(corpus.app, name="corpus")
-app.add_typer(store.app, name="store")
+# The panels of `spo --help`, in the order of the job.
+START, DATA_IN, ASK, LEARN, SERVE = "Start here", "Data in", "Look and choose", "Learn", "Run"
 
 
-@app.command()
+@app.command(rich_help_panel=START)
 def demo(
     data: Annotated[Path | None, typer.Option(help="Folder of real contests, in the layout of the `bundle` adapter.")] = None,
     hub: Annotated[str | None, typer.Option(help="DeepMind CodeContests: a Hub name or local parquet files.")] = None,
@@ -59,7 +58,7 @@ def demo(
         typer.echo(json.dumps(found))
 
 
-@app.command()
+@app.command(rich_help_panel=DATA_IN)
 def ingest(
     adapter: Annotated[str, typer.Argument(help="plain, bundle, code_contests, or FILE.py:NAME for one of your own.")],
     source: Annotated[str, typer.Argument(help="File, folder or Hub name.")],
@@ -74,7 +73,7 @@ def ingest(
     finish(ingest_flow(str(store), adapter, source, limit), as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=DATA_IN)
 def deduplicate(store: StoreOption = STORE, as_json: JsonOption = False) -> None:
     """Mark equal and nearly equal programs; nothing is deleted."""
     serve()
@@ -83,7 +82,7 @@ def deduplicate(store: StoreOption = STORE, as_json: JsonOption = False) -> None
     finish(deduplicate_flow(str(store)), as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=DATA_IN)
 def label(
     workers: Annotated[int | None, typer.Option(min=1, help="Sandbox workers; default: three for every two cores.")] = None,
     store: StoreOption = STORE,
@@ -96,7 +95,12 @@ def label(
     finish(label_flow(str(store), workers), as_json)
 
 
-@app.command()
+app.command(rich_help_panel=ASK)(sql.sql)
+app.add_typer(corpus.app, name="corpus", rich_help_panel=ASK)
+app.add_typer(store.app, name="store", rich_help_panel=ASK)
+
+
+@app.command(rich_help_panel=LEARN)
 def score(
     policy: Annotated[Path, typer.Argument(help="Folder of the reference policy.")],
     max_tokens: Annotated[int, typer.Option(min=2, help="Longest prompt and completion.")] = 2048,
@@ -110,7 +114,7 @@ def score(
     finish(score_flow(str(store), str(policy), max_tokens), as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=LEARN)
 def report(
     run: Annotated[Path, typer.Argument(help="Run folder, e.g. data/runs/demo-1a2b3c4d.")],
     store: StoreOption = STORE,
@@ -122,7 +126,7 @@ def report(
     typer.echo(report_flow(str(store), str(run), str(DATA / "reports" / run.name)))
 
 
-@app.command()
+@app.command(rich_help_panel=START)
 def doctor(as_json: JsonOption = False) -> None:
     """Say what this machine offers: isolation, languages, torch, disk; exit code 1 where no sandbox can stand."""
     from flows.doctor import examine
@@ -132,7 +136,7 @@ def doctor(as_json: JsonOption = False) -> None:
     raise typer.Exit(0 if found["sandbox"] else 1)
 
 
-@app.command()
+@app.command(rich_help_panel=SERVE)
 def up(port: Annotated[int, typer.Option(help="Port of Prefect's server and UI.")] = 4200) -> None:
     """Start Prefect's server with its UI on loopback, on the database that flows report to."""
     from flows.engine import api_url, record_server, server_command
