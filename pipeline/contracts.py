@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import dataframely as dy
 import polars as pl
@@ -314,7 +315,7 @@ class Table:
     def key(self) -> list[str]:
         return self.schema.primary_key()
 
-    @property
+    @cached_property
     def arrow_schema(self) -> pa.Schema:
         """Columns on disk, without the partition copies; Arrow types as Delta knows them."""
         frame = self.schema.create_empty()
