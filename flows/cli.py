@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands import corpus, sql, store
+from flows.commands import corpus, decontaminate, sql, store
 from flows.commands.common import DATA, STORE, JsonOption, StoreOption, finish, serve
 
 app = typer.Typer(
@@ -95,6 +95,7 @@ def label(
     finish(label_flow(str(store), workers), as_json)
 
 
+app.command(rich_help_panel=DATA_IN)(decontaminate.decontaminate)
 app.command(rich_help_panel=ASK)(sql.sql)
 app.add_typer(corpus.app, name="corpus", rich_help_panel=ASK)
 app.add_typer(store.app, name="store", rich_help_panel=ASK)

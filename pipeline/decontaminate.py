@@ -18,7 +18,7 @@ rules are those of the last one only looks that up.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -42,6 +42,7 @@ ALGORITHM = (
     f"decontamination 1: {NGRAM_WORDS}-grams in at most {COMMON_NGRAM} problems, share {LEAST_SHARE} or {ENOUGH_NGRAMS} n-grams; "
     f"{same_problems.ALGORITHM}"
 )
+EVIDENCE = ("itself", "same", "ngrams")
 READ_TABLES = ("problems", "tests", "trajectories")
 TEXTS_AT_ONCE = 10_000
 EXAMPLE_WORDS = 20
@@ -99,7 +100,9 @@ def latest(store: Store) -> dict | None:
     return rows.row(0, named=True) if rows.height else None
 
 
-def found_marks(store: Store, chosen: list[str], trajectories: pl.LazyFrame | None = None) -> pl.DataFrame:
+def found_marks(
+    store: Store, chosen: list[str], trajectories: pl.LazyFrame | None = None, evidence: Collection[str] = EVIDENCE
+) -> pl.DataFrame:
     """Rows of `contaminations`, without a pass number, of all problems and of all trajectories or those given."""
     problems = store.read("problems", ["problem_id", "statement"]).unique("problem_id").sort("problem_id")
     wanted = set(chosen)
@@ -108,7 +111,7 @@ def found_marks(store: Store, chosen: list[str], trajectories: pl.LazyFrame | No
     theirs = clusters.filter(pl.col("problem_id").is_in(wanted)).rename({"problem_id": "evaluation_problem_id"})
     same = clusters.join(theirs, on="cluster_id").select(pl.col("problem_id").alias("subject_id"), "evaluation_problem_id")
     same = same.filter(~pl.col("subject_id").is_in(wanted))
-    telling = telling_ngrams(problems, wanted)
+    telling = telling_ngrams(problems, wanted if "ngrams" in evidence else set())
     shared = shared_ngrams(problems["problem_id"], problems["statement"], telling)
     known = pl.concat([itself, same]).rename({"subject_id": "problem_id"})
     shared = shared.filter(~pl.col("subject_id").is_in(wanted))
@@ -120,7 +123,8 @@ def found_marks(store: Store, chosen: list[str], trajectories: pl.LazyFrame | No
         ]
     ).with_columns(pl.lit("problem").alias("kind"), pl.col("subject_id").alias("problem_id"))
     parts = [of_problems]
-    for rows in texts_of(store.snapshot("trajectories").scan() if trajectories is None else trajectories):
+    every = store.snapshot("trajectories").scan() if trajectories is None else trajectories
+    for rows in texts_of(every) if telling.height else ():
         own = rows.select(pl.col("trajectory_id").alias("subject_id"), "problem_id").unique("subject_id")
         found = shared_ngrams(rows["trajectory_id"], rows["text"], telling).join(own, on="subject_id")
         # What gives its own problem away, or one that its problem is marked for, says nothing new.
@@ -248,7 +252,7 @@ def summary(store: Store, last: dict, *, was_finished: bool) -> Decontaminated:
     )
 
 
-def leaks(store: Store, corpus_ids: list[str], evaluation: str) -> pl.DataFrame:
+def leaks(store: Store, corpus_ids: list[str], evaluation: str, evidence: Collection[str] = EVIDENCE) -> pl.DataFrame:
     """Rows of corpora that would give the problems of an evaluation set away: trajectory_id, problem_id,
     evaluation_problem_id, evidence, overlap; empty where none does.
 
@@ -258,7 +262,7 @@ def leaks(store: Store, corpus_ids: list[str], evaluation: str) -> pl.DataFrame:
     same_problems.mark_same_problems(store)
     ids = pl.concat([load(store, name).rows for name in corpus_ids]).unique().rename("trajectory_id")
     trajectories = store.snapshot("trajectories").scan().join(ids.to_frame().lazy(), on="trajectory_id", how="semi")
-    marks = found_marks(store, chosen, trajectories)
+    marks = found_marks(store, chosen, trajectories, evidence)
     rows = trajectories.select("trajectory_id", "problem_id").collect()
     columns = ["trajectory_id", "problem_id", "evaluation_problem_id", "evidence", "overlap"]
     by_problem = rows.join(
@@ -268,14 +272,21 @@ def leaks(store: Store, corpus_ids: list[str], evaluation: str) -> pl.DataFrame:
     return pl.concat([by_problem.select(columns), of_rows.select(columns)]).sort(columns)
 
 
-def refuse_leaks(store: Store, corpus_ids: list[str], evaluation: str) -> None:
-    """Raise LeakError if corpora hold what would give an evaluation set away."""
-    found = leaks(store, corpus_ids, evaluation)
+def refuse_leaks(store: Store, corpus_ids: list[str], evaluation: str, allowed: Collection[str] = ()) -> None:
+    """Raise LeakError if corpora hold what would give an evaluation set away, by evidence that is not allowed.
+
+    Raises ValueError for a kind of evidence there is not.
+    """
+    if unknown := set(allowed) - set(EVIDENCE):
+        raise ValueError(f"allow_leaks: no evidence {sorted(unknown)[0]!r}; there are: {', '.join(EVIDENCE)}")
+    evidence = [name for name in EVIDENCE if name not in allowed]
+    found = leaks(store, corpus_ids, evaluation, evidence) if evidence else pl.DataFrame()
     if found.height:
         worst = found.sort("overlap", "trajectory_id", descending=[True, False]).row(0, named=True)
         counts = ", ".join(f"{name} {count}" for name, count in found.group_by("evidence").len().sort("evidence").iter_rows())
         raise LeakError(
             f"{found['trajectory_id'].n_unique()} rows of the corpus give {found['evaluation_problem_id'].n_unique()} problems of"
-            f" the evaluation set away ({counts}), e.g. {worst['trajectory_id']} of {worst['problem_id']} that of"
-            f" {worst['evaluation_problem_id']}: run `spo decontaminate`, select from clean_trajectories, or set allow_leaks"
+            f" the evaluation set away ({counts}), e.g. {worst['trajectory_id']} of {worst['problem_id']} gives away"
+            f" {worst['evaluation_problem_id']}: run `spo decontaminate` and select from clean_trajectories, or name the"
+            " evidence in allow_leaks"
         )
