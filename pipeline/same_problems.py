@@ -119,13 +119,12 @@ def same_problems(problems: pl.DataFrame, tests: pl.DataFrame) -> pl.DataFrame:
     identities = [identity_of(name, title) for name, title in problems.select("problem_id", "title").iter_rows()]
     texts = statements(problems["statement"])
     place = pl.DataFrame({"problem_id": problems["problem_id"], "place": np.arange(problems.height)})
+    near, equal = near_pairs(texts), equal_pairs(texts.token.tolist())
     edges = {
         "identity": equal_pairs(identities),
-        "statement": compatible(identities, *near_pairs(texts)),
+        "statement": compatible(identities, np.append(near[0], equal[0]), np.append(near[1], equal[1])),
         "tests": compatible(identities, *tested_alike(tests.join(place, on="problem_id"), problems.height, texts)),
     }
-    equal = compatible(identities, *equal_pairs(texts.token.tolist()))
-    edges["statement"] = tuple(np.concatenate(both) for both in zip(edges["statement"], equal, strict=True))
     labels = np.arange(problems.height)
     ties = np.full(problems.height, TIES.index("unique"))
     for name, (left, right) in edges.items():

@@ -6,7 +6,7 @@ SELECT
     count(DISTINCT c.subject_id) AS marked,
     count(DISTINCT c.evaluation_problem_id) AS evaluation_problems,
     count(DISTINCT t.trajectory_id) AS trajectories,
-    arg_max(c.subject_id || ' ~ ' || c.evaluation_problem_id, c.overlap) AS clearest
+    first(c.subject_id || ' ~ ' || c.evaluation_problem_id ORDER BY c.overlap DESC, c.subject_id) AS clearest
 FROM contaminated c
 JOIN problems p ON p.problem_id = c.problem_id
 LEFT JOIN trajectories t ON t.problem_id = c.subject_id OR t.trajectory_id = c.subject_id

@@ -22,14 +22,11 @@ from pipeline.store import Store
 DATA = Path(os.environ.get("SPO_DATA", Path(__file__).parents[2] / "../shared/data"))
 needs_bundle = pytest.mark.skipif(not DATA.is_dir(), reason="the contest bundle is not here; set SPO_DATA")
 
-WORDS = [
-    "ada", "bob", "cat", "dog", "eel", "fox", "gnu", "hen", "ibis", "jay", "kite", "lark", "mole", "newt", "owl", "pig", "quail",
-    "rat", "seal", "toad", "urchin", "vole", "wren", "yak", "zebu",
-]  # fmt: skip
+ANIMALS = "ant bee cat dog eel fox gnu hen ibis jay kite lark mole newt owl pig quail rat seal toad urchin vole wren yak zebu"
 
 
 def story(seed, words=60):
-    return " ".join(random.Random(seed).choices(WORDS, k=words))
+    return " ".join(random.Random(seed).choices(ANIMALS.split(), k=words))
 
 
 def problem(problem_id, statement, split="train"):
@@ -113,17 +110,17 @@ def test_marks_by_hand(store):
     assert [row["subject_id"] for row in summary.examples] == ["taco/codeforces/1_A/00000000", "t6", "t8", "quoting/1"]
 
 
-def test_questions_about_marks(store):
+def test_questions(store):
     decontaminate(store)
     with sql.connect(store) as connection:
-        found = sql.query(connection, "@leaks").drop("clearest").sort("source", "kind").rows()
-        elsewhere = sql.query(connection, "@same_problem_elsewhere").drop("usual_tie").rows()
-    assert found == [
-        ("clean", "trajectory", "ngrams", 2, 1, 2),
-        ("quoting", "problem", "ngrams", 1, 1, 1),
-        ("taco", "problem", "same", 1, 1, 1),
-    ]
-    assert elsewhere == [("codeforces", "taco", 1, "codeforces/1/A = taco/codeforces/1_A/00000000")]
+        assert sql.query(connection, "@leaks").rows() == [
+            ("clean", "trajectory", "ngrams", 2, 1, 2, "t6 ~ codeforces/1/A"),
+            ("quoting", "problem", "ngrams", 1, 1, 1, "quoting/1 ~ codeforces/1/A"),
+            ("taco", "problem", "same", 1, 1, 1, "taco/codeforces/1_A/00000000 ~ codeforces/1/A"),
+        ]
+        assert sql.query(connection, "@same_problem_elsewhere").rows() == [
+            ("codeforces", "taco", "identity", 1, "codeforces/1/A = taco/codeforces/1_A/00000000")
+        ]
 
 
 def test_a_second_pass_is_looked_up_and_another_set_replaces_the_marks(store):

@@ -1,0 +1,64 @@
+"""Leaks of an evaluation set, from the command line to training that refuses a corpus."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.corpora import Spec, publish
+from pipeline.decontaminate import LeakError
+from pipeline.ingest import ingest
+from pipeline.label import label
+from pipeline.store import Store
+from sandbox import Pool
+
+STARTER = Path(__file__).parents[2] / "data" / "starter"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("leaks")
+    store = Store(folder / "store")
+    ingest(store, "plain", str(STARTER), limit=30)
+    with Pool() as pool:
+        label(store, pool)
+    return folder
+
+
+def test_training_refuses_a_corpus_with_problems_of_its_evaluation_set(place):
+    from flows.stages import train_flow
+
+    corpus = publish(Store(place / "store"), Spec("everything", "SELECT trajectory_id FROM judged"))
+    arguments = {
+        "store": str(place / "store"), "folder": str(place / "run"), "reference_folder": "", "reference_id": "", "run_id": "r",
+        "seed": 0, "settings": {}, "mixture": {"source": [{"corpus": corpus.corpus_id}]}, "online": {},
+    }  # fmt: skip
+    # The flow's function itself: refused before the first task, so before anything is loaded.
+    with pytest.raises(LeakError, match=r"itself .*allow_leaks"):
+        train_flow.fn(**arguments, evaluation="split = 'test'")
+    with pytest.raises(LeakError, match="itself"):
+        train_flow.fn(**arguments, evaluation="split = 'test'", allow_leaks=("ngrams", "same"))
+    assert not (place / "run").exists()
+
+
+@pytest.mark.slow
+def test_decontaminate_on_the_command_line(place):
+    surroundings = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    run = subprocess.run(
+        [sys.executable, "-m", "flows", "decontaminate", "--json"],
+        env=surroundings | {"SPO_DATA_DIR": str(place)}, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    found = json.loads(run.stdout.splitlines()[-1])
+    assert found["evaluation"] == "split = 'test'" and found["problems"]["itself"] == found["evaluation_problems"] > 0
+    assert "Kept apart from split = 'test'" in run.stdout + run.stderr
+    refused = subprocess.run(
+        [sys.executable, "-m", "flows", "decontaminate", "--evaluation", "split = 'nowhere'"],
+        env=surroundings | {"SPO_DATA_DIR": str(place)}, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert refused.returncode == 1 and "no problem where split = 'nowhere'" in refused.stderr
