@@ -12,6 +12,9 @@ from typing import Annotated
 
 import typer
 
+from flows.commands import quarantine
+from pipeline.adapters import BUILT_IN
+
 app = typer.Typer(
     help="Store, judge and trainer for off-policy RL on programming contests.",
     no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False,
@@ -21,6 +24,8 @@ DATA = Path(os.environ.get("SPO_DATA_DIR", "data"))
 StoreOption = Annotated[Path, typer.Option("--store", help="Folder or URL of the store.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="End with one JSON line on stdout.")]
 STORE = DATA / "store"
+ADAPTERS = "\n\n".join(f"* `{name}` {what}" for name, what in BUILT_IN.items())
+app.add_typer(quarantine.app, name="quarantine")
 INTERRUPTED = 130
 
 
@@ -57,19 +62,27 @@ def demo(
         typer.echo(json.dumps(found))
 
 
-@app.command()
+@app.command(epilog=f"**Adapters**\n\n{ADAPTERS}\n\n* `FILE.py:NAME` one of your own, see pipeline/adapters/README.md")
 def ingest(
-    adapter: Annotated[str, typer.Argument(help="plain, bundle, code_contests, or FILE.py:NAME for one of your own.")],
+    adapter: Annotated[str, typer.Argument(help="What the source is: one of the adapters below.")],
     source: Annotated[str, typer.Argument(help="File, folder or Hub name.")],
     limit: Annotated[int | None, typer.Option(min=1, help="Problems at most, chosen by hash.")] = None,
+    said: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="COLUMN=VALUE of all its trajectories: origin, policy_id, run_id, temperature, ..."),
+    ] = None,
     store: StoreOption = STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring a source into the store. Example: `spo ingest plain my-solutions.jsonl.gz`"""
+    """Bring a source into the store; a finished one costs a look-up.
+
+    Examples: `spo ingest plain my-solutions.jsonl.gz` -- `spo ingest verl runs/a/rollouts --set policy_id=qwen3-8b`
+    """
+    columns = quarantine.assignments(said)
     serve()
     from flows.stages import ingest_flow
 
-    finish(ingest_flow(str(store), adapter, source, limit), as_json)
+    finish(ingest_flow(str(store), adapter, source, limit, columns), as_json)
 
 
 @app.command()

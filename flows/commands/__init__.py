@@ -1,0 +1,1 @@
+"""Commands of `spo` beyond the stages of the job, a file each."""
