@@ -38,19 +38,24 @@ def report_table(key: str, title: str, rows: list[dict]) -> None:
 
 
 @flow(name="ingest", flow_run_name="{adapter} {source}")
-def ingest_flow(store: str, adapter: str, source: str, limit: int | None = None) -> list[dict]:
+def ingest_flow(
+    store: str, adapter: str, source: str, limit: int | None = None, columns: dict[str, str] | None = None
+) -> list[dict]:
     """Bring a source into the store; every row is accepted, already present, or in quarantine."""
-    rows = [ingest_row(summary) for summary in ingest_task(store, adapter, source, limit)]
+    rows = [ingest_row(summary) for summary in ingest_task(store, adapter, source, limit, columns)]
     report_table("ingest", f"Ingested {source}", rows)
     return rows
 
 
 @task(name="ingest files")
-def ingest_task(store: str, adapter: str, source: str, limit: int | None) -> list[BatchSummary]:
+def ingest_task(
+    store: str, adapter: str, source: str, limit: int | None, columns: dict[str, str] | None = None
+) -> list[BatchSummary]:
     with progress(f"ingest {Path(source).name}", "kB") as update:
         return ingest(
-            Store(store), adapter, source, limit=limit, on_progress=lambda p: update(p.bytes_read // 1000, p.bytes_total // 1000)
-        )
+            Store(store), adapter, source, limit=limit, columns=columns,
+            on_progress=lambda p: update(p.bytes_read // 1000, p.bytes_total // 1000),
+        )  # fmt: skip
 
 
 def ingest_row(summary: BatchSummary) -> dict:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import polars as pl
 
-from pipeline.adapters import Adapter, ReadItem, SourceFile, find
+from pipeline.adapters import Adapter, ReadItem, ReadTrajectory, SourceError, SourceFile, find
 from pipeline.admission import Admission, Counts, kind_of
 from pipeline.contracts import TABLES
 from pipeline.identity import content_id
@@ -61,34 +62,74 @@ OnProgress = Callable[[Progress], None]
 
 
 def ingest(
-    store: Store, adapter_name: str, source: str, *, limit: int | None = None, on_progress: OnProgress | None = None
+    store: Store,
+    adapter_name: str,
+    source: str,
+    *,
+    limit: int | None = None,
+    columns: Mapping[str, Any] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> list[BatchSummary]:
     """Ingest every file of a source; with `limit`, a bounded sample of it (`pipeline/adapters/sample.py`).
 
+    `columns` says of all its trajectories what their source does not, e.g. {"policy_id": "qwen3", "temperature": 0.8}.
     Raises SourceError where the source or the adapter cannot be used at all; bad rows raise nothing, they are quarantined.
     One source is ingested by one process at a time; different sources may go in side by side where their ids differ.
     """
     adapter = find(adapter_name)
-    return [ingest_file(store, adapter, file, limit, on_progress) for file in adapter.files(str(source), limit)]
+    said = checked_columns(columns or {})
+    return [ingest_file(store, adapter, file, limit, on_progress, said) for file in adapter.files(str(source), limit)]
 
 
 def ingest_file(
-    store: Store, adapter: Adapter, file: SourceFile, limit: int | None = None, on_progress: OnProgress | None = None
+    store: Store,
+    adapter: Adapter,
+    file: SourceFile,
+    limit: int | None = None,
+    on_progress: OnProgress | None = None,
+    columns: Mapping[str, Any] | None = None,
 ) -> BatchSummary:
     """Ingest one file as one batch, from where it was left."""
+    if columns:
+        file = replace(file, options=file.options | {"columns": dict(columns)})
     begin, started_at = time.monotonic(), datetime.now(UTC)
     batch_id = content_id(adapter.name, file.options, file.name, file.sha256)
     finished = store.snapshot("batches").scan().filter(pl.col("batch_id") == batch_id).collect()
     if finished.height:
         return finished_summary(store, finished.row(0, named=True))
     admission = Admission(store, batch_id, adapter.name, file)
-    for sequence, items in enumerate(chunks(adapter.read(file))):
+    for sequence, items in enumerate(chunks(with_columns(adapter.read(file), columns or {}))):
         for table, rows in admission.decide(items).tables():
             append_missing(store, table, rows, batch_id, sequence)
         if on_progress:
             on_progress(Progress(file.name, admission.counts.read, file.bytes_read, file.size_bytes, time.monotonic() - begin))
     append_batch(store, batch_id, adapter.name, file, admission.counts, limit, started_at)
     return summary_of(batch_id, adapter.name, file, admission.counts, limit, time.monotonic() - begin)
+
+
+# What a person may say of a whole source: where its samples come from and how they were drawn.
+SAID_COLUMNS = ("origin", "policy_id", "run_id", "policy_step", "temperature", "top_p", "language")
+
+
+def checked_columns(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Columns with values of their types; texts are converted. Raises SourceError for others."""
+    checked: dict[str, Any] = {}
+    for name, value in columns.items():
+        if name not in SAID_COLUMNS:
+            raise SourceError(f"{name!r} cannot be said of a whole source; these can: {', '.join(SAID_COLUMNS)}")
+        kind = {"policy_step": int, "temperature": float, "top_p": float}.get(name, str)
+        try:
+            checked[name] = kind(value)
+        except ValueError as error:
+            raise SourceError(f"{name}: {error}") from error
+    return checked
+
+
+def with_columns(items: Iterator[ReadItem], columns: Mapping[str, Any]) -> Iterator[ReadItem]:
+    for item in items:
+        if columns and isinstance(item, ReadTrajectory):
+            item.row.update(columns)
+        yield item
 
 
 def chunks(items: Iterator[ReadItem]) -> Iterator[list[ReadItem]]:
