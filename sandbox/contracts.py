@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Verdict = Literal[
     "accepted",
@@ -17,6 +17,10 @@ Verdict = Literal[
     "language_unavailable",
     "judge_error",
 ]
+
+CheckerKind = Literal[
+    "tokens", "exact", "lines", "float", "code_contests", "sandbox_fusion", "livecodebench", "testlib", "kattis",
+]  # fmt: skip
 
 MIB = 1 << 20
 
@@ -52,15 +56,35 @@ class Limits:
 
 @dataclass(frozen=True)
 class Checker:
-    """How an output is compared with the expected one (see `compare.py` for what each kind means)."""
+    """How an output is compared with the expected one.
 
-    kind: Literal["tokens", "exact", "lines", "float"] = "tokens"
+    tokens, exact, lines, float: see `compare.py`. code_contests, sandbox_fusion, livecodebench: as those graders do it, see
+    `compatibility.py`. testlib, kattis: by a program with that calling convention, see `checking.py`; `program` is its
+    source, `files` are {name: text} beside it, `arguments` come last on its command line, and an `interactive` one talks to
+    the program under judgement.
+    """
+
+    kind: CheckerKind = "tokens"
     case_sensitive: bool = True
     float_tol: float = 1e-6
+    program: str = ""
+    language: str = "cpp"
+    files: tuple[tuple[str, str], ...] = ()
+    arguments: tuple[str, ...] = ()
+    interactive: bool = False
 
     def __post_init__(self) -> None:
-        if self.kind not in ("tokens", "exact", "lines", "float"):
-            raise ValueError(f"Checker.kind must be tokens, exact, lines or float, not {self.kind!r}")
+        if self.kind not in get_args(CheckerKind):
+            raise ValueError(f"Checker.kind must be one of {', '.join(get_args(CheckerKind))}, not {self.kind!r}")
+        if self.is_program != bool(self.program):
+            raise ValueError(f"Checker.program belongs to testlib and kattis checkers, and only to them (kind {self.kind!r})")
+        if self.interactive and not self.is_program:
+            raise ValueError(f"Checker.interactive needs a testlib or kattis program (kind {self.kind!r})")
+
+    @property
+    def is_program(self) -> bool:
+        """Whether it is a program of its own."""
+        return self.kind in ("testlib", "kattis")
 
 
 @dataclass(frozen=True)

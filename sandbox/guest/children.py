@@ -12,6 +12,8 @@ import sys
 PR_SET_DUMPABLE = 4
 IGNORED_BY_PYTHON = (_signal.SIGPIPE, _signal.SIGXFSZ, _signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP)
 EXEC_FAILED = 127
+LAST_DESCRIPTOR = 1 << 20
+JOB, RESULT = 3, 4  # descriptors of function tests
 
 # Standard modules that are worth loading once in the loop instead of once per test. None of them starts a thread.
 WORTH_LOADING = frozenset(
@@ -85,11 +87,13 @@ def enter(child, control_descriptor, cpu_us):
 
 
 def take_descriptors(descriptors):
-    """Make the first three standard input, output and error, close everything else but those after them."""
-    for target, descriptor in enumerate(descriptors[:3]):
+    """Make them 0, 1, 2 and so on, and close everything else: other tests' too.
+
+    They came in one message and so rise, and none is below 3: no target is a source still to be read.
+    """
+    for target, descriptor in enumerate(descriptors):
         posix.dup2(descriptor, target)
-    for descriptor in descriptors[:3]:
-        posix.close(descriptor)
+    posix.closerange(len(descriptors), LAST_DESCRIPTOR)
 
 
 def run_command(argv, environment, descriptors):
@@ -154,7 +158,7 @@ def run_python(code, descriptors, function_runner):
     gc.enable()
     try:
         if function_runner:
-            function_runner(code, main.__dict__, *descriptors[3:5])
+            function_runner(code, main.__dict__, JOB, RESULT)
         else:
             exec(code, main.__dict__)
     except BaseException as error:
@@ -169,7 +173,7 @@ def fresh_module(name):
     for loops_own in ("protocol", "children", "usage", "_ctypes", "_socket"):
         sys.modules.pop(loops_own, None)
     sys.modules[name] = sys.modules["__main__"] = main
-    sys.argv[:] = ["/program/main.py"]
+    sys.argv[0] = "/program/main.py"
     return main
 
 
