@@ -113,7 +113,10 @@ class Test:
 
 @dataclass(frozen=True)
 class Submission:
-    """A program and the tests it is judged on. `key` comes back on the judgement and means nothing here."""
+    """A program and the tests it is judged on. `key` comes back on the judgement and means nothing here.
+
+    Of standard output and error, `keep_bytes` each are handed back; otherwise only a digest and the first characters.
+    """
 
     program: str
     language: str
@@ -124,6 +127,7 @@ class Submission:
     entry_point: str = ""
     stop_at_first_failure: bool = True
     key: str = ""
+    keep_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -145,11 +149,20 @@ class TestResult:
 
 
 @dataclass(frozen=True)
+class Output:
+    """What a test's run wrote, cut off where the submission asked for it; bytes that are no UTF-8 are replaced."""
+
+    test_id: str
+    stdout: str
+    stderr: str
+
+
+@dataclass(frozen=True)
 class Judgement:
     """A submission's outcome: the verdict of its first failing test, in the order of the tests.
 
     `tests` holds the tests that ran (up to the first failure, unless all were asked for); `total` counts all of them.
-    `cpu_s` and `memory_mb` are the largest of any test.
+    `cpu_s` and `memory_mb` are the largest of any test. `outputs` are there for submissions that keep them.
     """
 
     key: str
@@ -164,6 +177,7 @@ class Judgement:
     tier: str
     judge_version: str
     toolchain: str
+    outputs: tuple[Output, ...] = ()
 
 
 def first_failing(results: Iterable[TestResult]) -> TestResult | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from sandbox import languages, native, tiers
 from sandbox.checking import CheckerFailed
 from sandbox.compiling import Builder, CompileError
-from sandbox.contracts import Judgement, Submission, TestResult, Verdict, first_failing
+from sandbox.contracts import Judgement, Output, Submission, TestResult, Verdict, first_failing
 from sandbox.runs import Runs
 from sandbox.session import WallDied
 
@@ -31,24 +31,27 @@ class Judge:
         if language.name != "python3" and any(test.mode != "stdin" for test in submission.tests):
             return conclude(submission, "language_unavailable", (), "function tests need Python", toolchain)
         results: list[TestResult] = []
+        outputs: tuple[Output, ...] = ()
         try:
             with Runs(submission, language, source, self.builder, self.loop) as runs:
                 for result in runs.results():
                     results.append(result)
                     if submission.stop_at_first_failure and result.verdict != "accepted":
                         break
+                outputs = tuple(runs.outputs[result.test_id] for result in results if result.test_id in runs.outputs)
         except CompileError as error:
             return conclude(submission, "compile_error", (), str(error), toolchain)
         except WallDied as error:
             return judge_error(submission, f"while compiling: {error}", toolchain)
         except CheckerFailed as error:
             return judge_error(submission, str(error), toolchain)
-        return conclude(submission, None, tuple(results), "", toolchain)
+        return conclude(submission, None, tuple(results), "", toolchain, outputs)
 
 
 def conclude(
-    submission: Submission, verdict: Verdict | None, results: tuple[TestResult, ...], compile_output: str, toolchain: str
-) -> Judgement:
+    submission: Submission, verdict: Verdict | None, results: tuple[TestResult, ...], compile_output: str, toolchain: str,
+    outputs: tuple[Output, ...] = (),
+) -> Judgement:  # fmt: skip
     """Sum up. Without a verdict of its own, the submission gets its first failing test's."""
     failure = first_failing(results)
     return Judgement(
@@ -64,6 +67,7 @@ def conclude(
         tier=tiers.current_tier(),
         judge_version=JUDGE_VERSION,
         toolchain=toolchain,
+        outputs=outputs,
     )
 
 

@@ -11,7 +11,7 @@ from sandbox import compiling, tiers
 from sandbox.checking import CheckerFailed, CheckerProgram
 from sandbox.compare import first_difference, outputs_match
 from sandbox.compiling import Builder
-from sandbox.contracts import MIB, Limits, Submission, Test, TestResult, Verdict
+from sandbox.contracts import MIB, Limits, Output, Submission, Test, TestResult, Verdict
 from sandbox.functions import Job, answer_matches, make_job, shown_answer
 from sandbox.guest import protocol
 from sandbox.languages import Language
@@ -35,6 +35,7 @@ class Runs:
         self.submission = submission
         self.limits = with_run_time(submission.limits, language)
         self.program = Program(language, source, self.limits, submission.limits.memory_mb, builder, loop, tiers.group())
+        self.outputs: dict[str, Output] = {}  # of the tests that ran, by test
         self.checker = CheckerProgram(submission.checker, builder, loop) if submission.checker.is_program else None
         group = tiers.group()
         self.memory_kills = group.out_of_memory_kills() if group else 0
@@ -111,7 +112,7 @@ class Runs:
             run, right, detail = interactor.interact(
                 self.program, errors, compiling.encoded(test.input), answer, self.limits.time_s * NEAR_LIMIT, self.limits.wall_s
             )
-            verdict, fault_detail = self._fault(run, os.fstat(errors).st_size)
+            verdict, fault_detail = self._fault(run)
             # One that ends before the interactor has failed by itself; later, it may be for the end of the talk.
             if verdict is not None and (right is not False or verdict != "runtime_error"):
                 detail = f"{fault_detail}; {last_line(errors)}".strip("; ") if verdict == "runtime_error" else fault_detail
@@ -124,9 +125,11 @@ class Runs:
         return result_of(test, verdict, run, b"", detail)
 
     def _result(self, test: Test, run: Run, job: Job | None, files: tuple[int, ...]) -> TestResult:
-        size, limit = os.fstat(files[1]).st_size, self.limits.output_bytes
-        output = os.pread(files[1], min(size, limit), 0) if size else b""
-        verdict, detail = self._fault(run, max(size, os.fstat(files[2]).st_size))
+        limit = self.limits.output_bytes
+        output = os.pread(files[1], min(run.output_bytes, limit), 0)
+        if self.submission.keep_bytes:
+            self.outputs[test.test_id] = self._kept(test, files)
+        verdict, detail = self._fault(run)
         if verdict is None and job is None:
             verdict, detail = self._compare(test, output)
         elif verdict is None and job is not None:
@@ -135,8 +138,12 @@ class Runs:
             detail = f"{detail}; {last_line(files[2])}".strip("; ")
         return result_of(test, verdict or "accepted", run, output, detail)
 
-    def _fault(self, run: Run, largest_output: int) -> tuple[Verdict | None, str]:
-        verdict, detail = fault(run, self.limits, largest_output)
+    def _kept(self, test: Test, files: tuple[int, ...]) -> Output:
+        texts = (os.pread(file, self.submission.keep_bytes, 0).decode("utf-8", "replace") for file in files[1:3])
+        return Output(test.test_id, *texts)
+
+    def _fault(self, run: Run) -> tuple[Verdict | None, str]:
+        verdict, detail = fault(run, self.limits)
         if verdict is not None and self._ran_out_of_memory():
             return "memory_limit_exceeded", self._memory_detail()
         return verdict, detail
@@ -209,7 +216,7 @@ def head(output: bytes) -> str:
     return output[: 4 * HEAD_CHARACTERS].decode("utf-8", "replace")[:HEAD_CHARACTERS]
 
 
-def fault(run: Run, limits: Limits, largest_output: int) -> tuple[Verdict | None, str]:
+def fault(run: Run, limits: Limits) -> tuple[Verdict | None, str]:
     """What a run's end alone says, before its output is looked at: memory, then time, then output, then failure."""
     if run.ending == protocol.MEMORY_EXCEEDED or run.memory_mb > limits.memory_mb:
         return "memory_limit_exceeded", f"used more than {limits.memory_mb} MB"
@@ -217,7 +224,7 @@ def fault(run: Run, limits: Limits, largest_output: int) -> tuple[Verdict | None
         return "time_limit_exceeded", f"slept for {limits.wall_s:g} s"
     if run.ending == protocol.CPU_EXCEEDED or run.cpu_s > limits.time_s or run.signal == signal.SIGXCPU:
         return "time_limit_exceeded", f"used more than {limits.time_s:g} s of CPU time"
-    if largest_output > limits.output_bytes or run.signal == signal.SIGXFSZ:
+    if max(run.output_bytes, run.error_bytes) > limits.output_bytes or run.signal == signal.SIGXFSZ:
         return "output_limit_exceeded", f"wrote more than {limits.output_bytes} bytes"
     if run.signal is not None:
         return "runtime_error", f"ended by signal {run.signal} ({signal_name(run.signal)})"

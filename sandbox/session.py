@@ -32,7 +32,7 @@ class WallDied(RuntimeError):
 
 @dataclass(frozen=True)
 class Run:
-    """How one run ended. Times in seconds, memory in MB."""
+    """How one run ended. Times in seconds, memory in MB, what it wrote in bytes."""
 
     status: int
     cpu_s: float
@@ -40,6 +40,8 @@ class Run:
     memory_mb: float
     ending: int
     scratch_changed: bool
+    output_bytes: int = 0
+    error_bytes: int = 0
 
     @property
     def signal(self) -> int | None:
@@ -72,7 +74,7 @@ class Session:
         if group:
             group.set_limits(limits.memory_mb, limits.processes)
             group.add(loop_pid)
-        uid = wall.program_uid() if wall.as_root() else 0
+        uid = wall.program_uid(os.getpid()) if wall.as_root() else 0
         watch_ms = WATCH_BESIDE_CGROUP_MS if group else WATCH_MS
         memory_kb, file_bytes = limits.memory_mb * 1024, limits.output_bytes + 1
         self._ask(protocol.SETUP + pack(uid, memory_kb, file_bytes, limits.processes, OPEN_FILES, watch_ms))
@@ -209,18 +211,17 @@ def _run(answer: tuple[int, ...]) -> Run:
     """Raises WallDied for a run that says more about the machine than about the program."""
     if answer[5] == protocol.STARVED:
         raise WallDied(f"no processor to be had: {answer[2] / 1e6:.1f} s of CPU time in {answer[3] / 1e6:.0f} s of wall time")
-    _, status, cpu_us, wall_us, peak_kb, ending, flags = answer
-    return Run(status, cpu_us / 1e6, wall_us / 1e6, peak_kb / 1024, ending, bool(flags & protocol.SCRATCH_CHANGED))
+    _, status, cpu_us, wall_us, peak_kb, ending, flags, *written = answer
+    return Run(status, cpu_us / 1e6, wall_us / 1e6, peak_kb / 1024, ending, bool(flags & protocol.SCRATCH_CHANGED), *written)
 
 
 def sealed(contents: bytes) -> int:
     """A memory file nobody can change any more; seekable, with its true size."""
     descriptor = os.memfd_create("input", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    view = memoryview(contents)
-    while view:
-        view = view[os.write(descriptor, view) :]
+    written = os.pwrite(descriptor, contents, 0)  # leaves the position where it is
+    while written < len(contents):
+        written += os.pwrite(descriptor, memoryview(contents)[written:], written)
     fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, READ_ONLY_SEALS)
-    os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor
 
 

@@ -76,13 +76,13 @@ def as_root() -> bool:
     return os.geteuid() == 0
 
 
-def program_uid() -> int:
-    """The user the programs of this process run as when it is root: one of its own, where the machine has that many."""
+def program_uid(worker_pid: int) -> int:
+    """The user the programs of a worker run as when it is root: one of its own, where the machine has that many."""
     first, _, count = max(
         (tuple(map(int, line.split())) for line in Path("/proc/self/uid_map").read_text().splitlines()), key=lambda m: m[2]
     )
     high = 0x70000000
-    return high + os.getpid() if first + count > high + (1 << 22) else 60000 + os.getpid() % 5000
+    return high + worker_pid if first + count > high + (1 << 22) else 60000 + worker_pid % 5000
 
 
 def bind(*paths: str) -> list[str]:

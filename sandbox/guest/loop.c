@@ -34,7 +34,7 @@ struct request {
 };
 
 struct answer {
-    int64_t what, status, cpu_us, wall_us, peak_kb, ending, flags;
+    int64_t what, status, cpu_us, wall_us, peak_kb, ending, flags, written[2];
 };
 
 /* What changes when anything is written, linked or removed in a scratch folder. */
@@ -203,6 +203,8 @@ static struct answer run_test(int *descriptors, int count, int64_t cpu_us, int64
     answer.peak_kb = usage.peak_kb;
     sweep(pid, &answer);
     usage_end(&usage);
+    for (int i = 0; i < 2; i++)
+        if (descriptors[i + 1] >= 0) answer.written[i] = file_size(descriptors[i + 1]);
     if (scratch_changed()) answer.flags |= SCRATCH_CHANGED;
     return answer;
 }
@@ -221,7 +223,7 @@ static void run_tests(struct request *request) {
         int *own = &request->descriptors[done * each];
         struct answer *answer = &answers[done++];
         *answer = run_test(own, each, numbers[0], numbers[1]);
-        for (int i = 1; i <= 2; i++) written += file_size(own[i]) > 0 ? file_size(own[i]) : 0;
+        written += answer->written[0] + answer->written[1];
         if (answer->status || answer->ending || answer->flags || written > MUCH_OUTPUT_BYTES) break;
     }
     answer_with(answers, (size_t)done);

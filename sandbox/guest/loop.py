@@ -64,7 +64,7 @@ class Loop:
             close_all(descriptors)
 
     def answer(self, what, status=0, cpu_us=0, wall_us=0, peak_kb=0, ending=0, flags=0):
-        self.control.send(pack(what, status, cpu_us, wall_us, peak_kb, ending, flags))
+        self.control.send(pack(what, status, cpu_us, wall_us, peak_kb, ending, flags, 0, 0))
 
     def set_up(self, body, _):
         uid, self.memory_kb, file_bytes, processes, open_files, watch_ms = unpack(body)
@@ -127,7 +127,7 @@ class Loop:
             self.answer(REFUSED)
             return
         rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, descriptor.to_bytes(4, sys.byteorder))
-        self.control.sendmsg([pack(OK, 0, 0, 0, 0, 0, 0)], [rights])
+        self.control.sendmsg([pack(OK, 0, 0, 0, 0, 0, 0, 0, 0)], [rights])
         posix.close(descriptor)
 
     def test(self, body, descriptors):
@@ -138,8 +138,9 @@ class Loop:
             own = descriptors[:per_test]
             pipes = [descriptor for descriptor in own if not is_file(descriptor)]
             outcome = self.run(lambda own=own: self.program(own), cpu_us, wall_us, pipes)
-            answers.append(pack(OK, *outcome))
-            written += sum(posix.fstat(descriptor).st_size for descriptor in own[1:3] if descriptor not in pipes)
+            sizes = [0 if descriptor in pipes else posix.fstat(descriptor).st_size for descriptor in own[1:3]]
+            answers.append(pack(OK, *outcome, *sizes))
+            written += sum(sizes)
             close_all(descriptor for descriptor in own if descriptor not in pipes)
             del descriptors[:per_test]
             status, *_, ending, flags = outcome

@@ -21,8 +21,9 @@ LIST = b"L"  # answers with the names of the files in the scratch folder, NUL be
 # might be judged wrongly: it did not end with status 0, left something behind, or wrote more than MUCH_OUTPUT_BYTES.
 TEST = b"T"
 
-# An answer is: OK or what went wrong; wait status; CPU, wall in microseconds; peak memory in KiB; how it was ended; leftovers.
-ANSWER_NUMBERS = 7
+# An answer is: OK or what went wrong; wait status; CPU, wall in microseconds; peak memory in KiB; how it was ended; leftovers;
+# bytes on standard output and standard error.
+ANSWER_NUMBERS = 9
 OK, REFUSED, COMPILE_FAILED, COMPILE_KILLED = 0, 1, 2, 3
 ENDED, CPU_EXCEEDED, WALL_EXCEEDED, MEMORY_EXCEEDED, STARVED = 0, 1, 2, 3, 4
 SCRATCH_CHANGED = 1
