@@ -12,19 +12,20 @@ from typing import Annotated
 
 import typer
 
+from flows.commands import corpus, decontaminate, sql, store
+from flows.commands.common import DATA, STORE, JsonOption, StoreOption, finish, serve
+
 app = typer.Typer(
     help="Store, judge and trainer for off-policy RL on programming contests.",
     no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False,
 )  # fmt: skip
 
-DATA = Path(os.environ.get("SPO_DATA_DIR", "data"))
-StoreOption = Annotated[Path, typer.Option("--store", help="Folder or URL of the store.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="End with one JSON line on stdout.")]
-STORE = DATA / "store"
 INTERRUPTED = 130
+# The panels of `spo --help`, in the order of the job.
+START, DATA_IN, ASK, LEARN, SERVE = "Start here", "Data in", "Look and choose", "Learn", "Run"
 
 
-@app.command()
+@app.command(rich_help_panel=START)
 def demo(
     data: Annotated[Path | None, typer.Option(help="Folder of real contests, in the layout of the `bundle` adapter.")] = None,
     hub: Annotated[str | None, typer.Option(help="DeepMind CodeContests: a Hub name or local parquet files.")] = None,
@@ -57,7 +58,7 @@ def demo(
         typer.echo(json.dumps(found))
 
 
-@app.command()
+@app.command(rich_help_panel=DATA_IN)
 def ingest(
     adapter: Annotated[str, typer.Argument(help="plain, bundle, code_contests, or FILE.py:NAME for one of your own.")],
     source: Annotated[str, typer.Argument(help="File, folder or Hub name.")],
@@ -72,7 +73,7 @@ def ingest(
     finish(ingest_flow(str(store), adapter, source, limit), as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=DATA_IN)
 def deduplicate(store: StoreOption = STORE, as_json: JsonOption = False) -> None:
     """Mark equal and nearly equal programs; nothing is deleted."""
     serve()
@@ -81,9 +82,9 @@ def deduplicate(store: StoreOption = STORE, as_json: JsonOption = False) -> None
     finish(deduplicate_flow(str(store)), as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=DATA_IN)
 def label(
-    workers: Annotated[int | None, typer.Option(min=1, help="Sandbox workers; default: one a core.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Sandbox workers; default: three for every two cores.")] = None,
     store: StoreOption = STORE,
     as_json: JsonOption = False,
 ) -> None:
@@ -94,7 +95,13 @@ def label(
     finish(label_flow(str(store), workers), as_json)
 
 
-@app.command()
+app.command(rich_help_panel=DATA_IN)(decontaminate.decontaminate)
+app.command(rich_help_panel=ASK)(sql.sql)
+app.add_typer(corpus.app, name="corpus", rich_help_panel=ASK)
+app.add_typer(store.app, name="store", rich_help_panel=ASK)
+
+
+@app.command(rich_help_panel=LEARN)
 def score(
     policy: Annotated[Path, typer.Argument(help="Folder of the reference policy.")],
     max_tokens: Annotated[int, typer.Option(min=2, help="Longest prompt and completion.")] = 2048,
@@ -108,38 +115,7 @@ def score(
     finish(score_flow(str(store), str(policy), max_tokens), as_json)
 
 
-@app.command()
-def sql(
-    statement: Annotated[str | None, typer.Argument(help="A query, or @NAME of a worked question.")] = None,
-    file: Annotated[Path | None, typer.Option("--file", "-f", help="Read the query from a file.")] = None,
-    output: Annotated[str, typer.Option("--output", "-o", help="table, csv, json, or a .parquet file.")] = "table",
-    store: StoreOption = STORE,
-) -> None:
-    """Ask the store anything, read-only. Example: `spo sql "select origin, count(*) from trajectories group by all"`"""
-    import polars as pl
-
-    from pipeline.sql import connect, query, questions
-    from pipeline.store import Store
-
-    text = file.read_text() if file else statement
-    if text is None:
-        for question in questions():
-            typer.echo(f"@{question.name:<28} {question.title}")
-        return
-    with connect(Store(store)) as connection:
-        rows = query(connection, text)
-    if output.endswith(".parquet"):
-        rows.write_parquet(output)
-    elif output in ("csv", "json"):
-        typer.echo(rows.write_csv() if output == "csv" else rows.write_ndjson(), nl=False)
-    else:
-        with pl.Config(
-            tbl_rows=-1, tbl_cols=-1, fmt_str_lengths=80, tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True
-        ):
-            typer.echo(str(rows))
-
-
-@app.command()
+@app.command(rich_help_panel=LEARN)
 def report(
     run: Annotated[Path, typer.Argument(help="Run folder, e.g. data/runs/demo-1a2b3c4d.")],
     store: StoreOption = STORE,
@@ -151,7 +127,7 @@ def report(
     typer.echo(report_flow(str(store), str(run), str(DATA / "reports" / run.name)))
 
 
-@app.command()
+@app.command(rich_help_panel=START)
 def doctor(as_json: JsonOption = False) -> None:
     """Say what this machine offers: isolation, languages, torch, disk; exit code 1 where no sandbox can stand."""
     from flows.doctor import examine
@@ -161,7 +137,7 @@ def doctor(as_json: JsonOption = False) -> None:
     raise typer.Exit(0 if found["sandbox"] else 1)
 
 
-@app.command()
+@app.command(rich_help_panel=SERVE)
 def up(port: Annotated[int, typer.Option(help="Port of Prefect's server and UI.")] = 4200) -> None:
     """Start Prefect's server with its UI on loopback, on the database that flows report to."""
     from flows.engine import api_url, record_server, server_command
@@ -171,19 +147,6 @@ def up(port: Annotated[int, typer.Option(help="Port of Prefect's server and UI."
     typer.echo(f"Prefect's UI: http://127.0.0.1:{port}", err=True)
     command = server_command(port)
     os.execv(command[0], command)
-
-
-def serve() -> None:
-    """Have flows report to a server, and say where its UI is."""
-    from flows.engine import use_server
-
-    url = use_server()
-    typer.echo(f"Prefect's UI: {url.removesuffix('/api')}", err=True)
-
-
-def finish(result: object, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(result, default=str))
 
 
 def main() -> None:

@@ -212,6 +212,8 @@ def train_and_evaluate(settings: DemoSettings, run: Run, store: str, reference: 
         lambda: stages.train_flow(
             store, str(folder), reference, run.record["reference_policy"], policy_id, seed,
             settings.training.model_dump(), mixture(settings, run, policy_id, corpus).model_dump(), settings.online.model_dump(),
+            # Held-out starter problems are new combinations of the words of the others.
+            evaluation=held_out(settings), allow_leaks=("ngrams",),
         ),
     )  # fmt: skip
     found = run.stage(f"evaluate seed {seed}", lambda: evaluate_policy(settings, run, store, final, policy_id, seed))
@@ -222,8 +224,12 @@ def train_and_evaluate(settings: DemoSettings, run: Run, store: str, reference: 
     return found
 
 
+def held_out(settings: DemoSettings) -> str:
+    return chosen_by_hash("split = 'test' and source = 'starter'", settings.test_problems)
+
+
 def evaluate_policy(settings: DemoSettings, run: Run, store: str, folder: str, policy_id: str, seed: int = 0) -> dict:
-    problems = chosen_by_hash("split = 'test' and source = 'starter'", settings.test_problems)
+    problems = held_out(settings)
     sampling = settings.evaluation.model_dump()
     return stages.evaluate_flow(store, folder, policy_id, problems, sampling, run_id=run.name, seed=seed)
 

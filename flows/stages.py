@@ -14,6 +14,7 @@ from prefect.artifacts import create_link_artifact, create_table_artifact
 from flows.policies import select_problems
 from flows.terminal import progress, show_table
 from pipeline.corpora import Spec, publish
+from pipeline.decontaminate import refuse_leaks
 from pipeline.dedup import deduplicate
 from pipeline.ingest import BatchSummary, ingest
 from pipeline.label import label
@@ -128,8 +129,17 @@ def train_flow(
     settings: dict,
     mixture: dict,
     online: dict,
+    evaluation: str | None = None,
+    allow_leaks: tuple[str, ...] = (),
 ) -> str:
-    """Train one policy with SPO from the reference, and publish it. Returns its folder."""
+    """Train one policy with SPO from the reference, and publish it. Returns its folder.
+
+    With `evaluation`, an SQL condition on `problems`, the run is refused (LeakError) if its corpora would give these problems
+    away by evidence that `allow_leaks` does not name: itself, same or ngrams, see `pipeline/decontaminate.py`.
+    """
+    corpora = sorted({source["corpus"] for source in mixture["source"] if source.get("corpus")})
+    if evaluation is not None and corpora:
+        refuse_leaks(Store(store), corpora, evaluation, allow_leaks)
     return train_task(
         store, folder, reference_folder, reference_id, run_id, seed,
         TrainSettings(**settings), Mixture(**mixture), OnlineSettings(**online),

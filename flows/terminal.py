@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
@@ -54,18 +55,20 @@ def plain_progress(what: str, unit: str) -> Update:
     return update
 
 
-def show_table(title: str, rows: list[dict]) -> None:
-    """A table of rows with the same keys; numbers to the right."""
+def show_table(title: str, rows: list[dict], file: TextIO | None = None) -> None:
+    """A table of rows with the same keys, numbers to the right; on the terminal, or where a command's answer goes."""
+    target = console if file is None else Console(file=file, width=None if file.isatty() else 1000)
     if not rows:
-        console.print(f"[bold]{title}[/]: nothing")
+        target.print(f"[bold]{title}[/]: nothing")
         return
     table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, padding=(0, 2, 0, 0))
     for name, value in rows[0].items():
         table.add_column(name, justify="right" if isinstance(value, int | float) else "left")
     for row in rows:
         table.add_row(*(shown(value) for value in row.values()))
-    console.print(table)
-    console.print()
+    target.print(table)
+    if file is None:
+        target.print()
 
 
 def shown(value: object) -> str:

@@ -42,25 +42,54 @@ def components(programs: Programs, known: np.ndarray | None = None, is_new: np.n
     `known` int64 [n]: the same for clusters found before; then only pairs with a program of `is_new` bool [n] are looked at.
     """
     labels = np.arange(len(programs.group)) if known is None else known.copy()
-    labels = joined(labels, *equal_pairs(programs.group, programs.token))
     if is_new is None:
         is_new = np.ones(len(labels), dtype=bool)
-    # Programs with equal tokens have equal shingles: one of them stands for all. It is a new one only if all are.
-    _, leaders, inverse = np.unique(np.stack([programs.group, programs.token]), axis=1, return_index=True, return_inverse=True)
-    some_old = np.zeros(len(leaders), dtype=bool)
-    some_old[inverse.ravel()[~is_new]] = True
+    if not is_new.any():
+        return labels
+    # Programs with equal tokens have equal shingles: the first stands for all. It is a new one only if all are.
+    order = np.lexsort((programs.token, programs.group))
+    same = (programs.group[order][1:] == programs.group[order][:-1]) & (programs.token[order][1:] == programs.token[order][:-1])
+    labels = joined(labels, order[:-1][same], order[1:][same])
+    begins = np.flatnonzero(np.concatenate([[True], ~same]))
     fresh = np.zeros(len(labels), dtype=bool)
-    fresh[leaders[~some_old]] = True
-    leaders = np.sort(leaders[programs.shingle_offsets[leaders + 1] > programs.shingle_offsets[leaders]])
+    fresh[order[begins]] = np.logical_and.reduceat(is_new[order], begins)
+    leaders = np.sort(order[begins])
+    leaders = leaders[programs.shingle_offsets[leaders + 1] > programs.shingle_offsets[leaders]]
     # Pairs found too far apart, as one number each, sorted; the first is none.
     failed = np.full(1, -1, dtype=np.int64)
     for band in range(BANDS):
-        order, bounds = runs_of(band_keys(programs, leaders, band))
-        members = leaders[order]
+        members, bounds = shared_bands(programs, leaders, band, fresh[leaders])
         for pairs in (star_pairs(members, bounds), all_pairs(members, bounds)):
             for left, right in pairs:
                 labels, failed = _joined_where_near(programs, labels, failed, fresh, left, right)
     return labels
+
+
+def near_pairs(programs: Programs) -> tuple[np.ndarray, np.ndarray]:
+    """All pairs within a group at or above the threshold, each once, int64 [pairs] twice; programs without shingles have none."""
+    leaders = np.flatnonzero(np.diff(programs.shingle_offsets))
+    found = [np.zeros(0, np.int64)]
+    for band in range(BANDS):
+        for left, right in all_pairs(*shared_bands(programs, leaders, band, np.ones(len(leaders), dtype=bool))):
+            agreeing = agreement(programs.minhash, left, right) >= PREFILTER
+            left, right = np.minimum(left, right)[agreeing], np.maximum(left, right)[agreeing]
+            found.append(np.unique(left * len(programs.group) + right))
+    left, right = np.divmod(np.unique(np.concatenate(found)), len(programs.group))
+    near = jaccard(programs, left, right) >= THRESHOLD
+    return left[near], right[near]
+
+
+def shared_bands(programs: Programs, leaders: np.ndarray, band: int, fresh: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(members, bounds): the leaders that share this band with another one, at least one of them fresh, in runs."""
+    keys = band_keys(programs, leaders, band)
+    if not fresh.all():
+        wanted = np.sort(keys[fresh])
+        if not len(wanted):
+            return leaders[:0], np.zeros(1, dtype=np.int64)
+        held = wanted[np.minimum(np.searchsorted(wanted, keys), len(wanted) - 1)] == keys
+        leaders, keys = leaders[held], keys[held]
+    order, bounds = runs_of(keys)
+    return leaders[order], bounds
 
 
 def _joined_where_near(
@@ -96,13 +125,6 @@ def runs_of(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     sizes = np.diff(np.append(begins, len(keys)))
     kept = np.repeat(sizes > 1, sizes)
     return order[kept], np.concatenate([[0], np.cumsum(sizes[sizes > 1])])
-
-
-def equal_pairs(group: np.ndarray, token: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs that tie together all programs of equal group and token hash."""
-    order = np.lexsort((token, group))
-    same = (group[order][1:] == group[order][:-1]) & (token[order][1:] == token[order][:-1])
-    return order[:-1][same], order[1:][same]
 
 
 def star_pairs(members: np.ndarray, bounds: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -153,7 +175,8 @@ def _common(programs: Programs, left: np.ndarray, right: np.ndarray) -> np.ndarr
     pair = np.concatenate([np.arange(len(left)), np.arange(len(left))])
     count = sizes[both]
     places = np.repeat(starts[both] - (np.cumsum(count) - count), count) + np.arange(count.sum())
-    keys = np.sort(np.repeat(pair, count).astype(np.uint64) << np.uint64(32) | programs.shingles[places])
+    # Both halves are in order: the stable sort merges them, which takes a fifth of the time of sorting anew.
+    keys = np.sort(np.repeat(pair, count).astype(np.uint64) << np.uint64(32) | programs.shingles[places], kind="stable")
     twice = keys[1:][keys[1:] == keys[:-1]]
     return np.bincount((twice >> np.uint64(32)).astype(np.int64), minlength=len(left))
 

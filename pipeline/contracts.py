@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import dataframely as dy
 import polars as pl
@@ -188,6 +189,40 @@ class Duplicates(dy.Schema):
     cluster_size = dy.Int32(min=1, description="members at that pass")
 
 
+class SameProblems(dy.Schema):
+    problem_id = key("member of the cluster")
+    algorithm = key("what ties problems together, see `pipeline/same_problems.py`")
+    pass_number = dy.Int64(primary_key=True, min=1, description="pass; the highest one of a problem holds")
+    cluster_id = text("smallest problem_id of the cluster")
+    tie = text("closest tie to the cluster", check=one_of(("identity", "statement", "tests", "unique")))
+    identity = maybe("name on its site, e.g. `codeforces/1041/E`; null: not known")
+    cluster_size = dy.Int32(min=1, description="members at that pass")
+
+
+class Contaminations(dy.Schema):
+    pass_number = dy.Int64(primary_key=True, min=1, description="see `decontaminations`; the latest pass holds")
+    kind = dy.String(primary_key=True, description="what is marked", check=one_of(("problem", "trajectory")))
+    subject_id = key("problem_id or trajectory_id of what is marked")
+    evaluation_problem_id = key("problem of the evaluation set that it would give away")
+    evidence = text(
+        "itself: of the evaluation set; same: see `same_problems`; ngrams: shares its words",
+        check=one_of(("itself", "same", "ngrams")),
+    )
+    problem_id = text("the problem, or that of the trajectory", min_length=1)
+    overlap = dy.Float64(min=0, max=1, description="share of the evaluation problem's telling n-grams that are in it")
+    example = maybe("the first words they share")
+
+
+class Decontaminations(dy.Schema):
+    pass_number = dy.Int64(primary_key=True, min=1, description="counts passes; the highest one holds")
+    algorithm = text("length of the n-grams, thresholds and version")
+    evaluation = text("SQL condition on `problems` that chose the evaluation set", min_length=1)
+    evaluation_problems = dy.List(dy.String(), description="problem_ids of the evaluation set, sorted")
+    pins = text("JSON: table -> version that was looked at")
+    marked = dy.Int64(min=0, description="rows of this pass in `contaminations`")
+    made_at = dy.Datetime(time_zone="UTC", description="when")
+
+
 class Quarantine(dy.Schema):
     quarantine_id = key("hash of batch, line and place in the line: several items may come from one line")
     batch_id = text("ingestion batch")
@@ -280,7 +315,7 @@ class Table:
     def key(self) -> list[str]:
         return self.schema.primary_key()
 
-    @property
+    @cached_property
     def arrow_schema(self) -> pa.Schema:
         """Columns on disk, without the partition copies; Arrow types as Delta knows them."""
         frame = self.schema.create_empty()
@@ -316,6 +351,9 @@ TABLES: dict[str, Table] = {
         Table("reference_scores", ReferenceScores, "tokens and log-probabilities under a reference policy"),
         Table("program_signatures", ProgramSignatures, "hashes and MinHash of programs"),
         Table("duplicates", Duplicates, "clusters of equal or nearly equal programs; marks, never deletes"),
+        Table("same_problems", SameProblems, "the same problem in several sources; marks, never deletes"),
+        Table("contaminations", Contaminations, "what would give an evaluation problem away; marks, never deletes"),
+        Table("decontaminations", Decontaminations, "passes of decontamination: evaluation set and what was looked at"),
         Table("quarantine", Quarantine, "rows refused at ingestion, whole"),
         Table("batches", Batches, "ingested files and what became of their rows"),
         Table("policies", Policies, "published policies"),

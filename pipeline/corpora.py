@@ -6,6 +6,12 @@
     reward = "binary"                                   # a name in pipeline/rewards.py; binary if left out
     parameters = { origin = "human" }                   # optional: a value for each $name in the query
 
+The same as an SQL file: the keys stand in its opening comment, and its name is the corpus's if none is given.
+
+    -- description = "what it is for"
+    -- reward = "binary"
+    SELECT trajectory_id FROM judged WHERE origin = 'human'
+
 The id is a hash of the definition and of every row with its reward. So publishing the same thing again gives the same id and
 adds nothing, compaction changes no id, and reading a corpus proves that it is what was published.
 """
@@ -77,7 +83,8 @@ def read_spec(path: str | Path) -> Spec:
     """Read a corpus definition. Raises CorpusError for anything unknown, missing or of the wrong type."""
     path = Path(path)
     try:
-        values = tomllib.loads(path.read_text())
+        text = path.read_text()
+        values = tomllib.loads(opening_comment(text) if path.suffix == ".sql" else text)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise CorpusError(f"{path}: {error}") from error
     unknown = set(values) - set(SPEC_KEYS)
@@ -86,6 +93,10 @@ def read_spec(path: str | Path) -> Spec:
     for key, value in values.items():
         if not isinstance(value, dict if key == "parameters" else str):
             raise CorpusError(f"{path}: {key} has the wrong type, {type(value).__name__}")
+    if path.suffix == ".sql":
+        if "query" in values or "query_file" in values:
+            raise CorpusError(f"{path}: the file itself is the query")
+        values = {"name": path.stem, "query": text, **values}
     if "name" not in values or ("query" in values) == ("query_file" in values):
         raise CorpusError(f"{path}: needs name, and either query or query_file")
     if "query_file" in values:
@@ -94,6 +105,12 @@ def read_spec(path: str | Path) -> Spec:
         except OSError as error:
             raise CorpusError(f"{path}: query_file: {error}") from error
     return Spec(**values)
+
+
+def opening_comment(text: str) -> str:
+    """The TOML in the comment that an SQL file opens with: its lines of the form `-- key = value`."""
+    lines = [line.removeprefix("--").strip() for line in sql.leading_comment(text)]
+    return "\n".join(line for line in lines if re.match(r"[a-z_]+\s*=", line))
 
 
 def publish(store: Store, spec: Spec | str | Path) -> Corpus:

@@ -4,19 +4,25 @@ Scope: programs of one problem in one language. A cluster is named by its smalle
 a rule that looks neither at verdicts nor at the order of arrival. `level` says how closely a member is tied to the others:
 `exact` some other has the same bytes, `token` the same tokens, `near` neither, `unique` there is no other.
 
-Only what is missing is computed, so a second call does nothing and a killed one goes on. One process at a time.
+Only what is missing is computed, so a second call does nothing and a killed one goes on. What was added since the last call
+comes from the change feed, and what it is compared with from an index by problem (`pipeline/problem_index.py`), so a small
+batch costs the same beside a thousand stored programs and beside a million. One process at a time.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import polars as pl
 
 from pipeline.clusters import Programs, components
+from pipeline.problem_index import ProblemIndex, few_added, index_folder
 from pipeline.signatures import ALGORITHM, PERMUTATIONS, sign
 from pipeline.store import Store
 
@@ -24,6 +30,7 @@ PRODUCER = "deduplicate"
 SIGNED_AT_ONCE = 20_000
 CLUSTERED_AT_ONCE = 50_000
 STATE = ["cluster_id", "representative_id", "level", "cluster_size"]
+TABLES = ("trajectories", "program_signatures", "duplicates")
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,38 @@ class DedupSummary:
 OnProgress = Callable[[DedupProgress], None]
 
 
+@dataclass(frozen=True)
+class Finished:
+    """Where the last call that came to its end left the tables: versions, row counts, the totals of `duplicates`.
+
+    A note beside the store and nothing more: without it, or where it does not fit, everything is looked at.
+    """
+
+    algorithm: str = ALGORITHM
+    versions: dict[str, int] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    pass_number: int = 0
+    clusters: int = 0
+    levels: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class Pass:
+    """One call: what it has found and done so far."""
+
+    store: Store
+    report: Callable[[str, int, int], None]
+    last: Finished
+    signatures: ProblemIndex
+    duplicates: ProblemIndex
+    signed: int = 0
+    problems: int = 0
+    changed: int = 0
+    number: int | None = None
+    clusters: int = 0
+    levels: Counter[str] = field(default_factory=Counter)
+
+
 def deduplicate(store: Store, on_progress: OnProgress | None = None) -> DedupSummary:
     """Sign and cluster what is new in `trajectories`; writes `program_signatures` and `duplicates`."""
     begin = time.monotonic()
@@ -61,17 +100,62 @@ def deduplicate(store: Store, on_progress: OnProgress | None = None) -> DedupSum
         if on_progress:
             on_progress(DedupProgress(stage, done, total, time.monotonic() - begin))
 
-    signed = sign_missing(store, report)
-    problems, changed, pass_number = cluster_missing(store, report)
-    held = current(store).group_by("level").len().collect()
-    levels = dict(sorted(held.iter_rows()))
-    clusters = current(store).select(pl.col("cluster_id").n_unique()).collect().item()
-    return DedupSummary(signed, problems, changed, pass_number, sum(levels.values()), clusters, levels, time.monotonic() - begin)
+    last = last_finished(store)
+    known = last.versions.get("duplicates") == store.version("duplicates")
+    now = Pass(store, report, last, ProblemIndex(store, "program_signatures"), ProblemIndex(store, "duplicates"))
+    read, rows = store.version("trajectories"), store.statistics("trajectories").rows
+    sign_missing(now)
+    cluster_missing(now)
+    if known:
+        now.clusters += last.clusters
+        now.levels.update(last.levels)
+    else:
+        held = current(store).select("cluster_id", "level").collect()
+        now.clusters, now.levels = held["cluster_id"].n_unique(), Counter(held["level"].to_list())
+    levels = {name: count for name, count in sorted(now.levels.items()) if count}
+    now.signatures.catch_up()
+    now.duplicates.catch_up()
+    note_finished(now, read, rows, levels)
+    return DedupSummary(
+        now.signed, now.problems, now.changed, now.number, sum(levels.values()), now.clusters, levels, time.monotonic() - begin
+    )
+
+
+def last_finished(store: Store) -> Finished:
+    folder = index_folder(store)
+    try:
+        last = Finished(**json.loads((folder / "deduplicated.json").read_text())) if folder else Finished()
+    except (OSError, ValueError, TypeError):
+        return Finished()
+    fits = last.algorithm == ALGORITHM and all(store.version(name) >= last.versions.get(name, -1) for name in TABLES)
+    return last if fits else Finished()
+
+
+def note_finished(now: Pass, read: int, rows: int, levels: dict[str, int]) -> None:
+    folder = index_folder(now.store)
+    if folder is None:
+        return
+    versions = {name: now.store.version(name) for name in TABLES} | {"trajectories": read}
+    counts = {name: now.store.statistics(name).rows for name in TABLES} | {"trajectories": rows}
+    note = Finished(ALGORITHM, versions, counts, now.number or now.last.pass_number, now.clusters, levels)
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / "deduplicated.partial"
+    partial.write_text(json.dumps(asdict(note)))
+    os.replace(partial, folder / "deduplicated.json")
+
+
+def added_since(now: Pass, table: str) -> pl.DataFrame | None:
+    """Rows added since the last call that came to its end; None if that cannot be told, or they are many."""
+    return few_added(now.store, table, now.last.versions.get(table, -1), now.last.rows.get(table, 0))
 
 
 def current(store: Store) -> pl.LazyFrame:
     """The rows of `duplicates` that hold: for each trajectory those of the highest pass of this algorithm."""
-    rows = store.snapshot("duplicates").scan().filter(pl.col("algorithm") == ALGORITHM)
+    return current_of(store.snapshot("duplicates").scan())
+
+
+def current_of(duplicates: pl.LazyFrame) -> pl.LazyFrame:
+    rows = duplicates.filter(pl.col("algorithm") == ALGORITHM)
     return rows.filter(pl.col("pass_number") == pl.col("pass_number").max().over("trajectory_id"))
 
 
@@ -80,20 +164,37 @@ def signed_ids(store: Store) -> pl.LazyFrame:
     return rows.select("trajectory_id", "problem_id")
 
 
-def sign_missing(store: Store, report: Callable[[str, int, int], None]) -> int:
-    """Sign the trajectories without a signature by this algorithm; how many."""
-    trajectories = store.snapshot("trajectories").scan()
-    missing = trajectories.select("trajectory_id").unique().join(signed_ids(store), on="trajectory_id", how="anti").collect()
-    done = 0
-    for ids in missing.sort("trajectory_id").iter_slices(SIGNED_AT_ONCE):
-        wanted = pl.col("trajectory_id").is_in(ids["trajectory_id"].implode())
-        rows = trajectories.filter(wanted).select("trajectory_id", "problem_id", "language", "program").collect()
+def sign_missing(now: Pass) -> None:
+    """Sign the trajectories without a signature by this algorithm."""
+    total, portions = unsigned(now)
+    for rows in portions:
         rows = rows.unique("trajectory_id", keep="first", maintain_order=True)
         parts = [signed(part, language) for (language,), part in rows.group_by(["language"], maintain_order=True)]
-        store.append_next("program_signatures", pl.concat(parts), producer=PRODUCER)
-        done += ids.height
-        report("sign", done, missing.height)
-    return done
+        now.store.append_next("program_signatures", pl.concat(parts), producer=PRODUCER)
+        now.signed += rows.height
+        now.report("sign", now.signed, total)
+
+
+def unsigned(now: Pass) -> tuple[int, Iterable[pl.DataFrame]]:
+    """How many trajectories have no signature, and these in portions: trajectory_id, problem_id, language, program."""
+    columns = ["trajectory_id", "problem_id", "language", "program"]
+    added = added_since(now, "trajectories")
+    if added is not None:
+        if not added.height:
+            return 0, ()
+        rows = added.select(columns).unique("trajectory_id", keep="first", maintain_order=True)
+        there = now.signatures.rows(rows["problem_id"].unique().to_list()).filter(pl.col("algorithm") == ALGORITHM)
+        rows = rows.join(there, on="trajectory_id", how="anti").sort("trajectory_id")
+        return rows.height, rows.iter_slices(SIGNED_AT_ONCE)
+    trajectories = now.store.snapshot("trajectories").scan()
+    missing = trajectories.select("trajectory_id").unique().join(signed_ids(now.store), on="trajectory_id", how="anti").collect()
+
+    def read() -> Iterator[pl.DataFrame]:
+        for ids in missing.sort("trajectory_id").iter_slices(SIGNED_AT_ONCE):
+            wanted = pl.col("trajectory_id").is_in(ids["trajectory_id"].implode())
+            yield trajectories.filter(wanted).select(columns).collect()
+
+    return missing.height, read()
 
 
 def signed(rows: pl.DataFrame, language: object) -> pl.DataFrame:
@@ -101,32 +202,49 @@ def signed(rows: pl.DataFrame, language: object) -> pl.DataFrame:
     return rows.drop("program").with_columns(pl.lit(ALGORITHM).alias("algorithm")).hstack(signatures)
 
 
-def cluster_missing(store: Store, report: Callable[[str, int, int], None]) -> tuple[int, int, int | None]:
-    """Cluster the problems with programs that no pass has seen: (problems, rows of `duplicates` that changed, pass number)."""
-    before = current(store).collect()
-    known = signed_ids(store).collect()
-    fresh = known.join(before, on="trajectory_id", how="anti")
-    if not fresh.height:
-        return 0, 0, None
-    pass_number = 1 + max(before["pass_number"].to_list(), default=0)
-    sizes = known.join(fresh.select(pl.col("problem_id").unique()), on="problem_id", how="semi").group_by("problem_id").len()
-    total = sum(sizes["len"].to_list())
-    done = changed = 0
-    for problem_ids, programs in portions(sizes.sort("problem_id")):
-        rows = clustered(store, problem_ids, before)
-        same = before.join(rows, on=["trajectory_id", *STATE], how="semi")
-        rows = rows.join(same, on="trajectory_id", how="anti").with_columns(pl.lit(pass_number, pl.Int64).alias("pass_number"))
-        store.append_next("duplicates", rows, producer=PRODUCER)
-        done, changed = done + programs, changed + rows.height
-        report("cluster", done, total)
-    return sizes.height, changed, pass_number
+def cluster_missing(now: Pass) -> None:
+    """Cluster the problems with programs that no pass has seen."""
+    problem_ids, passes = unclustered(now)
+    if not problem_ids:
+        return
+    now.number = 1 + passes
+    sizes = now.signatures.counts(problem_ids)
+    now.problems, done = len(sizes), 0
+    for portion, programs in portions(sizes):
+        before = current_of(now.duplicates.rows(portion).lazy()).collect()
+        rows = clustered(now.signatures.rows(portion), before)
+        now.clusters += rows["cluster_id"].n_unique()
+        replaced = before.join(rows, on="trajectory_id", how="semi")
+        now.clusters -= replaced["cluster_id"].n_unique()
+        now.levels.update(rows["level"].to_list())
+        now.levels.subtract(replaced["level"].to_list())
+        same = replaced.join(rows, on=["trajectory_id", *STATE], how="semi")
+        rows = rows.join(same, on="trajectory_id", how="anti").with_columns(pl.lit(now.number, pl.Int64).alias("pass_number"))
+        now.store.append_next("duplicates", rows, producer=PRODUCER)
+        now.changed, done = now.changed + rows.height, done + programs
+        now.report("cluster", done, sum(sizes.values()))
 
 
-def portions(sizes: pl.DataFrame) -> Iterator[tuple[list[str], int]]:
+def unclustered(now: Pass) -> tuple[list[str], int]:
+    """Problems with programs that no pass has seen, sorted, and the number of the highest pass so far."""
+    added, passes = added_since(now, "program_signatures"), added_since(now, "duplicates")
+    if added is not None and passes is not None:
+        added = added.filter(pl.col("algorithm") == ALGORITHM)
+        ids = added["problem_id"].unique().sort().to_list()
+        fresh = (
+            added.join(current_of(now.duplicates.rows(ids).lazy()).collect(), on="trajectory_id", how="anti") if ids else added
+        )
+        return fresh["problem_id"].unique().sort().to_list(), max([now.last.pass_number, *passes["pass_number"].to_list()])
+    before = current(now.store).select("trajectory_id", "pass_number").collect()
+    fresh = signed_ids(now.store).join(before.lazy(), on="trajectory_id", how="anti").collect()
+    return fresh["problem_id"].unique().sort().to_list(), max(before["pass_number"].to_list(), default=0)
+
+
+def portions(sizes: dict[str, int]) -> Iterator[tuple[list[str], int]]:
     """Problems in portions of about CLUSTERED_AT_ONCE programs."""
     taken: list[str] = []
     programs = 0
-    for problem_id, size in sizes.iter_rows():
+    for problem_id, size in sizes.items():
         taken.append(problem_id)
         programs += size
         if programs >= CLUSTERED_AT_ONCE:
@@ -136,10 +254,13 @@ def portions(sizes: pl.DataFrame) -> Iterator[tuple[list[str], int]]:
         yield taken, programs
 
 
-def clustered(store: Store, problem_ids: list[str], before: pl.DataFrame) -> pl.DataFrame:
-    """Rows of `duplicates`, without a pass number, of all programs of some problems."""
-    wanted = (pl.col("algorithm") == ALGORITHM) & pl.col("problem_id").is_in(problem_ids)
-    rows = store.snapshot("program_signatures").scan().filter(wanted).collect().unique("trajectory_id").sort("trajectory_id")
+def clustered(signatures: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
+    """Rows of `duplicates`, without a pass number, of the clusters with programs that `before` does not know.
+
+    `signatures`: all programs of some problems; `before`: what held for these problems. Other clusters stay as they are, for
+    every new edge has a new program at one end.
+    """
+    rows = signatures.filter(pl.col("algorithm") == ALGORITHM).unique("trajectory_id").sort("trajectory_id")
     rows = (
         rows.with_row_index("place")
         .join(before.select("trajectory_id", "cluster_id"), on="trajectory_id", how="left")
@@ -147,11 +268,13 @@ def clustered(store: Store, problem_ids: list[str], before: pl.DataFrame) -> pl.
     )
     first = rows.select(pl.col("place").alias("known"), pl.col("trajectory_id").alias("cluster_id"))
     known = rows.join(first, on="cluster_id", how="left").sort("place")["known"].fill_null(rows["place"])
-    labels = components(programs_of(rows), known.to_numpy().astype(np.int64), rows["cluster_id"].is_null().to_numpy())
+    is_new = rows["cluster_id"].is_null().to_numpy()
+    labels = components(programs_of(rows), known.to_numpy().astype(np.int64), is_new)
     names = rows["trajectory_id"].gather(labels)
+    grown = np.isin(labels, labels[is_new])
     scope = ["problem_id", "language"]
     size = pl.len().over("cluster_id")
-    return rows.with_columns(names.alias("cluster_id")).select(
+    return rows.with_columns(names.alias("cluster_id")).filter(grown).select(
         "trajectory_id",
         "algorithm",
         "problem_id",
@@ -167,11 +290,20 @@ def clustered(store: Store, problem_ids: list[str], before: pl.DataFrame) -> pl.
 
 def programs_of(rows: pl.DataFrame) -> Programs:
     """Rows of `program_signatures` as arrays."""
-    sizes = rows["shingles"].bin.size().to_numpy() // 4
+    minhash, _ = words_of(rows["minhash"])
+    shingles, offsets = words_of(rows["shingles"])
     return Programs(
-        group=rows.select(pl.struct("problem_id", "language").rank("dense")).to_series().to_numpy().astype(np.int64),
-        token=rows["token_hash"].rank("dense").to_numpy().astype(np.int64),
-        minhash=np.frombuffer(b"".join(rows["minhash"]), dtype="<u4").reshape(-1, PERMUTATIONS),
-        shingles=np.frombuffer(b"".join(rows["shingles"]), dtype="<u4"),
-        shingle_offsets=np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)]),
+        group=rows.select(pl.struct("problem_id", "language").hash()).to_series().to_numpy().view(np.int64),
+        token=rows["token_hash"].hash().to_numpy().view(np.int64),
+        minhash=minhash.reshape(-1, PERMUTATIONS),
+        shingles=shingles,
+        shingle_offsets=offsets,
     )
+
+
+def words_of(column: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Binary values as little-endian uint32 end to end, and where each begins, int64 [rows + 1]; nothing is copied twice."""
+    array = column.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+    _, offsets, values = array.buffers()
+    cuts = np.frombuffer(offsets, dtype=np.int64)[array.offset : array.offset + len(array) + 1] // 4
+    return np.frombuffer(values, dtype="<u4")[cuts[0] : cuts[-1]] if values else np.zeros(0, "<u4"), cuts - cuts[0]

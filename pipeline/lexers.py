@@ -122,8 +122,8 @@ def lexer_of(language: str) -> Lexer:
 class Tokens:
     """Tokens of many programs, laid end to end.
 
-    `codes` int64 [tokens]: index into `texts`; `offsets` int64 [programs + 1]: where each program begins;
-    `levels` int64 [tokens]: for a line end the indentation level of the next line, else -1.
+    `codes` int32 [tokens]: index into `texts`; `offsets` int64 [programs + 1]: where each program begins;
+    `levels` int32 [tokens]: for a line end the indentation level of the next line, else -1.
     """
 
     texts: list[str]
@@ -149,29 +149,29 @@ def lex(programs: pl.Series, lexer: Lexer) -> Tokens:
     lists = programs.str.extract_all(lexer.pattern).to_arrow()
     encoded = lists.flatten().dictionary_encode()
     texts = encoded.dictionary.to_pylist()
-    codes = encoded.indices.to_numpy().astype(np.int64)
+    codes = encoded.indices.to_numpy()
     offsets = lists.offsets.to_numpy().astype(np.int64) - lists.offsets[0].as_py()
-    tokens = Tokens(texts, codes, offsets, np.zeros(0, np.int64), lexer)
+    tokens = Tokens(texts, codes, offsets, np.zeros(0, np.int32), lexer)
     is_comment = np.array([text.startswith(lexer.comments) for text in texts], dtype=bool)
     if lexer.indented:
         return _with_lines(tokens, is_comment)
     tokens = _only(tokens, ~is_comment[codes])
-    tokens.levels = np.full(len(tokens.codes), -1, dtype=np.int64)
+    tokens.levels = np.full(len(tokens.codes), -1, dtype=np.int32)
     return tokens
 
 
 def _only(tokens: Tokens, kept: np.ndarray) -> Tokens:
-    before = np.concatenate([[0], np.cumsum(kept)])
-    return Tokens(tokens.texts, tokens.codes[kept], before[tokens.offsets], tokens.levels, tokens.lexer)
+    places = np.flatnonzero(kept)
+    return Tokens(tokens.texts, tokens.codes[places], np.searchsorted(places, tokens.offsets), tokens.levels, tokens.lexer)
 
 
 def _with_lines(tokens: Tokens, is_comment: np.ndarray) -> Tokens:
     """Drop comments, keep the line ends that end a statement, and give them the level of the line that follows."""
     is_line = np.array([text[0] in "\r\n" for text in tokens.texts], dtype=bool)
     # Inside brackets a line end is white space (Python language reference, 2.1.6).
-    opens = np.array([(text in "([{") - (text in ")]}") if len(text) == 1 else 0 for text in tokens.texts], dtype=np.int64)
-    depth = np.cumsum(opens[tokens.codes])
-    start = np.concatenate([[0], depth])[tokens.offsets[:-1]]
+    opens = np.array([(text in "([{") - (text in ")]}") if len(text) == 1 else 0 for text in tokens.texts], dtype=np.int32)
+    depth = np.cumsum(opens[tokens.codes], dtype=np.int32)
+    start = np.append(np.int32(0), depth)[tokens.offsets[:-1]]
     inside = depth > np.repeat(start, np.diff(tokens.offsets))
     tokens = _only(tokens, ~(is_comment[tokens.codes] | is_line[tokens.codes] & inside))
     # A blank line ends nothing, nor do line ends before the first token and after the last.
@@ -192,16 +192,17 @@ def _with_lines(tokens: Tokens, is_comment: np.ndarray) -> Tokens:
 
 
 def _levels(tokens: Tokens, is_line: np.ndarray) -> np.ndarray:
-    """Rank of each line's indentation among the widths of its program (0 is one of them), int64 [tokens], -1 elsewhere."""
+    """Rank of each line's indentation among the widths of its program (0 is one of them), int32 [tokens], -1 elsewhere."""
     width = np.array([_width(text) if line else 0 for text, line in zip(tokens.texts, is_line, strict=True)], dtype=np.int64)
     places = np.flatnonzero(is_line[tokens.codes])
     programs = len(tokens.offsets) - 1
     scale = int(width.max(initial=0)) + 1
-    keys = tokens.rows[places] * scale + width[tokens.codes[places]]
+    rows = np.searchsorted(tokens.offsets, places, side="right") - 1
+    keys = rows * scale + width[tokens.codes[places]]
     _, inverse = np.unique(np.concatenate([np.arange(programs) * scale, keys]), return_inverse=True)
     zero = inverse[:programs]
-    levels = np.full(len(tokens.codes), -1, dtype=np.int64)
-    levels[places] = inverse[programs:] - zero[tokens.rows[places]]
+    levels = np.full(len(tokens.codes), -1, dtype=np.int32)
+    levels[places] = inverse[programs:] - zero[rows]
     return levels
 
 

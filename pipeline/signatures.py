@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import blake2b
 from importlib.metadata import version
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 import polars as pl
@@ -23,15 +23,18 @@ from pipeline.identity import ID_BYTES
 from pipeline.lexers import IS_NAME, LEXER_VERSION, Tokens, lex, lexer_of, text_hashes
 
 SHINGLE_TOKENS = 5
+LONGEST_WINDOW = 16
 PERMUTATIONS = 125
 SEED = 42
+# Programs at a time: their tokens stay in the processor's cache, which halves the time of 20,000.
+SIGNED_TOGETHER = 2_000
 SIGNATURE_VERSION = 1
 ALGORITHM = (
     f"lexer {LEXER_VERSION}, {SHINGLE_TOKENS}-token shingles {SIGNATURE_VERSION}, rensa {version('rensa')} rminhash "
     f"{PERMUTATIONS} permutations seed {SEED}"
 )
 # Odd constants for multiply-and-shift hashing of a window of tokens (Dietzfelbinger et al. 1997).
-MULTIPLIERS = text_hashes([f"multiplier {place}" for place in range(SHINGLE_TOKENS)]) | np.uint64(1)
+MULTIPLIERS = text_hashes([f"multiplier {place}" for place in range(LONGEST_WINDOW)]) | np.uint64(1)
 LINE_END, RENAMED = (text_hashes([name])[0] for name in ("\n line end", "\n name"))
 
 
@@ -67,6 +70,22 @@ class Signatures:
 
 def sign(programs: pl.Series, language: str) -> Signatures:
     """Signatures of programs in one language."""
+    parts = [_signed(programs[a : a + SIGNED_TOGETHER], language) for a in range(0, max(len(programs), 1), SIGNED_TOGETHER)]
+    ends = np.cumsum([0, *(len(part.shingles) for part in parts)])
+    return Signatures(
+        raw_hash=[name for part in parts for name in part.raw_hash],
+        token_hash=[name for part in parts for name in part.token_hash],
+        abstract_hash=[name for part in parts for name in part.abstract_hash],
+        token_count=np.concatenate([part.token_count for part in parts]),
+        shingles=np.concatenate([part.shingles for part in parts]),
+        shingle_offsets=np.concatenate(
+            [[0], *(part.shingle_offsets[1:] + end for part, end in zip(parts, ends[:-1], strict=True))]
+        ),
+        minhash=np.concatenate([part.minhash for part in parts]),
+    )
+
+
+def _signed(programs: pl.Series, language: str) -> Signatures:
     tokens = lex(programs, lexer_of(language))
     hashes = token_hashes(tokens)
     shingles, offsets = shingles_of(hashes, tokens.offsets)
@@ -102,13 +121,13 @@ def abstracted(tokens: Tokens, hashes: np.ndarray) -> np.ndarray:
     free = np.array([IS_NAME.fullmatch(text) is not None and text not in fixed for text in tokens.texts], dtype=bool)
     dot = np.array([text in (".", "->", "::") for text in tokens.texts], dtype=bool)
     places = np.flatnonzero(free[tokens.codes] & ~np.concatenate([[False], dot[tokens.codes[:-1]]]))
-    keys = tokens.rows[places] * len(tokens.texts) + tokens.codes[places]
+    rows = np.searchsorted(tokens.offsets, places, side="right") - 1
+    keys = rows * len(tokens.texts) + tokens.codes[places]
     _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
     # Distinct names in the order of first occurrence over all programs; a program's own numbers begin at its first name.
     order = np.empty(len(first), np.int64)
     order[np.argsort(first)] = np.arange(len(first))
     numbers = order[inverse]
-    rows = tokens.rows[places]
     begins = np.flatnonzero(np.concatenate([[True], rows[1:] != rows[:-1]])) if len(rows) else np.zeros(0, np.int64)
     base = np.repeat(numbers[begins], np.diff(np.append(begins, len(rows))))
     result = hashes.copy()
@@ -124,26 +143,31 @@ def span_hashes(hashes: np.ndarray, offsets: np.ndarray) -> list[str]:
 
 def shingles_of(hashes: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Sorted distinct shingles of each program, uint32 [shingles], and where each program's begin, int64 [programs + 1]."""
-    lengths = np.diff(offsets)
-    windows = np.where(lengths > 0, np.maximum(lengths - SHINGLE_TOKENS + 1, 1), 0)
-    starts = np.repeat(offsets[:-1], windows) + _counted(windows)
-    ends = np.repeat(offsets[1:], windows)
-    values = np.zeros(len(starts), np.uint64)
-    padded = np.append(hashes, np.zeros(SHINGLE_TOKENS, np.uint64))
-    for place, multiplier in enumerate(MULTIPLIERS):
-        token = padded[starts + place]
-        # Only programs shorter than a window reach past their own end.
-        values += multiplier * np.where(starts + place < ends, token, np.uint64(0))
-    rows = np.repeat(np.arange(len(lengths), dtype=np.uint64), windows)
-    keys = np.sort(rows << np.uint64(32) | mixed(values) >> np.uint64(32))
+    rows, _, values = windows_of(hashes, offsets, SHINGLE_TOKENS)
+    # Programs lie in order already, which the stable sort makes use of.
+    keys = np.sort(rows << np.uint64(32) | values >> np.uint64(32), kind="stable")
     keys = keys[np.concatenate([[True], keys[1:] != keys[:-1]])] if len(keys) else keys
-    counts = np.bincount((keys >> np.uint64(32)).astype(np.int64), minlength=len(lengths))
-    return keys.astype(np.uint32), np.concatenate([[0], np.cumsum(counts)])
+    return keys.astype(np.uint32), np.searchsorted(keys, np.arange(len(offsets), dtype=np.uint64) << np.uint64(32))
 
 
-def _counted(lengths: np.ndarray) -> np.ndarray:
-    """0, 1, ... anew for each length."""
-    return np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+def windows_of(hashes: np.ndarray, offsets: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All runs of `size` consecutive tokens: their text's number, uint64, first token, int64, and 64-bit hash, uint64 [windows].
+
+    A text with fewer tokens is one window, an empty one has none.
+    """
+    lengths = np.diff(offsets)
+    windows = np.where(lengths > 0, np.maximum(lengths - size + 1, 1), 0)
+    # The window that begins at each token; those that reach into the next text are not taken.
+    padded = np.append(hashes, np.zeros(size, np.uint64))
+    values = padded[: len(hashes)] * MULTIPLIERS[0]
+    for place in range(1, size):
+        values += padded[place : place + len(hashes)] * MULTIPLIERS[place]
+    for text in np.flatnonzero((lengths > 0) & (lengths < size)):
+        begin, end = offsets[text], offsets[text + 1]
+        values[begin] = (hashes[begin:end] * MULTIPLIERS[: end - begin]).sum()
+    rows = np.repeat(np.arange(len(lengths), dtype=np.uint64), windows)
+    starts = np.arange(windows.sum()) + np.repeat(offsets[:-1] - (np.cumsum(windows) - windows), windows)
+    return rows, starts, mixed(values[starts])
 
 
 def minhash_of(shingles: np.ndarray, offsets: np.ndarray) -> np.ndarray:
@@ -151,12 +175,14 @@ def minhash_of(shingles: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     digest = RMinHash.digest_matrix_from_flat_token_hashes(
         mixed(shingles.astype(np.uint64)), offsets.astype(np.uint64), PERMUTATIONS, SEED
     )
-    return np.array(digest.to_rows(), dtype=np.uint32).reshape(len(offsets) - 1, PERMUTATIONS)
+    values = np.fromiter(chain.from_iterable(digest.to_rows()), np.uint32, (len(offsets) - 1) * PERMUTATIONS)
+    return values.reshape(-1, PERMUTATIONS)
 
 
 def mixed(values: np.ndarray) -> np.ndarray:
     """SplitMix64's finaliser (Steele et al. 2014): every bit of the result hangs on every bit of the value."""
-    values = np.asarray(values, dtype=np.uint64)
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    values = np.array(values, dtype=np.uint64)
+    for shift, multiplier in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        values ^= values >> np.uint64(shift)
+        values *= np.uint64(multiplier)
     return values ^ (values >> np.uint64(31))

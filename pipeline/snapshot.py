@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 NOT_CREATED = -1
 # A look-up reads one row group: 40,000 rows take a third of the time of 400,000, and cost scans and compression next to nothing.
 ROW_GROUP_ROWS = 40_000
+# Appends compress quickly, compaction thoroughly: what is written often is small and short-lived, what stays is compacted.
+APPEND_LEVEL, COMPACT_LEVEL = 1, 3
 
 
 class StoreError(RuntimeError):
@@ -97,13 +99,13 @@ def to_arrow(table: Table, rows: pl.DataFrame) -> pa.Table:
     return rows.to_arrow().cast(with_partitions(table, table.arrow_schema))
 
 
-def writer_properties(table: Table, rows: int) -> WriterProperties:
-    """zstd, with a bloom filter on the columns that single rows are looked up by, one for each row group."""
+def writer_properties(table: Table, rows: int, level: int) -> WriterProperties:
+    """zstd at a level, with a bloom filter on the columns that single rows are looked up by, one for each row group."""
     distinct = max(min(rows, ROW_GROUP_ROWS), 1)
     bloom = ColumnProperties(bloom_filter_properties=BloomFilterProperties(True, fpp=0.01, ndv=distinct))
     return WriterProperties(
         compression="ZSTD",
-        compression_level=3,
+        compression_level=level,
         max_row_group_size=ROW_GROUP_ROWS,
         column_properties={column: bloom for column in table.bloom_filter} or None,
     )

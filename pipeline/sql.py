@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import polars as pl
+import pyarrow as pa
 
 from pipeline import passk, rewards
 from pipeline.contracts import TABLES, Table
@@ -26,9 +28,15 @@ HERE = Path(__file__).parent
 VIEWS = (
     "judged", "problem_success", "pass_at_k", "reference_counts", "clusters", "representatives", "deduplicated",
     "verdict_drift", "claimed_agreement", "tokens_by_origin", "lineage", "ingested", "quarantine_reasons",
-    "current_tests",
+    "current_tests", "contaminated", "clean_trajectories", "problem_clusters",
 )  # fmt: skip
 READING = ("SELECT", "EXPLAIN", "PRAGMA")
+SCALAR_TYPES = {
+    pa.string(): "VARCHAR", pa.large_string(): "VARCHAR", pa.bool_(): "BOOLEAN", pa.binary(): "BLOB", pa.large_binary(): "BLOB",
+    pa.int8(): "TINYINT", pa.int16(): "SMALLINT", pa.int32(): "INTEGER", pa.int64(): "BIGINT",
+    pa.uint8(): "UTINYINT", pa.uint16(): "USMALLINT", pa.uint32(): "UINTEGER", pa.uint64(): "UBIGINT",
+    pa.float32(): "FLOAT", pa.float64(): "DOUBLE",
+}  # fmt: skip
 
 
 class SqlError(ValueError):
@@ -71,16 +79,35 @@ def query(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[s
     """Rows of a query, or of the question `@name`; `$name` in it takes its value from `parameters`.
 
     Raises SqlError in one line for an unknown table, column, question or parameter, and for a statement that writes where
-    the connection is read-only. A statement without rows gives an empty frame.
+    the connection is read-only. A statement without rows gives an empty frame, of several statements the last one counts.
     """
-    sql = question(sql[1:]).sql if sql.startswith("@") else sql
-    try:
+    with errors_in_one_line():
+        found = relation(connection, sql, parameters)
+        return pl.DataFrame() if found is None else found.pl()
+
+
+def relation(
+    connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, Any] | None = None
+) -> duckdb.DuckDBPyRelation | None:
+    """The same query, not yet run: to be shown in part or read batch by batch. None for a statement without rows."""
+    sql = question(sql[1:].strip().rstrip(";")).sql if sql.startswith("@") else sql
+    with errors_in_one_line():
         if is_read_only(connection):
             refuse_writing(connection, sql)
-        relation = connection.sql(sql, params=dict(parameters) if parameters else None)
-        return pl.DataFrame() if relation is None else relation.pl()
+        return connection.sql(sql, params=dict(parameters) if parameters else None)
+
+
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """SqlError in place of DuckDB's, also for what it finds while rows are read; KeyboardInterrupt where Ctrl-C ended it."""
+    try:
+        yield
     except duckdb.Error as error:
         raise SqlError(in_one_line(error)) from error
+    except RuntimeError as error:
+        if str(error) == "Query interrupted":
+            raise KeyboardInterrupt from error
+        raise
 
 
 @dataclass(frozen=True)
@@ -148,7 +175,7 @@ def create_table_view(connection: duckdb.DuckDBPyConnection, table: Table, snaps
     DuckDB is told the columns, so that it opens no local file before a query needs it (`union_by_name` would open them all).
     Files elsewhere come through Arrow, since its own reader of object storage is an extension.
     """
-    types = column_types(connection, table)
+    types = {field.name: type_of(field.type) for field in table.arrow_schema}
     remote = any("://" in file for file in snapshot.files)
     if remote or not snapshot.files:
         there: set[str] = set()
@@ -171,9 +198,15 @@ def create_table_view(connection: duckdb.DuckDBPyConnection, table: Table, snaps
     )
 
 
-def column_types(connection: duckdb.DuckDBPyConnection, table: Table) -> dict[str, str]:
-    relation = connection.from_arrow(table.arrow_schema.empty_table())
-    return dict(zip(relation.columns, map(str, relation.types), strict=True))
+def type_of(kind: pa.DataType) -> str:
+    """DuckDB's name of an Arrow type. (Its own `from_arrow` knows them too, but loads pandas, which takes a second.)"""
+    if pa.types.is_struct(kind):
+        return f"STRUCT({', '.join(f'{quoted(field.name)} {type_of(field.type)}' for field in kind)})"
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return f"{type_of(kind.value_type)}[]"
+    if pa.types.is_timestamp(kind) and kind.tz and kind.unit == "us":
+        return "TIMESTAMP WITH TIME ZONE"
+    return SCALAR_TYPES[kind]
 
 
 def text_of(folder: str, name: str) -> str:

@@ -22,7 +22,17 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from pipeline.contracts import LAYOUT_VERSION, TABLES, Table, check
-from pipeline.snapshot import NOT_CREATED, Snapshot, StoreError, partition_name, to_arrow, with_partitions, writer_properties
+from pipeline.snapshot import (
+    APPEND_LEVEL,
+    COMPACT_LEVEL,
+    NOT_CREATED,
+    Snapshot,
+    StoreError,
+    partition_name,
+    to_arrow,
+    with_partitions,
+    writer_properties,
+)
 
 __all__ = ["Maintained", "Snapshot", "Statistics", "Store", "StoreError", "contract"]
 
@@ -65,6 +75,10 @@ class Store:
         self.location = location if "://" in location else str(Path(location).resolve())
         self.storage_options = storage_options
         self._handles: dict[str, DeltaTable] = {}
+
+    def exists(self) -> bool:
+        """Whether anybody has written to it."""
+        return any(self.version(name) > NOT_CREATED for name in TABLES)
 
     def append(self, name: str, rows: pl.DataFrame, *, producer: str, sequence: int) -> bool:
         """Append rows once for each (producer, sequence), which must increase; True if this call added them.
@@ -189,7 +203,7 @@ class Store:
         with self._errors(name, "maintain"):
             # Another process that compacts at this moment does the same work: leave it to that one.
             try:
-                handle.optimize.compact(writer_properties=writer_properties(contract(name), 1_000_000))
+                handle.optimize.compact(writer_properties=writer_properties(contract(name), 1_000_000, COMPACT_LEVEL))
             except CommitFailedError:
                 handle.update_incremental()
             handle.create_checkpoint()
@@ -218,7 +232,7 @@ class Store:
             to_arrow(table, rows),
             mode="append",
             schema_mode="merge",
-            writer_properties=writer_properties(table, rows.height),
+            writer_properties=writer_properties(table, rows.height, APPEND_LEVEL),
             commit_properties=CommitProperties(app_transactions=[transaction]),
         )
 

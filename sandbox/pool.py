@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import queue
 import socket
@@ -71,13 +72,14 @@ class Worker:
 
 
 class Pool:
-    """Judges submissions on `workers` processes (default: one per CPU). A context manager; safe to use from threads.
+    """Judges submissions on `workers` processes (default: three for every two CPUs, since a wall also waits for the kernel).
 
+    A context manager; safe to use from threads.
     Raises SandboxUnavailable at once where this machine cannot isolate programs.
     """
 
     def __init__(self, workers: int | None = None, cache: Path | None = None) -> None:
-        count = workers or len(os.sched_getaffinity(0))
+        count = workers or math.ceil(1.5 * len(os.sched_getaffinity(0)))
         self.cache = cache or default_cache()
         self.work: queue.SimpleQueue[tuple[Submission, Results] | None] = queue.SimpleQueue()
         self.closed = False

@@ -6,48 +6,151 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import pexpect
+import polars as pl
 import pytest
 
 from pipeline.ingest import ingest
+from pipeline.label import label
 from pipeline.store import Store
-
+from sandbox import Pool
 
 STARTER = Path(__file__).parents[2] / "data" / "starter"
 
 
-def spo(*arguments, folder):
-    # Prefect's settings of this process, or of a test before this one, are not the command's.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    environment["SPO_DATA_DIR"] = str(folder)
+def surroundings(folder):
+    """Without Prefect's settings of this process, or of a test before this one: they are not the command's."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | {"SPO_DATA_DIR": str(folder)}
+
+
+def spo(*arguments, folder, given=""):
     return subprocess.run(
-        [sys.executable, "-m", "flows", *arguments], env=environment, capture_output=True, text=True, timeout=120
-    )
+        [sys.executable, "-m", "flows", *arguments],
+        env=surroundings(folder), input=given, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cli")
-    ingest(Store(folder / "store"), "plain", str(STARTER), limit=3)
+    store = Store(folder / "store")
+    ingest(store, "plain", str(STARTER), limit=3)
+    with Pool() as pool:
+        label(store, pool)
     return folder
 
 
 def test_help_names_the_rooms(place):
     shown = spo("--help", folder=place)
     assert shown.returncode == 0
-    for command in ("demo", "ingest", "deduplicate", "label", "score", "sql", "report", "up", "doctor"):
+    for command in ("demo", "ingest", "deduplicate", "label", "score", "corpus", "store", "sql", "report", "up", "doctor"):
         assert command in shown.stdout
 
 
+COUNT = "select origin, count(*) as n from trajectories group by all"
+
+
 def test_sql_in_every_format(place):
-    statement = "select origin, count(*) as n from trajectories group by all"
-    count = Store(place / "store").read("trajectories").height
-    assert spo("sql", statement, "--output", "csv", folder=place).stdout == f"origin,n\nhuman,{count}\n"
-    assert json.loads(spo("sql", statement, "--output", "json", folder=place).stdout) == {"origin": "human", "n": count}
-    assert "human" in spo("sql", statement, folder=place).stdout
+    row = {"origin": "human", "n": Store(place / "store").read("trajectories").height}
+    assert spo("sql", COUNT, "--output", "csv", folder=place).stdout == f"origin,n\nhuman,{row['n']}\n"
+    assert json.loads(spo("sql", COUNT, "--output", "json", folder=place).stdout) == [row]
+    assert json.loads(spo("sql", COUNT, "--output", "jsonl", folder=place).stdout) == row
+    assert f"│ human   │{row['n']:>6} │" in spo("sql", COUNT, folder=place).stdout
     target = place / "out.parquet"
-    assert spo("sql", statement, "--output", str(target), folder=place).returncode == 0 and target.exists()
+    assert spo("sql", COUNT, "--output", str(target), folder=place).returncode == 0
+    assert pl.read_parquet(target).to_dicts() == [row]
+
+
+def test_sql_from_a_file_a_pipe_and_with_parameters(place):
+    file = place / "query.sql"
+    file.write_text("select $who as who, count(*) > 0 as any from trajectories where origin = $who")
+    expected = "who,any\nhuman,true\n"
+    assert spo("sql", "-f", str(file), "-p", "who=human", "-o", "csv", folder=place).stdout == expected
+    assert spo("sql", "-p", "who=human", "-o", "csv", folder=place, given=file.read_text()).stdout == expected
+    assert "@contents" in spo("sql", "--questions", folder=place).stdout
+
+
+def test_sql_reads_other_files_only_where_it_is_asked_to(place):
+    (place / "mine.csv").write_text("trajectory_id,note\nnone,x\n")
+    statement = f"select count(*) as n from '{place}/mine.csv'"
+    refused = spo("sql", statement, "-o", "csv", folder=place)
+    assert refused.returncode == 1 and "Permission Error" in refused.stderr
+    assert spo("sql", statement, "-o", "csv", "--read-write", folder=place).stdout == "n\n1\n"
+
+
+def test_a_long_result_is_shown_in_part(place):
+    shown = spo("sql", "from range(20000)", "--rows", "4", folder=place)
+    assert " 0 │\n" in shown.stdout and " 10 │\n" not in shown.stdout and "first 10,000" in shown.stderr
+
+
+def test_a_sitting_at_the_prompt(place):
+    """A real terminal: a query over two lines with a completed name, a wrong one, a question, one stopped with Ctrl-C."""
+    with open(place / "terminal.log", "w") as log:
+        environment = surroundings(place) | {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}
+        command = ["-m", "flows", "sql", "--store", str(place / "store")]
+        options = {"encoding": "utf-8", "timeout": 40, "dimensions": (40, 120), "logfile": log}
+        terminal = pexpect.spawn(sys.executable, command, env=environment, **options)
+        count = Store(place / "store").read("trajectories").height
+        terminal.expect(f"{count} trajectories")
+        terminal.expect("spo>")
+        terminal.send("select origin, count(*)\r from trajectories group by all;\r")
+        terminal.expect(f"human .*{count}")
+        terminal.send("select * from trajectorie;\r")
+        terminal.expect("error: .*Did you mean")
+        terminal.send("@contents;\r")
+        terminal.expect("accepted")
+        terminal.send(".describe pins\r")
+        terminal.expect("who keeps the versions")
+        terminal.send("select count(*) from range(100000000000) a, range(1000) b;\r")
+        terminal.expect("range")
+        time.sleep(2)
+        terminal.sendintr()
+        terminal.expect("stopped")
+        terminal.send(".quit\r")
+        terminal.expect(pexpect.EOF)
+        terminal.close()
+        assert terminal.exitstatus == 0
+
+
+def test_a_corpus_from_definition_to_export(place):
+    definition = place / "right-ones.sql"
+    definition.write_text("-- reward = \"binary\"\nselect trajectory_id from judged where verdict = 'accepted'\n")
+    published = spo("corpus", "publish", str(definition), "--json", folder=place)
+    (first,) = json.loads(published.stdout)
+    assert json.loads(spo("corpus", "publish", str(definition), "--json", folder=place).stdout) == [first]
+    definition.write_text("select trajectory_id from judged where verdict <> 'time_limit_exceeded'")
+    (second,) = json.loads(spo("corpus", "publish", str(definition), "--json", folder=place).stdout)
+    listed = json.loads(spo("corpus", "list", "--json", folder=place).stdout)
+    assert [row["corpus_id"] for row in listed] == [second["corpus_id"], first["corpus_id"]]
+    shown = spo("corpus", "show", first["corpus_id"][:8], folder=place).stdout
+    assert first["corpus_id"] in shown and "verdict = 'accepted'" in shown
+    changes = [
+        json.loads(line)
+        for line in spo("corpus", "diff", first["corpus_id"], "right-ones", "-o", "jsonl", folder=place).stdout.splitlines()
+    ]
+    assert {row["change"] for row in changes} == {"added"} and len(changes) == second["rows"] - first["rows"] > 0
+    assert "added" in spo("corpus", "diff", first["corpus_id"], "right-ones", folder=place).stdout
+    exported = spo("corpus", "export", first["corpus_id"], str(place / "exported"), folder=place)
+    assert exported.returncode == 0 and pl.read_parquet(place / "exported/data/train.parquet").height == first["rows"]
+
+
+def test_the_corpora_that_come_along_can_be_published(place):
+    files = sorted((STARTER.parent / "corpora").iterdir())
+    published = json.loads(spo("corpus", "publish", *map(str, files), "--json", folder=place).stdout)
+    assert {row["name"] for row in published} == {file.stem for file in files} and all(row["rows"] for row in published)
+
+
+def test_the_store_is_kept_and_its_pins_are_shown(place):
+    assert spo("store", "pin", "paper", folder=place).returncode == 0
+    assert "paper" in json.loads(spo("store", "pins", "--json", folder=place).stdout)
+    assert spo("store", "maintain", "trajectories", folder=place).returncode == 0
+    status = {row["table"]: row for row in json.loads(spo("store", "status", "--json", folder=place).stdout)}
+    assert status["trajectories"]["rows"] == Store(place / "store").read("trajectories").height
+    assert spo("store", "unpin", "paper", folder=place).returncode == 0
+    assert "no pin paper" in spo("store", "unpin", "paper", folder=place).stderr
 
 
 @pytest.mark.parametrize(
@@ -56,6 +159,10 @@ def test_sql_in_every_format(place):
         (("sql", "select nothing from nowhere"), "nowhere"),
         (("sql", "drop table trajectories"), "reading only"),
         (("sql", "@no_such_question"), "no question @no_such_question; there are:"),
+        (("sql", "select 1", "-o", "rows.xlsx"), "no format 'xlsx'"),
+        (("sql", "select 1", "--store", "/nowhere/store"), "no store at /nowhere/store; name it with --store"),
+        (("corpus", "show", "nothing"), "no corpus 'nothing'; published:"),
+        (("store", "maintain", "nothing"), "no table nothing; there are:"),
     ],
 )
 def test_an_error_is_one_line_and_an_exit_code(place, arguments, said):

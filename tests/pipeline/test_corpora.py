@@ -27,6 +27,17 @@ def test_a_definition_in_toml(tmp_path):
     assert corpora.read_spec(path) == Spec("mine", "SELECT 1", "binary", {}, "for tests")
 
 
+def test_a_definition_in_sql(tmp_path, store):
+    path = tmp_path / "humans.sql"
+    path.write_text('-- Right and wrong, by people.\n-- reward = "signed"\n-- parameters = { origin = "human" }\n' + HUMAN.query)
+    spec = corpora.read_spec(path)
+    assert spec == Spec("humans", path.read_text(), "signed", {"origin": "human"})
+    assert corpora.publish(store, path).rows.to_list() == corpora.publish(store, HUMAN).rows.to_list()
+    path.write_text('-- query = "SELECT 1"\nSELECT 2')
+    with pytest.raises(CorpusError, match="the file itself is the query"):
+        corpora.read_spec(path)
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [

@@ -6,6 +6,9 @@ import json
 import os
 import random
 import re
+import shutil
+import subprocess
+import sys
 from collections import defaultdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -238,6 +241,87 @@ def test_the_same_clusters_in_any_order_and_in_any_portions(tmp_path, monkeypatc
             add(store, shuffled[begin : begin + 60])
             deduplicate(store)
         assert state(store) == state(whole)
+
+
+class Resident(Store):
+    """A real store in which no table of deduplication may be scanned, however small."""
+
+    def snapshot(self, name, version=None):
+        assert name not in ("trajectories", "program_signatures", "duplicates"), f"{name} was read again"
+        return super().snapshot(name, version)
+
+
+def test_a_new_batch_reads_nothing_again(tmp_path):
+    everything = population()
+    whole = Store(tmp_path / "whole")
+    add(whole, everything)
+    deduplicate(whole)
+    store = Store(tmp_path / "store")
+    shuffled = random.Random(5).sample(everything, len(everything))
+    add(store, shuffled[:80])
+    deduplicate(store)
+    for begin in range(80, len(shuffled), 35):
+        add(store, shuffled[begin : begin + 35])
+        summary = deduplicate(Resident(store.location))
+        assert summary.signed == len(shuffled[begin : begin + 35])
+        held = current(store).collect()
+        assert summary.levels == dict(sorted(held["level"].value_counts().iter_rows()))
+        assert summary.clusters == held["cluster_id"].n_unique() and summary.programs == held.height
+    assert deduplicate(Resident(store.location)).rows_changed == 0
+    assert state(store) == state(whole)
+
+
+@pytest.mark.parametrize("loss", ["everything", "note", "run", "state damaged", "tables ahead"])
+def test_a_lost_index_is_built_again(tmp_path, loss):
+    everything = population()
+    whole, store = Store(tmp_path / "whole"), Store(tmp_path / "store")
+    add(whole, everything)
+    deduplicate(whole)
+    add(store, everything[::2])
+    deduplicate(store)
+    index = tmp_path / "store" / "_index"
+    if loss == "everything":
+        shutil.rmtree(index)
+    elif loss == "note":
+        (index / "deduplicated.json").write_text("{")
+    elif loss == "run":
+        next((index / "program_signatures").glob("*.arrow")).unlink()
+    elif loss == "state damaged":
+        (index / "duplicates" / "state.json").write_text('{"version": 1')
+    else:
+        shutil.copytree(index, tmp_path / "older")
+        add(store, everything[1::4])
+        deduplicate(store)
+        shutil.rmtree(index)
+        shutil.copytree(tmp_path / "older", index)
+    add(store, everything[1::2][1::2] if loss == "tables ahead" else everything[1::2])
+    deduplicate(store)
+    assert state(store) == state(whole)
+
+
+WORKER = """
+import sys
+import polars as pl
+from pipeline.dedup import current, deduplicate
+from pipeline.store import Store
+store = Store(sys.argv[1])
+assert pl.thread_pool_size() == int(sys.argv[2])
+deduplicate(store)
+"""
+
+
+def test_the_same_clusters_with_any_number_of_workers(tmp_path):
+    everything = population(12)
+    states = []
+    for workers in (1, 2, 4):
+        store = Store(tmp_path / f"store-{workers}")
+        # As many writers, each with its share, in another order.
+        for worker in reversed(range(workers)):
+            add(store, everything[worker::workers])
+        limits = {"POLARS_MAX_THREADS": str(workers), "RAYON_NUM_THREADS": str(workers)}
+        subprocess.run([sys.executable, "-c", WORKER, store.location, str(workers)], check=True, env={**os.environ, **limits})
+        states.append(state(store))
+    assert states[0] == states[1] == states[2]
 
 
 class Killed(BaseException):

@@ -88,6 +88,16 @@ def test_writers_in_several_processes_and_twins(options):
     assert ids.len() == ids.n_unique() == 2 * 3 * 5
 
 
+def test_the_address_alone_is_enough_where_the_environment_has_the_keys(options, fill_store, monkeypatch):
+    for name, value in options.items():
+        monkeypatch.setenv(name.upper(), value)
+    store = fill_store(Store("s3://bucket/environment"))
+    with sql.connect(Store("s3://bucket/environment")) as connection:
+        (count,) = sql.query(connection, "SELECT count(*) FROM trajectories").row(0)
+    assert count == store.read("trajectories").height > 0
+    assert corpora.publish(store, corpora.Spec("all", "FROM judged")).rows.len() > 0
+
+
 def test_a_bucket_that_is_not_there(options, rows):
     store = Store("s3://no-such-bucket/store", options)
     with pytest.raises(StoreError, match=r"^problems: cannot [^\n]*no-such-bucket[^\n]*$"):

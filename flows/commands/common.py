@@ -1,0 +1,42 @@
+"""What every command shares: where the data lies, the options of all, and the server that flows report to."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pipeline.store import Store
+
+DATA = Path(os.environ.get("SPO_DATA_DIR", "data"))
+STORE = str(DATA / "store")
+
+StoreOption = Annotated[str, typer.Option("--store", help="Folder or URL (s3://, gs://, az://) of the store.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="End with one JSON line on stdout.")]
+
+
+def open_store(location: str) -> Store:
+    """The store that a command reads. Raises StoreError where there is none, for a mistyped name must not look empty."""
+    from pipeline.store import Store, StoreError
+
+    store = Store(location)
+    if not store.exists():
+        raise StoreError(f"no store at {store.location}; name it with --store, or make one: spo ingest, spo demo")
+    return store
+
+
+def serve() -> None:
+    """Have flows report to a server, and say where its UI is."""
+    from flows.engine import use_server
+
+    url = use_server()
+    typer.echo(f"Prefect's UI: {url.removesuffix('/api')}", err=True)
+
+
+def finish(result: object, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(result, default=str))

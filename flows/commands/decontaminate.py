@@ -1,0 +1,27 @@
+"""`spo decontaminate`: what would give an evaluation set away, marked and reported."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from flows.commands.common import STORE, JsonOption, StoreOption, finish, open_store, serve
+
+
+def decontaminate(
+    evaluation: Annotated[
+        str, typer.Option(help="SQL condition on `problems` that chooses the evaluation set, e.g. \"source = 'livecodebench'\".")
+    ] = "split = 'test'",
+    store: StoreOption = STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Mark problems and trajectories that would give the evaluation set away; corpora leave them out by `clean_trajectories`.
+
+    Nothing is deleted. Look closer with `spo sql @leaks` and `spo sql "select * from contaminated"`.
+    """
+    open_store(store)
+    serve()
+    from flows.data_sets import decontaminate_flow
+
+    finish(decontaminate_flow(store, evaluation), as_json)

@@ -1,0 +1,80 @@
+"""`spo store`: what lies in it, and what keeps it fast and small."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from flows.commands.common import STORE, JsonOption, StoreOption, open_store
+
+app = typer.Typer(help="The store: sizes, compaction, pins.", no_args_is_help=True)
+LabelArgument = Annotated[str, typer.Argument(help="Name of the pin.")]
+
+
+@app.command()
+def status(store: StoreOption = STORE, as_json: JsonOption = False) -> None:
+    """Rows, files, bytes and version of every table."""
+    from dataclasses import asdict
+
+    from flows.terminal import show_table
+    from pipeline.contracts import TABLES
+
+    opened = open_store(store)
+    rows = [{"table": name, **asdict(opened.statistics(name))} for name in TABLES]
+    if as_json:
+        return typer.echo(json.dumps(rows))
+    show_table(f"Store {opened.location}", [row for row in rows if row["version"] >= 0], file=sys.stdout)
+
+
+@app.command()
+def maintain(
+    tables: Annotated[list[str] | None, typer.Argument(help="Tables; all if none is named.")] = None,
+    retention_hours: Annotated[
+        int | None, typer.Option(min=0, help="Keep what was live in the last hours; default 168. Less breaks slower readers.")
+    ] = None,
+    store: StoreOption = STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Compact small files, write checkpoints, delete files that nothing needs any more. Pinned versions stay."""
+    from dataclasses import asdict
+
+    from flows.terminal import show_table
+    from pipeline.contracts import TABLES
+
+    opened = open_store(store)
+    rows = [{"table": name, **asdict(opened.maintain(name, retention_hours=retention_hours))} for name in tables or TABLES]
+    if as_json:
+        return typer.echo(json.dumps(rows))
+    show_table(f"Maintained {opened.location}", rows, file=sys.stdout)
+
+
+@app.command()
+def pins(store: StoreOption = STORE, as_json: JsonOption = False) -> None:
+    """Versions that maintenance keeps, and for whom: labels and published corpora."""
+    from flows.terminal import show_table
+
+    kept = open_store(store).pinned()
+    if as_json:
+        return typer.echo(json.dumps(kept))
+    rows = [
+        {"pin": label, "versions": ", ".join(f"{name} {version}" for name, version in versions.items())}
+        for label, versions in kept.items()
+    ]
+    show_table("Pins", rows, file=sys.stdout)
+
+
+@app.command()
+def pin(label: LabelArgument, store: StoreOption = STORE) -> None:
+    """Keep every table's present version readable until `unpin`."""
+
+    open_store(store).pin(label)
+
+
+@app.command()
+def unpin(label: LabelArgument, store: StoreOption = STORE) -> None:
+    """Let maintenance delete what only this pin keeps."""
+
+    open_store(store).unpin(label)
