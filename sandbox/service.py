@@ -153,7 +153,8 @@ def run_request(given: Any) -> Submission | dict[str, Any]:
     limits = Limits(
         time_s=seconds, memory_mb=memory_mb if memory_mb and memory_mb > 0 else DEFAULT_MEMORY_MB, wall_limit_s=seconds
     )
-    language = LANGUAGES.get(given["language"], given["language"])
+    name = str(given["language"])
+    language = LANGUAGES.get(name, name)
     return Submission(given["code"], language, (Test("run", "stdin", stdin),), limits, keep_bytes=KEEP_BYTES)
 
 
@@ -172,15 +173,16 @@ def run_response(submission: Submission, judgement: Judgement) -> dict[str, Any]
     """A judgement in SandboxFusion's words."""
     if judgement.verdict == "compile_error":
         late = "went over its limit of" in judgement.compile_output
-        compiled = command("TimeLimitExceeded" if late else "Finished", None, None if late else 1, "", judgement.compile_output)
+        failed = command("TimeLimitExceeded" if late else "Finished", None, None if late else 1, "", judgement.compile_output)
         if find_language(submission.language) == find_language("python3"):  # has no step of its own for it
-            return answer("Failed", "", None, compiled)
-        return answer("Failed", "", compiled)
+            return answer("Failed", "", None, failed)
+        return answer("Failed", "", failed)
     if judgement.verdict in ("judge_error", "language_unavailable"):
         why = judgement.compile_output or next((test.detail for test in judgement.tests), "")
         return answer("SandboxError", why)
     language, (test,), (output,) = find_language(submission.language), judgement.tests, judgement.outputs
-    compiled = command("Finished", None, 0, "", "") if language and language.compile else None
+    compile_step = bool(language and language.compile)
+    compiled = command("Finished", None, 0, "", "") if compile_step else None
     if judgement.verdict == "time_limit_exceeded":
         late_run = command("TimeLimitExceeded", test.wall_s, None, output.stdout, output.stderr)
         return answer("Failed", "", compiled, late_run)

@@ -189,7 +189,8 @@ def report(error):
         return 1
     if isinstance(error, KeyboardInterrupt):
         return 130
-    sys.excepthook(type(error), error, error.__traceback__.tb_next)
+    outside = error.__traceback__.tb_next  # without the frame of the loop
+    sys.excepthook(type(error), error.with_traceback(outside), outside)
     return 1
 
 
