@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands import corpus, decontaminate, quarantine, sql, store
+from flows.commands import corpus, decontaminate, judge, quarantine, sql, store
 from flows.commands.common import DATA, STORE, JsonOption, StoreOption, finish, serve
 from pipeline.adapters import BUILT_IN
 
@@ -110,6 +110,8 @@ def label(
 
 app.command(rich_help_panel=DATA_IN)(decontaminate.decontaminate)
 app.add_typer(quarantine.app, name="quarantine", rich_help_panel=DATA_IN)
+app.command(rich_help_panel=ASK)(judge.judge)
+app.command("serve-judge", rich_help_panel=SERVE)(judge.serve_judge)
 app.command(rich_help_panel=ASK)(sql.sql)
 app.add_typer(corpus.app, name="corpus", rich_help_panel=ASK)
 app.add_typer(store.app, name="store", rich_help_panel=ASK)

@@ -9,8 +9,10 @@ import re
 import shutil
 import stat
 import tempfile
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from sandbox import languages, tiers, wall
 from sandbox.contracts import MIB, Limits
@@ -49,21 +51,24 @@ class Builder:
         self.cache = cache
         cache.mkdir(parents=True, exist_ok=True)
 
-    def build(self, language: Language, source: str) -> Built:
-        """Raises CompileError."""
+    def build(self, language: Language, source: str, files: Mapping[str, str] = MappingProxyType({})) -> Built:
+        """Build a program with `files`, {name: text}, beside its source. Raises CompileError."""
         main = "Main"
         if language.adapt:
             source, main = language.adapt(source)
         recipe = [language.name, language.compile, languages.toolchain(language), main]
-        key = hashlib.sha256(json.dumps(recipe).encode() + b"\0" + encoded(source)).hexdigest()
+        beside = {name: encoded(text) for name, text in sorted(files.items())}
+        parts = [json.dumps(recipe).encode(), encoded(source), *(name.encode() + b"=" + text for name, text in beside.items())]
+        # Each part hashed by itself: no source can pass for another one with a file beside it.
+        key = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
         target = self.cache / key[:2] / key
         if not target.is_dir():
             target.parent.mkdir(exist_ok=True)
-            files = self._compile(language, source, main) if language.compile else {language.source_name: encoded(source)}
-            _store(files, target)
+            beside[language.source_name.format(main=main)] = encoded(source)
+            _store(self._compile(language, beside, main) if language.compile else beside, target)
         return Built(str(target), main)
 
-    def _compile(self, language: Language, source: str, main: str) -> dict[str, bytes]:
+    def _compile(self, language: Language, files: Mapping[str, bytes], main: str) -> dict[str, bytes]:
         name = language.source_name.format(main=main)
         tool = languages.locate(language.compile[0]) or language.compile[0]
         words = [word.format(source=name, main=main) for word in language.compile[1:]]
@@ -72,10 +77,11 @@ class Builder:
             scratch_bytes=wall.COMPILE_SCRATCH_BYTES, stack_bytes=stack_bytes(COMPILE_LIMITS),
         )  # fmt: skip
         with Session(room, COMPILE_LIMITS, tiers.group()) as session:
-            session.put_file(name, encoded(source))
+            for file, contents in files.items():
+                session.put_file(file, contents)
             session.set_command([tool, *words], wall.ENVIRONMENT | dict(language.environment))
             _run_compiler(session)
-            return _collect(session, leave_out=name)
+            return _collect(session, leave_out=files)
 
 
 def encoded(source: str) -> bytes:
@@ -111,12 +117,12 @@ def _run_compiler(session: Session) -> None:
         raise CompileError(text.strip() or f"the compiler ended with wait status {run.status}")
 
 
-def _collect(session: Session, leave_out: str) -> dict[str, bytes]:
+def _collect(session: Session, leave_out: Container[str]) -> dict[str, bytes]:
     """The files the compiler left, read as data from a stranger: plain files with plain names, not too large."""
     files: dict[str, bytes] = {}
     total = 0
     for name in session.list_files():
-        descriptor = session.take_file(name) if name != leave_out and PLAIN_NAME.fullmatch(name) else None
+        descriptor = session.take_file(name) if name not in leave_out and PLAIN_NAME.fullmatch(name) else None
         if descriptor is None:
             continue
         with open(descriptor, "rb") as file:

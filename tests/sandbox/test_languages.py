@@ -173,6 +173,20 @@ def test_files_left_open_are_flushed(judge):
     assert judge("python3", "import os\nout = os.fdopen(os.dup(1), 'w')\nout.write('kept')", ("", "kept")).verdict == "accepted"
 
 
+@pytest.mark.parametrize("objects", [0, 200_000], ids=["young", "old"])
+def test_files_held_by_cycles_are_flushed(judge, objects):
+    """With many objects after it, the file is in the garbage collector's oldest generation when the program ends."""
+    program = f"""
+import os
+class Node: pass
+node = Node()
+node.self, node.file = node, os.fdopen(os.dup(1), "w")
+node.file.write("kept")
+objects = [[number] for number in range({objects})]
+"""
+    assert judge("python3", program, ("", "kept")).verdict == "accepted"
+
+
 def test_exit_statuses_of_python(judge):
     assert judge("python3", "import sys; sys.exit()", ("", "")).verdict == "accepted"
     assert judge("python3", "raise SystemExit(0)", ("", "")).verdict == "accepted"
