@@ -111,7 +111,6 @@ def label(
 app.command(rich_help_panel=DATA_IN)(decontaminate.decontaminate)
 app.add_typer(quarantine.app, name="quarantine", rich_help_panel=DATA_IN)
 app.command(rich_help_panel=ASK)(judge.judge)
-app.command("serve-judge", rich_help_panel=SERVE)(judge.serve_judge)
 app.command(rich_help_panel=ASK)(sql.sql)
 app.add_typer(corpus.app, name="corpus", rich_help_panel=ASK)
 app.add_typer(store.app, name="store", rich_help_panel=ASK)
@@ -151,6 +150,9 @@ def doctor(as_json: JsonOption = False) -> None:
     found = examine(DATA)
     typer.echo(json.dumps(found) if as_json else "\n".join(f"{name:<14} {value}" for name, value in found["lines"]))
     raise typer.Exit(0 if found["sandbox"] else 1)
+
+
+app.command("serve-judge", rich_help_panel=SERVE)(judge.serve_judge)
 
 
 @app.command(rich_help_panel=SERVE)
