@@ -84,7 +84,7 @@ def ingest(
     for file in files:
         summaries.append(ingest_file(store, adapter, file, limit, of_source(on_progress, before, total), said))
         before += file.size_bytes
-        if on_progress:
+        if on_progress and summaries[-1].was_finished:
             on_progress(Progress(file.name, summaries[-1].read, before, total, summaries[-1].seconds))
     return summaries
 
