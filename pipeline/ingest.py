@@ -27,7 +27,7 @@ CHUNK_BYTES = 32 << 20
 
 @dataclass(frozen=True)
 class Progress:
-    """Where an ingestion is: rows so far, and how much of the file (in stored bytes) they were."""
+    """Where an ingestion is: rows of this file so far, and how many of the source's stored bytes are read."""
 
     source_file: str
     read: int
@@ -78,7 +78,22 @@ def ingest(
     """
     adapter = find(adapter_name)
     said = checked_columns(columns or {})
-    return [ingest_file(store, adapter, file, limit, on_progress, said) for file in adapter.files(str(source), limit)]
+    files = adapter.files(str(source), limit)
+    total, before = sum(file.size_bytes for file in files), 0
+    summaries = []
+    for file in files:
+        summaries.append(ingest_file(store, adapter, file, limit, of_source(on_progress, before, total), said))
+        before += file.size_bytes
+        if on_progress and summaries[-1].was_finished:
+            on_progress(Progress(file.name, summaries[-1].read, before, total, summaries[-1].seconds))
+    return summaries
+
+
+def of_source(on_progress: OnProgress | None, before: int, total: int) -> OnProgress | None:
+    """Progress of one file as progress of its source, of which `before` bytes are read."""
+    if on_progress is None:
+        return None
+    return lambda p: on_progress(replace(p, bytes_read=before + min(p.bytes_read, p.bytes_total), bytes_total=total))
 
 
 def ingest_file(

@@ -26,7 +26,10 @@ TABLES = (".parquet", ".arrow")
 # Rows hold up to tens of megabytes of tests, so few are decoded at a time.
 ROWS_AT_ONCE = 8
 READ_BYTES = 1 << 20
-SHAPE_ERRORS = (TypeError, ValueError, AttributeError, IndexError, RecursionError, EOFError, zlib.error, struct.error)
+SHAPE_ERRORS = (
+    TypeError, ValueError, AttributeError, IndexError, ArithmeticError, RecursionError, SyntaxError, EOFError, zlib.error,
+    struct.error,
+)  # fmt: skip
 
 
 def rows(file: SourceFile, document_depth: int = 1) -> Iterator[JsonRow | Refused]:
@@ -50,7 +53,8 @@ def table_rows(file: SourceFile) -> Iterator[JsonRow | Refused]:
                     if chosen is None or file.rows_in_file in chosen:
                         value = batch.slice(place, 1).to_pylist()[0]
                         yield JsonRow(file.rows_in_file, partial(written, value), value, batch.nbytes // batch.num_rows)
-                file.bytes_read = max(file.bytes_read, min(file.size_bytes, stored.tell()))
+                if not file.path.endswith(".parquet"):
+                    file.bytes_read = stored.tell()
     except (pa.ArrowException, OSError) as error:
         # A broken file is a fact about the source; a failing disk or network is not, and must be heard.
         if isinstance(error, OSError) and error.errno is not None:
@@ -62,7 +66,11 @@ def _batches(file: SourceFile, stored: Any) -> Iterator[pa.RecordBatch]:
     if file.path.endswith(".parquet"):
         import pyarrow.parquet as pq
 
-        yield from pq.ParquetFile(stored, buffer_size=READ_BYTES).iter_batches(batch_size=ROWS_AT_ONCE)
+        table = pq.ParquetFile(stored, buffer_size=READ_BYTES)
+        for batch in table.iter_batches(batch_size=ROWS_AT_ONCE):
+            # The file is not read from its beginning to its end, so progress goes by rows.
+            file.bytes_read += file.size_bytes * batch.num_rows // max(table.metadata.num_rows, 1)
+            yield batch
         return
     try:
         batches: Iterable[pa.RecordBatch] = pa.ipc.open_stream(stored)
