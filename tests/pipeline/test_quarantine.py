@@ -200,7 +200,7 @@ def test_the_commands(filled, tmp_path):
     listed = spo(filled, "list", "--json")
     rows = [json.loads(line) for line in listed.stdout.splitlines()]
     assert sum(row["rows"] for row in rows) == 7 and all(row["open"] == row["rows"] for row in rows)
-    assert "neither in the store" in spo(filled, "list").stderr
+    assert "neither in the store" in spo(filled, "list").stdout
     shown = spo(filled, "show", "--reason", "not JSON").stdout
     assert "first.jsonl:5" in shown and "{broken" in shown
     assert spo(filled, "show", "--reason", "not JSON", "--raw").stdout_bytes == b"{broken\n"
