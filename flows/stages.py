@@ -75,7 +75,8 @@ def ingest_task(
 def ingest_row(summary: BatchSummary) -> dict:
     counts = {name: getattr(summary, name) for name in ("read", "accepted", "present", "quarantined")}
     reasons = ", ".join(f"{reason}: {n}" for reason, n in sorted(summary.reasons.items())) or "-"
-    return {"file": Path(summary.source_file).name, **counts, "refused because": reasons, "seconds": round(summary.seconds, 1)}
+    name, state = Path(summary.source_file).name, "finished before" if summary.was_finished else "read"
+    return {"file": name, **counts, "refused because": reasons, "seconds": round(summary.seconds, 1), "batch": state}
 
 
 @flow(name="deduplicate")
