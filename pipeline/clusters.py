@@ -112,9 +112,9 @@ def band_keys(programs: Programs, leaders: np.ndarray, band: int) -> np.ndarray:
     """A hash of the group and the band's MinHash values, uint64 [leaders]."""
     keys = mixed(programs.group[leaders].astype(np.uint64) + np.uint64(1))
     for place in range(BAND_ROWS):
-        values = programs.minhash[leaders, band * BAND_ROWS + place].astype(np.uint64)
-        keys += mixed(values + MULTIPLIERS[place]) * MULTIPLIERS[place]
-    return mixed(keys)
+        # MinHash values are random numbers already, so multiplying and adding is enough (Dietzfelbinger et al. 1997).
+        keys += programs.minhash[leaders, band * BAND_ROWS + place] * MULTIPLIERS[place]
+    return keys
 
 
 def runs_of(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

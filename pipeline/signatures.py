@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 from importlib.metadata import version
@@ -90,7 +91,7 @@ def _signed(programs: pl.Series, language: str) -> Signatures:
     hashes = token_hashes(tokens)
     shingles, offsets = shingles_of(hashes, tokens.offsets)
     return Signatures(
-        raw_hash=[blake2b(program.encode(), digest_size=ID_BYTES).hexdigest() for program in programs],
+        raw_hash=hexadecimal(blake2b(program.encode(), digest_size=ID_BYTES).digest() for program in programs.to_list()),
         token_hash=span_hashes(hashes, tokens.offsets),
         abstract_hash=span_hashes(abstracted(tokens, hashes), tokens.offsets),
         token_count=np.diff(tokens.offsets),
@@ -138,7 +139,13 @@ def abstracted(tokens: Tokens, hashes: np.ndarray) -> np.ndarray:
 def span_hashes(hashes: np.ndarray, offsets: np.ndarray) -> list[str]:
     """For each program the hash of its sequence of token hashes, as 32 hexadecimal characters."""
     flat, cuts = hashes.astype("<u8").tobytes(), (8 * offsets).tolist()
-    return [blake2b(flat[a:b], digest_size=ID_BYTES).hexdigest() for a, b in pairwise(cuts)]
+    return hexadecimal(blake2b(flat[a:b], digest_size=ID_BYTES).digest() for a, b in pairwise(cuts))
+
+
+def hexadecimal(digests: Iterable[bytes]) -> list[str]:
+    """Digests of ID_BYTES each as text, converted together."""
+    text = b"".join(digests).hex()
+    return [text[place : place + 2 * ID_BYTES] for place in range(0, len(text), 2 * ID_BYTES)]
 
 
 def shingles_of(hashes: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,13 +1,18 @@
-"""Benchmark of ingestion and deduplication: `./run bench ingest [--programs N] [--stored N] [--new N] [--fuzzed N]`.
+"""Benchmark of ingestion and deduplication: `./run bench ingest [--size SHARE]`, a share of the full sizes.
 
 The last line is JSON. What is compared with what:
 * ingest_ratio: CPU-seconds of reading the bundle's files (gzip, JSON) and writing their rows to Parquet (zstd level 3) with
   polars alone, divided by CPU-seconds of ingesting them: hashes, contract checks, look-ups, Delta commits. 1 would be free;
+  peak_mb is that of a process that does nothing else;
 * dedup_recall, dedup_precision: pairs of programs in one cluster, against clusters by comparing every pair of shingle sets, on a
-  sample of the problems; programs are mutated from real ones, or from the starter set where the bundle is absent;
-* dedup_vs_best_peer: programs per CPU-second of the whole path (lex, sign, cluster, verify), over that of the best of those peers
-  that are installed (datasketch, gaoya; on the same shingles, which spares them the lexing); null where none is;
-* incremental_s: wall seconds of `deduplicate` for `--new` programs beside `--stored` signed ones.
+  sample of the problems; 200,000 programs mutated from real ones, or from the starter set where the bundle is absent;
+* dedup_programs_per_cpu_s: the whole path (lex, sign, cluster, verify); dedup_vs_best_peer: that over the best whole path with
+  datasketch, gaoya, datatrove or Daft on the same programs and parameters. Each begins with our shingles and goes as far as it
+  can (see ingest_peers.py); what it has not counts with the time that it takes here: lexing and shingles for all, clusters and
+  verification for datatrove and Daft. The peers are installed into an environment of their own under the system's temporary
+  folder; what cannot be installed is named and left out;
+* incremental_s: wall seconds of `deduplicate` for 1,000 programs beside 1,000,000 signed ones, the median of three batches;
+* fuzzed, crashed: mutated rows of every adapter, 100,000 in all.
 """
 
 from __future__ import annotations
@@ -20,26 +25,30 @@ import os
 import random
 import resource
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
 from datetime import UTC, datetime
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from pipeline.clusters import THRESHOLD, Programs, components
+from pipeline.clusters import Programs, components
 from pipeline.dedup import deduplicate
 from pipeline.ingest import BatchSummary, ingest
-from pipeline.signatures import sign
+from pipeline.lexers import lex, lexer_of
+from pipeline.signatures import SIGNED_TOGETHER, Signatures, shingles_of, sign, span_hashes, token_hashes
 from pipeline.store import Store
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("SPO_DATA", ROOT / "../shared/data"))
 BUNDLE = ("problems.jsonl.gz", "human_solutions.jsonl.gz", "model_samples.jsonl.gz")
 PROGRAMS_A_PROBLEM = 100
+PROGRAMS, STORED, NEW, FUZZED = 200_000, 1_000_000, 1_000, 100_000
+COMPARED = 2_000
+PEERS = {"datasketch": [], "gaoya": [], "datatrove": ["datatrove[processing]", "spacy"], "daft": []}
 
 
 def tests_of(name: str):
@@ -111,61 +120,81 @@ def arrays(signatures, groups: list[str]) -> Programs:
 def bench_dedup(count: int) -> dict:
     generator = random.Random(1)
     programs, groups = mutated(count, generator)
-    recall, precision = tests_of("test_dedup").compared(programs[:2000], groups[:2000])
+    recall, precision = tests_of("test_dedup").compared(programs[:COMPARED], groups[:COMPARED])
     sign(pl.Series(programs[:10]), "python3")
+    begin = time.process_time()
+    for first in range(0, count, SIGNED_TOGETHER):
+        tokens = lex(pl.Series(programs[first : first + SIGNED_TOGETHER]), lexer_of("python3"))
+        hashes = token_hashes(tokens)
+        shingles_of(hashes, tokens.offsets)
+        span_hashes(hashes, tokens.offsets)
+    prepared = time.process_time() - begin
     begin = time.process_time()
     parts = [sign(pl.Series(programs[a : a + 20_000]), "python3") for a in range(0, count, 20_000)]
     signed = time.process_time() - begin
     for number, part in enumerate(parts):
         components(arrays(part, groups[20_000 * number : 20_000 * (number + 1)]))
     whole = time.process_time() - begin
-    peers = {name: rate(part_of(parts[0]), groups[:20_000]) for name, rate in PEERS.items() if importlib.util.find_spec(name)}
-    own = (len(parts[0].raw_hash)) / (whole * len(parts[0].raw_hash) / count)
+    peers = measured_peers(parts[0], programs[:20_000], groups[:20_000])
+    added = {"datasketch": 0.0, "gaoya": 0.0, "datatrove": whole - signed, "daft": whole - signed}
+    paths = {name: 1 / ((prepared + added[name]) / count + 1 / rate) for name, rate in peers.items() if isinstance(rate, float)}
     return {
         "dedup_recall": round(recall, 4),
         "dedup_precision": round(precision, 4),
+        "dedup_programs": count,
         "dedup_programs_per_cpu_s": round(count / whole),
-        "sign_programs_per_cpu_s": round(count / signed),
-        "peers_per_cpu_s": {name: round(value) for name, value in peers.items()},
-        "dedup_vs_best_peer": round(own / max(peers.values()), 2) if peers else None,
+        "dedup_cpu_s": {
+            "lex and shingles": round(prepared, 2),
+            "sign": round(signed, 2),
+            "cluster, verify": round(whole - signed, 2),
+        },
+        "peers_alone_per_cpu_s": {name: round(rate) if isinstance(rate, float) else rate for name, rate in peers.items()},
+        "peers_whole_path_per_cpu_s": {name: round(rate) for name, rate in paths.items()},
+        "dedup_vs_best_peer": round(count / whole / max(paths.values()), 2) if paths else None,
     }
 
 
-def part_of(signatures) -> list[np.ndarray]:
-    cuts = signatures.shingle_offsets
-    return [signatures.shingles[a:b] for a, b in pairwise(cuts)]
+def measured_peers(signatures: Signatures, programs: list[str], groups: list[str]) -> dict[str, float | str]:
+    """Programs per CPU-second of each peer, or a word on why there is none."""
+    python, missing = peers_environment()
+    if python is None:
+        return missing
+    tokens = lex(pl.Series(programs), lexer_of("python3"))
+    texts = [" ".join(tokens.of(number)).replace("\n", "|") for number in range(len(programs))]
+    with tempfile.TemporaryDirectory() as folder:
+        numbers = np.unique(groups, return_inverse=True)[1]
+        arrays = {"shingles": signatures.shingles, "offsets": signatures.shingle_offsets, "groups": numbers}
+        np.savez(Path(folder) / "programs.npz", **arrays)
+        (Path(folder) / "texts.json").write_text(json.dumps(texts))
+        script = Path(__file__).with_name("ingest_peers.py")
+        run = subprocess.run([python, script, folder], stdout=subprocess.PIPE, text=True)
+    return missing | (
+        json.loads(run.stdout.splitlines()[-1]) if run.returncode == 0 else {"peers": f"exit code {run.returncode}"}
+    )
 
 
-def datasketch_rate(shingles: list[np.ndarray], groups: list[str]) -> float:
-    """Programs per CPU-second of datasketch: MinHash and LSH of all programs, candidates of each within its problem."""
-    from datasketch import MinHash, MinHashLSH
-
-    begin = time.process_time()
-    index: dict[str, MinHashLSH] = {}
-    for number, (one, group) in enumerate(zip(shingles, groups, strict=False)):
-        minhash = MinHash(num_perm=125)
-        minhash.update_batch([value.tobytes() for value in one])
-        lsh = index.setdefault(group, MinHashLSH(params=(25, 5), num_perm=125))
-        lsh.query(minhash)
-        lsh.insert(number, minhash)
-    return len(shingles) / (time.process_time() - begin)
-
-
-def gaoya_rate(shingles: list[np.ndarray], groups: list[str]) -> float:
-    """Programs per CPU-second of gaoya's index, each problem with its own."""
-    from gaoya.minhash import MinHashStringIndex
-
-    begin = time.process_time()
-    index: dict[str, MinHashStringIndex] = {}
-    for number, (one, group) in enumerate(zip(shingles, groups, strict=False)):
-        held = index.setdefault(group, MinHashStringIndex(32, THRESHOLD, 25, 5, analyzer=None))
-        text = [str(value) for value in one]
-        held.query(text)
-        held.insert_document(number, text)
-    return len(shingles) / (time.process_time() - begin)
+def peers_environment() -> tuple[Path | None, dict[str, str]]:
+    """Python of an environment that has the peers, made once; and those that cannot be installed here."""
+    folder = Path(tempfile.gettempdir()) / f"spo-peers-{os.getuid()}-{sys.version_info[0]}.{sys.version_info[1]}"
+    python, uv = folder / "bin" / "python", shutil.which("uv") or ROOT / ".venv" / "tools" / "bin" / "uv"
+    if not Path(uv).is_file():
+        return None, {"peers": "not measured: no uv to install them with"}
+    if not python.is_file():
+        subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, folder], check=True)
+    missing = {}
+    for peer, packages in PEERS.items():
+        command = [uv, "pip", "install", "--quiet", "--python", python, *(packages or [peer])]
+        if subprocess.run(command, stderr=subprocess.DEVNULL, env=os.environ | pip_settings()).returncode:
+            missing[peer] = "not measured: it cannot be installed here"
+    return python, missing
 
 
-PEERS = {"datasketch": datasketch_rate, "gaoya": gaoya_rate}
+def pip_settings() -> dict[str, str]:
+    """Where pip is set up to look for packages, in the words of uv, which reads none of it."""
+    known = {"UV_DEFAULT_INDEX": "global.index-url", "UV_FIND_LINKS": "global.find-links"}
+    command = [Path(sys.base_prefix) / "bin" / "python3", "-m", "pip", "config", "get"]
+    found = {name: subprocess.run([*command, key], capture_output=True, text=True).stdout.strip() for name, key in known.items()}
+    return {name: value for name, value in found.items() if value and name not in os.environ}
 
 
 def trajectories(programs: list[str], groups: list[str], first: int) -> pl.DataFrame:
@@ -219,44 +248,32 @@ def bench_incremental(folder: Path, stored: int, new: int) -> dict:
 
 
 def bench_fuzz(folder: Path, rows: int) -> dict:
-    fuzz = tests_of("test_ingest_fuzz")
-    fuzz.ROWS = min(rows, 5_000)
-    fuzzed = crashed = 0
-    for seed in range(rows // fuzz.ROWS):
-        place = folder / f"fuzz-{seed}"
-        place.mkdir()
-        try:
-            fuzz.test_plain(place, 1000 + seed)
-        except Exception as error:
-            crashed += 1
-            print(f"seed {1000 + seed}: {type(error).__name__} {error}")
-        shutil.rmtree(place)
-        fuzzed += fuzz.ROWS
-    return {"fuzzed": fuzzed, "crashed": crashed}
+    folder = folder / "fuzz"
+    folder.mkdir()
+    return tests_of("test_ingest_fuzz").fuzz_everything(folder, rows)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--programs", type=int, default=200_000)
-    parser.add_argument("--stored", type=int, default=1_000_000)
-    parser.add_argument("--new", type=int, default=1_000)
-    parser.add_argument("--fuzzed", type=int, default=100_000)
+    parser.add_argument("--size", type=float, default=1.0, help="share of the full sizes")
+    parser.add_argument("--only", choices=["ingest", "dedup", "incremental", "fuzz"], help="one part")
     options = parser.parse_args()
     figures: dict = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        parts = (
-            lambda: bench_ingest(folder),
-            lambda: bench_dedup(options.programs),
-            lambda: bench_incremental(folder, options.stored, options.new),
-            lambda: bench_fuzz(folder, options.fuzzed),
-        )
-        for part in parts:
-            found = part()
-            figures |= found
-            for key, value in found.items():
-                print(f"{key:>26}  {value}")
-            sys.stdout.flush()
+        parts = {
+            "ingest": lambda: bench_ingest(folder),
+            "dedup": lambda: bench_dedup(max(int(PROGRAMS * options.size), COMPARED)),
+            "incremental": lambda: bench_incremental(folder, max(int(STORED * options.size), NEW), NEW),
+            "fuzz": lambda: bench_fuzz(folder, int(FUZZED * options.size)),
+        }
+        for part, measured in parts.items():
+            if options.only in (None, part):
+                found = measured()
+                figures |= found
+                for key, value in found.items():
+                    print(f"{key:>26}  {value}")
+                sys.stdout.flush()
     print(json.dumps(figures))
 
 
