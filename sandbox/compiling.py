@@ -29,6 +29,9 @@ LIMIT_NAMES = {
 MAX_FILES = 500
 MAX_TOTAL_BYTES = 256 * MIB
 MESSAGE_BYTES = 4000
+HEADER = "bits/stdc++.h"
+# Only where nothing stands before it but comments: what is defined there may change what the header says.
+HEADER_FIRST = re.compile(rb"(?:\s|//[^\n]*\n|/\*.*?\*/)*#[ \t]*include[ \t]*<bits/stdc\+\+\.h>", re.DOTALL)
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_$][A-Za-z0-9_$.\-]{0,200}")
 
 
@@ -68,12 +71,32 @@ class Builder:
             _store(self._compile(language, beside, main) if language.compile else beside, target)
         return Built(str(target), main)
 
+    def _header(self, language: Language) -> Path:
+        """The folder with the large header everybody includes, compiled beforehand: opening it takes a fifth of its time."""
+        recipe = [HEADER, language.name, language.compile, languages.toolchain(language)]
+        folder = self.cache / f"header-{hashlib.sha256(json.dumps(recipe).encode()).hexdigest()}"
+        if not folder.is_dir():
+            flags = [word for word in language.compile[1:] if word not in ("-static", "-pipe", "-o", "main", "{source}")]
+            flags[flags.index("-x") + 1] = "c++-header"
+            files = {"main.h": f"#include <{HEADER}>".encode()}
+            built = self._run(language, files, [*flags, "-o", "compiled", "main.h"])
+            _store({f"{HEADER}.gch": built["compiled"]}, folder)
+        return folder
+
     def _compile(self, language: Language, files: Mapping[str, bytes], main: str) -> dict[str, bytes]:
         name = language.source_name.format(main=main)
-        tool = languages.locate(language.compile[0]) or language.compile[0]
         words = [word.format(source=name, main=main) for word in language.compile[1:]]
+        if not language.header_first or not HEADER_FIRST.match(files[name]):
+            return self._run(language, files, words)
+        return self._run(language, files, ["-I/program", *words], str(self._header(language)))
+
+    def _run(
+        self, language: Language, files: Mapping[str, bytes], words: list[str], beside: str | None = None
+    ) -> dict[str, bytes]:
+        """Run the language's compiler on files in a wall of its own, with `beside` at /program. Gives the files it has made."""
+        tool = languages.locate(language.compile[0]) or language.compile[0]
         room = wall.Room(
-            folders=(*existing(language.compile_folders), *existing(language.folders), *tool_folders(tool)),
+            folders=(*existing(language.compile_folders), *existing(language.folders), *tool_folders(tool)), program=beside,
             scratch_bytes=wall.COMPILE_SCRATCH_BYTES, stack_bytes=stack_bytes(COMPILE_LIMITS),
         )  # fmt: skip
         with Session(room, COMPILE_LIMITS, tiers.group()) as session:
@@ -141,6 +164,8 @@ def _store(files: dict[str, bytes], target: Path) -> None:
     folder = Path(tempfile.mkdtemp(dir=target.parent))
     for name, contents in files.items():
         path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.parent.chmod(0o755)
         path.write_bytes(contents)
         path.chmod(0o755)
     folder.chmod(0o755)

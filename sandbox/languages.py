@@ -35,6 +35,7 @@ class Language:
     time_factor: float = 1.0
     environment: tuple[tuple[str, str], ...] = ()
     static: bool = False  # what is built needs no shared library
+    header_first: bool = False  # g++'s <bits/stdc++.h> is compiled beforehand
     adapt: Callable[[str], tuple[str, str]] | None = None  # source -> (source, main class)
 
 
@@ -53,7 +54,7 @@ def _cpp(name: str, standard: str, *aliases: str) -> Language:
     compile_line = ("g++", "-x", "c++", f"-std={standard}", "-O2", "-static", "-pipe", "-w", "-DONLINE_JUDGE")
     return Language(
         name, "main.cpp", ("{program}/main",), (*compile_line, "-o", "main", "{source}"), aliases, ("g++", "--version"),
-        static=True,
+        static=True, header_first=True,
     )  # fmt: skip
 
 

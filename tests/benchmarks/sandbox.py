@@ -23,7 +23,6 @@ import json
 import os
 import re
 import resource
-import secrets
 import statistics
 import subprocess
 import sys
@@ -33,7 +32,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 sys.path[:] = [folder for folder in sys.path if folder != str(Path(__file__).parent)]  # this file has the room's name
-from sandbox import Limits, Pool, Submission, Test, cgroups, languages, wall  # noqa: E402
+from sandbox import Limits, Pool, Submission, Test, languages, wall  # noqa: E402
 from sandbox.compiling import Builder  # noqa: E402
 from sandbox.judge import Judge  # noqa: E402
 
@@ -178,16 +177,9 @@ def load(name: str):
 
 def attacks(pool: Pool) -> dict[str, object]:
     """Every attack once: the expected verdict, nothing let out, the next test judged right."""
-    run_time, sources = load("test_hostile"), load("test_hostile_sources")
-    work, allowed = [], {}
-    for path in run_time.ATTACKS:
-        language, program = run_time.with_ordinary_branch(path)
-        text = path.read_text()
-        expected = secrets.token_hex(16) if "output: nonce" in text else "contained"
-        inputs = (("before", "21\n", "42\n"), ("attack", "attack\n", expected), ("after", "21\n", "42\n"))
-        tests = tuple(Test(name, "stdin", given, wanted) for name, given, wanted in inputs)
-        work.append(Submission(program, language, tests, run_time.LIMITS, stop_at_first_failure=False, key=path.name))
-        allowed[path.name] = re.search(r"expect: (.+)", text).group(1).split()
+    run_time, sources = load("test_soak").attack_submissions(), load("test_hostile_sources")
+    work = [submission for submission, _ in run_time]
+    allowed = {submission.key: verdicts for submission, verdicts in run_time}
     for path in sources.ATTACKS:
         language = languages.find_language(sources.LANGUAGES[path.suffix])
         if language and languages.toolchain(language):
@@ -205,26 +197,6 @@ def attacks(pool: Pool) -> dict[str, object]:
         if number % 20 == 0:
             progress(f"{number} of {len(work)} attacks")
     return {"hostile_total": len(work), "hostile_as_expected": len(work) - len(unexpected), "unexpected": unexpected}
-
-
-def left_behind(folder: Path, users: set[int]) -> list[str]:
-    """What is left of the sandbox: its users' processes, control groups without a worker, mounts, files in its folder."""
-    found = [f"group {path}" for path in cgroups.left_over()]
-    found += [f"file {path}" for path in folder.iterdir() if path.name != "programs"]
-    for process in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            user, words = os.stat(f"/proc/{process}").st_uid, Path(f"/proc/{process}/cmdline").read_bytes()
-        except OSError:
-            continue
-        if user in users or str(folder).encode() in words:
-            found.append(f"process {process} {words[:80]!r}")
-    mounts = Path("/proc/self/mounts").read_text().splitlines()
-    return found + [f"mount {line}" for line in mounts if str(folder) in line or "/newroot" in line or "/oldroot" in line]
-
-
-def users_of(pool: Pool) -> set[int]:
-    """The user ids that the programs of root's workers run as."""
-    return {wall.program_uid(worker.process.pid) for worker in pool.workers} if wall.as_root() else set()
 
 
 def agreement(pool: Pool, data: Path, solutions: int) -> dict[str, object]:
@@ -273,12 +245,12 @@ def main() -> None:
         cache = Path(folder) / "programs"
         result: dict[str, object] = dict(prices(cache, arguments.rounds, arguments.tests))
         with Pool(cache=cache) as pool:
-            users = users_of(pool)
+            users = load("test_soak").users_of(pool)
             result["tier"] = pool.tier
             result |= steadiness(pool, arguments.repeats)
             result |= attacks(pool)
             result |= agreement(pool, arguments.data, arguments.solutions)
-        left = left_behind(Path(folder), users)
+        left = load("test_soak").left_behind(Path(folder), users)
     result |= {"leaks": len(left), "left": left}
     for name, value in result.items():
         print(f"{name:<22} {shown(value)}")

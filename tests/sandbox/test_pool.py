@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import Limits, Pool, SandboxUnavailable, Submission, Test, judge_version, probe, wall
+from sandbox import Limits, Pool, SandboxUnavailable, Submission, Test, judge_version, probe, tiers, wall
 from sandbox.pool import IN_FLIGHT_PER_WORKER
 
 ROOT = Path(__file__).parents[2]
@@ -180,6 +180,22 @@ def test_probe_says_what_is_here():
     report = probe()
     assert report.tier and report.why_not == "" and report.engine.startswith("bubblewrap")
     assert report.languages["python3"]
+
+
+def test_a_wall_with_holes_is_not_used(monkeypatch):
+    """Without the filter of system calls and with a folder too many, the self-test names what a program could do."""
+    monkeypatch.setattr(tiers.seccomp, "filter_program", lambda: b"\x06\x00\x00\x00\x00\x00\xff\x7f")  # allow all
+    wall.filter_file.cache_clear()
+    whole = wall.base_arguments
+    monkeypatch.setattr(wall, "base_arguments", lambda libraries: (*whole(libraries), "--ro-bind", "/etc", "/etc"))
+    monkeypatch.setattr(wall, "linker_cache_file", lambda: None)
+    try:
+        with pytest.raises(SandboxUnavailable, match=r"a program reads /etc/passwd, makes a network socket"):
+            tiers.require()
+    finally:
+        wall.filter_file.cache_clear()
+    monkeypatch.undo()
+    assert tiers.require() == tiers.current_tier()
 
 
 def test_without_bubblewrap_nothing_runs(cache, monkeypatch):
