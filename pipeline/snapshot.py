@@ -97,6 +97,10 @@ def to_arrow(table: Table, rows: pl.DataFrame) -> pa.Table:
     return rows.to_arrow().cast(with_partitions(table, table.arrow_schema))
 
 
+# Least and greatest values stand in the files and in every commit of the log: whole, a long text is there four times.
+STATISTICS_BYTES = 64
+
+
 def writer_properties(table: Table, rows: int) -> WriterProperties:
     """zstd, with a bloom filter on the columns that single rows are looked up by, one for each row group."""
     distinct = max(min(rows, ROW_GROUP_ROWS), 1)
@@ -105,5 +109,6 @@ def writer_properties(table: Table, rows: int) -> WriterProperties:
         compression="ZSTD",
         compression_level=3,
         max_row_group_size=ROW_GROUP_ROWS,
+        statistics_truncate_length=STATISTICS_BYTES,
         column_properties={column: bloom for column in table.bloom_filter} or None,
     )
