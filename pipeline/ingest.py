@@ -116,6 +116,8 @@ def ingest_file(
     for sequence, items in enumerate(chunks(with_columns(adapter.read(file), columns or {}))):
         for table, rows in admission.decide(items).tables():
             append_missing(store, table, rows, batch_id, sequence)
+        # The next chunk is read before this one goes, and two at a time would cost twice the memory.
+        items.clear()
         if on_progress:
             on_progress(Progress(file.name, admission.counts.read, file.bytes_read, file.size_bytes, time.monotonic() - begin))
     append_batch(store, batch_id, adapter.name, file, admission.counts, limit, started_at)
@@ -148,10 +150,13 @@ def with_columns(items: Iterator[ReadItem], columns: Mapping[str, Any]) -> Itera
 
 
 def chunks(items: Iterator[ReadItem]) -> Iterator[list[ReadItem]]:
-    """Items in lists of at most CHUNK_ROWS, closed as soon as they hold CHUNK_BYTES."""
+    """Items in lists of at most CHUNK_ROWS and CHUNK_BYTES; an item that is larger stands alone."""
     chunk: list[ReadItem] = []
     held = 0
     for item in items:
+        if chunk and held + item.size > CHUNK_BYTES:
+            yield chunk
+            chunk, held = [], 0
         chunk.append(item)
         held += item.size
         if len(chunk) >= CHUNK_ROWS or held >= CHUNK_BYTES:

@@ -18,7 +18,7 @@ import pyarrow as pa
 from pipeline.adapters import ReadItem, Refused, SourceError, SourceFile, local_file
 from pipeline.adapters.documents import document_row, document_rows
 from pipeline.adapters.hub import hub_files
-from pipeline.adapters.lines import SUFFIXES, JsonRow, json_rows, opened
+from pipeline.adapters.lines import BROKEN_STREAM, SUFFIXES, JsonRow, blocks, json_rows, opened
 from pipeline.adapters.sample import PER_PROBLEM_AND_POLICY, Place, bounded
 
 DOCUMENTS = (".json", ".json.gz", ".json.zst")
@@ -36,9 +36,19 @@ def rows(file: SourceFile, document_depth: int = 1) -> Iterator[JsonRow | Refuse
     """Every chosen row of a file, or a refusal in its place."""
     if file.path.endswith(TABLES):
         return table_rows(file)
-    if file.path.endswith(DOCUMENTS):
+    if file.path.endswith(DOCUMENTS) and not (document_depth == 1 and holds_lines(file)):
         return document_rows(file, document_depth)
     return json_rows(file)
+
+
+def holds_lines(file: SourceFile) -> bool:
+    """Whether a .json file holds an object a line instead of one list, as many data sets have it."""
+    try:
+        with opened(file) as stored:
+            begins = (block.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] for block in blocks(file, stored))
+            return next(filter(None, begins), b"") == b"{"
+    except BROKEN_STREAM:
+        return False
 
 
 def table_rows(file: SourceFile) -> Iterator[JsonRow | Refused]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline.adapters import ReadItem, Refused, SourceFile, register
-from pipeline.adapters.lines import SUFFIXES, JsonRow, json_rows
+from pipeline.adapters.lines import SUFFIXES, JsonRow
 from pipeline.adapters.rollouts import place_by_prompt, run_columns, sample, scored
 from pipeline.adapters.rows import RowAdapter
 from pipeline.adapters.sample import Place
@@ -21,9 +21,6 @@ from pipeline.adapters.sample import Place
 class Trinity(RowAdapter):
     name = "trinity"
     suffixes = (*SUFFIXES, ".json")
-
-    def _rows(self, file: SourceFile) -> Iterator[JsonRow | Refused]:
-        return json_rows(file)  # Trinity writes lines under either name.
 
     def place(self, row: JsonRow) -> Place:
         prompt, _ = turns(row.value)

@@ -135,6 +135,18 @@ def test_a_table_without_a_column_is_refused_row_by_row(tmp_path):
     assert json.loads(items[0].raw()) == {"task": "a/1"}
 
 
+def test_a_json_file_may_hold_lines(tmp_path):
+    for name, content in (
+        ("a.json", b'\xef\xbb\xbf\n{"a": [1]}\n{"b": {"c": 2}}\n'),
+        ("b.json", b'[{"a": [1]}, {"b": {"c": 2}}]'),
+    ):
+        (tmp_path / name).write_bytes(content)
+        found = list(rows(SourceFile(str(tmp_path / name), name, "0", len(content))))
+        assert told(found) == [{"a": [1]}, {"b": {"c": 2}}]
+    (tmp_path / "c.json.gz").write_bytes(b"no gzip")
+    assert "truncated or broken" in told(rows(SourceFile(str(tmp_path / "c.json.gz"), "c", "0", 7)))[0]
+
+
 def test_sources_that_are_none(tmp_path):
     with pytest.raises(SourceError, match=r"no \.jsonl, .* in "):
         Notes().files(str(tmp_path), None)
