@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 import dataframely as dy
@@ -40,6 +41,10 @@ def read_columns(table: str) -> dict[str, dy.Column]:
 
 COLUMNS = {table: read_columns(table) for table in ("problems", "tests", "trajectories")}
 REQUIRED = {table: [name for name, column in columns.items() if not column.nullable] for table, columns in COLUMNS.items()}
+TEXTS = {table: {name for name, column in columns.items() if isinstance(column, dy.String)} for table, columns in COLUMNS.items()}
+FLOATS = {
+    table: {name for name, column in columns.items() if isinstance(column, dy.Float64)} for table, columns in COLUMNS.items()
+}
 # Beyond it no float is finite.
 FLOAT_END = 1 << 1023
 
@@ -100,23 +105,26 @@ def type_fault(table: str, row: dict[str, Any]) -> Fault | None:
 
     Raises KeyError for a column the contract does not know: that is a fault of the adapter, not of the row.
     """
-    columns = COLUMNS[table]
+    columns, texts, floats, get = COLUMNS[table], TEXTS[table], FLOATS[table], row.get
     for name in REQUIRED[table]:
-        if row.get(name) is None:
+        if get(name) is None:
             return name, "is missing"
     for name, value in row.items():
+        # Most values are plain texts: they take the short way.
+        if type(value) is str and name in texts and value.isascii():
+            if "\0" in value and name not in NUL_ALLOWED:
+                return name, "holds a NUL character"
+            continue
         column = columns.get(name)
         if column is None:
             raise KeyError(f"{table} has no column {name!r}; see pipeline/contracts.py")
         if value is None:
             continue
-        if type(value) is int and isinstance(column, dy.Float64):
+        if type(value) is int and name in floats:
             value = row[name] = float(value) if abs(value) < FLOAT_END else math.inf
-        # Most values are plain texts: they take the short way.
-        if type(value) is not str or not isinstance(column, dy.String) or not value.isascii():
-            reason = _value_fault(column, value)
-            if reason is not None:
-                return name, reason
+        reason = _value_fault(column, value)
+        if reason is not None:
+            return name, reason
         if type(value) is str and name not in NUL_ALLOWED and "\0" in value:
             return name, "holds a NUL character"
     return None
@@ -161,8 +169,10 @@ def _shown(value: Any) -> str:
 def frame(table: str, items: Iterable[int], rows: list[dict[str, Any]]) -> pl.DataFrame:
     """Rows of right types as a frame, one column more, `ITEM`: the number of the item each row came from."""
     columns = {ITEM: pl.Series(ITEM, items, dtype=pl.Int64)}
+    given = set(chain.from_iterable(rows))
     for name, column in COLUMNS[table].items():
-        columns[name] = pl.Series(name, [row.get(name) for row in rows], dtype=column.dtype)
+        values = [row.get(name) for row in rows] if name in given else [None] * len(rows)
+        columns[name] = pl.Series(name, values, dtype=column.dtype)
     return pl.DataFrame(columns)
 
 

@@ -329,8 +329,12 @@ class Table:
     @cached_property
     def arrow_schema(self) -> pa.Schema:
         """Columns on disk, without the partition copies; Arrow types as Delta knows them."""
-        frame = self.schema.create_empty()
-        return pa.schema([pa.field(f.name, plain(f.type), f.nullable) for f in frame.to_arrow().schema])
+        return pa.schema([pa.field(f.name, plain(f.type), f.nullable) for f in self.empty.to_arrow().schema])
+
+    @cached_property
+    def empty(self) -> pl.DataFrame:
+        """A frame of the contract's columns without rows."""
+        return self.schema.create_empty()
 
 
 def plain(kind: pa.DataType) -> pa.DataType:

@@ -183,7 +183,8 @@ def unsigned(now: Pass) -> tuple[int, Iterable[pl.DataFrame]]:
         if not added.height:
             return 0, ()
         rows = added.select(columns).unique("trajectory_id", keep="first", maintain_order=True)
-        there = now.signatures.rows(rows["problem_id"].unique().to_list()).filter(pl.col("algorithm") == ALGORITHM)
+        there = now.signatures.rows(rows["problem_id"].unique().to_list(), ["trajectory_id", "algorithm"])
+        there = there.filter(pl.col("algorithm") == ALGORITHM)
         rows = rows.join(there, on="trajectory_id", how="anti").sort("trajectory_id")
         return rows.height, rows.iter_slices(SIGNED_AT_ONCE)
     trajectories = now.store.snapshot("trajectories").scan()

@@ -55,18 +55,20 @@ class ProblemIndex:
         self._state = self._read_state()
         self._checked = False
 
-    def rows(self, problem_ids: list[str]) -> pl.DataFrame:
-        """All rows of these problems, as the table has them now; in no order."""
+    def rows(self, problem_ids: list[str], columns: list[str] | None = None) -> pl.DataFrame:
+        """All rows of these problems, as the table has them now, or some columns of them; in no order."""
+        wanted = columns or TABLES[self.table].empty.columns
+        mine = pl.col("problem_id").is_in(problem_ids)
         if self.folder is None:
-            return self.store.snapshot(self.table).scan().filter(pl.col("problem_id").is_in(problem_ids)).collect()
+            return self.store.snapshot(self.table).scan().filter(mine).select(wanted).collect()
         self.catch_up()
         keys = np.unique(text_hashes(problem_ids))
-        parts = [taken for name, _ in self._state.runs if (taken := rows_in(self.folder / name, keys)).num_rows]
+        read = list(dict.fromkeys(["problem_id", *wanted]))
+        parts = [taken for name, _ in self._state.runs if (taken := rows_in(self.folder / name, keys, read)).num_rows]
         if not parts:
-            return TABLES[self.table].schema.create_empty()
-        found = pl.DataFrame(pa.concat_tables(parts)).drop(KEY)
+            return TABLES[self.table].empty.select(wanted)
         # Different problems may share a key.
-        return found.filter(pl.col("problem_id").is_in(problem_ids))
+        return pl.DataFrame(pa.concat_tables(parts)).filter(mine).select(wanted)
 
     def counts(self, problem_ids: list[str]) -> dict[str, int]:
         """How many rows of each of these problems there are."""
@@ -190,10 +192,10 @@ def mapped(path: Path) -> pa.Table:
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
-def rows_in(path: Path, keys: np.ndarray) -> pa.Table:
+def rows_in(path: Path, keys: np.ndarray, columns: list[str]) -> pa.Table:
     """Rows of a run that have one of these keys."""
     run = mapped(path)
     held = run[KEY].to_numpy()
     begins = np.searchsorted(held, keys)
     counts = np.searchsorted(held, keys, side="right") - begins
-    return run.take(np.repeat(begins - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum()))
+    return run.select(columns).take(np.repeat(begins - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum()))

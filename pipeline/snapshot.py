@@ -42,7 +42,7 @@ class Snapshot:
 
     def scan(self) -> pl.LazyFrame:
         """Lazy frame with the contract's columns; a column newer than a file reads as null there."""
-        empty = self.table.schema.create_empty()
+        empty = self.table.empty
         if not self.files:
             return empty.lazy()
         columns = dict(empty.schema) | {partition_name(c): pl.String() for c in self.table.partition_by}

@@ -156,11 +156,11 @@ class Store:
         table = contract(name)
         handle = self._refreshed(table)
         if handle is None or handle.version() <= after_version:
-            return table.schema.create_empty(), after_version
+            return table.empty, after_version
         now = handle.version()
         with self._errors(name, f"follow from version {after_version}"):
             changes = pl.DataFrame(handle.load_cdf(after_version + 1, now))
-        kinds = table.schema.create_empty().schema
+        kinds = table.empty.schema
         missing = [pl.lit(None, dtype=kinds[column]).alias(column) for column in kinds if column not in changes.columns]
         added = changes.filter(pl.col("_change_type") == "insert").with_columns(missing)
         return added.select(kinds.names()), now
