@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
-from sandbox import compiling, languages, wall
+from sandbox import compiling, languages, native, wall
 from sandbox.cgroups import Group
 from sandbox.compiling import Builder, Built, CompileError
 from sandbox.contracts import Limits
@@ -27,6 +27,7 @@ class Program:
     ) -> None:  # fmt: skip
         self.language, self.source, self.limits, self.heap_mb = language, source, limits, heap_mb
         self.loop, self.group, self.arguments = loop, group, arguments
+        self.library = native.library(builder.cache) if loop is not None else None
         self.built = None if language.name == "python3" else builder.build(language, source, files or {})
         self.standing: Session | None = None
         self.function = False
@@ -49,7 +50,8 @@ class Program:
     def _open_python(self, function: bool) -> Session:
         source = compiling.encoded(self.source)
         seed = int.from_bytes(hashlib.blake2b(source, digest_size=4).digest(), "big")
-        session = Session(wall.Room(stack_bytes=stack_bytes(self.limits), hash_seed=seed), self.limits, self.group)
+        room = wall.Room(stack_bytes=stack_bytes(self.limits), hash_seed=seed, library=self.library)
+        session = Session(room, self.limits, self.group)
         try:
             outcome, run, messages = session.set_python(source, compiling.COMPILE_LIMITS, function)
             if outcome == protocol.COMPILE_FAILED:

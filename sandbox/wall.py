@@ -34,7 +34,7 @@ class Room:
     """What one wall shows beside the base system. Paths keep their names inside, except `program` (at /program).
 
     `loop` is a descriptor of the loop in C, which runs programs that are executed; None for the one in Python, which needs
-    the shared libraries.
+    the shared libraries. `library` is a descriptor of what the latter may use to follow its children, in C.
     """
 
     folders: tuple[str, ...] = ()
@@ -44,6 +44,7 @@ class Room:
     hash_seed: int = 0
     libraries: bool = True
     loop: int | None = None
+    library: int | None = None
 
 
 @cache
@@ -142,6 +143,8 @@ def arguments(room: Room, control: int) -> list[str]:
 def copied_files(room: Room) -> dict[str, int]:
     """{path inside: descriptor} of the files copied into a wall: dearer for large ones than a mount, cheaper for these."""
     files = {f"/guest/{name}": descriptor for name, descriptor in guest_code.files().items()} if room.loop is None else {}
+    if room.library is not None:
+        files["/guest/loop.so"] = room.library
     if room.libraries and (linker_cache := linker_cache_file()) is not None:
         files[str(LINKER_CACHE)] = linker_cache
     return files

@@ -72,6 +72,16 @@ def hide_from_children():
         raise OSError("prctl(PR_SET_DUMPABLE) failed")
 
 
+def native_functions(path):
+    """prepare, follow_child and number of loop.c; None where there is no such library."""
+    try:
+        library = _ctypes.dlopen(path, 0)
+    except OSError:
+        return None
+    addresses = [_ctypes.dlsym(library, name) for name in ("prepare", "follow_child", "number")]
+    return [lambda *numbers, address=address: _ctypes.call_function(address, numbers) for address in addresses]
+
+
 def enter(child, control_descriptor, cpu_us):
     """First thing after the fork. Never returns."""
     try:

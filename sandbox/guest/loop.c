@@ -81,6 +81,10 @@ static bool look_at_scratch(const char *folder, struct scratch *found) {
     return seen && found->listing_size >= 0;
 }
 
+static bool remember_scratch(void) {
+    return look_at_scratch(SCRATCH[0], &clean_scratch[0]) && look_at_scratch(SCRATCH[1], &clean_scratch[1]);
+}
+
 static bool scratch_changed(void) {
     struct scratch found;
     for (int i = 0; i < 2; i++)
@@ -113,8 +117,7 @@ static void set_up(const struct request *request) {
     limit(RLIMIT_NOFILE, (rlim_t)numbers[4]);
     limit(RLIMIT_CORE, 0);
     limit(RLIMIT_MSGQUEUE, 0);
-    for (int i = 0; i < 2; i++)
-        if (!look_at_scratch(SCRATCH[i], &clean_scratch[i])) die(SCRATCH[i]);
+    if (!remember_scratch()) die("scratch folders");
     answer_plainly(OK);
 }
 
@@ -187,9 +190,42 @@ static off_t file_size(int descriptor) {
     return fstat(descriptor, &found) == 0 && S_ISREG(found.st_mode) ? found.st_size : -1;
 }
 
+/* Watch a program's main process to its end or a limit, sweep up after it, and say how it went. */
+static void follow(pid_t pid, double started_s, int64_t cpu_us, int64_t wall_us, struct answer *answer) {
+    struct usage usage;
+    usage_start(&usage, pid);
+    answer->ending = watch(pid, (double)cpu_us / 1e6, (double)wall_us / 1e6, &usage);
+    answer->wall_us = (int64_t)((now_s() - started_s) * 1e6);
+    answer->peak_kb = usage.peak_kb;
+    sweep(pid, answer);
+    usage_end(&usage);
+    if (scratch_changed()) answer->flags |= SCRATCH_CHANGED;
+}
+
+#ifdef LIBRARY
+/* For the loop in Python, which forks by itself: while its child runs and shares its memory, every page it touches must be
+ * copied, and these functions touch few. Numbers are ints, as ctypes hands them over. */
+
+static struct answer last;
+
+int prepare(int memory_limit_kb, int watch_ms) {
+    memory_kb = memory_limit_kb;
+    watch_s = watch_ms / 1000.0;
+    cores = sysconf(_SC_NPROCESSORS_ONLN);
+    return remember_scratch();
+}
+
+void follow_child(int pid, int cpu_us, int wall_us) {
+    memset(&last, 0, sizeof last);
+    follow(pid, now_s(), cpu_us, wall_us, &last);
+}
+
+int number(int index) { return (int)((const int64_t *)&last)[index]; }
+
+#else
+
 static struct answer run_test(int *descriptors, int count, int64_t cpu_us, int64_t wall_us) {
     struct answer answer = {.what = OK};
-    struct usage usage;
     double started_s = now_s();
     pid_t pid = vfork();
     if (pid == 0) run_program(descriptors, count, cpu_us);
@@ -197,15 +233,9 @@ static struct answer run_test(int *descriptors, int count, int64_t cpu_us, int64
     /* Pipes between two programs end only when nobody else holds them. */
     for (int i = 0; i < count; i++)
         if (file_size(descriptors[i]) < 0) close(descriptors[i]), descriptors[i] = -1;
-    usage_start(&usage, pid);
-    answer.ending = watch(pid, (double)cpu_us / 1e6, (double)wall_us / 1e6, &usage);
-    answer.wall_us = (int64_t)((now_s() - started_s) * 1e6);
-    answer.peak_kb = usage.peak_kb;
-    sweep(pid, &answer);
-    usage_end(&usage);
+    follow(pid, started_s, cpu_us, wall_us, &answer);
     for (int i = 0; i < 2; i++)
         if (descriptors[i + 1] >= 0) answer.written[i] = file_size(descriptors[i + 1]);
-    if (scratch_changed()) answer.flags |= SCRATCH_CHANGED;
     return answer;
 }
 
@@ -265,3 +295,5 @@ int main(int argc, char **argv) {
             if (request.descriptors[i] >= 0) close(request.descriptors[i]);
     }
 }
+
+#endif

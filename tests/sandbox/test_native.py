@@ -34,17 +34,38 @@ int main(void) {
     printf("%d\n", 2 * atoi(word));
 }
 """
+IN_PYTHON = """
+import fcntl, os, sys, time
+word = input()
+if word == "exit": sys.exit(3)
+if word == "signal": os.kill(os.getpid(), 11)
+while word == "spin": pass
+if word == "sleep": time.sleep(60)
+held = []
+while word == "hoard": held.append(bytearray(1 << 20))
+while word == "flood": print(word)
+if word == "litter": os.close(os.open("/tmp/left", os.O_CREAT | os.O_WRONLY, 0o600))
+if word == "descriptors":
+    for descriptor in range(256):
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_GETFD)
+            print(descriptor)
+        except OSError:
+            pass
+print(os.path.exists("/tmp/left") - 1 if word == "look" else 2 * int(word) if word.isdigit() else 0)
+"""
+PROGRAMS = {"c": PROGRAM, "python3": IN_PYTHON}
 WORDS = [*map(str, range(9)), "exit", "signal", "1", "spin", "sleep", "2", "hoard", "flood", "litter", "look", "descriptors", "3"]
 EXPECTED = {"litter": "0", "look": "-1", "descriptors": "0 1 2 0"}
 LIMITS = Limits(time_s=0.3, memory_mb=64, output_bytes=1 << 16, wall_limit_s=1.0)
 
 
-def submission(words, **fields) -> Submission:
+def submission(words, language="c", **fields) -> Submission:
     tests = (
         Test(word, "stdin", word, EXPECTED[word] if word in EXPECTED else str(2 * int(word) if word.isdigit() else 0))
         for word in words
     )
-    return Submission(PROGRAM, "c", tuple(tests), LIMITS, **fields)
+    return Submission(PROGRAMS[language], language, tuple(tests), LIMITS, **fields)
 
 
 def outcome(judgement: Judgement) -> list:
@@ -61,8 +82,10 @@ def judges(cache):
     return with_c, without
 
 
-def test_both_loops_say_the_same(judges):
-    in_c, in_python = (judge.judge(submission(WORDS, stop_at_first_failure=False)) for judge in judges)
+@pytest.mark.parametrize("language", PROGRAMS)
+def test_both_loops_say_the_same(judges, language):
+    """Executed programs: the loop in C and in Python. Python programs: the latter with and without its library in C."""
+    in_c, in_python = (judge.judge(submission(WORDS, language, stop_at_first_failure=False)) for judge in judges)
     assert outcome(in_c) == outcome(in_python)
     verdicts = dict(zip(WORDS, (test.verdict for test in in_c.tests), strict=True))
     failures = {word: verdict for word, verdict in verdicts.items() if verdict != "accepted"}
@@ -72,12 +95,10 @@ def test_both_loops_say_the_same(judges):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("language", ["c", "python3"])
+@pytest.mark.parametrize("language", PROGRAMS)
 def test_several_at_a_time_change_nothing(judges, monkeypatch, language):
     words = [*map(str, range(30)), "exit", "31"]
-    work = submission(words) if language == "c" else Submission(
-        "n = input()\nif n == 'exit': exit(3)\nprint(2 * int(n))", "python3", submission(words).tests, LIMITS
-    )  # fmt: skip
+    work = submission(words, language)
     several = judges[0].judge(work)
     monkeypatch.setattr(runs, "next_size", lambda results: 1)
     assert outcome(judges[0].judge(work)) == outcome(several)
@@ -102,8 +123,9 @@ def test_it_is_built_once_and_anew_for_another_source(cache, tmp_path, monkeypat
     folder = tmp_path / "programs"
     first = native.build(CC, folder)
     assert first == native.build(CC, folder) and len(list(folder.iterdir())) == 1
-    monkeypatch.setattr(native, "FLAGS", ("-static", "-O0", "-w", "-std=gnu17"))
+    assert native.build(CC, folder, native.LIBRARY) not in (first, None)
+    monkeypatch.setattr(native, "FLAGS", ("-O0", "-w", "-std=gnu17"))
     assert native.build(CC, folder) != first
     monkeypatch.setattr(native, "FLAGS", ("--no-such-flag",))
     assert native.build(CC, folder) is None
-    assert len(list(folder.iterdir())) == 2
+    assert len(list(folder.iterdir())) == 3
