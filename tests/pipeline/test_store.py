@@ -228,6 +228,25 @@ def test_rows_are_looked_up_through_a_bloom_filter(store, add):
     assert {name for name, offset in found if offset is not None} == {"trajectory_id"}
 
 
+def test_bounds_of_long_texts_are_cut_and_hide_no_row(store, add, rows):
+    """Readers skip files and row groups by the least and greatest value; cut ones must still be bounds."""
+    texts = [*("é" * 200 + x for x in "abc"), *("\U0010ffff" * 100 + x for x in "ab"), "z" * 63 + "é" * 50, "a"]
+    for sequence, text in enumerate(texts):
+        frame = rows.frame("trajectories", [rows.trajectory(f"t{sequence}", program=text)])
+        store.append("trajectories", frame, producer="test", sequence=sequence)
+    for _ in range(2):
+        snapshot = store.snapshot("trajectories")
+        with sql.connect(store) as connection:
+            for text in texts:
+                expected = sum(other >= text for other in texts)
+                statement = "SELECT count(*) FROM trajectories WHERE program >= $text"
+                assert sql.query(connection, statement, {"text": text}).item() == expected
+                for frame in (snapshot.scan(), pl.scan_delta(snapshot.uri)):
+                    assert frame.filter(pl.col("program") >= text).collect().height == expected
+                    assert frame.filter(pl.col("program") == text).collect().height == 1
+        store.maintain("trajectories")
+
+
 def test_the_log_is_never_cut(store, add):
     add(store, 0, ["a"])
     configuration = DeltaTable(f"{store.location}/trajectories").metadata().configuration
