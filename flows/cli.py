@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands import corpus, sql, store
+from flows.commands import corpus, sql, store, train
 from flows.commands.common import DATA, STORE, JsonOption, StoreOption, finish, serve
 
 app = typer.Typer(
@@ -22,6 +22,8 @@ app = typer.Typer(
 
 INTERRUPTED = 130
 app.command()(sql.sql)
+app.command()(train.train)
+app.command()(train.weights)
 app.add_typer(corpus.app, name="corpus")
 app.add_typer(store.app, name="store")
 
@@ -100,6 +102,7 @@ def label(
 def score(
     policy: Annotated[Path, typer.Argument(help="Folder of the reference policy.")],
     max_tokens: Annotated[int, typer.Option(min=2, help="Longest prompt and completion.")] = 2048,
+    precision: Annotated[str, typer.Option(help="fp32 or bf16: that of the training to come.")] = "fp32",
     store: StoreOption = STORE,
     as_json: JsonOption = False,
 ) -> None:
@@ -107,7 +110,7 @@ def score(
     serve()
     from flows.stages import score_flow
 
-    finish(score_flow(str(store), str(policy), max_tokens), as_json)
+    finish(score_flow(str(store), str(policy), max_tokens, precision), as_json)
 
 
 @app.command()
