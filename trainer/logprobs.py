@@ -42,9 +42,10 @@ class TokenBatch:
         return int(self.lengths.sum())
 
     def to(self, device: torch.device) -> TokenBatch:
-        moved = (self.token_ids, self.prompt_lengths, self.lengths, self.row, self.start)
-        positions = None if self.position_ids is None else self.position_ids.to(device)
-        return TokenBatch(*(tensor.to(device) for tensor in moved), positions)
+        return TokenBatch(
+            self.token_ids.to(device), self.prompt_lengths.to(device), self.lengths.to(device), self.row.to(device),
+            self.start.to(device), None if self.position_ids is None else self.position_ids.to(device),
+        )  # fmt: skip
 
     def predicting(self) -> tuple[Tensor, Tensor, Tensor]:
         """Places that predict a completion token, in sequence order: (sequence, row, column), each [C]."""
@@ -112,8 +113,8 @@ def _fill(
         if positions is not None:
             positions[row, start:end] = np.arange(end - start)
     if positions is not None:
-        for row, end in enumerate(ends):  # padding is a sequence of its own, which nothing reads
-            positions[row, end:] = np.arange(shape[1] - end)
+        for row, filled in enumerate(ends.tolist()):  # padding is a sequence of its own, which nothing reads
+            positions[row, filled:] = np.arange(shape[1] - filled)
     prompt_lengths = torch.tensor([len(p) for p in prompts])
     lengths = prompt_lengths + torch.tensor([len(c) for c in completions])
     rows, starts = (torch.tensor(column) for column in zip(*places, strict=True))

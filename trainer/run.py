@@ -173,8 +173,10 @@ def run(config: RunConfig, *, on_step: Callable[[dict], None] | None = None, ran
     """Train, or go on training, and publish the policy under the run's name. Returns the folder of the final policy."""
     if config.online and ranks.world > 1:
         raise ConfigError("online: needs a single process; with several, sample beside the run and set mixture.follow_every")
-    resumes(config)
+    begun = resumes(config) is not None
     store, reference = Store(config.store), load_reference(config)
+    if not begun and config.run_id in store.read("policies", ["policy_id"])["policy_id"].to_list():
+        raise ConfigError(f"run: a policy named {config.run_id} is published already; name the folder of this run differently")
     stream = open_stream(config, store, reference)
     if ranks.rank == 0:
         config.run.mkdir(parents=True, exist_ok=True)

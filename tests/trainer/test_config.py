@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -44,8 +45,8 @@ def written(folder: Path, text: str) -> Path:
 
 
 @pytest.fixture
-def config(made_job, tmp_path) -> Path:
-    return written(tmp_path, CONFIG.format(folder=tmp_path, store=made_job.store.location, reference=made_job.folder))
+def config(job, tmp_path) -> Path:
+    return written(tmp_path, CONFIG.format(folder=tmp_path, store=job.store.location, reference=job.folder))
 
 
 def test_the_worked_example_of_the_readme_parses(tmp_path):
@@ -81,10 +82,10 @@ def test_a_file_that_is_not_there(tmp_path):
         load_config(tmp_path / "none.toml")
 
 
-def test_the_plan_counts_what_the_run_will_draw_and_writes_nothing(config, made_job):
+def test_the_plan_counts_what_the_run_will_draw_and_writes_nothing(config, job):
     found = plan(load_config(config))
-    stream = made_job.stream(load_config(config).source, batch_sequences=6)
-    assert stream.reference == reference_fingerprint(made_job.policy())
+    stream = job.stream(load_config(config).source, batch_sequences=6)
+    assert stream.reference == reference_fingerprint(job.policy())
     stream.advance()
     rows = [row for step in range(4) for row in stream.batch(step)]
     assert {s.source: (s.rows, s.drawn) for s in found.sources} == {
@@ -113,6 +114,9 @@ def test_train_resume_weights_and_their_errors_at_the_command_line(config):
     for wrong, message in (("humans=1", "one of the sources human, samples"), ("human=-1", "must be a number, 0 or more")):
         assert message in str(spo("weights", folder, wrong).exception)
     assert "has no config.json" in str(spo("weights", config.parent, "human=1").exception)
+    shutil.move(folder, folder.with_name("elsewhere"))
+    assert "a policy named mine is published already" in str(spo("train", config).exception)
+    shutil.move(folder.with_name("elsewhere"), folder)
     config.write_text(config.read_text().replace("batch_sequences = 6", "batch_sequences = 8"))
     other = spo("train", config)
     assert "was begun with another mixture.batch_sequences" in str(other.exception)
