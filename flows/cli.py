@@ -8,7 +8,7 @@ import shlex
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -102,7 +102,7 @@ def label(
 def score(
     policy: Annotated[Path, typer.Argument(help="Folder of the reference policy.")],
     max_tokens: Annotated[int, typer.Option(min=2, help="Longest prompt and completion.")] = 2048,
-    precision: Annotated[str, typer.Option(help="fp32 or bf16: that of the training to come.")] = "fp32",
+    precision: Annotated[Literal["fp32", "bf16"], typer.Option(help="That of the training to come.")] = "fp32",
     store: StoreOption = STORE,
     as_json: JsonOption = False,
 ) -> None:

@@ -27,7 +27,7 @@ from trainer.ranks import SINGLE, Ranks
 from trainer.reference import reference_fingerprint
 from trainer.rollout import publish_policy
 from trainer.setup import prepare
-from trainer.stream import Stream
+from trainer.stream import Row, Stream
 
 CONFIG = "config.json"
 MAY_CHANGE = ("run", "store", "reference")  # places; a run may be moved with them
@@ -87,7 +87,7 @@ def plan(config: RunConfig, *, timed: bool = True) -> Plan:
     drawn = dict.fromkeys(stream.drawn, 0)
     shares = np.zeros(len(config.source))
     sampled = [int(step) for step in np.linspace(0, steps - 1, min(steps, 32))]
-    first = []
+    first: list[Row] = []
     for step in sampled:
         weights = stream.live_weights(step)
         shares += weights / weights.sum() / len(sampled)
@@ -115,7 +115,7 @@ def source_plan(stream: Stream, name: str, share: float, drawn: int) -> SourcePl
     )  # fmt: skip
 
 
-def micro_batch_speed(config: RunConfig, policy: Policy, rows: list) -> float:
+def micro_batch_speed(config: RunConfig, policy: Policy, rows: list[Row]) -> float:
     """Tokens/s of forward and backward on the largest micro-batch of a batch: the faster of two, for the first one warms up."""
     settings = config.training
     prepare(policy, lora=settings.lora, activation_checkpointing=settings.activation_checkpointing)

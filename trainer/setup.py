@@ -20,7 +20,7 @@ class LoraSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     rank: int = Field(16, ge=1)
-    alpha: float = Field(32.0, gt=0, description="adapters are scaled by alpha / rank")
+    alpha: int = Field(32, ge=1, description="adapters are scaled by alpha / rank")
 
 
 class MissingExtra(ImportError):

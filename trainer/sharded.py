@@ -135,7 +135,7 @@ def load_sharded(
     """A checkpoint that several ranks wrote, on however many read it: each takes what is its own."""
     optimiser = made_ready(policy)
     model_state, optimiser_state = get_state_dict(policy.model, optimiser)
-    state = {"model": model_state, "optimiser": optimiser_state}
+    state: dict[str, Any] = {"model": model_state, "optimiser": optimiser_state}
     dcp.load(state, checkpoint_id=folder)
     set_state_dict(policy.model, optimiser, model_state_dict=state["model"], optim_state_dict=state["optimiser"])
     return policy, optimiser, json.loads((folder / checkpoint.SHARDED).read_text())
