@@ -2,7 +2,8 @@
 
 Everything runs on synthetic rows with random weights. An SPO step is compared with a supervised step of the same code on the same
 rows: same micro-batches, forward pass, clipping and optimiser, with likelihood for a loss. Steps of both kinds alternate, and the
-ratio is of medians; on a CPU, of CPU seconds on one thread, which other work on the machine does not stretch. Memory is the peak of a process of its own for each kind (on a GPU, of torch's allocator).
+ratio is of medians; on a CPU, of CPU seconds on one thread, which other work on the machine does not stretch. Memory is the peak
+of a process of its own for each kind (on a GPU, of torch's allocator).
 The tabular figures are the worst KL(pi || pi*) over the four data sets of the acceptance test.
 """
 

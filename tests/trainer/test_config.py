@@ -115,7 +115,8 @@ def test_train_resume_weights_and_their_errors_at_the_command_line(config):
         assert message in str(spo("weights", folder, wrong).exception)
     assert "has no config.json" in str(spo("weights", config.parent, "human=1").exception)
     shutil.move(folder, folder.with_name("elsewhere"))
-    assert "a policy named mine is published already" in str(spo("train", config).exception)
+    taken = spo("train", config)
+    assert "a policy named mine is published already" in str(taken.exception), taken.output
     shutil.move(folder.with_name("elsewhere"), folder)
     config.write_text(config.read_text().replace("batch_sequences = 6", "batch_sequences = 8"))
     other = spo("train", config)

@@ -179,7 +179,7 @@ def test_bf16_needs_scores_of_its_own_and_passes_the_gate_with_them(job, tmp_pat
 
 def test_lora_trains_adapters_only_is_merged_at_the_end_and_resumes_to_the_bit(made_job, tmp_path):
     pytest.importorskip("peft", reason="the extra `lora` is not installed")
-    settings = {"lora": LoraSettings(rank=4, alpha=8.0), "learning_rate": 1e-2}
+    settings = {"lora": LoraSettings(rank=4, alpha=8), "learning_rate": 1e-2}
     whole = run(made_job, tmp_path / "whole", **settings)
     assert not [name for name in weights(whole) if "lora" in name]
     start, moved = weights(made_job.policy()), weights(whole)
