@@ -8,11 +8,11 @@ import shlex
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from flows.commands import corpus, decontaminate, judge, quarantine, sql, store
+from flows.commands import corpus, decontaminate, judge, quarantine, sql, store, train
 from flows.commands.common import DATA, STORE, JsonOption, StoreOption, finish, serve
 from pipeline.adapters import BUILT_IN
 
@@ -120,6 +120,7 @@ app.add_typer(store.app, name="store", rich_help_panel=ASK)
 def score(
     policy: Annotated[Path, typer.Argument(help="Folder of the reference policy.")],
     max_tokens: Annotated[int, typer.Option(min=2, help="Longest prompt and completion.")] = 2048,
+    precision: Annotated[Literal["fp32", "bf16"], typer.Option(help="That of the training to come.")] = "fp32",
     store: StoreOption = STORE,
     as_json: JsonOption = False,
 ) -> None:
@@ -127,7 +128,11 @@ def score(
     serve()
     from flows.stages import score_flow
 
-    finish(score_flow(str(store), str(policy), max_tokens), as_json)
+    finish(score_flow(str(store), str(policy), max_tokens, precision), as_json)
+
+
+app.command(rich_help_panel=LEARN)(train.train)
+app.command(rich_help_panel=LEARN)(train.weights)
 
 
 @app.command(rich_help_panel=LEARN)

@@ -58,11 +58,24 @@ class DemoSettings(BaseModel):
     batch_sequences: int = 32
 
 
+# The name decides the seeds of what is sampled, so a setting that most runs leave alone stays out of it where it is left alone.
+NAMED_IF_CHANGED = (
+    "target_kl", "beta_rate", "beta_floor", "schedule", "final_share", "optimiser", "lora", "layout", "row_tokens", "head",
+    "precision", "activation_checkpointing", "max_log_ratio", "max_loss", "peak_flops", "tensorboard",
+)  # fmt: skip
+
+
+def identity_of(settings: DemoSettings) -> str:
+    defaults, training = TrainSettings(), settings.training
+    same = {name for name in NAMED_IF_CHANGED if getattr(training, name) == getattr(defaults, name)}
+    return settings.model_dump_json(exclude={"seeds": True, "training": same})
+
+
 class Run:
     """The record of a run, `run.json`: what the report reads, rewritten as stages end."""
 
     def __init__(self, settings: DemoSettings, command: str, data: Path):
-        identity = settings.model_dump_json(exclude={"seeds"})
+        identity = identity_of(settings)
         self.name = f"demo-{hashlib.blake2b(identity.encode(), digest_size=4).hexdigest()}"
         self.folder = data / "runs" / self.name
         self.path = self.folder / "run.json"

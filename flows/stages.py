@@ -21,6 +21,7 @@ from pipeline.label import label
 from pipeline.store import Store
 from sandbox import Pool
 from trainer.evaluate import Evaluation, evaluate
+from trainer.logprobs import Precision
 from trainer.loop import TrainSettings, train
 from trainer.online import FreshData, OnlineSettings
 from trainer.policy import load_policy
@@ -111,17 +112,18 @@ def label_task(store: str, workers: int | None) -> dict:
 
 
 @flow(name="score")
-def score_flow(store: str, folder: str, max_tokens: int) -> dict:
+def score_flow(store: str, folder: str, max_tokens: int, precision: Precision = "fp32") -> dict:
     """Store the reference policy's log-probabilities of every judged training trajectory."""
-    found = score_task(store, folder, max_tokens)
+    found = score_task(store, folder, max_tokens, precision)
     report_table("score", "Scored under the reference", [found])
     return found
 
 
 @task(name="score trajectories")
-def score_task(store: str, folder: str, max_tokens: int) -> dict:
+def score_task(store: str, folder: str, max_tokens: int, precision: Precision) -> dict:
     with progress("score", "rows") as update:
-        return asdict(score(Store(store), load_policy(folder), max_tokens=max_tokens, on_progress=update))
+        scored = score(Store(store), load_policy(folder), max_tokens=max_tokens, precision=precision, on_progress=update)
+    return asdict(scored)
 
 
 @flow(name="publish-corpus")

@@ -7,56 +7,142 @@ and 0.01 nat a token is 10 nats at 1,000 tokens. log-softmax is taken in fp32 wh
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 HEAD_CHUNK_TOKENS = 2048
+Head = Literal["chunked", "fused"]
+Precision = Literal["fp32", "bf16"]
+Tokens = Sequence[int] | np.ndarray
 
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """Sequences side by side, prompt then completion, padded on the right: causal attention never looks at the padding."""
+    """N sequences, prompt then completion, in R rows of tokens: one a row and padded on the right, or packed end to end.
 
-    token_ids: Tensor  # [N, L] int64
+    Causal attention never looks at padding on the right. Packed sequences are kept apart by `position_ids`, which start at 0
+    with each: given these and no mask, transformers attends within a sequence only (an all-ones mask would mix them silently).
+    """
+
+    token_ids: Tensor  # [R, L] int64
     prompt_lengths: Tensor  # [N] tokens
     lengths: Tensor  # [N] tokens, prompt and completion
+    row: Tensor  # [N] the row that holds each sequence
+    start: Tensor  # [N] its first column there
+    position_ids: Tensor | None = None  # [R, L], for packed rows
 
     @property
     def tokens(self) -> int:
         return int(self.lengths.sum())
 
     def to(self, device: torch.device) -> TokenBatch:
-        return TokenBatch(self.token_ids.to(device), self.prompt_lengths.to(device), self.lengths.to(device))
+        return TokenBatch(
+            self.token_ids.to(device), self.prompt_lengths.to(device), self.lengths.to(device), self.row.to(device),
+            self.start.to(device), None if self.position_ids is None else self.position_ids.to(device),
+        )  # fmt: skip
+
+    def predicting(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Places that predict a completion token, in sequence order: (sequence, row, column), each [C]."""
+        completion_lengths = self.lengths - self.prompt_lengths
+        sequence = torch.repeat_interleave(torch.arange(len(self.lengths), device=self.lengths.device), completion_lengths)
+        before = completion_lengths.cumsum(0) - completion_lengths
+        offset = torch.arange(len(sequence), device=sequence.device) - before[sequence]
+        return sequence, self.row[sequence], (self.start + self.prompt_lengths - 1)[sequence] + offset
 
 
-def token_batch(prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]]) -> TokenBatch:
-    """Put N prompts and completions together: token_ids [N, longest], zeros as padding."""
-    rows = [[*prompt, *completion] for prompt, completion in zip(prompts, completions, strict=True)]
-    token_ids = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
-    for i, row in enumerate(rows):
-        token_ids[i, : len(row)] = torch.tensor(row)
-    return TokenBatch(token_ids, torch.tensor([len(p) for p in prompts]), torch.tensor([len(r) for r in rows]))
+def token_batch(prompts: Sequence[Tokens], completions: Sequence[Tokens]) -> TokenBatch:
+    """Put N prompts and completions side by side: token_ids [N, longest], zeros as padding."""
+    count = len(prompts)
+    places = [(i, 0) for i in range(count)]
+    width = max(len(p) + len(c) for p, c in zip(prompts, completions, strict=True))
+    return _fill(prompts, completions, places, (count, width), packed=False)
 
 
-def completion_logprobs(model: Any, batch: TokenBatch, head_chunk_tokens: int = HEAD_CHUNK_TOKENS) -> tuple[Tensor, Tensor]:
-    """log pi of every completion token: (values [C], sequence index of each [C]), C completion tokens in row order, fp32.
+def packed_batch(prompts: Sequence[Tokens], completions: Sequence[Tokens], row_tokens: int) -> TokenBatch:
+    """Pack N sequences end to end into rows of `row_tokens`; a longer sequence widens all rows to its own length."""
+    lengths = [len(p) + len(c) for p, c in zip(prompts, completions, strict=True)]
+    places, width = [(0, 0)] * len(lengths), 0
+    rows = pack_rows(lengths, row_tokens)
+    for row, members in enumerate(rows):
+        column = 0
+        for i in members:
+            places[i] = (row, column)
+            column += lengths[i]
+        width = max(width, column)
+    return _fill(prompts, completions, places, (len(rows), width), packed=True)
+
+
+def pack_rows(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
+    """Indices that share a row: first-fit, longest first. The same rows come out again for the members of some of them."""
+    width = max(row_tokens, *lengths)
+    rows: list[list[int]] = []
+    used: list[int] = []
+    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        row = next((r for r, filled in enumerate(used) if filled + lengths[i] <= width), len(used))
+        if row == len(used):
+            used.append(0)
+            rows.append([])
+        rows[row].append(i)
+        used[row] += lengths[i]
+    return rows
+
+
+def pack_groups(lengths: Sequence[int], row_tokens: int, batch_tokens: int) -> list[list[int]]:
+    """Cut indices into micro-batches of packed rows that together have at most `batch_tokens` (a group has at least one row)."""
+    rows = pack_rows(lengths, row_tokens)
+    each = max(1, batch_tokens // max(row_tokens, *lengths))
+    return [[i for row in rows[start : start + each] for i in row] for start in range(0, len(rows), each)]
+
+
+def _fill(
+    prompts: Sequence[Tokens], completions: Sequence[Tokens], places: list[tuple[int, int]], shape: tuple[int, int], packed: bool
+) -> TokenBatch:
+    token_ids = np.zeros(shape, dtype=np.int64)
+    positions = np.tile(np.arange(shape[1]), (shape[0], 1)) if packed else None
+    ends = np.zeros(shape[0], dtype=np.int64)
+    for (row, start), prompt, completion in zip(places, prompts, completions, strict=True):
+        middle, end = start + len(prompt), start + len(prompt) + len(completion)
+        token_ids[row, start:middle], token_ids[row, middle:end] = prompt, completion
+        ends[row] = max(ends[row], end)
+        if positions is not None:
+            positions[row, start:end] = np.arange(end - start)
+    if positions is not None:
+        for row, filled in enumerate(ends.tolist()):  # padding is a sequence of its own, which nothing reads
+            positions[row, filled:] = np.arange(shape[1] - filled)
+    prompt_lengths = torch.tensor([len(p) for p in prompts])
+    lengths = prompt_lengths + torch.tensor([len(c) for c in completions])
+    rows, starts = (torch.tensor(column) for column in zip(*places, strict=True))
+    return TokenBatch(
+        torch.from_numpy(token_ids), prompt_lengths, lengths, rows, starts,
+        None if positions is None else torch.from_numpy(positions),
+    )  # fmt: skip
+
+
+def completion_logprobs(
+    model: Any, batch: TokenBatch, head_chunk_tokens: int = HEAD_CHUNK_TOKENS, head: Head = "chunked"
+) -> tuple[Tensor, Tensor]:
+    """log pi of every completion token: (values [C], sequence index of each [C]), C completion tokens in sequence order, fp32.
 
     `model` is a transformers causal LM: a backbone under `base_model` and a linear head from `get_output_embeddings()`.
     Only positions that predict a completion token go through the head, a chunk at a time; each chunk is recomputed in
     the backward pass, so that memory grows with chunk x vocabulary and not with tokens x vocabulary.
+    `head="fused"` leaves that to torch's own `linear_cross_entropy`, where torch has it.
     """
-    hidden = model.base_model(input_ids=batch.token_ids, use_cache=False).last_hidden_state
-    position = torch.arange(batch.token_ids.shape[1], device=hidden.device)
-    predicts = (position >= batch.prompt_lengths[:, None] - 1) & (position < batch.lengths[:, None] - 1)
-    sequence, column = predicts.nonzero(as_tuple=True)
-    states, targets = hidden[sequence, column], batch.token_ids[sequence, column + 1]
-    head = model.get_output_embeddings()
+    positions = {} if batch.position_ids is None else {"position_ids": batch.position_ids}
+    hidden = model.base_model(input_ids=batch.token_ids, use_cache=False, **positions).last_hidden_state
+    sequence, row, column = batch.predicting()
+    states, targets = hidden[row, column], batch.token_ids[row, column + 1]
+    output = model.get_output_embeddings()
+    if head == "fused":
+        return fused_logprob(output, states, targets, head_chunk_tokens), sequence
     values = [
-        checkpoint(chosen_logprob, head, chunk, chosen, use_reentrant=False)
+        checkpoint(chosen_logprob, output, chunk, chosen, use_reentrant=False)
         for chunk, chosen in zip(states.split(head_chunk_tokens), targets.split(head_chunk_tokens), strict=True)
     ]
     return torch.cat(values), sequence
@@ -66,6 +152,25 @@ def chosen_logprob(head: nn.Module, states: Tensor, targets: Tensor) -> Tensor:
     """log softmax(head(states))[targets]: [C] fp32 from states [C, width] and targets [C]."""
     logits = head(states).float()
     return logits.gather(1, targets[:, None]).squeeze(1) - logits.logsumexp(dim=1)
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager:
+    """bf16: matrix products in bfloat16 on fp32 weights, log-softmax in fp32 all the same."""
+    return torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+def has_fused_head() -> bool:
+    """Whether this torch computes un-reduced losses from states and head without the logits (`linear_cross_entropy`)."""
+    return hasattr(nn.functional, "linear_cross_entropy") and hasattr(nn, "LinearCrossEntropyOptions")
+
+
+def fused_logprob(head: Any, states: Tensor, targets: Tensor, chunk_tokens: int) -> Tensor:
+    """The same as `chosen_logprob`, by torch's chunked kernel in fp32: [C]."""
+    options = nn.LinearCrossEntropyOptions(batch_chunk_size=chunk_tokens, chunking_method=None)
+    bias = None if head.bias is None else head.bias.float()
+    return -nn.functional.linear_cross_entropy(
+        states.float(), head.weight.float(), targets, linear_bias=bias, reduction="none", options=options
+    )
 
 
 def sequence_logprob(values: Tensor, sequence: Tensor, count: int) -> Tensor:

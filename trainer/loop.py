@@ -1,7 +1,7 @@
 """The training loop: stream -> SPO step -> log line, with checkpoints that a killed run goes on from.
 
-A run is a folder: `metrics.jsonl` (a line a step: the watermark and the figures to watch), `checkpoint-<step>/` (policy,
-optimiser, stream state; the newest two are kept) and `final/` once it is done.
+A run is a folder: `metrics.jsonl` (a line a step: the watermark, the weights and the figures to watch), `checkpoint-<step>/`
+(policy, optimiser, stream state; the newest two are kept) and `final/` once it is done.
 """
 
 from __future__ import annotations
@@ -9,20 +9,48 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from trainer.logprobs import completion_logprobs, length_buckets, sequence_logprob, token_batch
+from trainer import checkpoint
+from trainer.checkpoint import publish_atomically
+from trainer.figures import Scored, figures_of, speed_figures
+from trainer.logprobs import (
+    Head,
+    Precision,
+    TokenBatch,
+    autocast,
+    completion_logprobs,
+    has_fused_head,
+    length_buckets,
+    pack_groups,
+    packed_batch,
+    sequence_logprob,
+    token_batch,
+)
 from trainer.objective import FAILURE_WEIGHT_CAP, Loss, Sequences, Shape, importance_weight, spo_loss
 from trainer.policy import Policy, load_policy
+from trainer.ranks import SINGLE, Ranks
+from trainer.setup import (
+    LoraSettings,
+    Optimiser,
+    Schedule,
+    merge_adapter,
+    new_optimiser,
+    prepare,
+    rate_at,
+    set_learning_rate,
+)
+from trainer.soft_value import DualTemperature
 from trainer.stream import Row, Stream
+
+__all__ = ["TrainSettings", "TrainingError", "new_optimiser", "publish_atomically", "train", "training_step"]
 
 
 class TrainSettings(BaseModel):
@@ -31,19 +59,38 @@ class TrainSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     steps: int = Field(200, ge=1)
     beta: float = Field(0.1, gt=0, description="temperature of the KL regularisation, in units of reward")
+    target_kl: float | None = Field(None, gt=0, description="nats a sequence: beta then follows KL(pi || pi_ref) by dual ascent")
+    beta_rate: float = Field(0.05, gt=0, description="target_kl: rate of the ascent on log beta")
+    beta_floor: float = Field(1e-2, gt=0, description="target_kl: beta goes no lower")
     shape: Shape = "cross_entropy"
     failure_weight_cap: float = Field(FAILURE_WEIGHT_CAP, gt=0, description="cross-entropy: largest weight of a failure")
     learning_rate: float = Field(3e-4, gt=0)
     warmup_steps: int = Field(10, ge=0)
+    schedule: Schedule = Field("cosine", description="course of the learning rate after the warm-up")
+    final_share: float = Field(0.1, ge=0, le=1, description="share of the learning rate at the end of the schedule")
+    optimiser: Optimiser = Field("adamw", description="adamw8bit: moments in 8 bits, needs the extra `adam8bit`")
+    lora: LoraSettings | None = Field(None, description="train low-rank adapters only, needs the extra `lora`")
     clip_norm: float = Field(1.0, gt=0)
     importance_cap: float | None = Field(None, gt=0, description="truncated weights min(pi/mu, cap); null: off")
     batch_tokens: int = Field(16384, ge=1, description="padded tokens of a micro-batch; changes memory, not the result")
+    layout: Literal["padded", "packed"] = Field("padded", description="packed: sequences end to end in rows, kept apart")
+    row_tokens: int = Field(2048, ge=1, description="packed: tokens of a row; a longer sequence widens it")
+    head: Head = Field("chunked", description="fused: torch's own linear_cross_entropy, where this torch has it")
+    precision: Precision = Field("fp32", description="bf16: autocast; the reference must be scored with bf16 too")
+    activation_checkpointing: bool = Field(False, description="recompute each layer in the backward pass: less memory")
     checkpoint_every: int = Field(50, ge=1)
     gate_nats: float = Field(0.05, gt=0, description="largest |log pi - log pi_ref| of a sequence allowed at step 0")
+    max_log_ratio: float | None = Field(None, gt=0, description="a row whose |log pi - log pi_ref| is larger stops the run")
+    max_loss: float | None = Field(None, gt=0, description="a row whose loss is larger stops the run")
+    peak_flops: float | None = Field(None, gt=0, description="FLOP/s for MFU; null: from the GPU's name, none on a CPU")
+    tensorboard: bool = Field(False, description="event files beside metrics.jsonl, needs the extra `tensorboard`")
 
 
 class TrainingError(RuntimeError):
     """Training stopped; the message names the rows at fault."""
+
+
+Forward = Callable[[TokenBatch], tuple[Tensor, Tensor]]
 
 
 def train(
@@ -54,65 +101,117 @@ def train(
     *,
     before_step: Callable[[int, Policy], bool] | None = None,
     on_step: Callable[[dict], None] | None = None,
+    ranks: Ranks = SINGLE,
 ) -> Policy:
     """Run or resume training in `folder` and return the final policy.
 
     `policy` is the reference itself at step 0. `before_step(step, policy)` may add fresh rows to the store and says whether
-    it did; the stream then moves to a new watermark, which is logged. Raises TrainingError on a failed gate or a loss that
-    is not finite.
+    it did; the stream then moves to a new watermark, which is logged. Raises TrainingError on a failed gate, an outlier or a
+    loss that is not finite.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / "final" / "config.json").exists():
         return load_policy(folder / "final")
-    policy, optimiser, first, logged = start_or_resume(policy, stream, settings, folder)
-    with open(folder / "metrics.jsonl", "a") as log:
+    check_settings(settings, ranks)
+    policy, optimiser, first, temperature, logged = start_or_resume(policy, stream, settings, folder, ranks)
+    forward = ranks.forward(policy, settings.head)
+    with RunLog(folder, settings.tensorboard, first, ranks) as log:
         for step in range(first, settings.steps):
             started = time.monotonic()
-            if step in logged:
-                move_to(stream, logged[step])
-            elif (before_step and before_step(step, policy)) or not stream.watermark:
-                stream.advance()
+            move_stream(stream, step, logged.get(step), folder, ranks, before_step and (lambda k=step: before_step(k, policy)))
             rows = stream.batch(step)
             waited = time.monotonic() - started
-            figures = training_step(policy, optimiser, rows, settings, step)
-            figures |= {"data_seconds": waited, "seconds": time.monotonic() - started, "watermark": stream.watermark}
-            log.write(json.dumps(figures) + "\n")
-            log.flush()
+            beta = temperature.beta
+            figures = training_step(policy, optimiser, rows, settings, step, beta=beta, forward=forward, ranks=ranks)
+            adapt(temperature, settings, figures, stream)
+            seconds = time.monotonic() - started
+            figures |= speed_figures(policy.model, rows, seconds, policy.device, settings.peak_flops, ranks.world)
+            figures |= {"data_seconds": waited, "seconds": seconds, "watermark": stream.watermark}
+            figures |= {"weights": stream.effective_weights(step), "overrides": dict(stream.weights)}
+            log.write(figures)
             if on_step:
                 on_step(figures)
             if (step + 1) % settings.checkpoint_every == 0 and step + 1 < settings.steps:
-                save_checkpoint(policy, optimiser, stream, folder, step + 1)
-    publish_atomically(folder / "final", policy.save)
-    return policy
+                ranks.save_checkpoint(policy, optimiser, stream, folder, step + 1, {"beta": temperature.beta})
+    return ranks.finish(policy, folder, merge_adapter)
 
 
-def training_step(policy: Policy, optimiser: torch.optim.Optimizer, rows: list[Row], settings: TrainSettings, step: int) -> dict:
+def move_stream(
+    stream: Stream, step: int, logged: dict | None, folder: Path, ranks: Ranks, fresh: Callable[[], bool] | None
+) -> None:
+    """Bring weights and watermark to where this step needs them: as they were logged, or as they are asked for now."""
+    if logged:
+        stream.weights = dict(logged.get("overrides", {}))
+        if stream.watermark != logged["watermark"]:
+            stream.advance(logged["watermark"])
+        return
+    every = stream.mixture.follow_every
+    if (fresh and fresh()) or not stream.watermark or (every and step % every == 0):
+        stream.advance(ranks.agree(stream.latest()))
+    stream.weights = ranks.agree(checkpoint.asked_weights(folder))
+
+
+def training_step(
+    policy: Policy,
+    optimiser: torch.optim.Optimizer,
+    rows: list[Row],
+    settings: TrainSettings,
+    step: int,
+    *,
+    beta: float | None = None,
+    forward: Forward | None = None,
+    ranks: Ranks = SINGLE,
+) -> dict:
     """One optimiser step on a global batch, cut into micro-batches of like length; returns its figures."""
+    beta = settings.beta if beta is None else beta
+    forward = forward or (lambda batch: completion_logprobs(policy.model, batch, head=settings.head))
     policy.model.train()
-    set_learning_rate(optimiser, settings, step)
-    losses: list[tuple[list[Row], Loss, Tensor]] = []
-    for group in length_buckets([len(r.prompt_ids) + len(r.completion_ids) for r in rows], settings.batch_tokens):
-        part = [rows[i] for i in group]
-        loss, log_ratio = micro_batch_loss(policy, part, settings, len(rows))
-        check_finite(loss, part, step)
-        loss.value.backward()
-        losses.append((part, loss, log_ratio))
+    rate = rate_at(
+        step, steps=settings.steps, peak=settings.learning_rate, warmup_steps=settings.warmup_steps,
+        schedule=settings.schedule, final_share=settings.final_share,
+    )  # fmt: skip
+    set_learning_rate(optimiser, rate)
+    groups = micro_batches(rows, settings)
+    found: dict[int, list[list[float]]] = {}
+    for place, counts in ranks.share(len(groups)):
+        part = [rows[i] for i in groups[place]]
+        loss, log_ratio = micro_batch_loss(policy, part, settings, len(rows), beta, forward)
+        check_rows(loss, log_ratio, part, settings, step)
+        # FSDP takes the mean over ranks; a micro-batch that only keeps a rank in step with the others weighs nothing.
+        (loss.value * (ranks.world if counts else 0.0)).backward()
+        if counts:
+            found[place] = [values.tolist() for values in (loss.per_sequence, loss.terminal_q, loss.residual, log_ratio)]
+    scored = gathered(ranks.gather(found), [rows[i] for group in groups for i in group])
     if step == 0:
-        check_gate(losses, settings.gate_nats)
-    norm = torch.nn.utils.clip_grad_norm_(policy.model.parameters(), settings.clip_norm)
+        check_gate(scored, settings.gate_nats)
+    norm = torch.nn.utils.clip_grad_norm_([p for p in policy.model.parameters() if p.requires_grad], settings.clip_norm)
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)
-    tokens = sum(len(r.prompt_ids) + len(r.completion_ids) for r in rows)
     drawn = hashlib.blake2b(" ".join(row.trajectory_id for row in rows).encode(), digest_size=8).hexdigest()
-    moved = {"rows_digest": drawn, "tokens": tokens, "gradient_norm": float(norm)}
-    return {"step": step, **moved, **figures_of(losses, settings.beta)}
+    moved = {"rows_digest": drawn, "tokens": sum(row.tokens for row in rows), "gradient_norm": ranks.number(norm)}
+    return {"step": step, "learning_rate": rate, **moved, **figures_of(scored, beta)}
 
 
-def micro_batch_loss(policy: Policy, rows: list[Row], settings: TrainSettings, batch_sequences: int) -> tuple[Loss, Tensor]:
+def micro_batches(rows: list[Row], settings: TrainSettings) -> list[list[int]]:
+    """The cut of a global batch, the same on every rank."""
+    lengths = [row.tokens for row in rows]
+    if settings.layout == "packed":
+        return pack_groups(lengths, settings.row_tokens, settings.batch_tokens)
+    return length_buckets(lengths, settings.batch_tokens)
+
+
+def micro_batch_loss(
+    policy: Policy, rows: list[Row], settings: TrainSettings, batch_sequences: int, beta: float, forward: Forward
+) -> tuple[Loss, Tensor]:
     """The loss of some of a batch's rows, and log pi - log pi_ref of each, detached: [N]."""
     device = policy.device
-    batch = token_batch([r.prompt_ids for r in rows], [r.completion_ids for r in rows]).to(device)
-    values, sequence = completion_logprobs(policy.model, batch)
+    prompts, completions = [r.prompt_ids for r in rows], [r.completion_ids for r in rows]
+    if settings.layout == "packed":
+        batch = packed_batch(prompts, completions, settings.row_tokens)
+    else:
+        batch = token_batch(prompts, completions)
+    with autocast(device, settings.precision):
+        values, sequence = forward(batch.to(device))
     policy_logprob = sequence_logprob(values, sequence, len(rows))
 
     def column(name: str) -> Tensor:
@@ -124,7 +223,7 @@ def micro_batch_loss(policy: Policy, rows: list[Row], settings: TrainSettings, b
     sequences = Sequences(policy_logprob, column("reference_logprob"), column("soft_value"), column("reward"), weight)
     loss = spo_loss(
         sequences,
-        beta=settings.beta,
+        beta=beta,
         shape=settings.shape,
         batch_sequences=batch_sequences,
         failure_weight_cap=settings.failure_weight_cap,
@@ -132,120 +231,118 @@ def micro_batch_loss(policy: Policy, rows: list[Row], settings: TrainSettings, b
     return loss, (policy_logprob - sequences.reference_logprob).detach()
 
 
-def figures_of(losses: list[tuple[list[Row], Loss, Tensor]], beta: float) -> dict:
-    """What to watch (method, section 9), over the batch and for every source of the mixture separately."""
-    rows = [row for part, _, _ in losses for row in part]
-    columns = {
-        "loss": torch.cat([loss.per_sequence for _, loss, _ in losses]),
-        "terminal_q": torch.cat([loss.terminal_q for _, loss, _ in losses]),
-        "residual": torch.cat([loss.residual for _, loss, _ in losses]),
-        "log_ratio": torch.cat([ratio for _, _, ratio in losses]),
-    }
-    success = torch.tensor([row.reward >= 0 for row in rows], device=columns["loss"].device)
-
-    def summary(chosen: Tensor) -> dict:
-        means = {name: float(values[chosen].mean()) for name, values in columns.items()}
-        q = columns["terminal_q"]
-        return means | {
-            "rows": int(chosen.sum()),
-            "success_share": float(success[chosen].float().mean()),
-            "q_success": mean_or_none(q[chosen & success]),
-            "q_failure": mean_or_none(q[chosen & ~success]),
-            "q_above_zero": float((q[chosen] > 0).float().mean()),
-        }
-
-    by_source = {}
-    for name in sorted({row.source for row in rows}):
-        by_source[name] = summary(torch.tensor([row.source == name for row in rows], device=success.device))
-    return summary(torch.ones_like(success)) | {"beta": beta, "sources": by_source}
+def gathered(found: dict[int, list[list[float]]], rows: list[Row]) -> Scored:
+    """Micro-batches of all ranks put together again, in the order in which they were cut."""
+    columns = [torch.tensor([x for place in sorted(found) for x in found[place][i]]) for i in range(4)]
+    return Scored(rows, *columns)
 
 
-def mean_or_none(values: Tensor) -> float | None:
-    return float(values.mean()) if len(values) else None
-
-
-def check_finite(loss: Loss, rows: list[Row], step: int) -> None:
-    bad = [row.trajectory_id for row, value in zip(rows, loss.per_sequence.tolist(), strict=True) if not math.isfinite(value)]
-    if bad:
-        raise TrainingError(f"step {step}: the loss of {len(bad)} rows is not finite; trajectories {', '.join(bad[:5])}")
-
-
-def check_gate(losses: list[tuple[list[Row], Loss, Tensor]], gate_nats: float) -> None:
-    """At step 0 the policy is the reference: stored scores that differ mean another model, tokenizer, template or code path."""
-    ratios = torch.cat([ratio.abs() for _, _, ratio in losses])
-    worst = int(ratios.argmax())
-    if float(ratios[worst]) > gate_nats:
-        row = [row for part, _, _ in losses for row in part][worst]
+def adapt(temperature: DualTemperature, settings: TrainSettings, figures: dict, stream: Stream) -> None:
+    """Dual ascent on beta after a step whose KL could be estimated; Q0 follows from the stored rewards."""
+    if settings.target_kl is None:
+        return
+    if figures["step"] == 0 and not stream.knows_behaviour():
         raise TrainingError(
-            f"step 0: |log pi - log pi_ref| is {float(ratios[worst]):.3f} nat on trajectory {row.trajectory_id},"
-            f" above the gate of {gate_nats}: the stored reference scores are not this policy's; score again with `spo score`"
+            "target_kl needs rows whose behaviour log-probability is known (sampled here at temperature 1); none is"
+        )
+    if figures["kl"] is not None:
+        stream.set_beta(temperature.update(figures["kl"]))
+
+
+def check_settings(settings: TrainSettings, ranks: Ranks) -> None:
+    if ranks.world > 1 and (settings.lora or settings.optimiser != "adamw"):
+        raise TrainingError("lora and adamw8bit train in a single process; leave them out, or start without torchrun")
+    if settings.head == "fused" and not has_fused_head():
+        raise TrainingError("head = 'fused': this torch has no linear_cross_entropy; use head = 'chunked'")
+
+
+def check_rows(loss: Loss, log_ratio: Tensor, rows: list[Row], settings: TrainSettings, step: int) -> None:
+    """Stop before a row that is not finite, or an outlier beyond the limits that were set, reaches the weights."""
+    limits = [
+        ("the loss", "is not finite", loss.per_sequence, lambda x: not math.isfinite(x)),
+        ("|log pi - log pi_ref|", f"is above max_log_ratio = {settings.max_log_ratio}", log_ratio,
+         lambda x: settings.max_log_ratio is not None and abs(x) > settings.max_log_ratio),
+        ("the loss", f"is above max_loss = {settings.max_loss}", loss.per_sequence,
+         lambda x: settings.max_loss is not None and x > settings.max_loss),
+    ]  # fmt: skip
+    for what, wrong, values, beyond in limits:
+        bad = [(row, value) for row, value in zip(rows, values.tolist(), strict=True) if beyond(value)]
+        if bad:
+            named = ", ".join(f"{row.trajectory_id} ({row.source}, {value:.4g})" for row, value in bad[:5])
+            raise TrainingError(f"step {step}: {what} of {len(bad)} rows {wrong}; trajectories {named}")
+
+
+def check_gate(scored: Scored, gate_nats: float) -> None:
+    """At step 0 the policy is the reference: stored scores that differ mean another model, tokenizer, template or code path."""
+    worst = int(scored.log_ratio.abs().argmax())
+    if abs(float(scored.log_ratio[worst])) > gate_nats:
+        raise TrainingError(
+            f"step 0: |log pi - log pi_ref| is {abs(float(scored.log_ratio[worst])):.3f} nat on trajectory"
+            f" {scored.rows[worst].trajectory_id}, above the gate of {gate_nats}: the stored reference scores are not this"
+            " policy's; score again with `spo score`"
         )
 
 
-def set_learning_rate(optimiser: torch.optim.Optimizer, settings: TrainSettings, step: int) -> None:
-    """Linear warm-up, then a cosine to a tenth."""
-    warmup = min(1.0, (step + 1) / max(1, settings.warmup_steps))
-    cosine = 0.55 + 0.45 * math.cos(math.pi * step / settings.steps)
-    for group in optimiser.param_groups:
-        group["lr"] = settings.learning_rate * warmup * cosine
-
-
-def move_to(stream: Stream, watermark: dict[str, int]) -> None:
-    if stream.watermark != watermark:
-        stream.advance(watermark)
-
-
 def start_or_resume(
-    policy: Policy, stream: Stream, settings: TrainSettings, folder: Path
-) -> tuple[Policy, torch.optim.Optimizer, int, dict[int, dict[str, int]]]:
-    """Policy, optimiser, first step, and the watermarks logged for steps that will be run again: a replay keeps to them."""
-    log = folder / "metrics.jsonl"
-    saved = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    policy: Policy, stream: Stream, settings: TrainSettings, folder: Path, ranks: Ranks
+) -> tuple[Policy, torch.optim.Optimizer, int, DualTemperature, dict[int, dict]]:
+    """Policy, optimiser, first step, temperature, and the lines of steps that will be run again: a replay keeps to them."""
+    temperature = DualTemperature(settings.beta, settings.target_kl or 0.0, settings.beta_rate, settings.beta_floor)
+
+    def made_ready(of: Policy) -> torch.optim.Optimizer:
+        prepare(of, lora=settings.lora, activation_checkpointing=settings.activation_checkpointing)
+        ranks.shard(of)
+        return new_optimiser(of, settings.optimiser)
+
+    saved = checkpoint.checkpoints(folder)
     if not saved:
-        return policy, new_optimiser(policy), 0, truncate_log(log, 0)
-    policy = load_policy(saved[-1])
-    optimiser = new_optimiser(policy)
-    state = torch.load(saved[-1] / "trainer.pt", weights_only=True)
-    optimiser.load_state_dict(state["optimiser"])
-    stream.restore(json.loads(state["stream"]))
-    return policy, optimiser, state["step"], truncate_log(log, state["step"])
+        return policy, made_ready(policy), 0, temperature, ranks.truncate_log(folder, 0)
+    policy, optimiser, found = ranks.load_checkpoint(saved[-1], policy, made_ready)
+    stream.beta = temperature.beta = found["beta"]
+    stream.restore(found["stream"])
+    return policy, optimiser, found["step"], temperature, ranks.truncate_log(folder, found["step"])
 
 
-def new_optimiser(policy: Policy) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(policy.model.parameters(), lr=0.0, betas=(0.9, 0.95), weight_decay=0.0)
+class RunLog:
+    """`metrics.jsonl`, and TensorBoard's event files where they are asked for; rank 0 writes."""
+
+    def __init__(self, folder: Path, tensorboard: bool, first: int, ranks: Ranks):
+        self.lines = open(folder / checkpoint.LOG, "a") if ranks.rank == 0 else None  # noqa: SIM115 (closed by __exit__)
+        self.board = board_writer(folder, first) if tensorboard and ranks.rank == 0 else None
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for target in (self.lines, self.board):
+            if target:
+                target.close()
+
+    def write(self, figures: dict) -> None:
+        if self.lines:
+            self.lines.write(json.dumps(figures) + "\n")
+            self.lines.flush()
+        if self.board:
+            for name, value in numbers(figures):
+                self.board.add_scalar(name, value, figures["step"])
 
 
-def save_checkpoint(policy: Policy, optimiser: torch.optim.Optimizer, stream: Stream, folder: Path, step: int) -> None:
-    def write(target: Path) -> None:
-        policy.save(target)
-        state = {"optimiser": optimiser.state_dict(), "stream": json.dumps(stream.state), "step": step}
-        torch.save(state, target / "trainer.pt")
-
-    publish_atomically(folder / f"checkpoint-{step}", write)
-    for old in sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))[:-2]:
-        shutil.rmtree(old)
-
-
-def publish_atomically(target: Path, write: Callable[[Path], None]) -> None:
-    """Write into a folder beside the target and rename: a kill leaves the target whole or absent."""
-    partial = target.parent / f".{target.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    write(partial)
-    os.replace(partial, target)
+def board_writer(folder: Path, first: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise TrainingError(
+            f"tensorboard needs the extra `tensorboard` ({error.name} is missing): pip install 'spo[tensorboard]'"
+        ) from error
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=first)
 
 
-def truncate_log(path: Path, steps: int) -> dict[int, dict[str, int]]:
-    """Drop the lines from step `steps` on, and one that a kill cut short; returns the watermarks that were dropped."""
-    kept, dropped = [], {}
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:
-            break
-        if entry["step"] < steps:
-            kept.append(line)
-        else:
-            dropped[entry["step"]] = entry["watermark"]
-    path.write_text("".join(line + "\n" for line in kept))
-    return dropped
+def numbers(figures: dict, prefix: str = "") -> list[tuple[str, float]]:
+    """The numbers of a log line under names with slashes; versions of tables are no quantities."""
+    found = []
+    for name, value in figures.items():
+        if isinstance(value, dict) and name != "watermark":
+            found += numbers(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float) and name != "step":
+            found.append((prefix + name, float(value)))
+    return found

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.label import label
 from pipeline.store import Store
 from sandbox import Pool
+from trainer.logprobs import Precision
 from trainer.policy import Policy
 from trainer.reference import score
 from trainer.rollout import Provenance, SamplingSettings, rollout
@@ -37,6 +38,7 @@ class FreshData:
     settings: OnlineSettings
     run_id: str
     seed: int
+    precision: Precision = "fp32"
 
     def before_step(self, step: int, policy: Policy) -> bool:
         round_number, rest = divmod(step - self.settings.from_step, self.settings.every)
@@ -47,7 +49,9 @@ class FreshData:
         )
         rollout(self.store, policy, self.chosen(round_number), self.settings.sampling, provenance, seed=self.seed)
         label(self.store, self.pool)
-        score(self.store, self.reference, where=f"p.split = 'train' and t.batch_id = '{provenance.name}'")
+        score(
+            self.store, self.reference, where=f"p.split = 'train' and t.batch_id = '{provenance.name}'", precision=self.precision
+        )
         return True
 
     def chosen(self, round_number: int) -> pl.DataFrame:

@@ -19,7 +19,7 @@ import torch
 from pipeline.contracts import ReferenceScores
 from pipeline.sql import connect, query
 from pipeline.store import Store
-from trainer.logprobs import completion_logprobs, length_buckets, token_batch
+from trainer.logprobs import Precision, autocast, completion_logprobs, length_buckets, token_batch
 from trainer.policy import Policy
 from trainer.rollout import digest
 
@@ -50,8 +50,10 @@ class ScoreSummary:
     seconds: float = 0.0
 
 
-def reference_fingerprint(policy: Policy) -> str:
-    return digest({**policy.fingerprint(), "scoring": SCORING_CODE})
+def reference_fingerprint(policy: Policy, precision: Precision = "fp32") -> str:
+    """The name of a reference's scores; in bf16 they are other numbers, and have another name."""
+    computed = {} if precision == "fp32" else {"precision": precision}
+    return digest({**policy.fingerprint(), "scoring": SCORING_CODE, **computed})
 
 
 def score(
@@ -61,11 +63,12 @@ def score(
     where: str = "p.split = 'train'",
     max_tokens: int = 2048,
     batch_tokens: int = 16384,
+    precision: Precision = "fp32",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ScoreSummary:
     """Score the judged Python trajectories that lack a score and that `where` selects (SQL over t: trajectories, p: problems)."""
     started = time.monotonic()
-    reference = reference_fingerprint(policy)
+    reference = reference_fingerprint(policy, precision)
     with connect(store) as connection:
         pending = query(connection, PENDING.format(where=where), {"reference": reference})
     rows, summary = [], ScoreSummary()
@@ -74,7 +77,7 @@ def score(
     encoded = [encode(policy, row, tokenizer) for row in pending.to_dicts()]
     fitting = [row for row in encoded if len(row["prompt_ids"]) + len(row["completion_ids"]) <= max_tokens]
     summary.too_long = len(encoded) - len(fitting)
-    for scored in score_rows(policy, fitting, batch_tokens):
+    for scored in score_rows(policy, fitting, batch_tokens, precision):
         rows.append({**scored, "reference": reference, "scored_at": datetime.now(UTC)})
         summary.scored += 1
         summary.tokens += len(scored["prompt_ids"]) + len(scored["completion_ids"])
@@ -103,14 +106,14 @@ def encode(policy: Policy, row: dict, tokenizer: str) -> dict:
     }
 
 
-def score_rows(policy: Policy, rows: list[dict], batch_tokens: int) -> Iterator[dict]:
+def score_rows(policy: Policy, rows: list[dict], batch_tokens: int, precision: Precision = "fp32") -> Iterator[dict]:
     """Add logprobs and their sum to rows that have prompt_ids and completion_ids. Order: by length."""
     policy.model.eval()
     device = next(policy.model.parameters()).device
     for group in length_buckets([len(r["prompt_ids"]) + len(r["completion_ids"]) for r in rows], batch_tokens):
         chosen = [rows[i] for i in group]
         batch = token_batch([r["prompt_ids"] for r in chosen], [r["completion_ids"] for r in chosen]).to(device)
-        with torch.no_grad():
+        with torch.no_grad(), autocast(device, precision):
             values, sequence = completion_logprobs(policy.model, batch)
         for i, row in enumerate(chosen):
             logprobs = values[sequence == i].tolist()

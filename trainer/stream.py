@@ -1,23 +1,24 @@
 """The stream: weighted mixtures of stored trajectories, batch after batch, replayable from a few logged numbers.
 
 Batch k is a pure function of the seed, k, the weights and the watermark (a version of each table). What moves is only the
-step, the count drawn from each source and the watermark: `Stream.state`.
+step, the count drawn from each source, the tokens it is still owed and the watermark: `Stream.state`.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-import polars as pl
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.rewards import reward as reward_named
 from pipeline.sql import connect, query
 from pipeline.store import Store
+from trainer.pools import Pool, batch_rows, make_pool
 from trainer.soft_value import soft_value
 
 WATERMARK_TABLES = ("problems", "trajectories", "verdicts", "reference_scores", "program_signatures", "duplicates", "corpora")
@@ -28,14 +29,19 @@ class Source(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
-    where: str = Field(description="SQL predicate on the view `judged`, alias j")
+    where: str = Field("true", description="SQL predicate on the view `judged`, alias j")
     weight: float | list[tuple[int, float]] = Field(description="share of a batch, or [[from_step, share], ...]")
     corpus: str | None = Field(None, description="corpus_id: only rows of this published corpus")
+    reward: str | None = Field(None, description="reward function of this source; null: the mixture's")
     unique: Literal["all", "token", "near"] = Field(
         "all", description="one trajectory for each program that is the same without layout and comments (token), or for each"
         " cluster of near-duplicates and verdict (near: one token may part right from wrong)",
     )  # fmt: skip
     window: int | None = Field(None, ge=1, description="only the newest rows, this many; drawn at random, not in turn")
+    keep_correct: float = Field(0.0, ge=0, le=1, description="share of the best-rewarded rows kept beyond window and age limits")
+    max_age_steps: int | None = Field(None, ge=0, description="only rows sampled by a policy of the last steps, this many")
+    max_age_hours: float | None = Field(None, gt=0, description="only rows that are this much older than the newest, at most")
+    uses: float | None = Field(None, gt=0, description="mean uses of a row; then the source is empty until fresh rows come")
     when_empty: Literal["error", "others"] = Field("error", description="others: its share goes to the other sources")
 
     def weight_at(self, step: int) -> float:
@@ -43,29 +49,47 @@ class Source(BaseModel):
             return float(self.weight)
         return next((share for start, share in reversed(self.weight) if step >= start), 0.0)
 
+    @property
+    def moves(self) -> bool:
+        """Whether rows leave as others come, so that drawing in turn has no meaning."""
+        return bool(self.window or self.max_age_steps is not None or self.max_age_hours)
+
 
 class Mixture(BaseModel):
     """What a batch is made of."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     batch_sequences: int = Field(32, ge=1)
+    batch_tokens_global: int | None = Field(
+        None, ge=1, description="tokens a batch in place of batch_sequences; shares are then shares of tokens"
+    )
     reward: str = Field("binary", description="reward function, see pipeline/rewards.py")
+    smoothing: float = Field(0.5, ge=0, description="pseudo-samples at either end of the reward in Q0; 0: the plain estimate")
+    value_floor: float | None = Field(None, description="reward of the failing pseudo-sample; null: the reward function's lowest")
+    follow_every: int | None = Field(None, ge=1, description="steps between looks at what others have added to the store")
     source: list[Source] = Field(min_length=1)
 
+    def reward_of(self, source: Source) -> str:
+        return source.reward or self.reward
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """One training example: all that SPO needs of a trajectory."""
 
     trajectory_id: str
     problem_id: str
     source: str
-    prompt_ids: list[int]
-    completion_ids: list[int]
+    prompt_ids: Sequence[int] | np.ndarray
+    completion_ids: Sequence[int] | np.ndarray
     reference_logprob: float  # nats, summed over the completion
     behaviour_logprob: float  # the same under the policy that sampled it; NaN where unknown
     reward: float
     soft_value: float
+
+    @property
+    def tokens(self) -> int:
+        return len(self.prompt_ids) + len(self.completion_ids)
 
 
 class StreamError(ValueError):
@@ -80,40 +104,90 @@ class Stream:
         self.reference, self.reference_policy = reference, reference_policy
         self.watermark: dict[str, int] = {}
         self.drawn = {source.name: 0 for source in mixture.source}
-        self._pools: dict[str, pl.DataFrame] = {}
-        self._values: dict[str, float] = {}
-        self.without_value: dict[str, int] = {}
+        self.owed = {source.name: 0.0 for source in mixture.source}  # tokens, where batches are cut by tokens
+        self.weights: dict[str, float] = {}  # set while the run goes on, in place of the mixture's
+        self._pools: dict[str, Pool] = {}
+        self._rewards: dict[str, ReferenceRewards] = {}
+        self._values: dict[str, np.ndarray] = {}
+        self._orders: dict[str, tuple[Any, np.ndarray]] = {}
 
     def advance(self, watermark: dict[str, int] | None = None) -> dict[str, int]:
         """Move to a watermark, or to what the store holds now; returns it, to be logged."""
-        self.watermark = watermark or self.store.pins(list(WATERMARK_TABLES))
+        self.watermark = watermark or self.latest()
         with connect(self.store, self.watermark) as connection:
-            self._values = problem_values(connection, self.reference_policy, self.mixture.reward, self.beta)
+            for reward in dict.fromkeys(map(self.mixture.reward_of, self.mixture.source)):
+                self._rewards[reward] = reference_rewards(connection, self.reference_policy, reward)
             for source in self.mixture.source:
-                rows = query(connection, pool_sql(source, self.mixture.reward), {"reference": self.reference})
-                known = rows.filter(pl.col("problem_id").is_in(list(self._values)))
-                self.without_value[source.name] = rows.height - known.height
-                self._pools[source.name] = known.tail(source.window) if source.window else known
+                reward = self.mixture.reward_of(source)
+                rows = query(connection, pool_sql(source, reward), {"reference": self.reference})
+                self._pools[source.name] = make_pool(
+                    rows, self._rewards[reward].problems, window=source.window, max_age_hours=source.max_age_hours,
+                    keep_correct=source.keep_correct, best=reward_named(reward).highest,
+                )  # fmt: skip
+        self.set_beta(self.beta)
         return self.watermark
 
+    def latest(self) -> dict[str, int]:
+        """The versions the tables are at now."""
+        return self.store.pins(list(WATERMARK_TABLES))
+
+    def set_beta(self, beta: float) -> None:
+        """Another temperature: Q0 of every problem is computed anew from the stored rewards."""
+        self.beta = beta
+        for name, stored in self._rewards.items():
+            self._values[name] = stored.values(beta, self.mixture.smoothing, self.mixture.value_floor)
+
     def sizes(self) -> dict[str, int]:
-        return {name: pool.height for name, pool in self._pools.items()}
+        return {name: len(pool) for name, pool in self._pools.items()}
+
+    def pool(self, name: str) -> Pool:
+        return self._pools[name]
+
+    @property
+    def without_value(self) -> dict[str, int]:
+        """Rows of each source that are left out because no reference sample of their problem has a verdict."""
+        return {name: pool.without_value for name, pool in self._pools.items()}
+
+    def knows_behaviour(self) -> bool:
+        """Whether any row's behaviour log-probability is known, without which neither KL nor importance can be estimated."""
+        return any(bool(np.isfinite(pool.behaviour).any()) for pool in self._pools.values())
 
     def batch(self, step: int) -> list[Row]:
         """The rows of this step. Steps are drawn in order; the counts so far are part of the state."""
-        rows = []
+        if self.mixture.batch_tokens_global:
+            return self.token_batch(step, self.mixture.batch_tokens_global)
+        rows: list[Row] = []
         for source, count in zip(self.mixture.source, self.quotas(step), strict=True):
-            pool = self._pools[source.name]
-            for index in self.indices(source, pool.height, count, step):
-                rows.append(self.row(source.name, pool.row(index, named=True)))
+            rows += self.take(source, self.indices(source, count, step))
             self.drawn[source.name] += count
         return rows
 
+    def token_batch(self, step: int, budget: int) -> list[Row]:
+        """Each source gives rows while they fit what it is owed; the rest is carried on, so that shares of tokens hold."""
+        weights = self.live_weights(step)
+        rows: list[Row] = []
+        for source, share in zip(self.mixture.source, weights / weights.sum(), strict=True):
+            if share == 0:
+                continue
+            owed = self.owed[source.name] + share * budget
+            lengths = self._pools[source.name].lengths
+            candidates = self.indices(source, int(owed // max(1, lengths.min())), step)
+            fits = int(np.searchsorted(np.cumsum(lengths[candidates]), owed, side="right"))
+            rows += self.take(source, candidates[:fits])
+            self.owed[source.name] = owed - float(lengths[candidates[:fits]].sum())
+            self.drawn[source.name] += fits
+        if not rows:
+            longest = max(int(pool.lengths.max()) for pool in self._pools.values() if len(pool))
+            raise StreamError(f"step {step}: no row fits batch_tokens_global = {budget}; the longest has {longest} tokens")
+        return rows
+
+    def take(self, source: Source, indices: np.ndarray) -> list[Row]:
+        values = self._values[self.mixture.reward_of(source)]
+        return [Row(source=source.name, **found) for found in batch_rows(self._pools[source.name], indices, values)]
+
     def quotas(self, step: int) -> list[int]:
         """Rows each source gives to this batch. Rounding follows the step, so that shares hold over many batches."""
-        weights = np.array([self.live_weight(source, step) for source in self.mixture.source])
-        if not weights.sum() > 0:
-            raise StreamError(f"step {step}: no source has both rows and a weight; see `spo train --dry-run`")
+        weights = self.live_weights(step)
         exact = np.cumsum(weights / weights.sum()) * self.mixture.batch_sequences
         # A shared offset a step makes the rounding unbiased: systematic sampling with a golden-ratio phase.
         phase = (step * 0.6180339887498949) % 1.0
@@ -122,51 +196,99 @@ class Stream:
         edges[exact > self.mixture.batch_sequences - 1e-6] = self.mixture.batch_sequences
         return np.diff(np.concatenate([[0], edges])).tolist()
 
+    def live_weights(self, step: int) -> np.ndarray:
+        weights = np.array([self.live_weight(source, step) for source in self.mixture.source])
+        if not weights.sum() > 0:
+            raise StreamError(f"step {step}: no source has both rows and a weight; see `spo train --dry-run`")
+        return weights
+
     def live_weight(self, source: Source, step: int) -> float:
-        weight = source.weight_at(step)
-        if weight > 0 and self._pools[source.name].is_empty():
+        weight = self.weights.get(source.name, source.weight_at(step))
+        if weight > 0 and (lacks := self.lacks(source, step)):
             if source.when_empty == "error":
-                lacks = "no rows with a reward, a reference score and a soft value"
                 raise StreamError(f"source {source.name} has {lacks}: {source.where}")
             return 0.0
         return weight
 
-    def indices(self, source: Source, size: int, count: int, step: int) -> list[int]:
-        """Places in the pool: in turn through a shuffle for each epoch, or at random for a window that moves."""
-        if source.window:
-            return generator(self.seed, source.name, "step", step).choice(size, count, replace=count > size).tolist()
-        places = np.arange(self.drawn[source.name], self.drawn[source.name] + count)
-        epochs = set((places // size).tolist()) if count else set()
-        orders = {epoch: generator(self.seed, source.name, "epoch", epoch).permutation(size) for epoch in epochs}
-        return [int(orders[int(place // size)][place % size]) for place in places]
+    def lacks(self, source: Source, step: int) -> str:
+        """What keeps a source from being drawn at a step; empty if nothing does."""
+        pool = self._pools[source.name]
+        if not len(pool):
+            return "no rows with a reward, a reference score and a soft value"
+        if len(self.recent(source, step)) == 0:
+            return f"no rows of the last {source.max_age_steps} steps"
+        if source.uses and self.drawn[source.name] >= source.uses * pool.rows_ever:
+            return f"given each of its rows {source.uses:g} times in the mean"
+        return ""
 
-    def row(self, source: str, found: dict) -> Row:
-        return Row(
-            trajectory_id=found["trajectory_id"],
-            problem_id=found["problem_id"],
-            source=source,
-            prompt_ids=found["prompt_ids"],
-            completion_ids=found["completion_ids"],
-            reference_logprob=found["logprob_sum"],
-            behaviour_logprob=float("nan") if found["behaviour_logprob"] is None else found["behaviour_logprob"],
-            reward=found["reward"],
-            soft_value=self._values[found["problem_id"]],
-        )
+    def recent(self, source: Source, step: int) -> range | np.ndarray:
+        """Places in the pool that are young enough for a step, and the correct ones that are kept beyond."""
+        pool = self._pools[source.name]
+        if source.max_age_steps is None:
+            return range(len(pool))
+        return np.flatnonzero((pool.policy_step >= step - source.max_age_steps) | pool.kept)
+
+    def effective_weights(self, step: int) -> dict[str, float]:
+        """What was asked of each source at a step, before empty ones are left out."""
+        return {source.name: self.weights.get(source.name, source.weight_at(step)) for source in self.mixture.source}
+
+    def indices(self, source: Source, count: int, step: int) -> np.ndarray:
+        """Places in the pool: in turn through a shuffle for each epoch, or at random where rows leave as others come."""
+        if not count:
+            return np.zeros(0, dtype=np.int64)
+        if source.moves:
+            places, draws = self.recent(source, step), generator(self.seed, source.name, "step", step)
+            drawn = draws.choice(len(places), count, replace=count > len(places))
+            return drawn if isinstance(places, range) else places[drawn]
+        size = len(self._pools[source.name])
+        places = np.arange(self.drawn[source.name], self.drawn[source.name] + count)
+        found = np.empty(count, dtype=np.int64)
+        for epoch in np.unique(places // size).tolist():
+            here = places // size == epoch
+            found[here] = self.order(source.name, int(epoch), size)[places[here] % size]
+        return found
+
+    def order(self, name: str, epoch: int, size: int) -> np.ndarray:
+        """The shuffle of an epoch, kept until the next one is asked for."""
+        if name not in self._orders or self._orders[name][0] != (epoch, size):
+            self._orders[name] = ((epoch, size), generator(self.seed, name, "epoch", epoch).permutation(size))
+        return self._orders[name][1]
 
     @property
     def state(self) -> dict:
-        return {"drawn": dict(self.drawn), "watermark": dict(self.watermark)}
+        return {
+            "drawn": dict(self.drawn), "watermark": dict(self.watermark), "owed": dict(self.owed), "weights": dict(self.weights),
+        }  # fmt: skip
 
     def restore(self, state: dict) -> None:
-        self.drawn = dict(state["drawn"])
+        self.drawn, self.owed, self.weights = dict(state["drawn"]), dict(state["owed"]), dict(state["weights"])
         self.advance(state["watermark"])
+
+
+@dataclass(frozen=True)
+class ReferenceRewards:
+    """Rewards of the reference policy's samples, raw, as Q0 needs them whatever the temperature."""
+
+    problems: dict[str, int]  # problem_id -> place
+    rewards: torch.Tensor  # [P, K] fp64
+    counted: torch.Tensor  # [P, K] bool
+    lowest: float
+    highest: float
+
+    def values(self, beta: float, smoothing: float, floor: float | None) -> np.ndarray:
+        """Q0 of each problem: [P] fp64."""
+        if not self.problems:
+            return np.zeros(0)
+        low = self.lowest if floor is None else floor
+        return soft_value(self.rewards, self.counted, beta, smoothing=smoothing, floor=low, ceiling=self.highest).numpy()
 
 
 def pool_sql(source: Source, reward: str) -> str:
     corpus = f"and j.trajectory_id in (select unnest(rows) from corpora where corpus_id = '{source.corpus}')"
     return f"""
         select j.trajectory_id, j.problem_id, s.prompt_ids, s.completion_ids, s.logprob_sum, j.behaviour_logprob,
-               reward_{reward}(j.verdict, j.passed, j.total) as reward
+               reward_{reward}(j.verdict, j.passed, j.total) as reward,
+               coalesce(j.policy_step, 0)::bigint as policy_step, j.created_at
         from judged j join reference_scores s on s.trajectory_id = j.trajectory_id and s.reference = $reference
         {UNIQUE_BY[source.unique].join}
         where j.split = 'train' and reward_{reward}(j.verdict, j.passed, j.total) is not null and ({source.where})
@@ -198,8 +320,8 @@ UNIQUE_BY = {
 }
 
 
-def problem_values(connection, reference_policy: str, reward: str, beta: float) -> dict[str, float]:
-    """Q0 of every problem with judged samples of the reference policy at temperature 1 and top_p 1."""
+def reference_rewards(connection: Any, reference_policy: str, reward: str) -> ReferenceRewards:
+    """Rewards of every problem's judged samples of the reference policy at temperature 1 and top_p 1."""
     found = query(
         connection,
         f"""
@@ -209,17 +331,15 @@ def problem_values(connection, reference_policy: str, reward: str, beta: float) 
         """,
         {"policy": reference_policy},
     )
-    if found.is_empty():
-        return {}
-    samples: list[list[float]] = found["rewards"].to_list()
-    longest = max(map(len, samples))
-    rewards = torch.zeros(found.height, longest, dtype=torch.float64)
-    counted = torch.zeros(found.height, longest, dtype=torch.bool)
+    samples: list[list[float]] = found["rewards"].to_list() if found.height else []
+    longest = max(map(len, samples), default=0)
+    rewards = torch.zeros(len(samples), longest, dtype=torch.float64)
+    counted = torch.zeros(len(samples), longest, dtype=torch.bool)
     for i, values in enumerate(samples):
         rewards[i, : len(values)], counted[i, : len(values)] = torch.tensor(sorted(values), dtype=torch.float64), True
+    places = {problem: i for i, problem in enumerate(found["problem_id"].to_list())} if samples else {}
     scale = reward_named(reward)
-    estimates = soft_value(rewards, counted, beta, floor=scale.lowest, ceiling=scale.highest)
-    return dict(zip(found["problem_id"], estimates.tolist(), strict=True))
+    return ReferenceRewards(places, rewards, counted, scale.lowest, scale.highest)
 
 
 def generator(seed: int, *names: object) -> np.random.Generator:

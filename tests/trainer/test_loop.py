@@ -1,16 +1,25 @@
 """Training on a real store: the gate, resumption after a kill, micro-batches, and what a step moves."""
 
+import itertools
 import json
+import math
+import shutil
 
 import pytest
 import torch
 
 from sandbox import Pool
+from trainer.checkpoint import ask_weights
 from trainer.evaluate import evaluate
+from trainer.figures import kl_estimate, model_flops
+from trainer.logprobs import has_fused_head
 from trainer.loop import TrainingError, TrainSettings, train
 from trainer.online import FreshData, OnlineSettings
+from trainer.policy import load_policy
+from trainer.reference import reference_fingerprint, score
 from trainer.rollout import SamplingSettings
-from trainer.stream import Source
+from trainer.setup import LoraSettings, rate_at
+from trainer.stream import Row, Source
 
 SOURCES = [
     Source(name="human", where="j.origin = 'human'", weight=0.5),
@@ -131,3 +140,171 @@ def test_half_online_run_resumes_without_a_row_lost_or_doubled(job, tmp_path):
         versions = job.store.pins()
         assert evaluate(job.store, pool, policy, "run", held_out, sampling) == first
     assert first.problems == 3 and first.samples == 30 and job.store.pins() == versions
+
+
+def run(job, folder, sources=SOURCES, on_step=None, **changes):
+    policy = job.policy()
+    return train(policy, job.stream(sources), SETTINGS.model_copy(update=changes), folder, on_step=on_step)
+
+
+def largest_difference(one, other):
+    a, b = weights(one), weights(other)
+    return max(float((a[name] - b[name]).abs().max()) for name in a)
+
+
+def test_packed_rows_give_the_step_of_padded_ones(made_job, tmp_path):
+    padded = run(made_job, tmp_path / "a", steps=2)
+    packed = run(made_job, tmp_path / "b", steps=2, layout="packed", row_tokens=300, batch_tokens=600)
+    assert largest_difference(padded, packed) < 1e-5
+
+
+def test_recomputed_activations_and_the_fused_head_give_the_same_step(made_job, tmp_path):
+    plain = run(made_job, tmp_path / "a", steps=2)
+    assert largest_difference(plain, run(made_job, tmp_path / "b", steps=2, activation_checkpointing=True)) < 1e-6
+    if has_fused_head():
+        assert largest_difference(plain, run(made_job, tmp_path / "c", steps=2, head="fused")) < 1e-5
+
+
+def test_bf16_needs_scores_of_its_own_and_passes_the_gate_with_them(job, tmp_path):
+    bf16 = {"steps": 2, "precision": "bf16", "gate_nats": 1e-3}
+    with pytest.raises(TrainingError, match=r"step 0: .* above the gate"):
+        run(job, tmp_path / "a", **bf16)
+    assert reference_fingerprint(job.policy(), "bf16") != reference_fingerprint(job.policy())
+    score(job.store, job.policy(), precision="bf16")
+    stream = job.stream(SOURCES)
+    stream.reference = reference_fingerprint(job.policy(), "bf16")
+    policy = train(job.policy(), stream, SETTINGS.model_copy(update={**bf16, "gate_nats": 0.05}), tmp_path / "b")
+    assert policy.model.dtype == torch.float32 and not equal(weights(policy), weights(job.policy()))
+
+
+def test_lora_trains_adapters_only_is_merged_at_the_end_and_resumes_to_the_bit(made_job, tmp_path):
+    pytest.importorskip("peft", reason="the extra `lora` is not installed")
+    settings = {"lora": LoraSettings(rank=4, alpha=8), "learning_rate": 1e-2}
+    whole = run(made_job, tmp_path / "whole", **settings)
+    assert not [name for name in weights(whole) if "lora" in name]
+    start, moved = weights(made_job.policy()), weights(whole)
+    changed = {name for name in start if not torch.equal(start[name], moved[name])}
+    assert changed and all(name.endswith("proj.weight") for name in changed)
+    delta = moved["model.layers.0.mlp.up_proj.weight"] - start["model.layers.0.mlp.up_proj.weight"]
+    assert int(torch.linalg.matrix_rank(delta, atol=1e-5)) <= 4
+
+    def kill(figures):
+        if figures["step"] == 4:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(made_job, tmp_path / "cut", on_step=kill, **settings)
+    assert not list((tmp_path / "cut").glob("checkpoint-4/*.safetensors"))  # the adapter alone
+    assert equal(weights(run(made_job, tmp_path / "cut", **settings)), moved)
+    assert equal(weights(load_policy(tmp_path / "cut" / "final")), moved)
+
+
+def test_adam_in_8_bits_learns_and_resumes_to_the_bit(made_job, tmp_path):
+    pytest.importorskip("torchao", reason="the extra `adam8bit` is not installed")
+    whole = run(made_job, tmp_path / "whole", optimiser="adamw8bit")
+
+    def kill(figures):
+        if figures["step"] == 4:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(made_job, tmp_path / "cut", on_step=kill, optimiser="adamw8bit")
+    assert equal(weights(run(made_job, tmp_path / "cut", optimiser="adamw8bit")), weights(whole))
+    plain = run(made_job, tmp_path / "plain")
+    assert 0 < largest_difference(whole, plain) < 6e-3  # six steps of at most 1e-3 each
+
+
+def test_learning_rate_schedules():
+    options = {"steps": 100, "peak": 2.0, "warmup_steps": 4, "final_share": 0.1}
+    rates = {name: [rate_at(step, schedule=name, **options) for step in (0, 1, 50, 99, 100)] for name in ("constant", "linear")}
+    assert rates["constant"] == [0.5, 1.0, 2.0, 2.0, 2.0]
+    assert rates["linear"] == pytest.approx([0.5, 0.991, 1.1, 0.218, 0.2])
+    cosine = [rate_at(step, schedule="cosine", **options) for step in (50, 100)]
+    assert cosine == pytest.approx([1.1, 0.2])
+
+
+def test_weights_changed_while_it_runs_are_logged_and_replayed(made_job, tmp_path):
+    def ask(figures):
+        if figures["step"] == 2:
+            ask_weights(tmp_path / "whole", {"human": 0.0})
+        if figures["step"] == 4:
+            ask_weights(tmp_path / "whole", {"human": None, "samples": 0.0})
+
+    whole = run(made_job, tmp_path / "whole", on_step=ask)
+    lines = log(tmp_path / "whole")
+    assert [set(line["sources"]) for line in lines[2:]] == [{"human", "samples"}, {"samples"}, {"samples"}, {"human"}]
+    assert lines[3]["weights"] == {"human": 0.0, "samples": 0.5} and lines[5]["weights"] == {"human": 0.5, "samples": 0.0}
+    # As a kill after step 5 would leave it, with the checkpoint of step 2 only: the log is what is replayed, not the file.
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    shutil.rmtree(tmp_path / "cut" / "final")
+    shutil.rmtree(tmp_path / "cut" / "checkpoint-4")
+    again = run(made_job, tmp_path / "cut")
+    assert equal(weights(again), weights(whole))
+    assert [line["rows_digest"] for line in log(tmp_path / "cut")] == [line["rows_digest"] for line in lines]
+
+
+def test_beta_follows_the_target_kl_and_a_resumed_run_follows_it_to_the_bit(made_job, tmp_path):
+    settings = {"target_kl": 5.0, "beta_rate": 0.1, "learning_rate": 3e-3}
+    whole = run(made_job, tmp_path / "whole", **settings)
+    lines = log(tmp_path / "whole")
+    assert lines[0]["beta"] == 0.1 and abs(lines[0]["kl"]) < 1e-4
+    for one, following in itertools.pairwise(lines):
+        assert following["beta"] == pytest.approx(max(0.01, one["beta"] * math.exp(0.1 * (one["kl"] - 5.0))), rel=1e-6)
+    assert lines[-1]["beta"] < 0.1  # the policy is nearer to the reference than it may go
+
+    def kill(figures):
+        if figures["step"] == 4:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(made_job, tmp_path / "cut", on_step=kill, **settings)
+    assert equal(weights(run(made_job, tmp_path / "cut", **settings)), weights(whole))
+    assert [line["beta"] for line in log(tmp_path / "cut")] == [line["beta"] for line in lines]
+
+
+def test_a_target_kl_without_any_behaviour_log_probability_is_an_error(made_job, tmp_path):
+    with pytest.raises(TrainingError, match="target_kl needs rows whose behaviour log-probability is known"):
+        run(made_job, tmp_path, sources=SOURCES[:1], target_kl=1.0)
+
+
+def test_kl_estimate_by_hand():
+    """pi on two outcomes, samples from mu: weights 0.8/0.5 and 0.2/0.5 on log ratios ln(0.8/0.6) and ln(0.2/0.4)."""
+    pi, mu, reference = (torch.tensor(p).log() for p in ([0.8, 0.2], [0.5, 0.5], [0.6, 0.4]))
+    kl, samples = kl_estimate(pi - reference, reference, mu)
+    assert kl == pytest.approx(0.8 * math.log(0.8 / 0.6) + 0.2 * math.log(0.5))
+    assert samples == pytest.approx(4 / (1.6**2 + 0.4**2))
+    assert kl_estimate(pi - reference, reference, torch.full((2,), math.nan)) == (None, 0.0)
+
+
+@pytest.mark.parametrize("limit", [{"max_log_ratio": 0.05}, {"max_loss": 1e-3}])
+def test_an_outlier_stops_the_run_and_is_named(made_job, tmp_path, limit):
+    name, value = next(iter(limit.items()))
+    with pytest.raises(TrainingError, match=rf"step \d: .* is above {name} = {value}; trajectories [0-9a-f]{{32}} \(\w+, "):
+        run(made_job, tmp_path, learning_rate=1e-1, **limit)
+
+
+def test_speed_memory_and_model_flops_are_logged(made_job, tmp_path):
+    run(made_job, tmp_path, steps=1, peak_flops=1e12)
+    line = log(tmp_path)[0]
+    assert line["tokens_per_s"] == pytest.approx(line["tokens"] / line["seconds"])
+    assert line["peak_memory_gb"] > 0.1 and 0 < line["mfu"] < 1
+
+
+def test_model_flops_by_hand(made_job):
+    """A layer of width 32: 4 x 32 x 32 for attention, 3 x 32 x 128 for the MLP, 64 for the norms; 32 for the last norm."""
+    model = made_job.policy().model
+    body = 2 * (4 * 32 * 32 + 3 * 32 * 128 + 64) + 32
+    row = Row("t", "p", "s", [1] * 10, [2] * 5, 0.0, 0.0, 0.0, 0.0)
+    expected = 6 * body * 15 + 6 * model.config.vocab_size * 32 * 5 + 6 * 2 * 32 * 225
+    assert model_flops(model, [row]) == expected
+
+
+def test_tensorboard_files_hold_what_the_log_holds(made_job, tmp_path):
+    pytest.importorskip("tensorboard", reason="the extra `tensorboard` is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run(made_job, tmp_path, steps=3, tensorboard=True)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    found = [event.value for event in events.Scalars("sources/human/loss")]
+    assert found == pytest.approx([line["sources"]["human"]["loss"] for line in log(tmp_path)], rel=1e-6)

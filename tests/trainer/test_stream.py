@@ -1,13 +1,17 @@
 """The stream on a real store: shares, epochs, replay, watermarks, and the soft values it hands on."""
 
+import math
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 
+import polars as pl
 import pytest
 import torch
 
 from pipeline.label import label
 from pipeline.sql import connect, query
 from sandbox import Pool
+from trainer.pools import make_pool
 from trainer.reference import score
 from trainer.rollout import Provenance, SamplingSettings, rollout
 from trainer.soft_value import soft_value_of_counts
@@ -170,3 +174,138 @@ def add_online_samples(job, name):
         label(job.store, pool)
     score(job.store, job.policy())
     return sampled
+
+
+def test_a_source_may_have_a_reward_of_its_own_with_its_own_soft_values(made_job):
+    fraction = SAMPLES.model_copy(update={"name": "fraction", "reward": "fraction"})
+    stream = made_job.stream([SAMPLES, fraction], batch_sequences=60)
+    stream.advance()
+    rows = stream.batch(0)
+    with connect(made_job.store) as connection:
+        found = query(connection, "select trajectory_id, passed, total, verdict from judged")
+    judged = {row["trajectory_id"]: row for row in found.to_dicts()}
+    for row in rows:
+        one = judged[row.trajectory_id]
+        passes = float(one["verdict"] == "accepted") if row.source == "samples" else one["passed"] / max(1, one["total"])
+        assert row.reward == pytest.approx(passes - 1)
+
+
+def test_batches_by_tokens_stay_near_the_budget_and_shares_are_of_tokens(made_job):
+    stream = made_job.stream([HUMAN, SAMPLES])
+    stream.mixture = stream.mixture.model_copy(update={"batch_tokens_global": 2000})
+    stream.advance()
+    longest = max(int(stream.pool(name).lengths.max()) for name in ("human", "samples"))
+    tokens, total = Counter(), []
+    for step in range(60):
+        rows = stream.batch(step)
+        total.append(sum(row.tokens for row in rows))
+        for row in rows:
+            tokens[row.source] += row.tokens
+    assert max(total) <= 2000 + 2 * longest
+    assert sum(total) == pytest.approx(60 * 2000, abs=2 * longest)
+    assert tokens["human"] / sum(total) == pytest.approx(0.7, abs=0.01)
+    resumed = made_job.stream([HUMAN, SAMPLES])
+    resumed.mixture = stream.mixture
+    resumed.restore(stream.state)
+    assert ids(resumed.batch(60)) == ids(stream.batch(60))
+
+
+def test_a_budget_below_every_row_is_an_error(made_job):
+    stream = made_job.stream([HUMAN])
+    stream.mixture = stream.mixture.model_copy(update={"batch_tokens_global": 5})
+    stream.advance()
+    with pytest.raises(StreamError, match=r"no row fits batch_tokens_global = 5; the longest has \d+ tokens"):
+        stream.batch(0)
+
+
+def test_token_ids_are_views_on_what_the_store_holds(made_job):
+    stream = made_job.stream([HUMAN, SAMPLES], batch_sequences=16)
+    stream.advance()
+    stored = made_job.store.read("reference_scores", ["trajectory_id", "prompt_ids", "completion_ids"])
+    expected = {row["trajectory_id"]: (row["prompt_ids"], row["completion_ids"]) for row in stored.to_dicts()}
+    for row in stream.batch(0):
+        assert (row.prompt_ids.tolist(), row.completion_ids.tolist()) == expected[row.trajectory_id]
+        assert row.prompt_ids.base is not None
+
+
+def frame(steps, rewards, hours):
+    count = len(steps)
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    return pl.DataFrame({
+        "trajectory_id": [f"t{i}" for i in range(count)], "problem_id": ["p"] * count, "prompt_ids": [[1]] * count,
+        "completion_ids": [[2, 3]] * count, "logprob_sum": [-1.0] * count, "behaviour_logprob": [None] * count,
+        "reward": rewards, "policy_step": steps, "created_at": [start + timedelta(hours=h) for h in hours],
+    })  # fmt: skip
+
+
+def pooled(rows, **options):
+    settings = {"window": None, "max_age_hours": None, "keep_correct": 0.0, "best": 0.0} | options
+    return make_pool(rows, {"p": 0}, **settings)
+
+
+def test_windows_ages_and_what_is_kept_beyond_them():
+    rows = frame([0, 1, 2, 3, 4, 5], [0.0, -1.0, 0.0, -1.0, -1.0, -1.0], [0, 1, 2, 3, 4, 5])
+    assert pooled(rows, window=2).trajectory_ids.to_list() == ["t4", "t5"]
+    assert pooled(rows, max_age_hours=1.5).trajectory_ids.to_list() == ["t4", "t5"]
+    assert pooled(rows, window=2, keep_correct=1.0).trajectory_ids.to_list() == ["t0", "t2", "t4", "t5"]
+    assert pooled(rows, window=2).rows_ever == 6
+    many = frame([0] * 400, [0.0] * 400, [0] * 400)
+    kept = pooled(many, window=1, keep_correct=0.25).trajectory_ids.to_list()
+    assert 60 <= len(kept) <= 140
+    fewer = pooled(many.head(200), window=1, keep_correct=0.25).trajectory_ids.to_list()
+    assert set(fewer[:-1]) <= set(kept)  # the same rows, whatever else is there
+
+
+def test_stale_rows_leave_and_the_source_is_then_empty(job):
+    add_online_samples(job, "fresh")  # policy step 3
+    limited = Source(name="online", where="j.origin = 'online'", weight=1.0, max_age_steps=2)
+    stream = job.stream([limited], batch_sequences=4)
+    stream.advance()
+    assert len(stream.batch(5)) == 4
+    with pytest.raises(StreamError, match="source online has no rows of the last 2 steps"):
+        stream.batch(6)
+
+
+def test_a_source_gives_each_row_so_many_times_in_the_mean(made_job):
+    often = HUMAN.model_copy(update={"uses": 2.0, "when_empty": "others"})
+    stream = made_job.stream([often, SAMPLES], batch_sequences=50)
+    stream.advance()
+    drawn = Counter(row.source for step in range(12) for row in stream.batch(step))
+    size = stream.sizes()["human"]
+    assert 2 * size <= drawn["human"] < 2 * size + 50
+
+
+def test_weights_set_while_it_runs_take_the_place_of_the_schedule(made_job):
+    stream = made_job.stream([HUMAN, SAMPLES])
+    stream.advance()
+    stream.weights = {"human": 0.0}
+    assert {row.source for row in stream.batch(0)} == {"samples"}
+    assert stream.effective_weights(0) == {"human": 0.0, "samples": 0.3}
+    again = made_job.stream([HUMAN, SAMPLES])
+    again.restore(stream.state)
+    assert {row.source for row in again.batch(1)} == {"samples"}
+
+
+def test_another_temperature_recomputes_the_soft_values(made_job):
+    one, other = made_job.stream([SAMPLES], beta=0.1), made_job.stream([SAMPLES], beta=0.3)
+    one.advance(), other.advance()
+    before = [row.soft_value for row in one.batch(0)]
+    one.restore({**one.state, "drawn": {"samples": 0}})
+    one.set_beta(0.3)
+    changed, fresh = one.batch(0), other.batch(0)
+    assert [row.soft_value for row in changed] == [row.soft_value for row in fresh] != before
+
+
+def test_the_smoothing_and_the_floor_of_the_soft_value_are_settings(made_job):
+    """Nothing succeeds here: unsmoothed, Q0 is the reward of a failure; a lower floor weighs the pseudo-failure less."""
+    values = {}
+    for name, settings in {"plain": {"smoothing": 0.0}, "smooth": {}, "floor": {"value_floor": -3.0}}.items():
+        stream = made_job.stream([SAMPLES])
+        stream.mixture = stream.mixture.model_copy(update=settings)
+        stream.advance()
+        values[name] = [row.soft_value for row in stream.batch(0) if row.reward == -1.0]
+    assert values["plain"] == pytest.approx([-1.0] * len(values["plain"]))
+    expected = 0.1 * math.log(0.5 / 5 + 4.5 / 5 * math.exp(-10))
+    assert values["smooth"] == pytest.approx([expected] * len(values["smooth"]))
+    lower = 0.1 * math.log(0.5 / 5 + 4 / 5 * math.exp(-10) + 0.5 / 5 * math.exp(-30))
+    assert values["floor"] == pytest.approx([lower] * len(values["floor"]))

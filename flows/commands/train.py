@@ -1,0 +1,125 @@
+"""`spo train` and `spo weights`: a run from its configuration, and its mixture while it goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.commands.common import JsonOption, finish
+
+ConfigArgument = Annotated[Path, typer.Argument(help="TOML file; trainer/README.md has an example.")]
+
+
+def train(
+    config: ConfigArgument,
+    resume: Annotated[bool, typer.Option("--resume", help="Fail if there is no run to go on with.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show mixture, counts and cost, and stop.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a policy with SPO on a mixture. A run whose folder exists goes on where it was.
+
+    Examples: `spo train run.toml --dry-run` -- `spo train run.toml` -- `torchrun --nproc-per-node 8 -m flows train run.toml`
+    """
+    from flows.commands.common import open_store
+    from trainer.config import ConfigError, load_config
+    from trainer.run import plan, resumes, run
+
+    chosen = load_config(config)
+    open_store(chosen.store)
+    step = resumes(chosen)
+    if resume and step is None:
+        raise ConfigError(f"{config}: --resume, but there is no run in {chosen.run}; leave it out to begin one")
+    if dry_run:
+        return show_plan(plan(chosen), as_json)
+    ranks = ranks_of_this_process()
+    try:
+        if ranks.rank == 0 and step is not None:
+            done = (chosen.run / "final" / "config.json").exists()
+            typer.echo(f"{chosen.run} " + ("is done" if done else f"exists and goes on from step {step}"), err=True)
+        final = train_with_progress(run, chosen, ranks)
+    finally:
+        ranks.close()
+    if ranks.rank == 0:
+        typer.echo(f"policy: {final}", err=True)
+        finish({"run": str(chosen.run), "policy": str(final), "steps": chosen.training.steps}, as_json)
+
+
+def train_with_progress(run, chosen, ranks) -> Path:
+    from flows.terminal import progress
+
+    if ranks.rank:
+        return run(chosen, ranks=ranks)
+    with progress(f"train {chosen.run_id}", "steps") as update:
+        return run(chosen, on_step=lambda figures: update(figures["step"] + 1, chosen.training.steps), ranks=ranks)
+
+
+def ranks_of_this_process():
+    """One process, or what torchrun says."""
+    from trainer.ranks import Ranks
+
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return Ranks()
+    from trainer.sharded import Sharded
+
+    return Sharded.from_environment()
+
+
+def show_plan(found, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from flows.terminal import show_table
+
+    if as_json:
+        return typer.echo(json.dumps(asdict(found)))
+    rows = [
+        {
+            "source": s.source, "rows": s.rows, "tokens": s.tokens, "successes": f"{s.success:.1%}", "share": f"{s.share:.1%}",
+            "rows drawn": s.drawn, "epochs": f"{s.epochs:.2f}", "problems without Q0": s.without_q0,
+        }
+        for s in found.sources
+    ]  # fmt: skip
+    show_table(f"Mixture over {found.steps:,} steps, as the store is now", rows, file=sys.stdout)
+    typer.echo(
+        f"a step: {found.sequences_a_step:.1f} sequences, {found.tokens_a_step:,.0f} tokens;"
+        f" timed micro-batch: {found.tokens_per_s:,.0f} tokens/s; all steps: about {found.hours:.2g} h, fresh data not counted"
+    )
+
+
+def weights(
+    run: Annotated[Path, typer.Argument(help="Folder of the run.")],
+    changes: Annotated[list[str], typer.Argument(help="NAME=WEIGHT, or NAME=schedule to go back to the configuration.")],
+) -> None:
+    """Change the weights of sources while a run goes on, from its next step; logged there and replayed.
+
+    Example: `spo weights data/runs/mine online=0.8 human=0.2`
+    """
+    from trainer.checkpoint import ask_weights
+    from trainer.config import ConfigError
+    from trainer.run import CONFIG
+
+    if not (run / CONFIG).exists():
+        raise ConfigError(f"no run in {run}: it has no {CONFIG}; name the folder that `run` names in the configuration")
+    known = [source["name"] for source in json.loads((run / CONFIG).read_text())["source"]]
+    ask_weights(run, dict(parsed(change, known) for change in changes))
+
+
+def parsed(change: str, known: list[str]) -> tuple[str, float | None]:
+    from trainer.config import ConfigError
+
+    name, equals, value = change.rpartition("=")
+    if not equals or name not in known:
+        raise ConfigError(f"{change}: not NAME=WEIGHT with one of the sources {', '.join(known)}")
+    if value == "schedule":
+        return name, None
+    try:
+        weight = float(value)
+    except ValueError:
+        weight = -1.0
+    if not 0 <= weight < float("inf"):
+        raise ConfigError(f"{change}: the weight must be a number, 0 or more, or `schedule`")
+    return name, weight
