@@ -12,14 +12,16 @@ from typing import Annotated
 
 import typer
 
-from flows.commands import corpus, decontaminate, sql, store
+from flows.commands import corpus, decontaminate, judge, quarantine, sql, store
 from flows.commands.common import DATA, STORE, JsonOption, StoreOption, finish, serve
+from pipeline.adapters import BUILT_IN
 
 app = typer.Typer(
     help="Store, judge and trainer for off-policy RL on programming contests.",
     no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False,
 )  # fmt: skip
 
+ADAPTERS = "\n\n".join(f"* `{name}` {what}" for name, what in BUILT_IN.items())
 INTERRUPTED = 130
 # The panels of `spo --help`, in the order of the job.
 START, DATA_IN, ASK, LEARN, SERVE = "Start here", "Data in", "Look and choose", "Learn", "Run"
@@ -58,19 +60,30 @@ def demo(
         typer.echo(json.dumps(found))
 
 
-@app.command(rich_help_panel=DATA_IN)
+@app.command(
+    rich_help_panel=DATA_IN,
+    epilog=f"**Adapters**\n\n{ADAPTERS}\n\n* `FILE.py:NAME` one of your own, see pipeline/adapters/README.md",
+)
 def ingest(
-    adapter: Annotated[str, typer.Argument(help="plain, bundle, code_contests, or FILE.py:NAME for one of your own.")],
+    adapter: Annotated[str, typer.Argument(help="What the source is: one of the adapters below.")],
     source: Annotated[str, typer.Argument(help="File, folder or Hub name.")],
     limit: Annotated[int | None, typer.Option(min=1, help="Problems at most, chosen by hash.")] = None,
+    said: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="COLUMN=VALUE of all its trajectories: origin, policy_id, run_id, temperature, ..."),
+    ] = None,
     store: StoreOption = STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring a source into the store. Example: `spo ingest plain my-solutions.jsonl.gz`"""
+    """Bring a source into the store; a finished one costs a look-up.
+
+    Examples: `spo ingest plain my-solutions.jsonl.gz` -- `spo ingest verl runs/a/rollouts --set policy_id=qwen3-8b`
+    """
+    columns = quarantine.assignments(said)
     serve()
     from flows.stages import ingest_flow
 
-    finish(ingest_flow(str(store), adapter, source, limit), as_json)
+    finish(ingest_flow(str(store), adapter, source, limit, columns), as_json)
 
 
 @app.command(rich_help_panel=DATA_IN)
@@ -96,6 +109,8 @@ def label(
 
 
 app.command(rich_help_panel=DATA_IN)(decontaminate.decontaminate)
+app.add_typer(quarantine.app, name="quarantine", rich_help_panel=DATA_IN)
+app.command(rich_help_panel=ASK)(judge.judge)
 app.command(rich_help_panel=ASK)(sql.sql)
 app.add_typer(corpus.app, name="corpus", rich_help_panel=ASK)
 app.add_typer(store.app, name="store", rich_help_panel=ASK)
@@ -135,6 +150,9 @@ def doctor(as_json: JsonOption = False) -> None:
     found = examine(DATA)
     typer.echo(json.dumps(found) if as_json else "\n".join(f"{name:<14} {value}" for name, value in found["lines"]))
     raise typer.Exit(0 if found["sandbox"] else 1)
+
+
+app.command("serve-judge", rich_help_panel=SERVE)(judge.serve_judge)
 
 
 @app.command(rich_help_panel=SERVE)

@@ -28,6 +28,8 @@ from trainer.reference import reference_fingerprint, score
 from trainer.rollout import SamplingSettings, publish_policy
 from trainer.stream import Mixture, Stream
 
+# A folder of problem packages is a batch each: beyond these the summary of the source serves.
+BATCH_ARTIFACTS = 50
 COMPACT_TABLES = ("trajectories", "verdicts", "reference_scores", "duplicates")
 
 
@@ -38,25 +40,43 @@ def report_table(key: str, title: str, rows: list[dict]) -> None:
 
 
 @flow(name="ingest", flow_run_name="{adapter} {source}")
-def ingest_flow(store: str, adapter: str, source: str, limit: int | None = None) -> list[dict]:
+def ingest_flow(
+    store: str, adapter: str, source: str, limit: int | None = None, columns: dict[str, str] | None = None
+) -> list[dict]:
     """Bring a source into the store; every row is accepted, already present, or in quarantine."""
-    rows = [ingest_row(summary) for summary in ingest_task(store, adapter, source, limit)]
+    summaries = ingest_task(store, adapter, source, limit, columns)
+    rows = [ingest_row(summary) for summary in summaries]
     report_table("ingest", f"Ingested {source}", rows)
+    for summary in [summary for summary in summaries if not summary.was_finished][:BATCH_ARTIFACTS]:
+        report_batch(summary)
     return rows
 
 
+def report_batch(summary: BatchSummary) -> None:
+    """An artifact for one batch: what became of its rows, and why rows were refused."""
+    counts = [{"what": name, "rows": getattr(summary, name)} for name in ("read", "accepted", "present", "quarantined")]
+    counts += [{"what": f"accepted into {table}", "rows": count} for table, count in summary.rows.items()]
+    counts += [{"what": f"refused: {reason}", "rows": count} for reason, count in summary.reasons.items()]
+    title = f"{summary.adapter} {summary.source_file}, batch {summary.batch_id}"
+    create_table_artifact(key=f"ingest-{summary.batch_id}", table=counts, description=title)
+
+
 @task(name="ingest files")
-def ingest_task(store: str, adapter: str, source: str, limit: int | None) -> list[BatchSummary]:
+def ingest_task(
+    store: str, adapter: str, source: str, limit: int | None, columns: dict[str, str] | None = None
+) -> list[BatchSummary]:
     with progress(f"ingest {Path(source).name}", "kB") as update:
         return ingest(
-            Store(store), adapter, source, limit=limit, on_progress=lambda p: update(p.bytes_read // 1000, p.bytes_total // 1000)
-        )
+            Store(store), adapter, source, limit=limit, columns=columns,
+            on_progress=lambda p: update(p.bytes_read // 1000, p.bytes_total // 1000),
+        )  # fmt: skip
 
 
 def ingest_row(summary: BatchSummary) -> dict:
     counts = {name: getattr(summary, name) for name in ("read", "accepted", "present", "quarantined")}
     reasons = ", ".join(f"{reason}: {n}" for reason, n in sorted(summary.reasons.items())) or "-"
-    return {"file": Path(summary.source_file).name, **counts, "refused because": reasons, "seconds": round(summary.seconds, 1)}
+    name, state = Path(summary.source_file).name, "finished before" if summary.was_finished else "read"
+    return {"file": name, **counts, "refused because": reasons, "seconds": round(summary.seconds, 1), "batch": state}
 
 
 @flow(name="deduplicate")

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -59,13 +60,14 @@ def show_table(title: str, rows: list[dict], file: TextIO | None = None) -> None
     """A table of rows with the same keys, numbers to the right; on the terminal, or where a command's answer goes."""
     target = console if file is None else Console(file=file, width=None if file.isatty() else 1000)
     if not rows:
-        target.print(f"[bold]{title}[/]: nothing")
+        target.print(f"[bold]{escape(title)}[/]: nothing")
         return
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, padding=(0, 2, 0, 0))
+    target.print(f"[bold]{escape(title)}[/]")  # as wide as it is: a title of the table would be folded to the table's width
+    table = Table(header_style="dim", box=None, padding=(0, 2, 0, 0))
     for name, value in rows[0].items():
         table.add_column(name, justify="right" if isinstance(value, int | float) else "left")
     for row in rows:
-        table.add_row(*(shown(value) for value in row.values()))
+        table.add_row(*(escape(shown(value)) for value in row.values()))
     target.print(table)
     if file is None:
         target.print()

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,9 +27,11 @@ from pipeline.conformity import ITEM, Fault, conform
 from pipeline.contracts import TABLES
 from pipeline.identity import content_id, digest, test_set_hash, trajectory_id
 from pipeline.idset import ID_TYPE, IdSet
+from pipeline.statements import Statements
 from pipeline.store import Store
 
 UNKNOWN_PROBLEM = "the problem is neither in the store nor earlier in this source"
+UNKNOWN_STATEMENT = "the row names no problem of the store, and no statement of the store stands in its prompt"
 OTHER_CONTENT = "this id is taken by a problem with other content"
 LINEAGE = ("batch_id", "source_file", "source_line")
 PROBLEM_CONTENT = [name for name in TABLES["problems"].schema.column_names() if name not in LINEAGE]
@@ -57,9 +60,13 @@ class Chunk:
     tests: pl.DataFrame
     problems: pl.DataFrame
     trajectories: pl.DataFrame
+    # Why items were refused, by their number in the chunk; those of `quarantine`, which leaves out what lies there already.
+    faults: dict[int, Fault]
+    newly_refused: list[int]
 
     def tables(self) -> Iterator[tuple[str, pl.DataFrame]]:
-        yield from vars(self).items()
+        for name in ("quarantine", "tests", "problems", "trajectories"):
+            yield name, getattr(self, name)
 
 
 class Admission:
@@ -88,11 +95,13 @@ class Admission:
 
     def decide(self, items: list[ReadItem]) -> Chunk:
         """Decide over the next items of the file, and count them."""
+        self._name_problems(items)
         faults, frames = conform(items)
         rows = {number: item.row for number, item in enumerate(items) if not isinstance(item, Refused)}
         stored = self._stored_content(frames["problems"]["problem_id"])
-        refused: list[dict[str, Any]] = []
+        refused: dict[int, Fault] = {}
         accepted: dict[int, dict[str, Any]] = {}
+        quarantine: dict[int, dict[str, Any]] = {}
         candidates: list[int] = []
         for number, item in enumerate(items):
             self._place = self._place + 1 if item.line == self._line else 0
@@ -100,6 +109,7 @@ class Admission:
             fault = faults.get(number)
             if self._own_refused and (held := self._own_refused.get(self._quarantine_id())):
                 self._count_refused(held)
+                refused[number] = held
                 continue
             if fault is None and isinstance(item, ReadProblem):
                 fault = self._decide_problem(number, item, stored, accepted)
@@ -107,16 +117,30 @@ class Admission:
                 if item.row["problem_id"] in self._known:
                     candidates.append(number)
                 else:
-                    fault = ("problem_id", UNKNOWN_PROBLEM)
+                    fault = ("problem_id", UNKNOWN_STATEMENT if item.asked is not None else UNKNOWN_PROBLEM)
             if fault is not None:
-                refused.append(self._refusal(item, fault))
+                refused[number] = fault
+                quarantine[number] = self._refusal(item, fault)
         ids = self._decide_trajectories({n: trajectory_id(rows[n]) for n in candidates})
         return Chunk(
-            self._quarantine_frame(refused),
+            self._quarantine_frame(list(quarantine.values())),
             self._tests_frame(frames["tests"], {number: rows[number]["problem_id"] for number in accepted}),
             self._problems_frame(frames["problems"], items, accepted),
             self._trajectories_frame(frames["trajectories"], items, ids),
+            refused,
+            list(quarantine),
         )
+
+    def _name_problems(self, items: list[ReadItem]) -> None:
+        """Give rows that name no problem of the store the one whose statement stands in their prompt."""
+        for item in items:
+            if isinstance(item, ReadTrajectory) and item.asked is not None and item.row.get("problem_id") not in self._known:
+                found = self._statements.find(item.asked)
+                item.row["problem_id"] = found or item.row.get("problem_id") or "unknown"
+
+    @cached_property
+    def _statements(self) -> Statements:
+        return Statements(self._stored_problems.read(["problem_id", "statement"]).iter_rows())
 
     def _decide_problem(self, number: int, item: ReadProblem, stored: dict[str, bytes], accepted: dict[int, Any]) -> Fault | None:
         """Accept a problem or find it present; a fault where its id belongs to another content."""

@@ -77,6 +77,7 @@ class Problems(dy.Schema):
     difficulty = maybe("as the source gives it; scales differ")
     licence = maybe("as the source states it")
     tests_quality = maybe("full, partial or examples")
+    programs = maybe("JSON: checkers, validators and generators of the source: [{role, interface, path, text}]")
     test_set_hash = text("hash of all tests, their modes and the checker", min_length=1)
     test_count = dy.Int32(min=0, description="number of tests")
     batch_id = text("ingestion batch, see `batches`")
@@ -235,6 +236,16 @@ class Quarantine(dy.Schema):
     refused_at = dy.Datetime(time_zone="UTC", description="when it was refused")
 
 
+class Retries(dy.Schema):
+    quarantine_id = key("row of `quarantine` that was tried again")
+    batch_id = key("batch of the try; the record counts once that is among `batches`")
+    origin_batch_id = text("batch that refused the row")
+    outcome = text("admitted: something of it got in, the rest was refused anew", check=one_of(("admitted", "refused")))
+    field = maybe("column or key still at fault")
+    reason = maybe("what is still wrong")
+    retried_at = dy.Datetime(time_zone="UTC", description="when")
+
+
 class Batches(dy.Schema):
     batch_id = key("hash of adapter, its options, file name and file content")
     adapter = text("adapter")
@@ -359,6 +370,7 @@ TABLES: dict[str, Table] = {
         Table("contaminations", Contaminations, "what would give an evaluation problem away; marks, never deletes"),
         Table("decontaminations", Decontaminations, "passes of decontamination: evaluation set and what was looked at"),
         Table("quarantine", Quarantine, "rows refused at ingestion, whole"),
+        Table("retries", Retries, "rows of the quarantine that were tried again"),
         Table("batches", Batches, "ingested files and what became of their rows"),
         Table("policies", Policies, "published policies"),
         Table("corpora", Corpora, "published, pinned sets of trajectories"),

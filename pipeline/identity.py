@@ -41,6 +41,8 @@ def trajectory_id(row: Mapping[str, Any]) -> str:
 def test_set_hash(problem: Mapping[str, Any], tests: Iterable[Mapping[str, Any]]) -> str:
     """Name of what a verdict was judged on: all tests in order, and how their outputs are compared."""
     checker = [problem.get(column) for column in CHECKER_IDENTITY]
+    if problem.get("checker") == "custom" and problem.get("programs"):
+        checker.append(problem["programs"])
     return content_id(checker, [[test.get(column) for column in TEST_IDENTITY] for test in tests])
 
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 import gc
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import polars as pl
 
-from pipeline.adapters import Adapter, ReadItem, SourceFile, find
+from pipeline.adapters import Adapter, ReadItem, ReadTrajectory, SourceError, SourceFile, find
 from pipeline.admission import Admission, Counts, kind_of
 from pipeline.contracts import TABLES
 from pipeline.identity import content_id
@@ -28,7 +29,7 @@ CHUNK_BYTES = 32 << 20
 
 @dataclass(frozen=True)
 class Progress:
-    """Where an ingestion is: rows so far, and how much of the file (in stored bytes) they were."""
+    """Where an ingestion is: rows of this file so far, and how many of the source's stored bytes are read."""
 
     source_file: str
     read: int
@@ -63,21 +64,51 @@ OnProgress = Callable[[Progress], None]
 
 
 def ingest(
-    store: Store, adapter_name: str, source: str, *, limit: int | None = None, on_progress: OnProgress | None = None
+    store: Store,
+    adapter_name: str,
+    source: str,
+    *,
+    limit: int | None = None,
+    columns: Mapping[str, Any] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> list[BatchSummary]:
     """Ingest every file of a source; with `limit`, a bounded sample of it (`pipeline/adapters/sample.py`).
 
+    `columns` says of all its trajectories what their source does not, e.g. {"policy_id": "qwen3", "temperature": 0.8}.
     Raises SourceError where the source or the adapter cannot be used at all; bad rows raise nothing, they are quarantined.
     One source is ingested by one process at a time; different sources may go in side by side where their ids differ.
     """
     adapter = find(adapter_name)
-    return [ingest_file(store, adapter, file, limit, on_progress) for file in adapter.files(str(source), limit)]
+    said = checked_columns(columns or {})
+    files = adapter.files(str(source), limit)
+    total, before = sum(file.size_bytes for file in files), 0
+    summaries = []
+    for file in files:
+        summaries.append(ingest_file(store, adapter, file, limit, of_source(on_progress, before, total), said))
+        before += file.size_bytes
+        if on_progress and summaries[-1].was_finished:
+            on_progress(Progress(file.name, summaries[-1].read, before, total, summaries[-1].seconds))
+    return summaries
+
+
+def of_source(on_progress: OnProgress | None, before: int, total: int) -> OnProgress | None:
+    """Progress of one file as progress of its source, of which `before` bytes are read."""
+    if on_progress is None:
+        return None
+    return lambda p: on_progress(replace(p, bytes_read=before + min(p.bytes_read, p.bytes_total), bytes_total=total))
 
 
 def ingest_file(
-    store: Store, adapter: Adapter, file: SourceFile, limit: int | None = None, on_progress: OnProgress | None = None
+    store: Store,
+    adapter: Adapter,
+    file: SourceFile,
+    limit: int | None = None,
+    on_progress: OnProgress | None = None,
+    columns: Mapping[str, Any] | None = None,
 ) -> BatchSummary:
     """Ingest one file as one batch, from where it was left."""
+    if columns:
+        file = replace(file, options=file.options | {"columns": dict(columns)})
     begin, started_at = time.monotonic(), datetime.now(UTC)
     batch_id = content_id(adapter.name, file.options, file.name, file.sha256)
     finished = store.snapshot("batches").scan().filter(pl.col("batch_id") == batch_id).collect()
@@ -85,9 +116,11 @@ def ingest_file(
         return finished_summary(store, finished.row(0, named=True))
     admission = Admission(store, batch_id, adapter.name, file)
     with cycles_wait():
-        for sequence, items in enumerate(chunks(adapter.read(file))):
+        for sequence, items in enumerate(chunks(with_columns(adapter.read(file), columns or {}))):
             for table, rows in admission.decide(items).tables():
                 append_missing(store, table, rows, batch_id, sequence)
+            # The next chunk is read before this one goes, and two at a time would cost twice the memory.
+            items.clear()
             gc.collect(0)
             if on_progress:
                 on_progress(
@@ -95,6 +128,31 @@ def ingest_file(
                 )
     append_batch(store, batch_id, adapter.name, file, admission.counts, limit, started_at)
     return summary_of(batch_id, adapter.name, file, admission.counts, limit, time.monotonic() - begin)
+
+
+# What a person may say of a whole source: where its samples come from and how they were drawn.
+SAID_COLUMNS = ("origin", "policy_id", "run_id", "policy_step", "temperature", "top_p", "language")
+
+
+def checked_columns(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Columns with values of their types; texts are converted. Raises SourceError for others."""
+    checked: dict[str, Any] = {}
+    for name, value in columns.items():
+        if name not in SAID_COLUMNS:
+            raise SourceError(f"{name!r} cannot be said of a whole source; these can: {', '.join(SAID_COLUMNS)}")
+        kind = {"policy_step": int, "temperature": float, "top_p": float}.get(name, str)
+        try:
+            checked[name] = kind(value)
+        except ValueError as error:
+            raise SourceError(f"{name}: {error}") from error
+    return checked
+
+
+def with_columns(items: Iterator[ReadItem], columns: Mapping[str, Any]) -> Iterator[ReadItem]:
+    for item in items:
+        if columns and isinstance(item, ReadTrajectory):
+            item.row.update(columns)
+        yield item
 
 
 @contextmanager
@@ -110,10 +168,13 @@ def cycles_wait() -> Iterator[None]:
 
 
 def chunks(items: Iterator[ReadItem]) -> Iterator[list[ReadItem]]:
-    """Items in lists of at most CHUNK_ROWS, closed as soon as they hold CHUNK_BYTES."""
+    """Items in lists of at most CHUNK_ROWS and CHUNK_BYTES; an item that is larger stands alone."""
     chunk: list[ReadItem] = []
     held = 0
     for item in items:
+        if chunk and held + item.size > CHUNK_BYTES:
+            yield chunk
+            chunk, held = [], 0
         chunk.append(item)
         held += item.size
         if len(chunk) >= CHUNK_ROWS or held >= CHUNK_BYTES:

@@ -22,6 +22,8 @@ NOT_CREATED = -1
 ROW_GROUP_ROWS = 40_000
 # Appends compress quickly, compaction thoroughly: what is written often is small and short-lived, what stays is compacted.
 APPEND_LEVEL, COMPACT_LEVEL = 1, 3
+# Least and greatest values stand in the files and in every commit of the log: whole, a long text is there four times.
+STATISTICS_BYTES = 64
 
 
 class StoreError(RuntimeError):
@@ -107,5 +109,6 @@ def writer_properties(table: Table, rows: int, level: int) -> WriterProperties:
         compression="ZSTD",
         compression_level=level,
         max_row_group_size=ROW_GROUP_ROWS,
+        statistics_truncate_length=STATISTICS_BYTES,
         column_properties={column: bloom for column in table.bloom_filter} or None,
     )

@@ -109,13 +109,20 @@ def make() -> Group | None:
 
 def remove_left_over() -> None:
     """Remove the groups of workers that are no more, wherever they are: the next start need not be in the same group."""
+    remove(left_over())
+
+
+def left_over() -> list[Path]:
+    """The groups of workers that are no more."""
     mounts = {_mount("cgroup2", ""), _mount("cgroup", "memory"), _mount("cgroup", "pids")} - {None}
+    found = []
     for mount in mounts:
         for parent, names, _ in os.walk(str(mount)):
             for name in [name for name in names if name.startswith(NAME)]:
                 names.remove(name)
                 if _is_left_over(name):
-                    remove([Path(parent, name)])
+                    found.append(Path(parent, name))
+    return found
 
 
 def _try(files: Files, parents: tuple[Path, ...]) -> Group | None:

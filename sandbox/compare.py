@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import re
 
+from sandbox.compatibility import GRADERS
 from sandbox.contracts import Checker
 
 INTEGER = re.compile(rb"[+-]?[0-9]+")
@@ -19,7 +20,9 @@ NUMBER = re.compile(rb"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|
 
 
 def outputs_match(actual: bytes, expected: bytes, checker: Checker) -> bool:
-    """Whether `actual` is an answer as good as `expected`."""
+    """Whether `actual` is an answer as good as `expected`, for every kind of checker that is no program."""
+    if grader := GRADERS.get(checker.kind):
+        return grader(actual, expected)
     if checker.kind != "float" and actual == expected:
         return True
     if not checker.case_sensitive:
@@ -38,11 +41,12 @@ def outputs_match(actual: bytes, expected: bytes, checker: Checker) -> bool:
 
 def first_difference(actual: bytes, expected: bytes, checker: Checker, width: int = 60) -> str:
     """One line for a person: where the first difference is. For outputs that do not match."""
-    unit = "line" if checker.kind in ("lines", "exact") else "token"
+    unit = "line" if checker.kind in ("lines", "exact", "sandbox_fusion", "livecodebench") else "token"
     split = _lines if unit == "line" else bytes.split
     actual_parts, expected_parts = split(actual), split(expected)
     for index, (a, e) in enumerate(zip(actual_parts, expected_parts, strict=False)):
-        one = Checker("exact" if unit == "line" else checker.kind, checker.case_sensitive, checker.float_tol)
+        kind = "exact" if checker.kind == "lines" else checker.kind
+        one = Checker(kind, checker.case_sensitive, checker.float_tol)
         if not outputs_match(a, e, one):
             return f"{unit} {index + 1}: {_shown(a, width)} instead of {_shown(e, width)}"
     return f"{len(actual_parts)} {unit}s instead of {len(expected_parts)}"

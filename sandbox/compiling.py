@@ -9,8 +9,10 @@ import re
 import shutil
 import stat
 import tempfile
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from sandbox import languages, tiers, wall
 from sandbox.contracts import MIB, Limits
@@ -27,6 +29,9 @@ LIMIT_NAMES = {
 MAX_FILES = 500
 MAX_TOTAL_BYTES = 256 * MIB
 MESSAGE_BYTES = 4000
+HEADER = "bits/stdc++.h"
+# Only where nothing stands before it but comments: what is defined there may change what the header says.
+HEADER_FIRST = re.compile(rb"(?:\s|//[^\n]*\n|/\*.*?\*/)*#[ \t]*include[ \t]*<bits/stdc\+\+\.h>", re.DOTALL)
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_$][A-Za-z0-9_$.\-]{0,200}")
 
 
@@ -49,33 +54,57 @@ class Builder:
         self.cache = cache
         cache.mkdir(parents=True, exist_ok=True)
 
-    def build(self, language: Language, source: str) -> Built:
-        """Raises CompileError."""
+    def build(self, language: Language, source: str, files: Mapping[str, str] = MappingProxyType({})) -> Built:
+        """Build a program with `files`, {name: text}, beside its source. Raises CompileError."""
         main = "Main"
         if language.adapt:
             source, main = language.adapt(source)
         recipe = [language.name, language.compile, languages.toolchain(language), main]
-        key = hashlib.sha256(json.dumps(recipe).encode() + b"\0" + encoded(source)).hexdigest()
+        beside = {name: encoded(text) for name, text in sorted(files.items())}
+        parts = [json.dumps(recipe).encode(), encoded(source), *(name.encode() + b"=" + text for name, text in beside.items())]
+        # Each part hashed by itself: no source can pass for another one with a file beside it.
+        key = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
         target = self.cache / key[:2] / key
         if not target.is_dir():
             target.parent.mkdir(exist_ok=True)
-            files = self._compile(language, source, main) if language.compile else {language.source_name: encoded(source)}
-            _store(files, target)
+            beside[language.source_name.format(main=main)] = encoded(source)
+            _store(self._compile(language, beside, main) if language.compile else beside, target)
         return Built(str(target), main)
 
-    def _compile(self, language: Language, source: str, main: str) -> dict[str, bytes]:
+    def _header(self, language: Language) -> Path:
+        """The folder with the large header everybody includes, compiled beforehand: opening it takes a fifth of its time."""
+        recipe = [HEADER, language.name, language.compile, languages.toolchain(language)]
+        folder = self.cache / f"header-{hashlib.sha256(json.dumps(recipe).encode()).hexdigest()}"
+        if not folder.is_dir():
+            flags = [word for word in language.compile[1:] if word not in ("-static", "-pipe", "-o", "main", "{source}")]
+            flags[flags.index("-x") + 1] = "c++-header"
+            files = {"main.h": f"#include <{HEADER}>".encode()}
+            built = self._run(language, files, [*flags, "-o", "compiled", "main.h"])
+            _store({f"{HEADER}.gch": built["compiled"]}, folder)
+        return folder
+
+    def _compile(self, language: Language, files: Mapping[str, bytes], main: str) -> dict[str, bytes]:
         name = language.source_name.format(main=main)
-        tool = languages.locate(language.compile[0]) or language.compile[0]
         words = [word.format(source=name, main=main) for word in language.compile[1:]]
+        if not language.header_first or not HEADER_FIRST.match(files[name]):
+            return self._run(language, files, words)
+        return self._run(language, files, ["-I/program", *words], str(self._header(language)))
+
+    def _run(
+        self, language: Language, files: Mapping[str, bytes], words: list[str], beside: str | None = None
+    ) -> dict[str, bytes]:
+        """Run the language's compiler on files in a wall of its own, with `beside` at /program. Gives the files it has made."""
+        tool = languages.locate(language.compile[0]) or language.compile[0]
         room = wall.Room(
-            folders=(*existing(language.compile_folders), *existing(language.folders), *tool_folders(tool)),
+            folders=(*existing(language.compile_folders), *existing(language.folders), *tool_folders(tool)), program=beside,
             scratch_bytes=wall.COMPILE_SCRATCH_BYTES, stack_bytes=stack_bytes(COMPILE_LIMITS),
         )  # fmt: skip
         with Session(room, COMPILE_LIMITS, tiers.group()) as session:
-            session.put_file(name, encoded(source))
+            for file, contents in files.items():
+                session.put_file(file, contents)
             session.set_command([tool, *words], wall.ENVIRONMENT | dict(language.environment))
             _run_compiler(session)
-            return _collect(session, leave_out=name)
+            return _collect(session, leave_out=files)
 
 
 def encoded(source: str) -> bytes:
@@ -111,12 +140,12 @@ def _run_compiler(session: Session) -> None:
         raise CompileError(text.strip() or f"the compiler ended with wait status {run.status}")
 
 
-def _collect(session: Session, leave_out: str) -> dict[str, bytes]:
+def _collect(session: Session, leave_out: Container[str]) -> dict[str, bytes]:
     """The files the compiler left, read as data from a stranger: plain files with plain names, not too large."""
     files: dict[str, bytes] = {}
     total = 0
     for name in session.list_files():
-        descriptor = session.take_file(name) if name != leave_out and PLAIN_NAME.fullmatch(name) else None
+        descriptor = session.take_file(name) if name not in leave_out and PLAIN_NAME.fullmatch(name) else None
         if descriptor is None:
             continue
         with open(descriptor, "rb") as file:
@@ -135,6 +164,8 @@ def _store(files: dict[str, bytes], target: Path) -> None:
     folder = Path(tempfile.mkdtemp(dir=target.parent))
     for name, contents in files.items():
         path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.parent.chmod(0o755)
         path.write_bytes(contents)
         path.chmod(0o755)
     folder.chmod(0o755)

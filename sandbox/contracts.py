@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Verdict = Literal[
     "accepted",
@@ -17,6 +17,10 @@ Verdict = Literal[
     "language_unavailable",
     "judge_error",
 ]
+
+CheckerKind = Literal[
+    "tokens", "exact", "lines", "float", "code_contests", "sandbox_fusion", "livecodebench", "testlib", "kattis",
+]  # fmt: skip
 
 MIB = 1 << 20
 
@@ -52,15 +56,35 @@ class Limits:
 
 @dataclass(frozen=True)
 class Checker:
-    """How an output is compared with the expected one (see `compare.py` for what each kind means)."""
+    """How an output is compared with the expected one.
 
-    kind: Literal["tokens", "exact", "lines", "float"] = "tokens"
+    tokens, exact, lines, float: see `compare.py`. code_contests, sandbox_fusion, livecodebench: as those graders do it, see
+    `compatibility.py`. testlib, kattis: by a program with that calling convention, see `checking.py`; `program` is its
+    source, `files` are {name: text} beside it, `arguments` come last on its command line, and an `interactive` one talks to
+    the program under judgement.
+    """
+
+    kind: CheckerKind = "tokens"
     case_sensitive: bool = True
     float_tol: float = 1e-6
+    program: str = ""
+    language: str = "cpp"
+    files: tuple[tuple[str, str], ...] = ()
+    arguments: tuple[str, ...] = ()
+    interactive: bool = False
 
     def __post_init__(self) -> None:
-        if self.kind not in ("tokens", "exact", "lines", "float"):
-            raise ValueError(f"Checker.kind must be tokens, exact, lines or float, not {self.kind!r}")
+        if self.kind not in get_args(CheckerKind):
+            raise ValueError(f"Checker.kind must be one of {', '.join(get_args(CheckerKind))}, not {self.kind!r}")
+        if self.is_program != bool(self.program):
+            raise ValueError(f"Checker.program belongs to testlib and kattis checkers, and only to them (kind {self.kind!r})")
+        if self.interactive and not self.is_program:
+            raise ValueError(f"Checker.interactive needs a testlib or kattis program (kind {self.kind!r})")
+
+    @property
+    def is_program(self) -> bool:
+        """Whether it is a program of its own."""
+        return self.kind in ("testlib", "kattis")
 
 
 @dataclass(frozen=True)
@@ -89,7 +113,10 @@ class Test:
 
 @dataclass(frozen=True)
 class Submission:
-    """A program and the tests it is judged on. `key` comes back on the judgement and means nothing here."""
+    """A program and the tests it is judged on. `key` comes back on the judgement and means nothing here.
+
+    Of standard output and error, `keep_bytes` each are handed back; otherwise only a digest and the first characters.
+    """
 
     program: str
     language: str
@@ -100,6 +127,7 @@ class Submission:
     entry_point: str = ""
     stop_at_first_failure: bool = True
     key: str = ""
+    keep_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -121,11 +149,20 @@ class TestResult:
 
 
 @dataclass(frozen=True)
+class Output:
+    """What a test's run wrote, cut off where the submission asked for it; bytes that are no UTF-8 are replaced."""
+
+    test_id: str
+    stdout: str
+    stderr: str
+
+
+@dataclass(frozen=True)
 class Judgement:
     """A submission's outcome: the verdict of its first failing test, in the order of the tests.
 
     `tests` holds the tests that ran (up to the first failure, unless all were asked for); `total` counts all of them.
-    `cpu_s` and `memory_mb` are the largest of any test.
+    `cpu_s` and `memory_mb` are the largest of any test. `outputs` are there for submissions that keep them.
     """
 
     key: str
@@ -140,6 +177,7 @@ class Judgement:
     tier: str
     judge_version: str
     toolchain: str
+    outputs: tuple[Output, ...] = ()
 
 
 def first_failing(results: Iterable[TestResult]) -> TestResult | None:

@@ -34,6 +34,8 @@ class Language:
     extra_processes: int = 0  # threads of the run time
     time_factor: float = 1.0
     environment: tuple[tuple[str, str], ...] = ()
+    static: bool = False  # what is built needs no shared library
+    header_first: bool = False  # g++'s <bits/stdc++.h> is compiled beforehand
     adapt: Callable[[str], tuple[str, str]] | None = None  # source -> (source, main class)
 
 
@@ -51,7 +53,8 @@ def adapt_java(source: str) -> tuple[str, str]:
 def _cpp(name: str, standard: str, *aliases: str) -> Language:
     compile_line = ("g++", "-x", "c++", f"-std={standard}", "-O2", "-static", "-pipe", "-w", "-DONLINE_JUDGE")
     return Language(
-        name, "main.cpp", ("{program}/main",), (*compile_line, "-o", "main", "{source}"), aliases, ("g++", "--version")
+        name, "main.cpp", ("{program}/main",), (*compile_line, "-o", "main", "{source}"), aliases, ("g++", "--version"),
+        static=True, header_first=True,
     )  # fmt: skip
 
 
@@ -62,7 +65,7 @@ LANGUAGES = (
     Language(
         "c", "main.c", ("{program}/main",),
         ("gcc", "-std=gnu17", "-O2", "-static", "-pipe", "-w", "-DONLINE_JUDGE", "-o", "main", "{source}", "-lm"),
-        version=("gcc", "--version"),
+        version=("gcc", "--version"), static=True,
     ),
     Language(
         "java", "{main}.java",

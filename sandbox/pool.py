@@ -10,11 +10,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from sandbox import cgroups
-from sandbox.contracts import Judgement, SandboxUnavailable, Submission
+from sandbox.contracts import Checker, Judgement, Limits, SandboxUnavailable, Submission, Test
 from sandbox.judge import JUDGE_VERSION, judge_error
 
 IN_FLIGHT_PER_WORKER = 2
@@ -111,6 +112,15 @@ class Pool:
     def judge(self, submission: Submission) -> Judgement:
         """Judge one submission."""
         return next(self.stream([submission]))
+
+    def judge_all(
+        self, programs: Iterable[str], language: str, tests: Iterable[Test], limits: Limits | None = None,
+        checker: Checker | None = None,
+    ) -> list[Judgement]:  # fmt: skip
+        """Judge programs on the same tests; the judgements are in the programs' order."""
+        shared = Submission("", language, tuple(tests), limits or Limits(), checker or Checker())
+        work = (replace(shared, program=program, key=str(number)) for number, program in enumerate(programs))
+        return sorted(self.stream(work), key=lambda judgement: int(judgement.key))
 
     def stream(self, submissions: Iterable[Submission]) -> Iterator[Judgement]:
         """Judge as they come; results in the order they are ready. Reads ahead by two submissions per worker."""

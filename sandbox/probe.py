@@ -5,20 +5,23 @@ from __future__ import annotations
 import subprocess
 from dataclasses import dataclass
 
-from sandbox import languages, tiers, wall
+from sandbox import languages, native, tiers, wall
 from sandbox.contracts import SandboxUnavailable
+from sandbox.pool import default_cache
 
 
 @dataclass(frozen=True)
 class Report:
     """`tier` is None where nothing can be judged, and `why_not` then says why, and what mends it.
 
+    `loop` says what runs executed programs: C, or Python at a higher price, and then how to mend it.
     `languages` maps each known language to its tool chain's version, or None where it is absent.
     """
 
     tier: str | None
     why_not: str
     engine: str
+    loop: str
     languages: dict[str, str | None]
 
 
@@ -30,4 +33,5 @@ def probe() -> Report:
         tier = tiers.require()
     except (SandboxUnavailable, OSError) as error:
         why_not = str(error)
-    return Report(tier, why_not, engine, {language.name: languages.toolchain(language) for language in languages.LANGUAGES})
+    loop = "C" if native.loop(default_cache()) is not None else "Python; mend with: apt-get install gcc libc6-dev"
+    return Report(tier, why_not, engine, loop, {language.name: languages.toolchain(language) for language in languages.LANGUAGES})

@@ -9,6 +9,7 @@ import signal
 import socket
 import struct
 from dataclasses import dataclass
+from itertools import chain
 
 from sandbox import wall
 from sandbox.cgroups import Group
@@ -31,7 +32,7 @@ class WallDied(RuntimeError):
 
 @dataclass(frozen=True)
 class Run:
-    """How one run ended. Times in seconds, memory in MB."""
+    """How one run ended. Times in seconds, memory in MB, what it wrote in bytes."""
 
     status: int
     cpu_s: float
@@ -39,6 +40,8 @@ class Run:
     memory_mb: float
     ending: int
     scratch_changed: bool
+    output_bytes: int = 0
+    error_bytes: int = 0
 
     @property
     def signal(self) -> int | None:
@@ -71,7 +74,7 @@ class Session:
         if group:
             group.set_limits(limits.memory_mb, limits.processes)
             group.add(loop_pid)
-        uid = wall.program_uid() if wall.as_root() else 0
+        uid = wall.program_uid(os.getpid()) if wall.as_root() else 0
         watch_ms = WATCH_BESIDE_CGROUP_MS if group else WATCH_MS
         memory_kb, file_bytes = limits.memory_mb * 1024, limits.output_bytes + 1
         self._ask(protocol.SETUP + pack(uid, memory_kb, file_bytes, limits.processes, OPEN_FILES, watch_ms))
@@ -113,13 +116,17 @@ class Session:
         """Hand over Python source. Gives OK, COMPILE_FAILED or COMPILE_KILLED, the compiler's run and its messages."""
         source_file, messages = sealed(source), os.memfd_create("compile")
         try:
-            self._wait_at_most(limits.wall_s)
+            self.socket.settimeout(limits.wall_s * protocol.STARVED_FACTOR + GRACE_S)
             body = pack(int(limits.time_s * 1e6), int(limits.wall_s * 1e6), function)
             answer = self._ask(protocol.PYTHON + body, (source_file, messages), expect=None)
             return answer[0], _run(answer), os.pread(messages, 4096, 0).decode("utf-8", "replace")
         finally:
             os.close(source_file)
             os.close(messages)
+
+    def set_arguments(self, words: tuple[str, ...]) -> None:
+        """The command line of a Python program, behind its name."""
+        self._ask(protocol.ARGUMENTS + os.fsencode("\0".join(words)))
 
     def put_file(self, name: str, contents: bytes) -> None:
         file = sealed(contents)
@@ -137,25 +144,42 @@ class Session:
         """A descriptor for a file in the scratch folder; None where the loop could not open it."""
         self.socket.send(protocol.COLLECT + os.fsencode(name))
         answer, descriptors, _, _ = socket.recv_fds(self.socket, protocol.MAX_MESSAGE, 1)
-        if not answer or numbers(answer)[0] != protocol.OK or not descriptors:
+        if not answer or answers(answer, 1)[0][0] != protocol.OK or not descriptors:
             return None
         return descriptors[0]
 
     def run(self, descriptors: tuple[int, ...], cpu_s: float, wall_s: float) -> Run:
         """Run the program once: standard input, output, error, and for functions job and result."""
-        self._wait_at_most(wall_s)
-        body = pack(int(cpu_s * 1e6), int(wall_s * 1e6), len(descriptors) > 3)
-        return _run(self._ask(protocol.TEST + body, descriptors))
+        return self.run_all([descriptors], cpu_s, wall_s)[0]
+
+    def run_all(self, tests: list[tuple[int, ...]], cpu_s: float, wall_s: float) -> list[Run]:
+        """Run the program once per entry, up to the first run that does not end with status 0 or leaves something behind."""
+        self.start_all(tests, cpu_s, wall_s)
+        return self.finish_all(len(tests))
+
+    def start_all(self, tests: list[tuple[int, ...]], cpu_s: float, wall_s: float) -> None:
+        """Set the runs going. The caller may close the descriptors."""
+        self.socket.settimeout(len(tests) * wall_s * protocol.STARVED_FACTOR + GRACE_S)
+        body = pack(int(cpu_s * 1e6), int(wall_s * 1e6), len(tests[0]))
+        self._send(protocol.TEST + body, tuple(chain.from_iterable(tests)))
+
+    def finish_all(self, most: int = 1) -> list[Run]:
+        """How the runs ended: at least one of them, `most` at most."""
+        return [_run(answer) for answer in answers(self._receive(), most)]
 
     def complaint(self) -> str:
         """The last line bubblewrap or the loop wrote about itself."""
         lines = os.pread(self.messages, 8192, 0).decode("utf-8", "replace").strip().splitlines()
         return lines[-1] if lines else ""
 
-    def _wait_at_most(self, wall_s: float) -> None:
-        self.socket.settimeout(wall_s * protocol.STARVED_FACTOR + GRACE_S)
-
     def _ask(self, message: bytes, descriptors: tuple[int, ...] = (), expect: int | None = protocol.OK) -> tuple[int, ...]:
+        self._send(message, descriptors)
+        answer = answers(self._receive(), 1)[0]
+        if expect is not None and answer[0] != expect:
+            raise WallDied(f"the loop refused {message[:1]!r}")
+        return answer
+
+    def _send(self, message: bytes, descriptors: tuple[int, ...]) -> None:
         try:
             if descriptors:
                 socket.send_fds(self.socket, [message], descriptors)
@@ -163,10 +187,6 @@ class Session:
                 self.socket.send(message)
         except OSError as error:
             raise WallDied(self.complaint() or str(error)) from error
-        answer = numbers(self._receive())
-        if expect is not None and answer[0] != expect:
-            raise WallDied(f"the loop refused {message[:1]!r}")
-        return answer
 
     def _receive(self) -> bytes:
         try:
@@ -178,29 +198,30 @@ class Session:
         return answer
 
 
-def numbers(answer: bytes) -> tuple[int, ...]:
-    """The loop's answer. Raises WallDied for anything else, which the loop does not send."""
-    if len(answer) != 8 * protocol.ANSWER_NUMBERS:
+def answers(message: bytes, most: int) -> list[tuple[int, ...]]:
+    """The loop's answers, one to `most`. Raises WallDied for anything else, which the loop does not send."""
+    size = 8 * protocol.ANSWER_NUMBERS
+    if not message or len(message) % size or len(message) > most * size:
         raise WallDied("an answer the loop does not give")
-    return unpack(answer)
+    found = unpack(message)
+    return [found[i : i + protocol.ANSWER_NUMBERS] for i in range(0, len(found), protocol.ANSWER_NUMBERS)]
 
 
 def _run(answer: tuple[int, ...]) -> Run:
     """Raises WallDied for a run that says more about the machine than about the program."""
     if answer[5] == protocol.STARVED:
         raise WallDied(f"no processor to be had: {answer[2] / 1e6:.1f} s of CPU time in {answer[3] / 1e6:.0f} s of wall time")
-    _, status, cpu_us, wall_us, peak_kb, ending, flags = answer
-    return Run(status, cpu_us / 1e6, wall_us / 1e6, peak_kb / 1024, ending, bool(flags & protocol.SCRATCH_CHANGED))
+    _, status, cpu_us, wall_us, peak_kb, ending, flags, *written = answer
+    return Run(status, cpu_us / 1e6, wall_us / 1e6, peak_kb / 1024, ending, bool(flags & protocol.SCRATCH_CHANGED), *written)
 
 
 def sealed(contents: bytes) -> int:
     """A memory file nobody can change any more; seekable, with its true size."""
     descriptor = os.memfd_create("input", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    view = memoryview(contents)
-    while view:
-        view = view[os.write(descriptor, view) :]
+    written = os.pwrite(descriptor, contents, 0)  # leaves the position where it is
+    while written < len(contents):
+        written += os.pwrite(descriptor, memoryview(contents)[written:], written)
     fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, READ_ONLY_SEALS)
-    os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 from functools import cache
 
-from sandbox import cgroups, seccomp, wall
+from sandbox import cgroups, seccomp, selftest, wall
 from sandbox.cgroups import Group
 from sandbox.contracts import Limits, SandboxUnavailable
 from sandbox.session import Session, WallDied
@@ -28,12 +28,12 @@ def current_tier() -> str:
 
 
 def require() -> str:
-    """Stand up a wall once. Gives the tier; raises SandboxUnavailable with the command that mends it."""
+    """Stand up a wall and try to get out. Gives the tier; raises SandboxUnavailable with the command that mends it."""
     if not seccomp.supported():
         raise SandboxUnavailable("the system-call filter knows x86-64 only; run on an x86-64 machine")
     try:
         with Session(wall.Room(), Limits(), group()) as session:
-            session.set_python(b"pass", Limits(), False)
+            selftest.check(session)
     except (WallDied, OSError) as error:
         raise SandboxUnavailable(f"the sandbox does not start: {error}") from error
     except SandboxUnavailable as error:

@@ -31,13 +31,20 @@ ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "LC_A
 
 @dataclass(frozen=True)
 class Room:
-    """What one wall shows beside the base system. Paths keep their names inside, except `program` (at /program)."""
+    """What one wall shows beside the base system. Paths keep their names inside, except `program` (at /program).
+
+    `loop` is a descriptor of the loop in C, which runs programs that are executed; None for the one in Python, which needs
+    the shared libraries. `library` is a descriptor of what the latter may use to follow its children, in C.
+    """
 
     folders: tuple[str, ...] = ()
     program: str | None = None
     scratch_bytes: int = SCRATCH_BYTES
     stack_bytes: int = 512 * MIB
     hash_seed: int = 0
+    libraries: bool = True
+    loop: int | None = None
+    library: int | None = None
 
 
 @cache
@@ -70,13 +77,13 @@ def as_root() -> bool:
     return os.geteuid() == 0
 
 
-def program_uid() -> int:
-    """The user the programs of this process run as when it is root: one of its own, where the machine has that many."""
+def program_uid(worker_pid: int) -> int:
+    """The user the programs of a worker run as when it is root: one of its own, where the machine has that many."""
     first, _, count = max(
         (tuple(map(int, line.split())) for line in Path("/proc/self/uid_map").read_text().splitlines()), key=lambda m: m[2]
     )
     high = 0x70000000
-    return high + os.getpid() if first + count > high + (1 << 22) else 60000 + os.getpid() % 5000
+    return high + worker_pid if first + count > high + (1 << 22) else 60000 + worker_pid % 5000
 
 
 def bind(*paths: str) -> list[str]:
@@ -92,8 +99,8 @@ def bind(*paths: str) -> list[str]:
 
 
 @cache
-def base_arguments() -> tuple[str, ...]:
-    """The part of bubblewrap's command line that is the same for every wall."""
+def base_arguments(libraries: bool) -> tuple[str, ...]:
+    """The part of bubblewrap's command line that is the same for every wall, with the shared libraries or without."""
     words = ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
     if as_root():
         # Only for the loop's first step, becoming another user; that step drops them.
@@ -101,10 +108,11 @@ def base_arguments() -> tuple[str, ...]:
     else:
         words += ["--unshare-user", "--uid", "65534", "--gid", "65534"]
     words += ["--die-with-parent", "--new-session", "--as-pid-1", "--hostname", "sandbox", "--clearenv"]
-    for path in LIBRARY_FOLDERS:
+    folders = LIBRARY_FOLDERS if libraries else ()
+    for path in folders:
         if os.path.islink(path):
             words += ["--symlink", os.readlink(path), path]
-    words += bind(*(path for path in LIBRARY_FOLDERS if os.path.isdir(path) and not os.path.islink(path)))
+    words += bind(*(path for path in folders if os.path.isdir(path) and not os.path.islink(path)))
     words += ["--proc", "/proc", "--perms", "0755", "--dir", "/dev", "--symlink", "urandom", "/dev/random"]
     for device in DEVICES:
         words += ["--dev-bind", device, device]
@@ -116,10 +124,10 @@ def base_arguments() -> tuple[str, ...]:
 def arguments(room: Room, control: int) -> list[str]:
     """bubblewrap's whole command line for one wall."""
     binary, needs = interpreter()
-    words = [find_bwrap(), *base_arguments(), "--perms", "0755", "--dir", "/guest", "--perms", "0755", "--dir", "/etc"]
-    for path, descriptor in copied_files().items():
-        words += ["--perms", "0444", "--file", str(descriptor), path]
-    words += bind(*needs, *room.folders)
+    words = [find_bwrap(), *base_arguments(room.libraries)]
+    for path, descriptor in copied_files(room).items():
+        words += ["--perms", "0755", "--dir", os.path.dirname(path), "--perms", "0444", "--file", str(descriptor), path]
+    words += bind(*(needs if room.loop is None else ()), *room.folders)
     if room.program:
         words += ["--ro-bind", room.program, "/program"]
     for folder in ("/tmp", "/dev/shm"):
@@ -127,17 +135,29 @@ def arguments(room: Room, control: int) -> list[str]:
     words += ["--remount-ro", "/", "--remount-ro", "/proc", "--chdir", "/tmp", "--seccomp", str(filter_file())]
     for name, value in (ENVIRONMENT | {"PYTHONHASHSEED": str(room.hash_seed)}).items():
         words += ["--setenv", name, value]
+    if room.loop is not None:
+        return [*words, "--", f"/proc/self/fd/{room.loop}", str(control)]
     return [*words, "--", binary, "-S", "-s", "-P", "-B", "-X", "utf8", "/guest/loop.pyc", str(control)]
 
 
+def copied_files(room: Room) -> dict[str, int]:
+    """{path inside: descriptor} of the files copied into a wall: dearer for large ones than a mount, cheaper for these."""
+    files = {f"/guest/{name}": descriptor for name, descriptor in guest_code.files().items()} if room.loop is None else {}
+    if room.library is not None:
+        files["/guest/loop.so"] = room.library
+    if room.libraries and (linker_cache := linker_cache_file()) is not None:
+        files[str(LINKER_CACHE)] = linker_cache
+    return files
+
+
 @cache
-def copied_files() -> dict[str, int]:
-    """{path inside: descriptor} of the files copied into every wall: dearer for large ones than a mount, cheaper for these."""
-    copies = {f"/guest/{name}": descriptor for name, descriptor in guest_code.files().items()}
-    if LINKER_CACHE.exists():
-        copies[str(LINKER_CACHE)] = os.memfd_create("linker-cache")
-        os.write(copies[str(LINKER_CACHE)], LINKER_CACHE.read_bytes())
-    return copies
+def linker_cache_file() -> int | None:
+    """A descriptor with what the dynamic linker knows about the shared libraries; rewound before each use."""
+    if not LINKER_CACHE.exists():
+        return None
+    descriptor = os.memfd_create("linker-cache")
+    os.write(descriptor, LINKER_CACHE.read_bytes())
+    return descriptor
 
 
 @cache
@@ -150,9 +170,11 @@ def filter_file() -> int:
 
 def start(room: Room, control: int, messages: int) -> subprocess.Popen[bytes]:
     """Start the wall; its loop serves the socket `control`, complaints go to the descriptor `messages`."""
-    inherited = (filter_file(), *copied_files().values())
+    inherited = [filter_file(), *copied_files(room).values()]
     for descriptor in inherited:
         os.lseek(descriptor, 0, os.SEEK_SET)
+    if room.loop is not None:
+        inherited.append(room.loop)
     hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
     stack = room.stack_bytes if hard == resource.RLIM_INFINITY else min(room.stack_bytes, hard)
     # The kernel lays out the address space by this limit, so it must stand before the loop's interpreter starts.

@@ -1,14 +1,18 @@
 """Adapters: from a source (a file, a folder, a data set on the Hub) to a stream of problems, trajectories and refused rows.
 
 An adapter is any object with the two methods of `Adapter`. Built-in ones are found by name; one of your own lives in a
-file of yours that calls `register`, and is named `path/to/file.py:name`:
+file of yours that calls `register`, and is named `path/to/file.py:name`. Where every row of a JSON, Parquet or Arrow file
+stands for itself, `pipeline/adapters/rows.py:RowAdapter` streams, refuses and samples, and leaves the translation:
 
-    from pipeline.adapters import Adapter, ReadProblem, SourceFile, register
+    from pipeline.adapters import ReadTrajectory, register
+    from pipeline.adapters.rows import RowAdapter
 
-    class Mine(Adapter):
+    class Mine(RowAdapter):
         name = "mine"
-        def files(self, source, limit): ...
-        def read(self, file): ...
+
+        def items(self, row, file):
+            columns = {"problem_id": row.value["task"], ...}
+            yield ReadTrajectory(row.line, row.raw, columns, row.size)
 
     register(Mine())
 
@@ -24,9 +28,33 @@ import importlib.util
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
-BUILT_IN = ("plain", "bundle", "code_contests")
+# Name and what it reads, in a line each, for `spo ingest --help`.
+BUILT_IN = {
+    "plain": "our own JSON lines: problems and trajectories",
+    "bundle": "the contest bundle: problems, human solutions, model samples",
+    "code_contests": "DeepMind CodeContests, Parquet or Hub",
+    "code_contests_plus": "ByteDance CodeContests+, with checkers, Parquet or Hub",
+    "apps": "APPS, JSON lines, Parquet or Hub",
+    "taco": "TACO, Parquet, Arrow or Hub",
+    "livecodebench": "LiveCodeBench problems, JSON lines or Hub",
+    "livecodebench_results": "LiveCodeBench result files: outputs and grades of a model",
+    "codeforces": "open-r1 Codeforces: problems with official tests and checkers",
+    "codeforces_cots": "open-r1 Codeforces-CoTs: answers of DeepSeek-R1",
+    "leetcode": "LeetCodeDataset: function problems and canonical solutions",
+    "mbpp": "MBPP, whole or sanitized, and MBPP+",
+    "humaneval": "HumanEval and HumanEval+",
+    "evalplus": "EvalPlus results and HumanEval results: samples of a model",
+    "kattis": "Kattis/ICPC problem packages, with judges' submissions",
+    "folders": "human solutions in folders: PROBLEM/VERDICT/FILE",
+    "trl": "TRL: logged completions (completions_*.parquet)",
+    "verl": "verl: rollout and validation dumps (STEP.jsonl)",
+    "prime_rl": "prime-rl: rollouts and verifiers' traces",
+    "openrlhf": "OpenRLHF: outputs of batch inference",
+    "trinity": "Trinity-RFT: experiences in JSON lines",
+    "openai_batch": "vLLM or OpenAI batch: output files with their request files",
+}
 
 # The bytes of a row, or how to get them: rows that are not text are written out only when they are refused.
 Raw = bytes | Callable[[], bytes]
@@ -58,6 +86,8 @@ class ReadTrajectory:
     raw: Raw
     row: dict[str, Any]
     size: int = 0
+    # Where the source names no problem that the store has: a text that holds the problem's statement.
+    asked: str | None = None
 
 
 @dataclass(slots=True)
@@ -85,6 +115,8 @@ class SourceFile:
     options: dict[str, Any] = field(default_factory=dict)
     # Draws the 1-based lines of a bounded sample; None: every line. Called when reading begins: a finished batch never draws.
     draw: Callable[[], frozenset[int]] | None = None
+    # Other files of the source that reading this one needs; their content is named in `options`.
+    beside: tuple[str, ...] = ()
     # Set while reading: how far into the file, and how many rows it holds, chosen or not.
     bytes_read: int = 0
     rows_in_file: int = 0
@@ -102,6 +134,15 @@ class Adapter(Protocol):
 
     def read(self, file: SourceFile) -> Iterator[ReadItem]:
         """The rows of one file, in the same order at every call."""
+        ...
+
+
+@runtime_checkable
+class Rereader(Protocol):
+    """An adapter whose refused rows can be tried again from what the quarantine keeps; `RowAdapter` is one."""
+
+    def reread(self, raw: bytes, line: int, file: SourceFile) -> list[ReadItem]:
+        """The items of a refused row. The file has the name that it had then, and nothing else."""
         ...
 
 

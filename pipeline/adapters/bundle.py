@@ -22,7 +22,7 @@ from pipeline.adapters import (
     local_file,
     register,
 )
-from pipeline.adapters.lines import JsonRow, json_rows
+from pipeline.adapters.lines import JsonRow, json_rows, parse
 from pipeline.adapters.names import language_name, verdict_name
 from pipeline.adapters.sample import Place, bounded
 
@@ -44,9 +44,13 @@ class Bundle(Adapter):
         return files if limit is None else bounded(files, limit, place_of)
 
     def read(self, file: SourceFile) -> Iterator[ReadItem]:
-        translate = {PROBLEMS: read_problem, HUMAN: read_human, MODEL: read_model}[Path(file.path).name]
+        translate = TRANSLATORS[Path(file.path).name]
         for row in json_rows(file):
             yield row if isinstance(row, Refused) else guarded(translate, row)
+
+    def reread(self, raw: bytes, line: int, file: SourceFile) -> list[ReadItem]:
+        row = parse(line, raw)
+        return [row if isinstance(row, Refused) else guarded(TRANSLATORS[Path(file.name).name], row)]
 
 
 register(Bundle())
@@ -57,9 +61,9 @@ def guarded(translate: Any, row: JsonRow) -> ReadItem:
     try:
         return translate(row)
     except KeyError as error:
-        return Refused(row.line, row.raw, "key is missing", str(error.args[0]), len(row.raw))
+        return Refused(row.line, row.raw, "key is missing", str(error.args[0]), row.size)
     except (TypeError, ValueError, AttributeError) as error:
-        return Refused(row.line, row.raw, f"not the documented shape: {error}", size=len(row.raw))
+        return Refused(row.line, row.raw, f"not the documented shape: {error}", size=row.size)
 
 
 def place_of(row: JsonRow) -> Place | None:
@@ -98,7 +102,7 @@ def read_problem(row: JsonRow) -> ReadItem:
     }
     tests = [read_test(test, "public", n) for n, test in enumerate(value["public_tests"], start=1)]
     tests += [read_test(test, "private", n) for n, test in enumerate(value["hidden_tests"], start=1)]
-    return ReadProblem(row.line, row.raw, problem, tests, len(row.raw))
+    return ReadProblem(row.line, row.raw, problem, tests, row.size)
 
 
 def read_test(test: dict[str, Any], kind: str, number: int) -> dict[str, Any]:
@@ -123,7 +127,7 @@ def read_human(row: JsonRow) -> ReadItem:
         "claimed_verdict": verdict_name(value["verdict"]),
         "claimed_basis": value["verdict_basis"],
     }
-    return ReadTrajectory(row.line, row.raw, trajectory, len(row.raw))
+    return ReadTrajectory(row.line, row.raw, trajectory, row.size)
 
 
 def read_model(row: JsonRow) -> ReadItem:
@@ -145,4 +149,7 @@ def read_model(row: JsonRow) -> ReadItem:
         "claimed_verdict": verdict_name(value["verdict"]),
         "claimed_basis": value["verdict_basis"],
     }
-    return ReadTrajectory(row.line, row.raw, trajectory, len(row.raw))
+    return ReadTrajectory(row.line, row.raw, trajectory, row.size)
+
+
+TRANSLATORS = {PROBLEMS: read_problem, HUMAN: read_human, MODEL: read_model}

@@ -12,8 +12,6 @@ fraction, as numbers within FLOAT_TOL. Problems that read or write named files a
 
 from __future__ import annotations
 
-import json
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -35,6 +33,11 @@ from pipeline.adapters import (
     local_file,
     register,
 )
+from pipeline.adapters.hub import hub_files
+from pipeline.adapters.io_tests import DECIMAL, FLOAT_TOL
+from pipeline.adapters.lines import parse
+from pipeline.adapters.names import split_of
+from pipeline.adapters.rows import ROWS_AT_ONCE, written
 from pipeline.extract import detect_language
 from pipeline.identity import content_id
 
@@ -48,12 +51,7 @@ LABELS = {
 }
 TESTS = (("public_tests", "public"), ("private_tests", "private"), ("generated_tests", "generated"))
 SOLUTIONS = (("solutions", "accepted"), ("incorrect_solutions", "rejected"))
-SPLITS = {"train": "train", "valid": "valid", "validation": "valid", "test": "test"}
-DECIMAL = re.compile(r"(?:^|\s)-?\d+\.\d+(?:\s|$)")
-FLOAT_TOL = 1e-6
 SOLUTIONS_PER_KIND = 3
-# Rows hold up to tens of megabytes of tests, so few are decoded at a time.
-ROWS_AT_ONCE = 8
 BASIS = "CodeContests `{}` (verdict of the original site)"
 
 
@@ -66,7 +64,7 @@ class CodeContests(Adapter):
             paths = sorted(root.rglob("*.parquet")) if root.is_dir() else [root]
             files = [local_file(path, root) for path in paths]
         else:
-            files = hub_files(source)
+            files = hub_files(source, (".parquet",))
         if not files:
             raise SourceError(f"no .parquet file in {source}")
         return files if limit is None else [replace(file, options={"limit": limit}) for file in files]
@@ -84,27 +82,16 @@ class CodeContests(Adapter):
                 raise
             yield Refused(file.rows_in_file and file.rows_in_file + 1, b"", f"not Parquet that can be read: {error}")
 
+    def reread(self, raw: bytes, line: int, file: SourceFile) -> list[ReadItem]:
+        """What the quarantine keeps: a row, its problem without the solutions, or one solution without the problem."""
+        row = parse(line, raw)
+        if isinstance(row, Refused):
+            return [row]
+        value = dict.fromkeys(dict(SOLUTIONS)) | row.value
+        return list(read_row(line, value, split_of(file.name), None, only_solutions="description" not in value))
+
 
 register(CodeContests())
-
-
-def hub_files(source: str) -> list[SourceFile]:
-    """The Parquet files of a data set on the Hub at one revision, named by their content's SHA-256 as the Hub states it."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    name, _, revision = source.partition("@")
-    try:
-        found = HfApi().dataset_info(name, revision=revision or None, files_metadata=True)
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise SourceError(f"{source} is no file or folder here and not to be had from the Hub: {reason}") from error
-    folder, base = name.rpartition("/")[2], f"hf://datasets/{name}@{found.sha}"
-    return [
-        SourceFile(f"{base}/{one.rfilename}", f"{folder}/{one.rfilename}", one.lfs.sha256, one.size or 0)
-        for one in found.siblings or []
-        if one.rfilename.endswith(".parquet") and one.lfs is not None
-    ]
 
 
 def rows_of(file: SourceFile) -> Iterator[dict[str, Any]]:
@@ -114,15 +101,13 @@ def rows_of(file: SourceFile) -> Iterator[dict[str, Any]]:
     yield from rows
 
 
-def split_of(name: str) -> str:
-    """`train`, `valid` or `test` from a file name such as data/train-00000-of-00039.parquet."""
-    return SPLITS.get(re.split(r"[-.]", Path(name).name)[0], "none")
-
-
-def read_row(number: int, row: dict[str, Any], split: str, solutions_per_kind: int | None) -> Iterator[ReadItem]:
+def read_row(
+    number: int, row: dict[str, Any], split: str, solutions_per_kind: int | None, *, only_solutions: bool = False
+) -> Iterator[ReadItem]:
     """A row as its problem and then its solutions."""
     try:
-        yield read_problem(number, row, split)
+        if not only_solutions:
+            yield read_problem(number, row, split)
         yield from read_solutions(number, row, solutions_per_kind)
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
         yield Refused(number, partial(written, row), f"not the schema of CodeContests: {type(error).__name__} {error}")
@@ -197,7 +182,8 @@ def read_solutions(number: int, row: dict[str, Any], per_kind: int | None) -> It
                 "claimed_verdict": verdict,
                 "claimed_basis": BASIS.format(column),
             }
-            raw = partial(written, {"name": row["name"], column: {"language": code, "solution": program}, "place": place})
+            named = {"name": row["name"], "source": row["source"], "place": place}
+            raw = partial(written, named | {column: {"language": [code], "solution": [program]}})
             yield ReadTrajectory(number, raw, solution, len(program or ""))
 
 
@@ -211,8 +197,3 @@ def columns_of(value: Any, first: str, second: str) -> tuple[list[Any], list[Any
 def label(value: int | str, names: tuple[str, ...]) -> str:
     """A class label, as its number or by its name in the data set, in the word of `names`."""
     return names[value if isinstance(value, int) else LABELS[value]]
-
-
-def written(row: dict[str, Any]) -> bytes:
-    """A row that was not text, as text for the quarantine."""
-    return json.dumps(row, ensure_ascii=False, default=str).encode(errors="backslashreplace")

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from pipeline.adapters import Refused, SourceFile
+from pipeline.adapters import Raw, Refused, SourceFile
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 MAX_ROW_BYTES = 64 << 20
@@ -31,11 +31,17 @@ UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 @dataclass(slots=True)
 class JsonRow:
-    """An object of a JSON lines file, with its 1-based line and the line's bytes."""
+    """An object of a JSON lines file, with its 1-based line and the line's bytes; also a row of a table, written out as JSON."""
 
     line: int
-    raw: bytes
+    raw: Raw
     value: dict[str, Any]
+    size: int = 0
+
+    @property
+    def text(self) -> bytes:
+        """The row as it was read."""
+        return self.raw if isinstance(self.raw, bytes) else self.raw()
 
 
 def json_rows(file: SourceFile) -> Iterator[JsonRow | Refused]:
@@ -66,13 +72,13 @@ def parse(number: int, raw: bytes) -> JsonRow | Refused:
         return Refused(number, raw, f"not JSON: {error}", size=len(raw))
     if not isinstance(value, dict):
         return Refused(number, raw, f"not a JSON object but {type(value).__name__}", size=len(raw))
-    return JsonRow(number, raw, value)
+    return JsonRow(number, raw, value, len(raw))
 
 
 def numbered_lines(file: SourceFile) -> Iterator[tuple[int, bytes, str | None]]:
     """(1-based number, bytes without line end, fault or None) of every line that is not blank."""
-    with open(file.path, "rb") as stored:
-        for number, (raw, fault) in enumerate(_split(_blocks(file, stored)), start=1):
+    with opened(file) as stored:
+        for number, (raw, fault) in enumerate(_split(blocks(file, stored)), start=1):
             if number == 1 and fault is None:
                 raw = raw.removeprefix(b"\xef\xbb\xbf")
                 if raw[:2] in UTF16_MARKS:
@@ -82,7 +88,16 @@ def numbered_lines(file: SourceFile) -> Iterator[tuple[int, bytes, str | None]]:
                 yield number, raw, fault
 
 
-def _blocks(file: SourceFile, stored: BinaryIO) -> Iterator[bytes]:
+def opened(file: SourceFile) -> Any:
+    """The stored bytes of a file, here or on the Hub."""
+    if "://" not in file.path:
+        return open(file.path, "rb")
+    from huggingface_hub import HfFileSystem
+
+    return HfFileSystem().open(file.path, "rb")
+
+
+def blocks(file: SourceFile, stored: BinaryIO) -> Iterator[bytes]:
     suffix = Path(file.path).suffix
     block_bytes = BLOCK_BYTES.get(suffix, 1 << 20)
     stream: Any = stored

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import PurePosixPath
+
 from pipeline.contracts import CLAIMED_VERDICTS, LANGUAGES
 
 LANGUAGE_NAMES = {
@@ -26,6 +29,22 @@ VERDICT_NAMES = {
     "ce": "compile_error", "compile error": "compile_error", "compilation error": "compile_error",
     "partially accepted": "partial", "fail": "rejected", "failed": "rejected", "incorrect": "rejected",
 }  # fmt: skip
+
+SUFFIX_LANGUAGES = {
+    ".py": "python3", ".py3": "python3", ".py2": "python2", ".cpp": "cpp", ".cc": "cpp", ".cxx": "cpp", ".c++": "cpp",
+    ".c": "c", ".java": "java", ".cs": "csharp", ".go": "go", ".hs": "haskell", ".js": "javascript", ".rs": "rust",
+    ".rb": "ruby", ".kt": "kotlin", ".php": "php", ".pas": "pascal", ".scala": "scala",
+}  # fmt: skip
+SPLIT_NAMES = {"train": "train", "valid": "valid", "validation": "valid", "val": "valid", "dev": "valid", "test": "test"}
+
+
+def split_of(name: str, default: str = "none") -> str:
+    """The split that a file or else a folder above it is named after: train-00000-of-00039.parquet, set-test.jsonl, train/x."""
+    for part in reversed(PurePosixPath(name).parts):
+        for word in re.split(r"[-._]", part.lower()):
+            if word in SPLIT_NAMES:
+                return SPLIT_NAMES[word]
+    return default
 
 
 def language_name(name: object) -> object:

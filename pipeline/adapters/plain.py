@@ -42,7 +42,7 @@ from pipeline.adapters import (
     local_file,
     register,
 )
-from pipeline.adapters.lines import SUFFIXES, JsonRow, json_rows
+from pipeline.adapters.lines import SUFFIXES, JsonRow, json_rows, parse
 from pipeline.adapters.names import language_name, verdict_name
 from pipeline.adapters.sample import Place, bounded
 from pipeline.extract import detect_language, extract_program
@@ -78,6 +78,10 @@ class Plain(Adapter):
         for row in json_rows(file):
             yield row if isinstance(row, Refused) else read_row(row)
 
+    def reread(self, raw: bytes, line: int, file: SourceFile) -> list[ReadItem]:
+        row = parse(line, raw)
+        return [row if isinstance(row, Refused) else read_row(row)]
+
 
 register(Plain())
 
@@ -96,7 +100,7 @@ def place_of(row: JsonRow) -> Place | None:
 
 def read_row(row: JsonRow) -> ReadItem:
     """A line as a problem or a trajectory, or as refused with the key at fault."""
-    value, size = row.value, len(row.raw)
+    value, size = row.value, row.size
     if "statement" in value:
         fault = problem_fault(value)
         if fault is None:
@@ -104,7 +108,7 @@ def read_row(row: JsonRow) -> ReadItem:
     elif "program" in value or "completion" in value:
         fault = trajectory_fault(value)
         if fault is None:
-            return ReadTrajectory(row.line, row.raw, trajectory_row(value, row.raw), size)
+            return ReadTrajectory(row.line, row.raw, trajectory_row(value, row.text), size)
     else:
         fault = (None, "neither a problem (statement) nor a trajectory (program or completion)")
     return Refused(row.line, row.raw, fault[1], fault[0], size)

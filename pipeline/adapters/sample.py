@@ -11,7 +11,7 @@ refused.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from heapq import nsmallest
@@ -37,11 +37,12 @@ class Place:
 
 
 PlaceOf = Callable[[JsonRow], Place | None]
+RowsOf = Callable[[SourceFile], Iterator[JsonRow | Refused]]
 
 
-def bounded(files: list[SourceFile], limit: int, place_of: PlaceOf) -> list[SourceFile]:
+def bounded(files: list[SourceFile], limit: int, place_of: PlaceOf, rows: RowsOf = json_rows) -> list[SourceFile]:
     """The same files, each with the draw of its lines from one sample over all of them; `place_of` None: read it anyway."""
-    drawn = cache(lambda: draw(files, limit, place_of))
+    drawn = cache(lambda: draw(files, limit, place_of, rows))
     # The sample hangs on all files of the source, so all of them name it.
     options = {"limit": limit, "among": content_id([file.sha256 for file in files])}
     return [replace(file, options=options, draw=partial(_lines_of, drawn, number)) for number, file in enumerate(files)]
@@ -51,12 +52,12 @@ def _lines_of(drawn: Callable[[], list[frozenset[int]]], number: int) -> frozens
     return drawn()[number]
 
 
-def draw(files: list[SourceFile], limit: int, place_of: PlaceOf) -> list[frozenset[int]]:
+def draw(files: list[SourceFile], limit: int, place_of: PlaceOf, rows: RowsOf = json_rows) -> list[frozenset[int]]:
     """The lines to read of each file."""
     found: list[list[Place]] = []
     lines: list[set[int]] = []
     for file in files:
-        placed = [(row.line, None if isinstance(row, Refused) else place_of(row)) for row in json_rows(file)]
+        placed = [(row.line, None if isinstance(row, Refused) else place_of(row)) for row in rows(file)]
         found.append([place for _, place in placed if place is not None])
         lines.append({line for line, place in placed if place is None})
     everything = [place for places in found for place in places]

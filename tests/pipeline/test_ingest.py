@@ -267,11 +267,26 @@ def test_a_gigantic_row_is_bounded_in_memory_and_the_next_row_is_read(store, tmp
     assert store.read("quarantine")["raw"].bin.size().item() == json_lines.KEPT_OF_GIANT_BYTES
 
 
+def test_long_texts_stand_in_no_commit_of_the_log(store, tmp_path):
+    """Least and greatest values of columns are bounds of a few bytes; whole, they would stay in memory with the log."""
+    long = problem(tests=[{"input": f"{n} " + "7" * 1_000_000, "expected_output": "1"} for n in range(3)])
+    one(store, write(tmp_path / "rows.jsonl", long, solution("print(1) # " + "x" * 1_000_000)))
+    commits = list(Path(store.location).rglob("_delta_log/*.json"))
+    assert commits and max(path.stat().st_size for path in commits) < 20_000
+    assert store.read("tests")["input"].str.len_chars().to_list() == [1_000_002] * 3
+    # Bounds cut short still find what they hold.
+    wanted = pl.col("input") == "2 " + "7" * 1_000_000
+    assert store.snapshot("tests").scan().filter(wanted).collect().height == 1
+
+
 def test_chunks_close_at_rows_or_bytes(monkeypatch):
     items = [Refused(line, b"", "", size=size) for line, size in enumerate([1, 1, 1, 50, 1, 1], start=1)]
     monkeypatch.setattr(ingestion, "CHUNK_ROWS", 3)
     monkeypatch.setattr(ingestion, "CHUNK_BYTES", 50)
     assert [[item.line for item in chunk] for chunk in ingestion.chunks(iter(items))] == [[1, 2, 3], [4], [5, 6]]
+    # What is too large for a chunk that has begun opens the next one.
+    items = [Refused(line, b"", "", size=size) for line, size in enumerate([30, 15, 10, 70, 5], start=1)]
+    assert [[item.line for item in chunk] for chunk in ingestion.chunks(iter(items))] == [[1, 2], [3], [4], [5]]
 
 
 def test_progress_reaches_the_end_of_the_file(store, tmp_path, monkeypatch):

@@ -1,8 +1,11 @@
 """Each verdict in each language that this machine has."""
 
+import resource
+
 import pytest
 
 from sandbox import Limits
+from sandbox.compiling import HEADER_FIRST, Builder
 from sandbox.languages import LANGUAGES, adapt_java, find_language, toolchain
 
 JAVA = "import java.util.*; public class Sum {{ public static void main(String[] a) throws Exception {{ {0} }} }}"
@@ -102,6 +105,29 @@ def test_failures(judge, language, program, verdict):
         assert judgement.compile_output and not judgement.tests
 
 
+def test_the_large_header_is_compiled_once(cache):
+    """A program that includes it first opens the compiled one; with anything before it, or another standard, all is as ever."""
+    if "cpp" not in HERE:
+        pytest.skip("no g++")
+    builder = Builder(cache / "headers")
+    cpp = find_language("cpp")
+    took, built = [], []
+    for before in ("// first\n/* a\n b */ ", "", "#define NDEBUG\n"):
+        source = before + CPP.format(f'puts("{len(before)}");')
+        started = children_cpu_s()
+        built.append(builder.build(cpp, source).folder)
+        took.append(children_cpu_s() - started)
+    headers = list((cache / "headers").glob("header-*/bits/stdc++.h.gch"))
+    assert len(headers) == 1 and len(set(built)) == 3
+    assert took[1] < took[2] / 2 < took[0], took
+    assert HEADER_FIRST.match(b"#include <bits/stdc++.h>") and not HEADER_FIRST.match(b"int a;\n#include <bits/stdc++.h>")
+
+
+def children_cpu_s():
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def test_absent_language_is_no_failure_of_the_program(judge):
     assert judge("befunge", "@", ("", "")).verdict == "language_unavailable"
 
@@ -171,6 +197,20 @@ print("late")
 
 def test_files_left_open_are_flushed(judge):
     assert judge("python3", "import os\nout = os.fdopen(os.dup(1), 'w')\nout.write('kept')", ("", "kept")).verdict == "accepted"
+
+
+@pytest.mark.parametrize("objects", [0, 200_000], ids=["young", "old"])
+def test_files_held_by_cycles_are_flushed(judge, objects):
+    """With many objects after it, the file is in the garbage collector's oldest generation when the program ends."""
+    program = f"""
+import os
+class Node: pass
+node = Node()
+node.self, node.file = node, os.fdopen(os.dup(1), "w")
+node.file.write("kept")
+objects = [[number] for number in range({objects})]
+"""
+    assert judge("python3", program, ("", "kept")).verdict == "accepted"
 
 
 def test_exit_statuses_of_python(judge):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import Limits, Pool, SandboxUnavailable, Submission, Test, judge_version, probe, wall
+from sandbox import Checker, Limits, Pool, SandboxUnavailable, Submission, Test, judge_version, probe, tiers, wall
 from sandbox.pool import IN_FLIGHT_PER_WORKER
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +35,16 @@ def test_results_do_not_depend_on_the_number_of_workers(pool, cache):
     together = sorted(deterministic(judgement) for judgement in pool.stream(work))
     assert alone == together
     assert len(alone) == len(work)
+
+
+def test_programs_on_the_same_tests_come_back_in_order(pool):
+    tests = (Test("a", "stdin", "3", "9"), Test("b", "stdin", "4", "16.0"))
+    programs = ["n = int(input()); print(n * n)", "print(9)", "n = int(input()); print(n ** 2 + 0.1)"]
+    programs = [*programs, "n = int(input()); print(n ** 2 + 0.05)", "print("] * 3
+    judgements = pool.judge_all(programs, "python3", iter(tests), Limits(time_s=1), Checker("float", float_tol=0.01))
+    verdicts = [(judgement.verdict, judgement.passed) for judgement in judgements]
+    # 9.1 is off by a hundredth of 9 and a little more, 9.05 by less.
+    assert verdicts == [("accepted", 2), ("wrong_answer", 1), ("wrong_answer", 0), ("accepted", 2), ("compile_error", 0)] * 3
 
 
 def test_stream_reads_no_further_ahead_than_it_may(pool):
@@ -180,6 +190,22 @@ def test_probe_says_what_is_here():
     report = probe()
     assert report.tier and report.why_not == "" and report.engine.startswith("bubblewrap")
     assert report.languages["python3"]
+
+
+def test_a_wall_with_holes_is_not_used(monkeypatch):
+    """Without the filter of system calls and with a folder too many, the self-test names what a program could do."""
+    monkeypatch.setattr(tiers.seccomp, "filter_program", lambda: b"\x06\x00\x00\x00\x00\x00\xff\x7f")  # allow all
+    wall.filter_file.cache_clear()
+    whole = wall.base_arguments
+    monkeypatch.setattr(wall, "base_arguments", lambda libraries: (*whole(libraries), "--ro-bind", "/etc", "/etc"))
+    monkeypatch.setattr(wall, "linker_cache_file", lambda: None)
+    try:
+        with pytest.raises(SandboxUnavailable, match=r"a program reads /etc/passwd, makes a network socket"):
+            tiers.require()
+    finally:
+        wall.filter_file.cache_clear()
+    monkeypatch.undo()
+    assert tiers.require() == tiers.current_tier()
 
 
 def test_without_bubblewrap_nothing_runs(cache, monkeypatch):

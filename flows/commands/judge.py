@@ -1,0 +1,205 @@
+"""`spo judge`: one program against one problem, for a person; `spo serve-judge`: the judge over HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.commands.common import STORE, JsonOption, StoreOption, open_store
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from pipeline.store import Store
+    from sandbox import Judgement, Submission
+
+LANGUAGES = {
+    ".py": "python3", ".cpp": "cpp", ".cc": "cpp", ".cxx": "cpp", ".c": "c", ".java": "java", ".js": "javascript", ".go": "go",
+    ".rs": "rust",
+}  # fmt: skip
+COLOURS = {"accepted": "green", "judge_error": "magenta", "language_unavailable": "magenta"}
+KEPT_BYTES = 1 << 20
+CONTEXT_LINES = 4
+WIDTH = 48
+TOKEN_VARIABLE = "SPO_JUDGE_TOKEN"
+
+
+def judge(
+    file: Annotated[Path, typer.Argument(help="The program; its name's ending says the language.", exists=True, dir_okay=False)],
+    problem: Annotated[str, typer.Option(help="Problem id in the store; the end of one will do where only one ends so.")],
+    language: Annotated[str | None, typer.Option(help="In place of what the name's ending says.")] = None,
+    first_failure: Annotated[bool, typer.Option("--first-failure", help="Stop at the first test that fails.")] = False,
+    store: StoreOption = STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Judge a program on a problem's tests: a table of them, and where the first failure differs. Exit code 1 if it fails.
+
+    Example: `spo judge solution.cpp --problem kth2020/airlinehub`
+    """
+    from dataclasses import asdict, replace
+
+    from pipeline.label import Judgeables
+    from sandbox import Pool
+
+    language = language or LANGUAGES.get(file.suffix)
+    if language is None:
+        raise typer.BadParameter(f"no language known by {file.suffix or 'no ending'}; give --language", param_hint="FILE")
+    opened = open_store(store)
+    problem_id = find_problem(opened, problem)
+    source = file.read_text(encoding="utf-8", errors="surrogateescape")
+    row = {"problem_id": problem_id, "program": source, "language": language}
+    submission = replace(
+        Judgeables(opened, [problem_id]).submission(row, key=str(file)),
+        stop_at_first_failure=first_failure,
+        keep_bytes=KEPT_BYTES,
+    )
+    with Pool(1) as pool:
+        judgement = pool.judge(submission)
+    if as_json:
+        found = asdict(judgement)
+        del found["outputs"]
+        typer.echo(json.dumps(found | {"problem_id": problem_id}))
+    else:
+        from rich.console import Console
+
+        console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120, highlight=False)
+        console.print(*shown(problem_id, submission, judgement), sep="\n")
+    raise typer.Exit(0 if judgement.verdict == "accepted" else 1)
+
+
+def find_problem(store: Store, wanted: str) -> str:
+    """The id that is meant. Raises BadParameter with those that come near, or why the problem cannot be judged."""
+    import difflib
+
+    import polars as pl
+
+    problems = store.snapshot("problems").scan().select("problem_id", "checker", "test_count").collect()
+    ids = problems["problem_id"].to_list()
+    found = [wanted] if wanted in ids else [each for each in ids if each.endswith("/" + wanted)]
+    if len(found) != 1:
+        near = found or difflib.get_close_matches(wanted, ids, 5, 0.4)
+        hint = f"; did you mean {', '.join(near[:5])}?" if near else ""
+        raise typer.BadParameter(f"no problem {wanted} among the {len(ids)} of the store{hint}", param_hint="--problem")
+    row = problems.row(by_predicate=pl.col("problem_id") == found[0], named=True)
+    if row["checker"] == "custom" or not row["test_count"]:
+        lacks = "its checker is not at hand" if row["test_count"] else "it has no tests"
+        raise typer.BadParameter(f"{found[0]} cannot be judged: {lacks}", param_hint="--problem")
+    return found[0]
+
+
+def shown(problem_id: str, submission: Submission, judgement: Judgement) -> list[RenderableType]:
+    """The table of tests, the sum of it, and the first failure."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    # On a narrow terminal the last column gives way, and no other.
+    for name, longest in (("test", 40), ("verdict", 21)):
+        values = [test.test_id if name == "test" else test.verdict for test in judgement.tests]
+        table.add_column(name, no_wrap=True, min_width=min(longest, max(map(len, values), default=0)))
+    for name in ("CPU ms", "wall ms", "MB"):
+        table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
+    table.add_column("", overflow="ellipsis", no_wrap=True)
+    for test in judgement.tests:
+        numbers = (f"{1000 * test.cpu_s:.0f}", f"{1000 * test.wall_s:.0f}", f"{test.memory_mb:.0f}")
+        table.add_row(escape(test.test_id), coloured(test.verdict), *numbers, escape(test.detail))
+    limits = submission.limits
+    under = f"{judgement.toolchain or submission.language}; {limits.time_s:g} s, {limits.memory_mb} MB; {judgement.tier}"
+    parts: list[RenderableType] = [table] if judgement.tests else []
+    passed = f"{judgement.passed} of {judgement.total} tests of {escape(problem_id)}"
+    parts.append(f"{coloured(judgement.verdict)} {passed} [dim]({escape(under)})[/]")
+    if judgement.compile_output:
+        parts.append(escape(judgement.compile_output.strip()))
+    return [*parts, *first_failure_of(submission, judgement)]
+
+
+def coloured(verdict: str) -> str:
+    return f"[bold {COLOURS.get(verdict, 'red')}]{verdict.replace('_', ' ')}[/]"
+
+
+def first_failure_of(submission: Submission, judgement: Judgement) -> list[RenderableType]:
+    """Input, what was expected and what came of the first failing test, around the first line that differs."""
+    from rich.markup import escape
+
+    test = next((test for test in submission.tests if test.test_id == judgement.first_failure), None)
+    output = next((output for output in judgement.outputs if output.test_id == judgement.first_failure), None)
+    if test is None or output is None:
+        return []
+    parts: list[RenderableType] = [f"\n[bold]test {escape(test.test_id)}[/]\n[dim]input[/]", escape(first_lines(test.input))]
+    if test.mode == "stdin" and test.expected_output is not None:
+        parts += ["[dim]output[/]", side_by_side(test.expected_output, output.stdout)]
+    elif output.stdout.strip():
+        parts += ["[dim]printed[/]", escape(first_lines(output.stdout))]
+    if output.stderr.strip():
+        parts += ["[dim]standard error, its end[/]", escape("\n".join(output.stderr.strip().splitlines()[-CONTEXT_LINES * 2 :]))]
+    return parts
+
+
+def first_lines(text: str) -> str:
+    lines = text.rstrip().splitlines()
+    more = [f"... {len(lines)} lines"] if len(lines) > 2 * CONTEXT_LINES else []
+    return "\n".join([cut(line) for line in lines[: 2 * CONTEXT_LINES]] + more)
+
+
+def cut(line: str, width: int = 2 * WIDTH) -> str:
+    return line if len(line) <= width else line[:width] + "..."
+
+
+def side_by_side(expected: str, got: str) -> Table:
+    """Both outputs line by line, from a little before the first that differs."""
+    from itertools import islice, zip_longest
+
+    from rich.markup import escape
+    from rich.table import Table
+
+    def same(a: str | None, b: str | None) -> bool:
+        return (a or "").split() == (b or "").split()
+
+    pairs = list(zip_longest(expected.rstrip().splitlines(), got.rstrip().splitlines()))
+    first = next((number for number, pair in enumerate(pairs) if not same(*pair)), 0)
+    start = max(0, first - CONTEXT_LINES)
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("line", "expected", "got"):
+        table.add_column(name, justify="right" if name == "line" else "left", no_wrap=True)
+    for number, (wanted, line) in islice(enumerate(pairs, 1), start, start + 2 * CONTEXT_LINES + 1):
+        style = "" if same(wanted, line) else "red"
+        cells = ("[dim]nothing[/]" if cell is None else escape(cut(cell, WIDTH)) for cell in (wanted, line))
+        table.add_row(str(number), *cells, style=style)
+    if start + 2 * CONTEXT_LINES + 1 < len(pairs):
+        table.add_row("", f"... {len(pairs)} lines", "", style="dim")
+    return table
+
+
+def serve_judge(
+    host: Annotated[str, typer.Option(help="Address to listen on; beyond loopback, a token is needed.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8080,
+    workers: Annotated[int | None, typer.Option(min=1, help="Sandbox workers; default: as many as `spo label` has.")] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(help=f"File whose first line is the token; or set {TOKEN_VARIABLE}.", exists=True, dir_okay=False),
+    ] = None,
+) -> None:
+    """Serve the judge over HTTP: `/run_code` as SandboxFusion does (for verl and others), and `/judge` for many at once.
+
+    Example: `curl -H 'content-type: application/json' -d '{"code": "print(1)", "language": "python"}' 127.0.0.1:8080/run_code`
+    """
+    import uvicorn
+
+    from sandbox import Pool
+    from sandbox.service import application, is_loopback
+
+    token = token_file.read_text().split("\n")[0].strip() if token_file else os.environ.get(TOKEN_VARIABLE)
+    everywhere = not is_loopback(host)
+    if everywhere and not token:
+        raise typer.BadParameter(
+            f"{host} can be reached from other machines: give --token-file, or set {TOKEN_VARIABLE}", param_hint="--host"
+        )
+    with Pool(workers) as pool:
+        typer.echo(f"judge: http://{host}:{port}/run_code, {len(pool.workers)} workers, {pool.tier}", err=True)
+        uvicorn.run(application(pool, token, everywhere), host=host, port=port, log_level="warning", access_log=False)

@@ -1,0 +1,103 @@
+"""`spo quarantine`: what ingestion refused, and trying it again after a fix."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from flows.commands.common import STORE, StoreOption, open_store
+from flows.terminal import progress, show_table
+
+app = typer.Typer(help="Rows that ingestion refused: list them, show them, try them again after a fix.", no_args_is_help=True)
+
+SHOWN_CHARACTERS = 2_000
+AdapterOption = Annotated[str | None, typer.Option(help="Only rows of this adapter.")]
+FileOption = Annotated[str | None, typer.Option(help="Only rows of files with this in their name.")]
+ReasonOption = Annotated[str | None, typer.Option(help="Only rows with this in their reason.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON lines on stdout instead of a table.")]
+IdsArgument = Annotated[list[str] | None, typer.Argument(help="Ids, or beginnings of them.")]
+
+
+@app.command("list")
+def list_groups(store: StoreOption = STORE, as_json: JsonOption = False) -> None:
+    """Rows by source and reason, with counts; `open` are those that no retry has got in."""
+    from pipeline.quarantine import groups
+
+    rows = groups(open_store(store)).to_dicts()
+    if as_json:
+        typer.echo("\n".join(map(json.dumps, rows)), nl=bool(rows))
+    else:
+        show_table(f"Quarantine of {store}", rows, file=sys.stdout)
+
+
+@app.command()
+def show(
+    ids: IdsArgument = None,
+    adapter: AdapterOption = None,
+    file: FileOption = None,
+    reason: ReasonOption = None,
+    limit: Annotated[int, typer.Option(min=1, help="Rows at most.")] = 5,
+    raw: Annotated[bool, typer.Option("--raw", help="Nothing but the bytes as they were read, a line each.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Also rows that a retry has got in.")] = False,
+    store: StoreOption = STORE,
+) -> None:
+    """Rows as they were read, with where they stood and why they were refused."""
+    from pipeline.quarantine import Selection, entries, raw_of
+
+    place = open_store(store)
+    rows = entries(place, Selection(adapter, file, reason, tuple(ids or ())), only_open=not every).head(limit)
+    kept = raw_of(place, rows["quarantine_id"].to_list())
+    for row in rows.iter_rows(named=True):
+        text = kept[row["quarantine_id"]]
+        if raw:
+            sys.stdout.buffer.write(text + b"\n")
+            continue
+        fault = f"{row['field']}: {row['reason']}" if row["field"] else row["reason"]
+        typer.echo(f"{row['quarantine_id']}  {row['source_file']}:{row['source_line']}  {row['adapter']}\n  {fault}")
+        shown = text[:SHOWN_CHARACTERS].decode(errors="backslashreplace")
+        typer.echo(f"  {shown}{f' ... ({len(text):,} bytes; --raw shows all)' if len(text) > SHOWN_CHARACTERS else ''}\n")
+    if not rows.height:
+        typer.echo("no such row", err=True)
+
+
+@app.command()
+def retry(
+    ids: IdsArgument = None,
+    adapter: AdapterOption = None,
+    file: FileOption = None,
+    reason: ReasonOption = None,
+    encoding: Annotated[str | None, typer.Option(help="Read the rows in this encoding, e.g. latin-1.")] = None,
+    said: Annotated[list[str] | None, typer.Option("--set", help="COLUMN=VALUE, as with `spo ingest`.")] = None,
+    store: StoreOption = STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Try open rows again: after an adapter was mended, a missing problem came in, or with another encoding.
+
+    Example: `spo quarantine retry --reason "neither in the store"`
+    """
+    from dataclasses import asdict
+
+    from pipeline.quarantine import Selection
+    from pipeline.quarantine import retry as try_again
+
+    selection = Selection(adapter, file, reason, tuple(ids or ()))
+    with progress("retry", "rows") as update:
+        found = try_again(open_store(store), selection, encoding=encoding, columns=assignments(said), on_progress=update)
+    rows = [asdict(one) for one in found]
+    if as_json:
+        typer.echo("\n".join(map(json.dumps, rows)))
+        return
+    for row in rows:
+        row["reasons"] = ", ".join(f"{reason}: {count}" for reason, count in row["reasons"].items()) or "-"
+    show_table("Tried again", rows)
+
+
+def assignments(said: list[str] | None) -> dict[str, str]:
+    """COLUMN=VALUE pairs. Raises BadParameter."""
+    pairs = [one.partition("=") for one in said or []]
+    if wrong := [one for one, (name, sign, _) in zip(said or [], pairs, strict=True) if not (name and sign)]:
+        raise typer.BadParameter(f"{wrong[0]!r} is not COLUMN=VALUE", param_hint="--set")
+    return {name: value for name, _, value in pairs}

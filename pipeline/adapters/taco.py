@@ -1,0 +1,97 @@
+"""TACO (Li et al. 2023, arXiv:2312.14852): the Parquet or Arrow files of `BAAI/TACO` on the Hub.
+
+Columns as its card gives them, all text: `question`, `solutions` and `input_output` (JSON), `starter_code`, `difficulty`,
+`raw_tags`, `tags`, `skill_types` (Python lists as text), `name`, `source`, `url`, `time_limit`, `memory_limit` ("2.0 seconds",
+"256.0 megabytes"), and more that is not used. Rows have no id: it is made of the site, the last parts of the url and a hash
+of the statement, so that it is the same in every revision. There are no checkers: see `pipeline/adapters/io_tests.py`.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import partial
+from itertools import islice
+from typing import Any
+
+from pipeline.adapters import ReadItem, ReadProblem, ReadTrajectory, SourceFile, register
+from pipeline.adapters.apps import parsed
+from pipeline.adapters.io_tests import human_solution, io_tests, mode_columns
+from pipeline.adapters.lines import JsonRow
+from pipeline.adapters.names import split_of
+from pipeline.adapters.rows import RowAdapter, at_most, written
+from pipeline.adapters.sample import Place
+from pipeline.extract import detect_language
+from pipeline.identity import content_id
+
+BASIS = "TACO `solutions` (accepted on the original site)"
+CODEFORCES = re.compile(r"codeforces\.com/(?:problemset/problem/|contest/|gym/)?(\d+)/(?:problem/)?(\w+)")
+UNITS = r"second|millisecond|ms|s\b|kilobyte|megabyte|gigabyte|byte|kb|mb|gb|mib"
+QUANTITY = re.compile(rf"\s*(\d+(?:\.\d+)?)\s*({UNITS})?", re.IGNORECASE)
+SECONDS = {None: 1.0, "second": 1.0, "s": 1.0, "millisecond": 1e-3, "ms": 1e-3}
+MEGABYTES = {
+    None: 1.0, "megabyte": 1.0, "mb": 1.0, "mib": 1.0, "kilobyte": 2**-10, "kb": 2**-10, "gigabyte": 2.0**10, "gb": 2.0**10,
+    "byte": 2**-20,
+}  # fmt: skip
+
+
+class Taco(RowAdapter):
+    name = "taco"
+
+    def place(self, row: JsonRow) -> Place:
+        return Place(row.line, problem_id_of(row.value), str(row.value.get("source")))
+
+    def items(self, row: JsonRow, file: SourceFile) -> Iterator[ReadItem]:
+        value = row.value
+        problem_id = value["problem_id"] if "problem_id" in value else problem_id_of(value)
+        if "question" in value:
+            raw = partial(written, {**value, "solutions": None})
+            yield ReadProblem(row.line, raw, *problem(problem_id, split_of(file.name), value), row.size)
+        programs = parsed(value["solutions"]) or []
+        for program in islice(programs, at_most(file)):
+            language = detect_language(program)
+            trajectory = human_solution(
+                problem_id, f"solutions#{content_id(program)}", program,
+                "python3" if language == "unknown" else language, "accepted", BASIS,
+            )  # fmt: skip
+            part = {"problem_id": problem_id, "solutions": [program]}
+            yield ReadTrajectory(row.line, partial(written, part), trajectory, len(program))
+
+
+register(Taco())
+
+
+def problem_id_of(value: dict[str, Any]) -> str:
+    """taco/<site>/<name on the site>/<8 characters that name the statement>."""
+    url = value.get("url") or ""
+    known = CODEFORCES.search(url)
+    name = f"{known[1]}_{known[2].upper()}" if known else re.sub(r"[?#].*", "", url).rstrip("/").rpartition("/")[2]
+    return f"taco/{value.get('source') or 'unknown'}/{name or 'unnamed'}/{content_id(value['question'])[:8]}"
+
+
+def problem(problem_id: str, split: str, value: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    given = parsed(value["input_output"]) or {}
+    tests = io_tests(given)
+    tags = value.get("tags") or "[]"
+    row = {
+        "problem_id": problem_id,
+        "source": "taco",
+        "split": split,
+        "title": value.get("name") or value.get("url") or "",
+        "statement": value["question"],
+        "time_limit_s": quantity(value.get("time_limit"), SECONDS),
+        "memory_limit_mb": quantity(value.get("memory_limit"), MEGABYTES),
+        "tags": ast.literal_eval(tags) if isinstance(tags, str) else tags,
+        "difficulty": value.get("difficulty") or None,
+        "licence": "Apache-2.0 (TACO; statements belong to their sites)",
+        "tests_quality": "full" if tests else None,
+    }
+    return row | mode_columns(given.get("fn_name"), value.get("starter_code"), tests), tests
+
+
+def quantity(text: Any, units: dict[str | None, float]) -> float | None:
+    """A limit such as "2.0 seconds" in the unit that counts 1; null where the source gives none or one nobody can read."""
+    found = QUANTITY.match(text) if isinstance(text, str) else None
+    unit = found[2].lower() if found and found[2] else None
+    return float(found[1]) * units[unit] or None if found and unit in units else None

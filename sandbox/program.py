@@ -1,0 +1,101 @@
+"""A built program and the wall it stands in: the one under judgement, its checker, or its interactor."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from sandbox import compiling, languages, native, wall
+from sandbox.cgroups import Group
+from sandbox.compiling import Builder, Built, CompileError
+from sandbox.contracts import Limits
+from sandbox.guest import protocol
+from sandbox.languages import Language
+from sandbox.session import Session, stack_bytes
+
+
+class Program:
+    """Built at once; its wall is opened when first needed, and anew when a run has soiled or broken it.
+
+    `limits` are those of the run time together with the program; `heap_mb` is what the program alone may use. Raises
+    CompileError, for Python only when the wall is opened.
+    """
+
+    def __init__(
+        self, language: Language, source: str, limits: Limits, heap_mb: int, builder: Builder, loop: int | None,
+        group: Group | None, arguments: tuple[str, ...] = (), files: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        self.language, self.source, self.limits, self.heap_mb = language, source, limits, heap_mb
+        self.loop, self.group, self.arguments = loop, group, arguments
+        self.library = native.library(builder.cache) if loop is not None else None
+        self.built = None if language.name == "python3" else builder.build(language, source, files or {})
+        self.standing: Session | None = None
+        self.function = False
+
+    def session(self, function: bool = False) -> Session:
+        """The standing wall with the program in it."""
+        if self.standing is not None and self.function != function:
+            self.close()
+        if self.standing is None:
+            self.function = function
+            self.standing = self._open_python(function) if self.built is None else self._open_command(self.built)
+        return self.standing
+
+    def close(self) -> None:
+        """End the wall and everything in it."""
+        if self.standing is not None:
+            self.standing.close()
+            self.standing = None
+
+    def _open_python(self, function: bool) -> Session:
+        source = compiling.encoded(self.source)
+        seed = int.from_bytes(hashlib.blake2b(source, digest_size=4).digest(), "big")
+        room = wall.Room(stack_bytes=stack_bytes(self.limits), hash_seed=seed, library=self.library)
+        session = Session(room, self.limits, self.group)
+        try:
+            outcome, run, messages = session.set_python(source, compiling.COMPILE_LIMITS, function)
+            if outcome == protocol.COMPILE_FAILED:
+                raise CompileError(messages.strip())
+            if outcome == protocol.COMPILE_KILLED:
+                raise CompileError(f"the Python compiler was ended by signal {run.signal} after {run.cpu_s:.1f} s")
+            if self.arguments:
+                session.set_arguments(self.arguments)
+        except BaseException:
+            session.close()
+            raise
+        return session
+
+    def _open_command(self, built: Built) -> Session:
+        argv = self._argv(built)
+        folders = compiling.existing(self.language.folders)
+        if not argv[0].startswith("/program/"):
+            folders += compiling.tool_folders(argv[0])
+        room = wall.Room(
+            tuple(folders), built.folder, stack_bytes=stack_bytes(self.limits),
+            libraries=not self.language.static or self.loop is None, loop=self.loop,
+        )  # fmt: skip
+        session = Session(room, self.limits, self.group)
+        try:
+            session.set_command(argv, wall.ENVIRONMENT | dict(self.language.environment))
+        except BaseException:
+            session.close()
+            raise
+        return session
+
+    def _argv(self, built: Built) -> list[str]:
+        words = [
+            word.format(
+                program="/program", source=f"/program/{self.language.source_name}", main=built.main,
+                memory_mb=self.heap_mb, stack_kb=self.limits.memory_mb * 1024 // 2,
+            )
+            for word in self.language.run
+        ]  # fmt: skip
+        return [languages.locate(words[0]) or words[0], *words[1:], *self.arguments]
+
+
+def with_run_time(limits: Limits, language: Language) -> Limits:
+    """Limits for a program together with the run time of its language."""
+    return Limits(
+        limits.time_s * language.time_factor, limits.memory_mb + language.memory_overhead_mb,
+        limits.output_bytes, limits.processes + language.extra_processes, limits.wall_limit_s,
+    )  # fmt: skip

@@ -1,0 +1,261 @@
+"""Benchmark of the sandbox: `./run bench sandbox [--rounds N] [--tests N] [--solutions N] [--data FOLDER] [--json-only]`.
+
+The last line is JSON. Prices are CPU time of everything a test costs, the judge's side and the start of the wall included, and
+every ratio compares with a floor measured in turn with it in the same run, on one processor:
+
+cpp_ratio            posix_spawn + wait of the same static binary, over a judged test
+python_ratio         fork of an equally loaded interpreter + wait, over a judged test
+python_vs_cold       `python -I -S -E` started per test, over a judged test
+vs_bwrap_per_test    bubblewrap started per test around the static binary, over a judged test
+trusted_ms           CPU time of the judge's side per test of the static binary
+cpu_p99_ratio        a fixed program's CPU time among four times as many spinning processes as processors, at the 99th
+                     percentile, over its median on the machine as it is
+hostile_*            every attack of tests/sandbox, with its expected verdict
+leaks                processes, control groups, mounts and temporary files left behind
+agreement            claimed verdicts of human solutions that the judge confirms (tests/sandbox/test_agreement.py)
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path[:] = [folder for folder in sys.path if folder != str(Path(__file__).parent)]  # this file has the room's name
+from sandbox import Limits, Pool, Submission, Test, languages, wall  # noqa: E402
+from sandbox.compiling import Builder  # noqa: E402
+from sandbox.judge import Judge  # noqa: E402
+
+TESTS = Path(__file__).parents[1] / "sandbox"
+CPP = '#include <cstdio>\nint main() { long n; scanf("%ld", &n); printf("%ld\\n", 2 * n); }'
+PYTHON = "print(int(input()) * 2)"
+FIXED = """
+#include <stdio.h>
+int main(void) {
+    volatile unsigned x = 1;
+    for (int i = 0; i < 30000000; i++) x = x * 3 + 1;
+    puts("done");
+}
+"""
+# The floor of Python: fork, take up input and output, run compiled code, flush, leave. With the modules that the loop has.
+FORKED = """
+import _ctypes, _signal, _sitebuiltins, _socket, atexit, builtins, gc, os, posix, resource, select, sys, time
+code, count = compile(sys.argv[1], "main.py", "exec"), int(sys.argv[2])
+given, taken = os.memfd_create("in"), os.memfd_create("out")
+os.write(given, b"21\\n")
+def used():
+    return sum(r.ru_utime + r.ru_stime for r in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+before = used()
+for _ in range(count):
+    pid = os.fork()
+    if pid == 0:
+        os.lseek(given, 0, 0)
+        os.dup2(given, 0)
+        os.dup2(taken, 1)
+        exec(code, {"__name__": "__main__"})
+        sys.stdout.flush()
+        os._exit(0)
+    os.waitpid(pid, 0)
+sys.stderr.write(str(used() - before))
+"""
+
+
+def used(who: int) -> float:
+    usage = resource.getrusage(who)
+    return usage.ru_utime + usage.ru_stime
+
+
+def cpu_ms(work: Callable[[], object], count: int) -> tuple[float, float]:
+    """CPU time per item: of this process, and of everything together."""
+    own, children = used(resource.RUSAGE_SELF), used(resource.RUSAGE_CHILDREN)
+    work()
+    own, children = used(resource.RUSAGE_SELF) - own, used(resource.RUSAGE_CHILDREN) - children
+    return 1000 * own / count, 1000 * (own + children) / count
+
+
+def judged(judge: Judge, language: str, program: str, count: int) -> None:
+    tests = tuple(Test(str(i), "stdin", f"{i}\n", f"{2 * i}\n") for i in range(count))
+    judgement = judge.judge(Submission(program, language, tests))
+    assert judgement.verdict == "accepted", judgement
+
+
+def spawned(command: list[str], count: int) -> None:
+    given, taken = os.memfd_create("in"), os.memfd_create("out")
+    os.write(given, b"21\n")
+    actions = [(os.POSIX_SPAWN_DUP2, given, 0), (os.POSIX_SPAWN_DUP2, taken, 1)]
+    for _ in range(count):
+        os.lseek(given, 0, os.SEEK_SET)
+        os.waitpid(os.posix_spawn(command[0], command, {}, file_actions=actions), 0)
+    assert os.pread(taken, 3, 0) == b"42\n"
+    os.close(given)
+    os.close(taken)
+
+
+def forked_ms(count: int) -> float:
+    command = [wall.interpreter()[0], "-S", "-s", "-B", "-X", "utf8", "-c", FORKED, PYTHON, str(count)]
+    return 1000 * float(subprocess.run(command, capture_output=True, text=True, check=True).stderr) / count
+
+
+def behind_bwrap(folder: str) -> list[str]:
+    room = wall.Room((), folder, libraries=False, loop=0)
+    words = wall.arguments(room, 0)
+    without_filter = words.index("--seccomp")
+    return [*words[:without_filter], *words[without_filter + 2 : words.index("--")], "--", "/program/main"]
+
+
+def prices(cache: Path, rounds: int, count: int) -> dict[str, float]:
+    """Medians over rounds; in each, every contender runs once, on one processor."""
+    judge = Judge(cache)
+    language = languages.find_language("cpp")
+    assert language is not None
+    folder = Builder(cache).build(language, CPP).folder
+    cold = [wall.interpreter()[0], "-I", "-S", "-E", "-c", PYTHON]
+    few = max(10, count // 8)
+    found: dict[str, list[float]] = {}
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(allowed)})
+    for number in range(rounds + 1):  # the first round warms up
+        trusted, cpp = cpu_ms(lambda: judged(judge, "cpp", CPP, count), count)
+        floor = cpu_ms(lambda: spawned([f"{folder}/main"], count), count)[1]
+        python = cpu_ms(lambda: judged(judge, "python3", PYTHON, count), count)[1]
+        python_floor = forked_ms(count)
+        from_cold = cpu_ms(lambda: spawned(cold, few), few)[1]
+        per_test = cpu_ms(lambda: spawned(behind_bwrap(folder), few), few)[1]
+        if number:
+            row = {
+                "cpp_ms": cpp, "spawn_ms": floor, "cpp_ratio": floor / cpp, "trusted_ms": trusted,
+                "python_ms": python, "fork_ms": python_floor, "python_ratio": python_floor / python,
+                "cold_ms": from_cold, "python_vs_cold": from_cold / python,
+                "bwrap_ms": per_test, "vs_bwrap_per_test": per_test / cpp,
+            }  # fmt: skip
+            for name, value in row.items():
+                found.setdefault(name, []).append(value)
+            progress(f"prices, round {number} of {rounds}: cpp {floor / cpp:.2f}, python {python_floor / python:.2f}")
+    os.sched_setaffinity(0, allowed)
+    return {name: statistics.median(values) for name, values in found.items()}
+
+
+def steadiness(pool: Pool, repeats: int) -> dict[str, float]:
+    """CPU time of a fixed program, on the machine as it is and among spinning processes."""
+
+    def times() -> list[float]:
+        tests = tuple(Test(str(i), "stdin", "", "done\n") for i in range(repeats))
+        return sorted(test.cpu_s for test in pool.judge(Submission(FIXED, "c", tests, Limits(time_s=10))).tests)
+
+    quiet = times()
+    cores = len(os.sched_getaffinity(0))
+    spin = [sys.executable, "-S", "-c", "while True: pass"]
+    spinners = [subprocess.Popen(spin, start_new_session=True) for _ in range(4 * cores)]
+    try:
+        crowded = times()
+    finally:
+        for spinner in spinners:
+            spinner.kill()
+            spinner.wait()
+    p99 = crowded[min(len(crowded) - 1, int(0.99 * len(crowded)))]
+    progress(f"{repeats} runs alone {1000 * quiet[0]:.1f} to {1000 * quiet[-1]:.1f} ms, crowded to {1000 * crowded[-1]:.1f} ms")
+    return {"cpu_p99_ratio": p99 / statistics.median(quiet), "quiet_spread": quiet[-1] / quiet[0]}
+
+
+def load(name: str):
+    spec = importlib.util.spec_from_file_location(name, TESTS / f"{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def attacks(pool: Pool) -> dict[str, object]:
+    """Every attack once: the expected verdict, nothing let out, the next test judged right."""
+    run_time, sources = load("test_soak").attack_submissions(), load("test_hostile_sources")
+    work = [submission for submission, _ in run_time]
+    allowed = {submission.key: verdicts for submission, verdicts in run_time}
+    for path in sources.ATTACKS:
+        language = languages.find_language(sources.LANGUAGES[path.suffix])
+        if language and languages.toolchain(language):
+            tests = (Test("attack", "stdin", "", None),)
+            work.append(Submission(sources.source_of(path), language.name, tests, sources.LIMITS, key=path.name))
+            allowed[path.name] = re.search(r"expect: (.+)", path.read_text()).group(1).split()
+    unexpected = []
+    for number, judgement in enumerate(pool.stream(work), 1):
+        by_id = {test.test_id: test for test in judgement.tests}
+        verdict = by_id["attack"].verdict if "attack" in by_id else judgement.verdict
+        contained = not any("escaped" in test.output_head for test in judgement.tests) and "root:" not in judgement.compile_output
+        right = all(by_id[name].verdict == "accepted" for name in ("before", "after") if name in by_id)
+        if not (verdict in allowed[judgement.key] and contained and right):
+            unexpected.append(f"{judgement.key}: {verdict}")
+        if number % 20 == 0:
+            progress(f"{number} of {len(work)} attacks")
+    return {"hostile_total": len(work), "hostile_as_expected": len(work) - len(unexpected), "unexpected": unexpected}
+
+
+def agreement(pool: Pool, data: Path, solutions: int) -> dict[str, object]:
+    tests = load("test_agreement")
+    if not all((data / name).exists() for name in tests.FILES):
+        progress(f"no human solutions at {data}: agreement is not measured")
+        return {"agreement": None}
+    tests.DATA = data
+    problems = {problem["problem_id"]: problem for problem in tests.rows(tests.FILES[0]) if tests.is_scored(problem)}
+    claims = {
+        row["solution_id"]: row
+        for row in tests.rows(tests.FILES[1])
+        if row["verdict"] and row["problem_id"] in problems and tests.is_here(row["language"])
+    }
+    chosen = dict(list(sorted(claims.items()))[: solutions or None])
+    work = (tests.submission_of(row, problems[row["problem_id"]]) for row in chosen.values())
+    agreeing, ran, started = 0, 0, time.monotonic()
+    for number, judgement in enumerate(pool.stream(work), 1):
+        claim = chosen[judgement.key]
+        ran += len(judgement.tests)
+        agreeing += judgement.verdict != "judge_error" and (claim["verdict"] == "accepted") == (judgement.verdict == "accepted")
+        if number % 50 == 0:
+            progress(f"{number} of {len(chosen)} solutions, {agreeing / number:.4f} agree")
+    seconds = time.monotonic() - started
+    return {"agreement": agreeing / len(chosen), "solutions": len(chosen), "solution_tests_per_s": ran / seconds}
+
+
+def progress(text: str) -> None:
+    print(f"  {text}", file=sys.stderr, flush=True)
+
+
+def shown(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Benchmark of the sandbox; the last line is JSON.")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--tests", type=int, default=200, help="tests per program, over which the start of its wall is spread")
+    parser.add_argument("--repeats", type=int, default=100, help="runs of the fixed program, alone and crowded")
+    parser.add_argument("--solutions", type=int, default=100, help="human solutions judged; 0: all of them")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with the human solutions")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["TMPDIR"] = folder
+        cache = Path(folder) / "programs"
+        result: dict[str, object] = dict(prices(cache, arguments.rounds, arguments.tests))
+        with Pool(cache=cache) as pool:
+            users = load("test_soak").users_of(pool)
+            result["tier"] = pool.tier
+            result |= steadiness(pool, arguments.repeats)
+            result |= attacks(pool)
+            result |= agreement(pool, arguments.data, arguments.solutions)
+        left = load("test_soak").left_behind(Path(folder), users)
+    result |= {"leaks": len(left), "left": left}
+    for name, value in result.items():
+        print(f"{name:<22} {shown(value)}")
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

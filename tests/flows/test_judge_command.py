@@ -1,0 +1,76 @@
+"""`spo judge` as a person sees it, and who may start `spo serve-judge`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.ingest import ingest
+from pipeline.store import Store
+
+STARTER = Path(__file__).parents[2] / "data" / "starter"
+
+
+def spo(*arguments, folder):
+    return subprocess.run(
+        [sys.executable, "-m", "flows", *map(str, arguments)], capture_output=True, text=True, timeout=120,
+        env=os.environ | {"SPO_DATA_DIR": str(folder), "COLUMNS": "120"},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A store with one problem, one accepted program for it, and one that prints the first number it reads."""
+    folder = tmp_path_factory.mktemp("judge")
+    store = Store(folder / "store")
+    ingest(store, "plain", str(STARTER), limit=1)
+    rows = store.read("trajectories").to_dicts()
+    right = next(row for row in rows if row["claimed_verdict"] == "accepted" and row["language"] == "python3")
+    (folder / "right.py").write_text(right["program"])
+    (folder / "wrong.py").write_text("import sys\nprint(sys.stdin.read().split()[0] + '[b]')\nsys.stderr.write('complaint')")
+    (folder / "broken.cpp").write_text("int main() { return x; }")
+    (folder / "crash.py").write_text("print([1][2])")
+    return folder, right["problem_id"]
+
+
+def test_a_right_program(place):
+    folder, problem = place
+    shown = spo("judge", folder / "right.py", "--problem", problem, folder=folder)
+    tests = Store(folder / "store").read("tests").height
+    assert shown.returncode == 0 and f"accepted {tests} of {tests} tests of {problem}" in shown.stdout, shown
+    assert shown.stdout.count("accepted") == tests + 1
+
+
+def test_a_wrong_program(place):
+    folder, problem = place
+    shown = spo("judge", folder / "wrong.py", "--problem", problem.rpartition("/")[2], "--first-failure", folder=folder)
+    assert shown.returncode == 1 and "wrong answer" in shown.stdout and "complaint" in shown.stdout
+    test = Store(folder / "store").read("tests").sort("position").to_dicts()[0]
+    line = next(line for line in shown.stdout.splitlines() if line.split()[:1] == ["1"])
+    assert line.split()[1:] == [test["expected_output"].split()[0], test["input"].split()[0] + "[b]"]
+
+
+def test_programs_that_break(place):
+    folder, problem = place
+    assert "'x' was not declared" in spo("judge", folder / "broken.cpp", "--problem", problem, folder=folder).stdout.replace(
+        "‘", "'"
+    ).replace("’", "'")
+    crashed = spo("judge", folder / "crash.py", "--problem", problem, folder=folder).stdout
+    assert "IndexError: list index out of range" in crashed and "/guest/" not in crashed
+    found = json.loads(spo("judge", folder / "crash.py", "--problem", problem, "--json", folder=folder).stdout)
+    assert (found["verdict"], found["problem_id"]) == ("runtime_error", problem)
+
+
+def test_what_is_missing_is_said(place):
+    folder, problem = place
+    (folder / "text.txt").write_text("")
+    assert "did you mean" in spo("judge", folder / "right.py", "--problem", problem + "x", folder=folder).stderr
+    assert "give --language" in spo("judge", folder / "text.txt", "--problem", problem, folder=folder).stderr
+    assert "no store" in spo("judge", folder / "right.py", "--problem", "x", "--store", folder / "none", folder=folder).stderr
+    refused = spo("serve-judge", "--host", "0.0.0.0", folder=folder)
+    assert refused.returncode == 2 and "SPO_JUDGE_TOKEN" in refused.stderr

@@ -1,0 +1,122 @@
+"""Hostile and ordinary runs mixed: no process, control group, mount or file is left behind, and every verdict is right."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import os
+import random
+import re
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sandbox import Limits, Pool, Submission, Test, cgroups, wall
+
+RUNS = int(os.environ.get("SPO_SOAK_RUNS", 100_000))
+SHORT_RUNS = 600
+TESTS = 50
+ORDINARY = {
+    "python3": "print(int(input()) * 2)",
+    "c": '#include <stdio.h>\nint main(void) { long n; scanf("%ld", &n); printf("%ld\\n", 2 * n); }',
+}
+# Attacks that end by themselves at once: the short test has no time for sleepers.
+QUICK = ("exit_at_once.py", "leave_files.py", "fork_chain.c", "kill_everything.py", "signal_the_judge.py", "daemon_writes.py")
+
+
+def hostile_tests():
+    spec = importlib.util.spec_from_file_location("hostile_tests", Path(__file__).parent / "test_hostile.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def attack_submissions(only: tuple[str, ...] = ()) -> list[tuple[Submission, list[str]]]:
+    """Each attack between two ordinary tests, and the verdicts that are right for it."""
+    hostile = hostile_tests()
+    found = []
+    for path in hostile.ATTACKS:
+        if only and path.name not in only:
+            continue
+        text = path.read_text()
+        language, program = hostile.with_ordinary_branch(path)
+        expected = secrets.token_hex(16) if "output: nonce" in text else "contained"
+        cases = (("before", "21\n", "42\n"), ("attack", "attack\n", expected), ("after", "21\n", "42\n"))
+        tests = tuple(Test(*case[:1], "stdin", *case[1:]) for case in cases)
+        submission = Submission(program, language, tests, hostile.LIMITS, stop_at_first_failure=False, key=path.name)
+        found.append((submission, re.search(r"expect: (.+)", text).group(1).split()))
+    return found
+
+
+def mixture(runs: int, attacks: list[tuple[Submission, list[str]]], every: int) -> Iterator[Submission]:
+    """Submissions of `runs` runs in sum; one of `every` is an attack."""
+    chance = random.Random(0)
+    done = 0
+    for number in itertools.count():
+        if done >= runs:
+            return
+        if number % every == 0:
+            submission = attacks[number // every % len(attacks)][0]
+        else:
+            language = chance.choice(list(ORDINARY))
+            tests = tuple(Test(str(i), "stdin", f"{i}\n", f"{2 * i}\n") for i in range(TESTS))
+            submission = Submission(ORDINARY[language] + "\n" * (number % 3), language, tests, Limits(), key="ordinary")
+        done += len(submission.tests)
+        yield submission
+
+
+def users_of(pool: Pool) -> set[int]:
+    """The user ids that the programs of root's workers run as."""
+    return {wall.program_uid(worker.process.pid) for worker in pool.workers} if wall.as_root() else set()
+
+
+def left_behind(folder: Path, users: set[int]) -> list[str]:
+    """What is left of the sandbox: its users' processes, control groups without a worker, mounts, files in its folder."""
+    found = [f"group {path}" for path in cgroups.left_over()]
+    found += [f"file {path}" for path in folder.iterdir() if path.name != "programs"]
+    for process in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            user, words = os.stat(f"/proc/{process}").st_uid, Path(f"/proc/{process}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if user in users or (str(folder).encode() in words and int(process) != os.getpid()):
+            found.append(f"process {process} {words[:80]!r}")
+    mounts = Path("/proc/self/mounts").read_text().splitlines()
+    return found + [f"mount {line}" for line in mounts if str(folder) in line or "/newroot" in line or "/oldroot" in line]
+
+
+def soak(folder: Path, runs: int, only: tuple[str, ...], every: int) -> tuple[int, list[str]]:
+    """Gives how many runs there were and what went wrong."""
+    attacks = attack_submissions(only)
+    allowed = {submission.key: verdicts for submission, verdicts in attacks}
+    wrong, done, users = [], 0, set()
+    with Pool(cache=folder / "programs") as pool:
+        for judgement in pool.stream(mixture(runs, attacks, every)):
+            users |= users_of(pool)
+            done += len(judgement.tests)
+            verdicts = [test.verdict for test in judgement.tests]
+            if judgement.key in allowed:
+                right = verdicts[::2] == ["accepted", "accepted"] and verdicts[1] in allowed[judgement.key]
+            else:
+                right = judgement.verdict == "accepted" and len(verdicts) == TESTS
+            if not right:
+                wrong.append(f"{judgement.key}: {verdicts}")
+    return done, wrong + left_behind(folder, users)
+
+
+def test_nothing_is_left_after_a_short_mixture(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    done, wrong = soak(tmp_path, SHORT_RUNS, QUICK, every=3)
+    assert done >= SHORT_RUNS and not wrong, wrong
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(6 * 3600)
+def test_nothing_is_left_after_a_hundred_thousand_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    done, wrong = soak(tmp_path, RUNS, (), every=12)
+    with capsys.disabled():
+        print(f"\n{done} runs; wrong or left behind: {wrong or 'nothing'}")
+    assert done >= RUNS and not wrong
