@@ -231,10 +231,11 @@ def unclustered(now: Pass) -> tuple[list[str], int]:
     added, passes = added_since(now, "program_signatures"), added_since(now, "duplicates")
     if added is not None and passes is not None:
         added = added.filter(pl.col("algorithm") == ALGORITHM)
-        ids = added["problem_id"].unique().sort().to_list()
-        fresh = (
-            added.join(current_of(now.duplicates.rows(ids).lazy()).collect(), on="trajectory_id", how="anti") if ids else added
-        )
+        ids = added["problem_id"].unique().to_list()
+        if not ids:
+            return [], now.last.pass_number
+        seen = current_of(now.duplicates.rows(ids, ["trajectory_id", "algorithm", "pass_number"]).lazy())
+        fresh = added.lazy().join(seen, on="trajectory_id", how="anti").collect()
         return fresh["problem_id"].unique().sort().to_list(), max([now.last.pass_number, *passes["pass_number"].to_list()])
     before = current(now.store).select("trajectory_id", "pass_number").collect()
     fresh = signed_ids(now.store).join(before.lazy(), on="trajectory_id", how="anti").collect()

@@ -14,10 +14,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 from importlib.metadata import version
-from itertools import chain, pairwise
+from itertools import pairwise
+from struct import Struct
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 from rensa import RMinHash
 
 from pipeline.identity import ID_BYTES
@@ -36,6 +38,8 @@ ALGORITHM = (
 )
 # Odd constants for multiply-and-shift hashing of a window of tokens (Dietzfelbinger et al. 1997).
 MULTIPLIERS = text_hashes([f"multiplier {place}" for place in range(LONGEST_WINDOW)]) | np.uint64(1)
+# rensa gives lists of numbers; packing each is the fastest way out of them.
+PACKED = Struct(f"<{PERMUTATIONS}I")
 LINE_END, RENAMED = (text_hashes([name])[0] for name in ("\n line end", "\n name"))
 
 
@@ -124,11 +128,8 @@ def abstracted(tokens: Tokens, hashes: np.ndarray) -> np.ndarray:
     places = np.flatnonzero(free[tokens.codes] & ~np.concatenate([[False], dot[tokens.codes[:-1]]]))
     rows = np.searchsorted(tokens.offsets, places, side="right") - 1
     keys = rows * len(tokens.texts) + tokens.codes[places]
-    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-    # Distinct names in the order of first occurrence over all programs; a program's own numbers begin at its first name.
-    order = np.empty(len(first), np.int64)
-    order[np.argsort(first)] = np.arange(len(first))
-    numbers = order[inverse]
+    # Arrow numbers distinct values in the order of first occurrence, over all programs; a program's own begin at its first name.
+    numbers = pa.array(keys).dictionary_encode().indices.to_numpy()
     begins = np.flatnonzero(np.concatenate([[True], rows[1:] != rows[:-1]])) if len(rows) else np.zeros(0, np.int64)
     base = np.repeat(numbers[begins], np.diff(np.append(begins, len(rows))))
     result = hashes.copy()
@@ -182,8 +183,8 @@ def minhash_of(shingles: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     digest = RMinHash.digest_matrix_from_flat_token_hashes(
         mixed(shingles.astype(np.uint64)), offsets.astype(np.uint64), PERMUTATIONS, SEED
     )
-    values = np.fromiter(chain.from_iterable(digest.to_rows()), np.uint32, (len(offsets) - 1) * PERMUTATIONS)
-    return values.reshape(-1, PERMUTATIONS)
+    packed = b"".join([PACKED.pack(*row) for row in digest.to_rows()])
+    return np.frombuffer(packed, dtype="<u4").reshape(-1, PERMUTATIONS)
 
 
 def mixed(values: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipeline import dedup
+from pipeline import dedup, problem_index
 from pipeline.clusters import THRESHOLD, Programs, components, jaccard, joined
 from pipeline.dedup import current, deduplicate
 from pipeline.signatures import PERMUTATIONS, sign
@@ -271,7 +271,7 @@ def test_a_new_batch_reads_nothing_again(tmp_path):
     assert state(store) == state(whole)
 
 
-@pytest.mark.parametrize("loss", ["everything", "note", "run", "state damaged", "tables ahead"])
+@pytest.mark.parametrize("loss", ["everything", "note", "run", "state damaged", "tables ahead", "compacted"])
 def test_a_lost_index_is_built_again(tmp_path, loss):
     everything = population()
     whole, store = Store(tmp_path / "whole"), Store(tmp_path / "store")
@@ -288,6 +288,9 @@ def test_a_lost_index_is_built_again(tmp_path, loss):
         next((index / "program_signatures").glob("*.arrow")).unlink()
     elif loss == "state damaged":
         (index / "duplicates" / "state.json").write_text('{"version": 1')
+    elif loss == "compacted":
+        for table in dedup.TABLES:
+            store.maintain(table, retention_hours=0)
     else:
         shutil.copytree(index, tmp_path / "older")
         add(store, everything[1::4])
@@ -297,6 +300,21 @@ def test_a_lost_index_is_built_again(tmp_path, loss):
     add(store, everything[1::2][1::2] if loss == "tables ahead" else everything[1::2])
     deduplicate(store)
     assert state(store) == state(whole)
+
+
+def test_a_store_without_a_local_folder_is_scanned(tmp_path, monkeypatch):
+    everything = population()
+    whole = Store(tmp_path / "whole")
+    add(whole, everything)
+    deduplicate(whole)
+    # As for a store on object storage, which has no place for an index beside it.
+    monkeypatch.setattr(dedup, "index_folder", lambda _: None)
+    monkeypatch.setattr(problem_index, "index_folder", lambda _: None)
+    store = Store(tmp_path / "store")
+    for portion in (everything[::2], everything[1::2]):
+        add(store, portion)
+        deduplicate(store)
+    assert state(store) == state(whole) and not (tmp_path / "store" / "_index").exists()
 
 
 WORKER = """
