@@ -6,7 +6,7 @@ The rules are those of `pipeline/contracts.py`; nothing is decided here a second
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
@@ -45,19 +45,41 @@ TEXTS = {table: {name for name, column in columns.items() if isinstance(column, 
 FLOATS = {
     table: {name for name, column in columns.items() if isinstance(column, dy.Float64)} for table, columns in COLUMNS.items()
 }
+Row = dict[str, Any]
+TypeCheck = Callable[[str, Row], "Fault | None"]
 # Beyond it no float is finite.
 FLOAT_END = 1 << 1023
 
 
 def conform(items: list[ReadItem]) -> tuple[dict[int, Fault], dict[str, pl.DataFrame]]:
     """Faults by item number, and a frame for each table of the rows whose types fit."""
+    rows, faults = sorted_out(items, unchecked)
+    try:
+        frames = {table: frame(table, numbers, values) for table, (numbers, values) in rows.items()}
+    except MisfitError:
+        # Some value is of a wrong type. Which one, only a look at each says, and that is slow: few chunks need it.
+        rows, faults = sorted_out(items, type_fault)
+        frames = {table: frame(table, numbers, values) for table, (numbers, values) in rows.items()}
+    for table in ("tests", "problems", "trajectories"):
+        for number, (column, reason) in rule_faults(table, frames[table]).items():
+            faults.setdefault(number, (f"tests.{column}" if table == "tests" else column, reason))
+    return faults, frames
+
+
+def unchecked(table: str, row: Row) -> Fault | None:
+    return None
+
+
+def sorted_out(items: list[ReadItem], of_types: TypeCheck) -> tuple[dict[str, tuple[list[int], list[Row]]], dict[int, Fault]]:
+    """(item numbers, rows) for each table, and the faults of the other items as far as they can be seen from an item alone."""
     faults: dict[int, Fault] = {}
-    rows: dict[str, tuple[list[int], list[dict[str, Any]]]] = {"problems": ([], []), "tests": ([], []), "trajectories": ([], [])}
+    rows: dict[str, tuple[list[int], list[Row]]] = {"problems": ([], []), "tests": ([], []), "trajectories": ([], [])}
     for number, item in enumerate(items):
         if isinstance(item, Refused):
             faults[number] = item.field, item.reason
             continue
-        fault = item_fault(item)
+        # Asked twice, so that the reason is the same whatever else is in the chunk.
+        fault = item_fault(item, of_types) and item_fault(item, type_fault)
         if fault is not None:
             faults[number] = fault
             continue
@@ -67,36 +89,40 @@ def conform(items: list[ReadItem]) -> tuple[dict[int, Fault], dict[str, pl.DataF
         if isinstance(item, ReadProblem):
             rows["tests"][0].extend([number] * len(item.tests))
             rows["tests"][1].extend(item.tests)
-    frames = {table: frame(table, numbers, values) for table, (numbers, values) in rows.items()}
-    for table in ("tests", "problems", "trajectories"):
-        for number, (column, reason) in rule_faults(table, frames[table]).items():
-            faults.setdefault(number, (f"tests.{column}" if table == "tests" else column, reason))
-    return faults, frames
+    return rows, faults
 
 
-def item_fault(item: ReadProblem | ReadTrajectory) -> Fault | None:
+def item_fault(item: ReadProblem | ReadTrajectory, of_types: TypeCheck) -> Fault | None:
     """What keeps one item from being accepted, as far as it can be seen from the item alone."""
     if isinstance(item, ReadProblem):
-        return type_fault("problems", item.row) or tests_fault(item.tests, item.row["checker"])
-    fault = type_fault("trajectories", item.row)
-    if fault is None and not item.row["program"].strip() and not (item.row.get("completion") or "").strip():
+        return of_types("problems", item.row) or tests_fault(item.tests, item.row.get("checker"), of_types)
+    fault = of_types("trajectories", item.row)
+    program, completion = item.row.get("program"), item.row.get("completion")
+    if fault is None and is_blank(program) and (completion is None or is_blank(completion)):
         return "program", "is empty, and there is no completion either"
     return fault
 
 
-def tests_fault(tests: list[dict[str, Any]], checker: str) -> Fault | None:
-    names: set[str] = set()
+def is_blank(value: Any) -> bool:
+    """Whether it is a text of nothing; what is no text is for the check of types to say."""
+    return type(value) is str and not value.strip()
+
+
+def tests_fault(tests: list[Row], checker: Any, of_types: TypeCheck) -> Fault | None:
+    names: set[Any] = set()
     for position, test in enumerate(tests):
-        fault = type_fault("tests", test)
-        if fault is None and test["test_id"] in names:
-            fault = ("test_id", f"is taken by an earlier test: {test['test_id']!r}")
+        fault = of_types("tests", test)
+        name = test.get("test_id")
+        if fault is None and type(name) is str and name in names:
+            fault = ("test_id", f"is taken by an earlier test: {name!r}")
         # A custom checker looks at the output by itself; an assert or check holds what it expects.
         needs_output = test.get("mode") in ("stdin", "call") and checker != "custom"
         if fault is None and needs_output and test.get("expected_output") is None:
             fault = ("expected_output", "is missing")
         if fault is not None:
             return f"tests[{position}].{fault[0]}", fault[1]
-        names.add(test["test_id"])
+        if type(name) is str:
+            names.add(name)
     return None
 
 
@@ -166,14 +192,44 @@ def _shown(value: Any) -> str:
     return kind if isinstance(value, (list, dict)) else f"{kind} {value!r:.{SHOWN_CHARACTERS}}"
 
 
-def frame(table: str, items: Iterable[int], rows: list[dict[str, Any]]) -> pl.DataFrame:
-    """Rows of right types as a frame, one column more, `ITEM`: the number of the item each row came from."""
+class MisfitError(ValueError):
+    """Some row has a value of a wrong type, lacks a required one, or has a column that the contract does not know."""
+
+
+def frame(table: str, items: Iterable[int], rows: list[Row]) -> pl.DataFrame:
+    """Rows as a frame, one column more, `ITEM`: the number of the item each row came from. Raises MisfitError.
+
+    Turns whole numbers into floats, in the rows too, where the contract wants floats.
+    """
     columns = {ITEM: pl.Series(ITEM, items, dtype=pl.Int64)}
     given = set(chain.from_iterable(rows))
+    if given - COLUMNS[table].keys():
+        raise MisfitError
+    for name in FLOATS[table] & given:
+        for row in rows:
+            value = row.get(name)
+            if type(value) is int:
+                row[name] = float(value) if abs(value) < FLOAT_END else math.inf
     for name, column in COLUMNS[table].items():
         values = [row.get(name) for row in rows] if name in given else [None] * len(rows)
-        columns[name] = pl.Series(name, values, dtype=column.dtype)
+        columns[name] = series(name, column, values)
     return pl.DataFrame(columns)
+
+
+def series(name: str, column: dy.Column, values: list[Any]) -> pl.Series:
+    """A column of values that all fit. Raises MisfitError."""
+    if isinstance(column, dy.String):
+        try:
+            made = pl.Series(name, values, dtype=pl.String, strict=True)
+        except (TypeError, UnicodeError, pl.exceptions.PolarsError) as error:
+            raise MisfitError from error
+        fits = name in NUL_ALLOWED or not made.str.contains("\0", literal=True).any()
+    else:
+        fits = all(_value_fault(column, value) is None for value in values if value is not None)
+        made = pl.Series(name, values, dtype=column.dtype) if fits else pl.Series(name, [])
+    if not fits or (not column.nullable and made.null_count()):
+        raise MisfitError
+    return made
 
 
 def rule_faults(table: str, rows: pl.DataFrame) -> dict[int, Fault]:
