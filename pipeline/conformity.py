@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from itertools import chain
+from types import NoneType
 from typing import Any
 
 import dataframely as dy
@@ -45,6 +46,9 @@ TEXTS = {table: {name for name, column in columns.items() if isinstance(column, 
 FLOATS = {
     table: {name for name, column in columns.items() if isinstance(column, dy.Float64)} for table, columns in COLUMNS.items()
 }
+PYTHON_TYPE: dict[type[dy.Column], type] = {
+    dy.String: str, dy.Bool: bool, dy.Float64: float, dy.Int32: int, dy.Int64: int, dy.List: list,
+}  # fmt: skip
 Row = dict[str, Any]
 TypeCheck = Callable[[str, Row], "Fault | None"]
 # Beyond it no float is finite.
@@ -217,16 +221,21 @@ def frame(table: str, items: Iterable[int], rows: list[Row]) -> pl.DataFrame:
 
 
 def series(name: str, column: dy.Column, values: list[Any]) -> pl.Series:
-    """A column of values that all fit. Raises MisfitError."""
-    if isinstance(column, dy.String):
-        try:
-            made = pl.Series(name, values, dtype=pl.String, strict=True)
-        except (TypeError, UnicodeError, pl.exceptions.PolarsError) as error:
-            raise MisfitError from error
-        fits = name in NUL_ALLOWED or not made.str.contains("\0", literal=True).any()
-    else:
-        fits = all(_value_fault(column, value) is None for value in values if value is not None)
-        made = pl.Series(name, values, dtype=column.dtype) if fits else pl.Series(name, [])
+    """A column of values that all fit, as `_value_fault` has it. Raises MisfitError."""
+    fits = set(map(type, values)) <= {PYTHON_TYPE[type(column)], NoneType}
+    if fits and isinstance(column, dy.List):
+        inner = chain.from_iterable(value for value in values if value is not None)
+        fits = set(map(type, inner)) <= {PYTHON_TYPE[type(column.inner)]}
+    if not fits:
+        raise MisfitError
+    try:
+        made = pl.Series(name, values, dtype=column.dtype, strict=True)
+    except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as error:
+        raise MisfitError from error  # an unpaired surrogate, an integer that is too long
+    if isinstance(column, dy.String) and name not in NUL_ALLOWED:
+        fits = not made.str.contains("\0", literal=True).any()
+    elif isinstance(column, dy.Float64):
+        fits = made.is_finite().all()
     if not fits or (not column.nullable and made.null_count()):
         raise MisfitError
     return made
