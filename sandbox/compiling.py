@@ -18,7 +18,7 @@ from sandbox import languages, tiers, wall
 from sandbox.contracts import MIB, Limits
 from sandbox.guest import protocol
 from sandbox.languages import Language
-from sandbox.session import Session, sealed, stack_bytes
+from sandbox.session import Session, WallDied, sealed, stack_bytes
 
 COMPILE_LIMITS = Limits(time_s=30.0, memory_mb=2048, output_bytes=256 * MIB, processes=128)
 LIMIT_NAMES = {
@@ -99,12 +99,19 @@ class Builder:
             folders=(*existing(language.compile_folders), *existing(language.folders), *tool_folders(tool)), program=beside,
             scratch_bytes=wall.COMPILE_SCRATCH_BYTES, stack_bytes=stack_bytes(COMPILE_LIMITS),
         )  # fmt: skip
-        with Session(room, COMPILE_LIMITS, tiers.group()) as session:
-            for file, contents in files.items():
-                session.put_file(file, contents)
-            session.set_command([tool, *words], wall.ENVIRONMENT | dict(language.environment))
-            _run_compiler(session)
-            return _collect(session, leave_out=files)
+        group = tiers.group()
+        kills = group.out_of_memory_kills() if group else 0
+        try:
+            with Session(room, COMPILE_LIMITS, group) as session:
+                for file, contents in files.items():
+                    session.put_file(file, contents)
+                session.set_command([tool, *words], wall.ENVIRONMENT | dict(language.environment))
+                _run_compiler(session)
+                return _collect(session, leave_out=files)
+        except WallDied as error:
+            if group and group.out_of_memory_kills() > kills:  # the kernel chose the loop instead of the compiler
+                raise CompileError(f"the compiler went over its limit of {LIMIT_NAMES[protocol.MEMORY_EXCEEDED]}") from error
+            raise
 
 
 def encoded(source: str) -> bytes:
