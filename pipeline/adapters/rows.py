@@ -26,6 +26,7 @@ TABLES = (".parquet", ".arrow")
 # Rows hold up to tens of megabytes of tests, so few are decoded at a time.
 ROWS_AT_ONCE = 8
 READ_BYTES = 1 << 20
+BATCH_BYTES, MAX_ROWS_AT_ONCE = 4 << 20, 500
 SHAPE_ERRORS = (
     TypeError, ValueError, AttributeError, IndexError, ArithmeticError, RecursionError, SyntaxError, EOFError, zlib.error,
     struct.error,
@@ -77,10 +78,15 @@ def _batches(file: SourceFile, stored: Any) -> Iterator[pa.RecordBatch]:
         import pyarrow.parquet as pq
 
         table = pq.ParquetFile(stored, buffer_size=READ_BYTES)
-        for batch in table.iter_batches(batch_size=ROWS_AT_ONCE):
-            # The file is not read from its beginning to its end, so progress goes by rows.
-            file.bytes_read += file.size_bytes * batch.num_rows // max(table.metadata.num_rows, 1)
-            yield batch
+        total = max(table.metadata.num_rows, 1)
+        # One row group at a time, and as many rows as a block holds: more of them together cost Arrow several times their size.
+        for number in range(table.num_row_groups):
+            group = table.metadata.row_group(number)
+            at_once = max(1, min(MAX_ROWS_AT_ONCE, BATCH_BYTES * group.num_rows // max(group.total_byte_size, 1)))
+            for batch in table.iter_batches(batch_size=at_once, row_groups=[number], use_threads=False):
+                # The file is not read from its beginning to its end, so progress goes by rows.
+                file.bytes_read += file.size_bytes * batch.num_rows // total
+                yield batch
         return
     try:
         batches: Iterable[pa.RecordBatch] = pa.ipc.open_stream(stored)
