@@ -42,7 +42,7 @@ class DemoSettings(BaseModel):
     seeds: int = Field(3, ge=1)
     train_problems: int = Field(662, ge=1, description="starter problems that are sampled for the soft value and online")
     earlier_problems: int = Field(200, ge=1, description="of these, problems that the earlier policy is sampled on")
-    test_problems: int = Field(100, ge=1, description="held-out starter problems of the evaluation")
+    test_problems: int = Field(80, ge=1, description="held-out starter problems of the evaluation")
     contest_problems: int = Field(24, ge=0, description="real problems with short statements that are sampled too, with `data`")
     max_tokens: int = Field(768, ge=1, description="longest prompt and completion that is trained on")
     warm_start: dict[str, Any] = {
@@ -50,7 +50,7 @@ class DemoSettings(BaseModel):
         "model": {"layers": 3, "width": 128}, "training": {"steps": 300, "batch_tokens": 2048},
     }  # fmt: skip
     earlier_steps: int = Field(200, ge=1, description="warm-start steps of the earlier policy whose samples are mixed in")
-    reference_sampling: SamplingSettings = SamplingSettings(samples_per_problem=8, max_new_tokens=128)
+    reference_sampling: SamplingSettings = SamplingSettings(samples_per_problem=6, max_new_tokens=128)
     earlier_sampling: SamplingSettings = SamplingSettings(samples_per_problem=4, max_new_tokens=128)
     evaluation: SamplingSettings = SamplingSettings(samples_per_problem=20, max_new_tokens=128)
     training: TrainSettings = TrainSettings(steps=240, beta=0.1, learning_rate=1.5e-3)
