@@ -39,7 +39,10 @@ def write_file(relation: duckdb.DuckDBPyRelation, path: Path) -> None:
 
 
 def write(relation: duckdb.DuckDBPyRelation, file: IO[bytes], format: str) -> None:
-    """Write a result to an open binary file. CSV has lists and structs as JSON text; JSON is one array of objects."""
+    """Write a result to an open binary file. CSV has lists and structs as JSON text; JSON is one array of objects.
+
+    Raises the file's own OSError, which knows a closed pipe: polars writing by itself would hide what it was.
+    """
     if format == "csv":
         relation = without_nesting(relation)
     with errors_in_one_line():
@@ -50,10 +53,10 @@ def write(relation: duckdb.DuckDBPyRelation, file: IO[bytes], format: str) -> No
                     writer.write_batch(batch)
         elif format == "csv":
             for number, frame in enumerate(frames(reader)):
-                frame.write_csv(file, include_header=number == 0)
+                file.write(frame.write_csv(include_header=number == 0).encode())
         elif format == "jsonl":
             for frame in frames(reader):
-                frame.write_ndjson(file)
+                file.write(frame.write_ndjson().encode())
         else:
             opening = b"["
             for frame in frames(reader):

@@ -81,6 +81,16 @@ def test_sql_reads_other_files_only_where_it_is_asked_to(place):
     assert spo("sql", statement, "-o", "csv", "--read-write", folder=place).stdout == "n\n1\n"
 
 
+def test_a_reader_that_has_enough_is_no_error(place):
+    command = [sys.executable, "-m", "flows", "sql", "from range(300000)", "-o", "csv"]
+    with subprocess.Popen(
+        command, env=surroundings(place), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "range\n"
+        process.stdout.close()
+        assert process.stderr.read() == ""
+
+
 def test_a_long_result_is_shown_in_part(place):
     shown = spo("sql", "from range(20000)", "--rows", "4", folder=place)
     assert " 0 │\n" in shown.stdout and " 10 │\n" not in shown.stdout and "first 10,000" in shown.stderr
@@ -159,6 +169,7 @@ def test_the_store_is_kept_and_its_pins_are_shown(place):
         (("sql", "select nothing from nowhere"), "nowhere"),
         (("sql", "drop table trajectories"), "reading only"),
         (("sql", "@no_such_question"), "no question @no_such_question; there are:"),
+        (("sql", "select 1", "-o", "no/folder/rows.csv"), "cannot write no/folder/rows.csv"),
         (("sql", "select 1", "-o", "rows.xlsx"), "no format 'xlsx'"),
         (("sql", "select 1", "--store", "/nowhere/store"), "no store at /nowhere/store; name it with --store"),
         (("corpus", "show", "nothing"), "no corpus 'nothing'; published:"),
