@@ -13,6 +13,7 @@ from prefect.artifacts import create_link_artifact, create_table_artifact
 
 from flows.policies import select_problems
 from flows.terminal import progress, show_table
+from pipeline.contracts import TABLES
 from pipeline.corpora import Spec, publish
 from pipeline.decontaminate import refuse_leaks
 from pipeline.dedup import deduplicate
@@ -31,7 +32,6 @@ from trainer.stream import Mixture, Stream
 
 # A folder of problem packages is a batch each: beyond these the summary of the source serves.
 BATCH_ARTIFACTS = 50
-COMPACT_TABLES = ("trajectories", "verdicts", "reference_scores", "duplicates")
 
 
 def report_table(key: str, title: str, rows: list[dict]) -> None:
@@ -232,7 +232,7 @@ def maintain_flow(store: str) -> None:
 @task(name="compact tables")
 def maintain_task(store_path: str) -> None:
     store = Store(store_path)
-    for name in COMPACT_TABLES:
+    for name in TABLES:
         if store.needs_compaction(name):
             store.maintain(name)
 
