@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import typer
 
 from flows.commands import corpus, decontaminate, judge, quarantine, sql, store, train
-from flows.commands.common import DATA, STORE, JsonOption, StoreOption, finish, serve
+from flows.commands.common import DATA, STORE, JsonOption, StoreOption, assignments, finish, serve
 from pipeline.adapters import BUILT_IN
 
 app = typer.Typer(
@@ -79,7 +79,7 @@ def ingest(
 
     Examples: `spo ingest plain my-solutions.jsonl.gz` -- `spo ingest verl runs/a/rollouts --set policy_id=qwen3-8b`
     """
-    columns = quarantine.assignments(said)
+    columns = assignments(said, "--set")
     serve()
     from flows.stages import ingest_flow
 

@@ -29,6 +29,14 @@ def open_store(location: str) -> Store:
     return store
 
 
+def assignments(given: list[str] | None, option: str) -> dict[str, str]:
+    """NAME=VALUE pairs of a repeated option. Raises BadParameter, naming the option."""
+    pairs = {text: text.partition("=") for text in given or []}
+    if wrong := [text for text, (name, sign, _) in pairs.items() if not (name and sign)]:
+        raise typer.BadParameter(f"{wrong[0]!r} is not NAME=VALUE", param_hint=option)
+    return {name: value for name, _, value in pairs.values()}
+
+
 def serve() -> None:
     """Have flows report to a server, and say where its UI is."""
     from flows.engine import use_server

@@ -42,7 +42,7 @@ def publish(
 ) -> None:
     """Publish the rows that a definition selects now; the same rows again give the same id and add nothing.
 
-    Example: `spo corpus publish corpora/human-and-reference.toml`
+    Example: `spo corpus publish data/corpora/humans.sql`
     """
     from flows.terminal import show_table
     from pipeline.corpora import publish, read_spec
@@ -90,7 +90,7 @@ def diff(
 ) -> None:
     """What came in, what went, and whose reward changed from one corpus to another.
 
-    Example: `spo corpus diff 3f9a human-and-reference -o changes.parquet`
+    Example: `spo corpus diff 3f9a humans -o changes.parquet`
     """
     import duckdb
 

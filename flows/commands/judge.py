@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     from pipeline.store import Store
     from sandbox import Judgement, Submission
 
-LANGUAGES = {
-    ".py": "python3", ".cpp": "cpp", ".cc": "cpp", ".cxx": "cpp", ".c": "c", ".java": "java", ".js": "javascript", ".go": "go",
-    ".rs": "rust",
-}  # fmt: skip
 COLOURS = {"accepted": "green", "judge_error": "magenta", "language_unavailable": "magenta"}
 KEPT_BYTES = 1 << 20
 CONTEXT_LINES = 4
@@ -44,10 +40,11 @@ def judge(
     """
     from dataclasses import asdict, replace
 
+    from pipeline.adapters.names import SUFFIX_LANGUAGES
     from pipeline.label import Judgeables
     from sandbox import Pool
 
-    language = language or LANGUAGES.get(file.suffix)
+    language = language or SUFFIX_LANGUAGES.get(file.suffix.lower())
     if language is None:
         raise typer.BadParameter(f"no language known by {file.suffix or 'no ending'}; give --language", param_hint="FILE")
     opened = open_store(store)

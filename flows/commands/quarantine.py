@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.common import STORE, StoreOption, open_store
+from flows.commands.common import STORE, StoreOption, assignments, open_store
 from flows.terminal import progress, show_table
 
 app = typer.Typer(help="Rows that ingestion refused: list them, show them, try them again after a fix.", no_args_is_help=True)
@@ -85,7 +85,7 @@ def retry(
 
     selection = Selection(adapter, file, reason, tuple(ids or ()))
     with progress("retry", "rows") as update:
-        found = try_again(open_store(store), selection, encoding=encoding, columns=assignments(said), on_progress=update)
+        found = try_again(open_store(store), selection, encoding=encoding, columns=assignments(said, "--set"), on_progress=update)
     rows = [asdict(one) for one in found]
     if as_json:
         typer.echo("\n".join(map(json.dumps, rows)))
@@ -93,11 +93,3 @@ def retry(
     for row in rows:
         row["reasons"] = ", ".join(f"{reason}: {count}" for reason, count in row["reasons"].items()) or "-"
     show_table("Tried again", rows)
-
-
-def assignments(said: list[str] | None) -> dict[str, str]:
-    """COLUMN=VALUE pairs. Raises BadParameter."""
-    pairs = [one.partition("=") for one in said or []]
-    if wrong := [one for one, (name, sign, _) in zip(said or [], pairs, strict=True) if not (name and sign)]:
-        raise typer.BadParameter(f"{wrong[0]!r} is not COLUMN=VALUE", param_hint="--set")
-    return {name: value for name, _, value in pairs}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.commands.common import DATA, STORE, StoreOption, open_store
+from flows.commands.common import DATA, STORE, StoreOption, assignments, open_store
 
 if TYPE_CHECKING:
     import duckdb
@@ -51,7 +51,7 @@ def sql(
 
         return prompt(open_store(store), DATA / "sql_history", rows, read_only=not read_write)
     with connect(open_store(store), read_only=not read_write) as connection:
-        answer(connection, text_of(statement, file), named(parameter or []), output, rows)
+        answer(connection, text_of(statement, file), assignments(parameter, "--parameter"), output, rows)
 
 
 def list_questions() -> None:
@@ -70,12 +70,6 @@ def text_of(statement: str | None, file: Path | None) -> str:
         return file.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise typer.BadParameter(f"cannot read {file}: {error}", param_hint="--file") from error
-
-
-def named(parameters: list[str]) -> dict[str, str]:
-    if wrong := [text for text in parameters if "=" not in text]:
-        raise typer.BadParameter(f"{wrong[0]}: not NAME=VALUE", param_hint="--parameter")
-    return dict(text.split("=", 1) for text in parameters)
 
 
 def answer(connection: duckdb.DuckDBPyConnection, text: str, parameters: dict[str, str], output: str, rows: int) -> None:

@@ -69,12 +69,10 @@ def pins(store: StoreOption = STORE, as_json: JsonOption = False) -> None:
 @app.command()
 def pin(label: LabelArgument, store: StoreOption = STORE) -> None:
     """Keep every table's present version readable until `unpin`."""
-
     open_store(store).pin(label)
 
 
 @app.command()
 def unpin(label: LabelArgument, store: StoreOption = STORE) -> None:
     """Let maintenance delete what only this pin keeps."""
-
     open_store(store).unpin(label)
