@@ -46,6 +46,8 @@ EVIDENCE = ("itself", "same", "ngrams")
 READ_TABLES = ("problems", "tests", "trajectories")
 TEXTS_AT_ONCE = 10_000
 EXAMPLE_WORDS = 20
+TELLING = {"gram": pl.UInt64, "evaluation_problem_id": pl.String, "telling": pl.UInt32}
+SHARED = {"subject_id": pl.String, "evaluation_problem_id": pl.String, "overlap": pl.Float64, "example": pl.String}
 
 
 class LeakError(ValueError):
@@ -158,6 +160,8 @@ def ngrams_of(texts: pl.Series) -> pl.DataFrame:
 
 def telling_ngrams(problems: pl.DataFrame, wanted: set[str]) -> pl.DataFrame:
     """N-grams of the evaluation problems that few problems have: gram, evaluation_problem_id, telling (how many it has)."""
+    if not wanted:
+        return pl.DataFrame(schema=TELLING)
     parts = []
     for begin in range(0, problems.height, TEXTS_AT_ONCE):
         part = problems[begin : begin + TEXTS_AT_ONCE]
@@ -176,6 +180,8 @@ def telling_ngrams(problems: pl.DataFrame, wanted: set[str]) -> pl.DataFrame:
 
 def shared_ngrams(ids: pl.Series, texts: pl.Series, telling: pl.DataFrame) -> pl.DataFrame:
     """Texts that share enough words with an evaluation problem: subject_id, evaluation_problem_id, overlap, example."""
+    if not telling.height:
+        return pl.DataFrame(schema=SHARED)
     grams = ngrams_of(texts)
     found = (
         grams.join(telling, on="gram")
