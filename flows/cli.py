@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import shlex
@@ -14,6 +15,7 @@ import typer
 
 from flows.commands import corpus, decontaminate, judge, quarantine, sql, store, train
 from flows.commands.common import DATA, STORE, JsonOption, StoreOption, assignments, finish, serve
+from flows.interrupts import insist
 from pipeline.adapters import BUILT_IN
 
 app = typer.Typer(
@@ -174,7 +176,15 @@ def up(port: Annotated[int, typer.Option(help="Port of Prefect's server and UI."
 
 def main() -> None:
     """Entry point: an error is one line with the next step, the traceback goes to `spo-error.log` in the data folder."""
-    raise SystemExit(run())
+    insist()
+    code = run()
+    if code == INTERRUPTED:
+        # What a Ctrl-C cut short (threads, database handles) is neither waited for nor complained about; servers are ended.
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)
+    raise SystemExit(code)
 
 
 def interrupted() -> int:
