@@ -243,6 +243,8 @@ def series(name: str, column: dy.Column, values: list[Any]) -> pl.Series:
 
 def rule_faults(table: str, rows: pl.DataFrame) -> dict[int, Fault]:
     """The first rule of the contract that each faulty item breaks: {item: (column, reason)}."""
+    if not rows.height:
+        return {}
     schema = TABLES[table].schema
     # Keys are checked by admission, which knows the store; here a running number stands for them and finds the row again.
     number = pl.int_range(pl.len()).cast(pl.String)
