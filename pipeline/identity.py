@@ -61,8 +61,7 @@ def content_id(*parts: Any) -> str:
 
 def trajectory_id(row: Mapping[str, Any]) -> str:
     """Name of a sample, from its columns in `trajectories`; a column that is missing counts as null."""
-    get = row.get
-    return content_id(*[get(column) for column in SAMPLE_IDENTITY])
+    return content_id(*map(row.get, SAMPLE_IDENTITY))
 
 
 def test_set_hash(problem: Mapping[str, Any], tests: Iterable[Mapping[str, Any]]) -> str:
