@@ -1,4 +1,4 @@
-"""What happens in the forked child, and before the fork what is the same for all of them: every page a child need not touch counts."""
+"""What happens in the forked child, and before the fork what is the same for all: each page that a child touches costs."""
 
 import _ctypes
 import _functools
