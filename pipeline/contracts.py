@@ -77,7 +77,7 @@ class Problems(dy.Schema):
     difficulty = maybe("as the source gives it; scales differ")
     licence = maybe("as the source states it")
     tests_quality = maybe("full, partial or examples")
-    programs = maybe("JSON: checkers, validators and generators of the source: [{role, interface, path, text}]")
+    programs = maybe("JSON: checkers, validators, generators of the source: [{role, interface, path, text, arguments}]")
     test_set_hash = text("hash of all tests, their modes and the checker", min_length=1)
     test_count = dy.Int32(min=0, description="number of tests")
     batch_id = text("ingestion batch, see `batches`")
