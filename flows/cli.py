@@ -123,6 +123,7 @@ def score(
     policy: Annotated[Path, typer.Argument(help="Folder of the reference policy.")],
     max_tokens: Annotated[int, typer.Option(min=2, help="Longest prompt and completion.")] = 2048,
     precision: Annotated[Literal["fp32", "bf16"], typer.Option(help="That of the training to come.")] = "fp32",
+    changed: Annotated[bool, typer.Option("--changed", help="The folder holds another policy than it did; keep both.")] = False,
     store: StoreOption = STORE,
     as_json: JsonOption = False,
 ) -> None:
@@ -130,7 +131,7 @@ def score(
     serve()
     from flows.stages import score_flow
 
-    finish(score_flow(str(store), str(policy), max_tokens, precision), as_json)
+    finish(score_flow(str(store), str(policy), max_tokens, precision, changed), as_json)
 
 
 app.command(rich_help_panel=LEARN)(train.train)

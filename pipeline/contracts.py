@@ -166,6 +166,18 @@ class ReferenceScores(dy.Schema):
     scored_at = dy.Datetime(time_zone="UTC", description="when it was scored")
 
 
+class ReferencePolicies(dy.Schema):
+    reference = key("fingerprint, as in `reference_scores.reference`")
+    folder = key("where the reference policy lay when it was scored")
+    weights = text("hash of the weights")
+    tokenizer = text("hash of what makes tokens of text")
+    template = text("hash of the prompt format or chat template and the end token")
+    dtype = text("type of the weights")
+    precision = text("that of the forward pass: fp32 or bf16")
+    code = text("version of the scoring code")
+    begun_at = dy.Datetime(time_zone="UTC", description="when its first scoring began")
+
+
 class ProgramSignatures(dy.Schema):
     trajectory_id = key("trajectory whose program was signed")
     algorithm = key("lexer, hash and MinHash versions, permutations and seed")
@@ -364,6 +376,7 @@ TABLES: dict[str, Table] = {
         ),
         Table("verdicts", Verdicts, "what the judge found; a reward is a function of it, applied on reading"),
         Table("reference_scores", ReferenceScores, "tokens and log-probabilities under a reference policy"),
+        Table("reference_policies", ReferencePolicies, "what the fingerprint of each scored reference is made of"),
         Table("program_signatures", ProgramSignatures, "hashes and MinHash of programs"),
         Table("duplicates", Duplicates, "clusters of equal or nearly equal programs; marks, never deletes"),
         Table("same_problems", SameProblems, "the same problem in several sources; marks, never deletes"),
