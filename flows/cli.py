@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows.commands import corpus, decontaminate, judge, quarantine, rollout, sql, store, train
+from flows.commands import corpus, decontaminate, evaluate, judge, quarantine, rollout, sql, store, train
 from flows.commands.common import (
     DATA,
     STORE,
@@ -161,6 +161,7 @@ def score(
 app.command(rich_help_panel=LEARN)(train.train)
 app.command(rich_help_panel=LEARN)(train.weights)
 app.command(rich_help_panel=LEARN)(rollout.rollout)
+app.command("eval", rich_help_panel=LEARN)(evaluate.evaluate)
 
 
 @app.command(rich_help_panel=LEARN)
