@@ -28,15 +28,17 @@ class PolicyNotFound(LookupError):
 
 @dataclass(frozen=True)
 class Found:
-    """A published policy and the folder of its weights."""
+    """A published policy and the folder of its weights; `folder` is None for one that only a server has."""
 
     policy_id: str
-    folder: Path
+    folder: Path | None
     run_id: str | None
     step: int | None
     parent_id: str | None
 
     def load(self) -> Policy:
+        if self.folder is None:
+            raise PolicyNotFound(f"policy {self.policy_id} has no weights here")
         return load_policy(self.folder)
 
 

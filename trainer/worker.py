@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.store import Store
 from trainer.choosing import WATERMARK_TABLES, Choice, choose, counted
 from trainer.policy import Policy
-from trainer.publishing import Found, is_finished, newest_policy
+from trainer.publishing import Found, has_weights, is_finished, newest_policy
 from trainer.rollout import LocalSampler, Provenance, SamplingSettings, chunk_seed, trajectories
 
 
@@ -76,7 +76,7 @@ class RolloutWorker:
         try:
             policy = self.loaded(newest)
         except OSError:
-            if (newest.folder / "config.json").is_file():
+            if has_weights(str(newest.folder)):
                 raise
             return Outcome(reason=f"policy {newest.policy_id} was replaced while it was read")
         return self.sample_round(newest, policy)
