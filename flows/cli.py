@@ -13,8 +13,19 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows.commands import corpus, decontaminate, judge, quarantine, sql, store, train
-from flows.commands.common import DATA, STORE, JsonOption, StoreOption, assignments, finish, serve
+from flows.commands import corpus, decontaminate, evaluate, judge, quarantine, rollout, sql, store, train
+from flows.commands.common import (
+    DATA,
+    STORE,
+    FollowOption,
+    JsonOption,
+    StoreOption,
+    UntilOption,
+    assignments,
+    finish,
+    open_store,
+    serve,
+)
 from flows.interrupts import insist
 from pipeline.adapters import BUILT_IN
 
@@ -100,10 +111,18 @@ def deduplicate(store: StoreOption = STORE, as_json: JsonOption = False) -> None
 @app.command(rich_help_panel=DATA_IN)
 def label(
     workers: Annotated[int | None, typer.Option(min=1, help="Sandbox workers; default: three for every two cores.")] = None,
+    follow: FollowOption = False,
+    until: UntilOption = None,
     store: StoreOption = STORE,
     as_json: JsonOption = False,
 ) -> None:
     """Judge every program that has no verdict yet, in the sandbox."""
+    if follow:
+        from flows.following import Grader, follow_aloud
+        from sandbox import Pool
+
+        with Pool(workers) as pool:
+            return finish(follow_aloud("label", Grader(open_store(store), pool, until).work), as_json)
     serve()
     from flows.stages import label_flow
 
@@ -124,10 +143,18 @@ def score(
     max_tokens: Annotated[int, typer.Option(min=2, help="Longest prompt and completion.")] = 2048,
     precision: Annotated[Literal["fp32", "bf16"], typer.Option(help="That of the training to come.")] = "fp32",
     changed: Annotated[bool, typer.Option("--changed", help="The folder holds another policy than it did; keep both.")] = False,
+    follow: FollowOption = False,
+    until: UntilOption = None,
     store: StoreOption = STORE,
     as_json: JsonOption = False,
 ) -> None:
     """Store reference log-probabilities of every judged training trajectory."""
+    if follow:
+        from flows.following import Scorer, follow_aloud
+        from trainer.policy import load_policy
+
+        scorer = Scorer(open_store(store), load_policy(policy), max_tokens, precision, until)
+        return finish(follow_aloud("score", scorer.work), as_json)
     serve()
     from flows.stages import score_flow
 
@@ -136,6 +163,8 @@ def score(
 
 app.command(rich_help_panel=LEARN)(train.train)
 app.command(rich_help_panel=LEARN)(train.weights)
+app.command(rich_help_panel=LEARN)(rollout.rollout)
+app.command("eval", rich_help_panel=LEARN)(evaluate.evaluate)
 
 
 @app.command(rich_help_panel=LEARN)

@@ -321,6 +321,12 @@ class Evaluations(dy.Schema):
     distinct_correct = dy.Int32(min=0, description="accepted programs that differ after normalisation")
     judge_errors = dy.Int32(min=0, description="samples without a verdict; counted out of `samples`")
     evaluated_at = dy.Datetime(time_zone="UTC", description="when")
+    verdicts = maybe("JSON: verdict -> samples; null: evaluated before this was kept")
+    token_entropy = dy.Float64(
+        nullable=True,
+        min=0,
+        description="nats a token: next-token entropy of the policy along samples; null: not known",
+    )
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from trainer.logprobs import completion_logprobs
 from trainer.loop import micro_batch_loss, micro_batches, train
 from trainer.online import FreshData
 from trainer.policy import Policy, load_policy
+from trainer.publishing import Publisher
 from trainer.ranks import SINGLE, Ranks
 from trainer.reference import ReferenceChanged, changes, check_scored, name_of, reference_parts
 from trainer.rollout import publish_policy
@@ -73,7 +74,10 @@ def open_stream(config: RunConfig, store: Store, reference: Policy) -> Stream:
 def published_as(store: Store, reference: Policy) -> str:
     """policy_id under which these weights were published."""
     mine = reference.fingerprint()
-    for row in store.read("policies", ["policy_id", "details"]).sort("policy_id").iter_rows(named=True):
+    # A run publishes its start under a name of its own too: the name that counts is the first.
+    for row in (
+        store.read("policies", ["policy_id", "details", "created_at"]).sort("created_at", "policy_id").iter_rows(named=True)
+    ):
         if json.loads(row["details"]).get("fingerprint", {}).get("weights") == mine["weights"]:
             return row["policy_id"]
     raise ConfigError("reference: no published policy has its weights, so no samples give Q0; set reference_policy, or sample it")
@@ -187,9 +191,11 @@ def run(config: RunConfig, *, on_step: Callable[[dict], None] | None = None, ran
         write_whole(config.run / CONFIG, config.model_dump_json(indent=1))
     with ExitStack() as stack:
         before_step = fresh_data(config, store, reference, stack)
+        publisher = publisher_of(config, store, stream.reference_policy, ranks)
         policy = train(
-            load_reference(config), stream, config.training, config.run, before_step=before_step, on_step=on_step, ranks=ranks
-        )
+            load_reference(config), stream, config.training, config.run,
+            before_step=before_step, on_step=on_step, publisher=publisher, ranks=ranks,
+        )  # fmt: skip
     if ranks.rank == 0:
         publish_policy(
             store, policy, config.run / "final", policy_id=config.run_id, parent_id=stream.reference_policy, run_id=config.run_id,
@@ -215,6 +221,19 @@ def check_begun_from(config: RunConfig, reference: Policy) -> None:
                 f"{config.reference}: the reference changed since the run {config.run} was begun: {changed}; put it back, or name"
                 " another folder under run"
             )
+
+
+def publisher_of(config: RunConfig, store: Store, reference_policy: str, ranks: Ranks) -> Publisher | None:
+    """What publishes policies while the run goes on; it begins with the reference itself, so that rollout workers can too."""
+    if not config.training.publish_every:
+        return None
+    publisher = Publisher(store, config.run_id, reference_policy, config.training.publish_keep)
+    if ranks.rank == 0 and not publisher.is_published(0):
+        publish_policy(
+            store, load_policy(config.reference), config.reference.resolve(), policy_id=publisher.policy_id(0),
+            parent_id=reference_policy, run_id=config.run_id, step=0,
+        )  # fmt: skip
+    return publisher
 
 
 def fresh_data(config: RunConfig, store: Store, reference: Policy, stack: ExitStack) -> Callable[[int, Policy], bool] | None:
