@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sys
 import traceback
@@ -12,8 +11,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows.commands import corpus, decontaminate, judge, quarantine, sql, store, train
-from flows.commands.common import DATA, STORE, JsonOption, StoreOption, assignments, finish, serve
+from flows.commands import corpus, decontaminate, judge, quarantine, serve, sql, store, train
+from flows.commands.common import DATA, STORE, JsonOption, StoreOption, assignments, finish, use_server
 from pipeline.adapters import BUILT_IN
 
 app = typer.Typer(
@@ -46,7 +45,7 @@ def demo(
     """
     if data is not None and not data.is_dir():
         raise typer.BadParameter(f"no folder {data}", param_hint="--data")
-    serve()
+    use_server()
     from flows.demo import DemoSettings, demo_flow
 
     given = json.loads(settings.read_text()) if settings else {}
@@ -80,7 +79,7 @@ def ingest(
     Examples: `spo ingest plain my-solutions.jsonl.gz` -- `spo ingest verl runs/a/rollouts --set policy_id=qwen3-8b`
     """
     columns = assignments(said, "--set")
-    serve()
+    use_server()
     from flows.stages import ingest_flow
 
     finish(ingest_flow(str(store), adapter, source, limit, columns), as_json)
@@ -89,7 +88,7 @@ def ingest(
 @app.command(rich_help_panel=DATA_IN)
 def deduplicate(store: StoreOption = STORE, as_json: JsonOption = False) -> None:
     """Mark equal and nearly equal programs; nothing is deleted."""
-    serve()
+    use_server()
     from flows.stages import deduplicate_flow
 
     finish(deduplicate_flow(str(store)), as_json)
@@ -102,7 +101,7 @@ def label(
     as_json: JsonOption = False,
 ) -> None:
     """Judge every program that has no verdict yet, in the sandbox."""
-    serve()
+    use_server()
     from flows.stages import label_flow
 
     finish(label_flow(str(store), workers), as_json)
@@ -125,7 +124,7 @@ def score(
     as_json: JsonOption = False,
 ) -> None:
     """Store reference log-probabilities of every judged training trajectory."""
-    serve()
+    use_server()
     from flows.stages import score_flow
 
     finish(score_flow(str(store), str(policy), max_tokens, precision), as_json)
@@ -141,7 +140,7 @@ def report(
     store: StoreOption = STORE,
 ) -> None:
     """Write the report of a run again: `data/reports/<run>/index.html`."""
-    serve()
+    use_server()
     from flows.stages import report_flow
 
     typer.echo(report_flow(str(store), str(run), str(DATA / "reports" / run.name)))
@@ -160,16 +159,9 @@ def doctor(as_json: JsonOption = False) -> None:
 app.command("serve-judge", rich_help_panel=SERVE)(judge.serve_judge)
 
 
-@app.command(rich_help_panel=SERVE)
-def up(port: Annotated[int, typer.Option(help="Port of Prefect's server and UI.")] = 4200) -> None:
-    """Start Prefect's server with its UI on loopback, on the database that flows report to."""
-    from flows.engine import api_url, record_server, server_command
-
-    os.environ["PREFECT_SERVER_UI_API_URL"] = api_url(port)
-    record_server(api_url(port), os.getpid())
-    typer.echo(f"Prefect's UI: http://127.0.0.1:{port}", err=True)
-    command = server_command(port)
-    os.execv(command[0], command)
+app.command(rich_help_panel=SERVE)(serve.up)
+app.command(rich_help_panel=SERVE)(serve.serve)
+app.command(rich_help_panel=SERVE)(serve.deploy)
 
 
 def main() -> None:
