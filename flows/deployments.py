@@ -6,11 +6,13 @@ has is deleted, and a threshold goes on counting where it was. A start that fall
 
 from __future__ import annotations
 
+import asyncio
+import signal
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from prefect import serve
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
@@ -18,6 +20,7 @@ from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLi
 from prefect.deployments.runner import EntrypointType, RunnerDeployment
 from prefect.events import DeploymentEventTrigger
 from prefect.exceptions import ObjectNotFound
+from prefect.runner import Runner
 from prefect.schedules import Cron, Interval
 from prefect.schedules import Schedule as PrefectSchedule
 
@@ -93,7 +96,18 @@ def deployments_with(client: SyncPrefectClient, tag: str) -> list[Any]:
 def serve_schedule(schedule: Schedule, file: Path) -> None:
     """Register the file, and run what is due until this process is stopped; its schedules are paused then."""
     prepare(schedule, file)
-    serve(*deployments_of(schedule, file), limit=schedule.runs_at_once, print_starting_message=False)
+    runner = Served(pause_on_shutdown=True, limit=schedule.runs_at_once)
+    for one in deployments_of(schedule, file):
+        runner.add_deployment(one)
+    with suppress(KeyboardInterrupt):
+        asyncio.run(runner.start())
+
+
+class Served(Runner):
+    """Prefect's runner, which ends on SIGTERM the way it ends on Ctrl-C: runs are ended first, and the schedules paused."""
+
+    def handle_sigterm(self, *_: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
 
 
 def deploy_schedule(schedule: Schedule, file: Path, pool: str) -> list[str]:

@@ -36,9 +36,10 @@ class Entry(BaseModel):
     def cron_is_one(cls, value: str | None) -> str | None:
         from prefect.client.schemas.schedules import CronSchedule
 
-        if value is not None:
-            CronSchedule(cron=value)
-        return value
+        try:
+            return None if value is None else CronSchedule(cron=value).cron
+        except ValidationError:
+            raise ValueError("no cron expression; five fields, e.g. 0 3 * * * for three at night") from None
 
     @model_validator(mode="after")
     def one_schedule(self) -> Entry:

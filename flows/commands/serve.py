@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -35,8 +34,7 @@ def serve(file: FileArgument) -> None:
     from flows.deployments import serve_schedule
 
     show(schedule)
-    with contextlib.suppress(KeyboardInterrupt):
-        serve_schedule(schedule, file)
+    serve_schedule(schedule, file)
     typer.echo("served no more; the schedules are paused until the next spo serve", err=True)
 
 
