@@ -11,12 +11,26 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows.commands import corpus, decontaminate, judge, quarantine, serve, sql, store, train
+from flows.commands import corpus, decontaminate, judge, maintain, quarantine, serve, sql, store, train
 from flows.commands.common import DATA, STORE, JsonOption, StoreOption, assignments, finish, use_server
 from pipeline.adapters import BUILT_IN
 
+MAP = """
+Store, judge and trainer for off-policy RL on programming contests.
+
+The way through the house: `ingest` -> `deduplicate` -> `label` -> `score` -> `corpus publish` -> `train` -> `eval` -> `report`;
+`serve` does it by schedule, `sql` asks at any time. Every command has examples: `spo COMMAND --help`.
+"""
+EXIT_CODES = """
+**Exit codes**: 0 done; 1 an error, in one line, its traceback in `data/spo-error.log` (also `judge`: not accepted, `doctor`: no
+sandbox); 2 wrong use; 130 interrupted, the same command goes on where it was.
+
+**For scripts**: `--json` ends the output with one JSON line on stdout; everything for people goes to stderr.
+**Completion**: `spo --install-completion`. **Places**: `SPO_DATA_DIR` (default `data`), `PREFECT_API_URL`, `SPO_TASK_RUNNER`.
+"""
+
 app = typer.Typer(
-    help="Store, judge and trainer for off-policy RL on programming contests.",
+    help=MAP, epilog=EXIT_CODES,
     no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False,
 )  # fmt: skip
 
@@ -85,26 +99,42 @@ def ingest(
     finish(ingest_flow(str(store), adapter, source, limit, columns), as_json)
 
 
+RunnerOption = Annotated[
+    str | None, typer.Option(help="threads (here), dask, ray, or dask@tcp://HOST:8786; else what SPO_TASK_RUNNER says.")
+]
+PartsOption = Annotated[int | None, typer.Option(min=1, help="Parts of the work on a cluster; default 8.")]
+
+
 @app.command(rich_help_panel=DATA_IN)
-def deduplicate(store: StoreOption = STORE, as_json: JsonOption = False) -> None:
-    """Mark equal and nearly equal programs; nothing is deleted."""
+def deduplicate(
+    runner: RunnerOption = None, parts: PartsOption = None, store: StoreOption = STORE, as_json: JsonOption = False
+) -> None:
+    """Mark equal and nearly equal programs; nothing is deleted.
+
+    Examples: `spo deduplicate` -- `spo deduplicate --runner dask@tcp://10.0.0.1:8786 --store s3://bucket/store`
+    """
     use_server()
     from flows.stages import deduplicate_flow
 
-    finish(deduplicate_flow(str(store)), as_json)
+    finish(deduplicate_flow(str(store), runner, parts), as_json)
 
 
 @app.command(rich_help_panel=DATA_IN)
 def label(
     workers: Annotated[int | None, typer.Option(min=1, help="Sandbox workers; default: three for every two cores.")] = None,
+    runner: RunnerOption = None,
+    parts: PartsOption = None,
     store: StoreOption = STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Judge every program that has no verdict yet, in the sandbox."""
+    """Judge every program that has no verdict yet, in the sandbox.
+
+    Examples: `spo label` -- `spo label --workers 4 --json` -- `spo label --runner dask`
+    """
     use_server()
     from flows.stages import label_flow
 
-    finish(label_flow(str(store), workers), as_json)
+    finish(label_flow(str(store), workers, runner, parts), as_json)
 
 
 app.command(rich_help_panel=DATA_IN)(decontaminate.decontaminate)
@@ -120,14 +150,19 @@ def score(
     policy: Annotated[Path, typer.Argument(help="Folder of the reference policy.")],
     max_tokens: Annotated[int, typer.Option(min=2, help="Longest prompt and completion.")] = 2048,
     precision: Annotated[Literal["fp32", "bf16"], typer.Option(help="That of the training to come.")] = "fp32",
+    runner: RunnerOption = None,
+    parts: PartsOption = None,
     store: StoreOption = STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Store reference log-probabilities of every judged training trajectory."""
+    """Store reference log-probabilities of every judged training trajectory.
+
+    Examples: `spo score data/runs/demo-1a2b3c4d/reference` -- `spo score models/qwen --precision bf16 --max-tokens 8192`
+    """
     use_server()
     from flows.stages import score_flow
 
-    finish(score_flow(str(store), str(policy), max_tokens, precision), as_json)
+    finish(score_flow(str(store), str(policy), max_tokens, precision, runner, parts), as_json)
 
 
 app.command(rich_help_panel=LEARN)(train.train)
@@ -139,7 +174,10 @@ def report(
     run: Annotated[Path, typer.Argument(help="Run folder, e.g. data/runs/demo-1a2b3c4d.")],
     store: StoreOption = STORE,
 ) -> None:
-    """Write the report of a run again: `data/reports/<run>/index.html`."""
+    """Write the report of a run again: `data/reports/<run>/index.html`.
+
+    Example: `spo report data/runs/demo-1a2b3c4d`
+    """
     use_server()
     from flows.stages import report_flow
 
@@ -148,7 +186,10 @@ def report(
 
 @app.command(rich_help_panel=START)
 def doctor(as_json: JsonOption = False) -> None:
-    """Say what this machine offers: isolation, languages, torch, disk; exit code 1 where no sandbox can stand."""
+    """Say what this machine offers: isolation, languages, torch, disk; exit code 1 where no sandbox can stand.
+
+    Examples: `spo doctor` -- `spo doctor --json`
+    """
     from flows.doctor import examine
 
     found = examine(DATA)
@@ -162,6 +203,7 @@ app.command("serve-judge", rich_help_panel=SERVE)(judge.serve_judge)
 app.command(rich_help_panel=SERVE)(serve.up)
 app.command(rich_help_panel=SERVE)(serve.serve)
 app.command(rich_help_panel=SERVE)(serve.deploy)
+app.command(rich_help_panel=SERVE)(maintain.maintain)
 
 
 def main() -> None:

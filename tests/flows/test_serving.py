@@ -206,6 +206,7 @@ def children_of(pid: int) -> set[int]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_served_cancelled_and_stopped_it_leaves_nothing(server, api, until, tmp_path, schedule):
     """A labelling that would run for minutes is cancelled through the API; then Ctrl-C ends the serving process."""
     from prefect.client.schemas.objects import StateType
@@ -260,10 +261,11 @@ def alive(pid: int) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_schedule_fires_and_new_verdicts_set_a_publication_off(server, api, until, tmp_path, schedule):
     """Ingestion by interval, labelling by interval, and the corpus published by the event, in one serving process."""
     schedule.write_text(
-        schedule.read_text().replace('cron = "*/5 * * * *"', "interval_s = 5").replace("workers = 1", "interval_s = 5")
+        schedule.read_text().replace('cron = "*/5 * * * *"', "interval_s = 20").replace("workers = 1", "interval_s = 20")
     )
     store = Store(tmp_path / "store")
     with open(tmp_path / "log", "w") as log:
@@ -271,7 +273,7 @@ def test_a_schedule_fires_and_new_verdicts_set_a_publication_off(server, api, un
             [sys.executable, "-m", "flows", "serve", str(schedule)], env=server.environment(), stderr=log, stdout=log
         )
     try:
-        until(lambda: store.version("corpora") >= 0, "the corpus is published", 240, alive=serving)
+        until(lambda: store.version("corpora") >= 0, "the corpus is published", 500, alive=serving)
         verdicts, trajectories = store.read("verdicts"), store.read("trajectories")
         assert verdicts.height == trajectories.height == verdicts["trajectory_id"].n_unique()
         serving.send_signal(signal.SIGTERM)
@@ -284,6 +286,7 @@ def test_a_schedule_fires_and_new_verdicts_set_a_publication_off(server, api, un
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_worker_of_a_pool_runs_what_was_deployed(server, api, until, tmp_path, schedule):
     """`spo deploy`, and a real `prefect worker` in another folder, as on another machine."""
     from prefect.client.schemas.objects import StateType
@@ -306,7 +309,7 @@ def test_a_worker_of_a_pool_runs_what_was_deployed(server, api, until, tmp_path,
             env=server.environment(), cwd=elsewhere, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
     try:
-        ended = until(lambda: (state := api.read_flow_run(run.id).state).is_final() and state, "the run has ended", 240, worker)
+        ended = until(lambda: (state := api.read_flow_run(run.id).state).is_final() and state, "the run has ended", 500, worker)
         assert ended.type == StateType.COMPLETED, ended.message
         assert Store(tmp_path / "store").read("problems").height == 2
     finally:
