@@ -66,12 +66,12 @@ def finish(folder: Path, *options: str) -> dict:
 
 def contents(store: Store) -> dict[str, set[tuple]]:
     """The keys of every table, each held once, and the clusters that hold now. In which pass over the programs a mark was made
-    depends on when a run was killed, so pass numbers are left out."""
+    depends on when a run was killed, so pass numbers are left out, as are folders, which differ between runs."""
     found = {}
     for name, table in TABLES.items():
         rows = store.read(name, table.key)
         assert rows.height == rows.unique().height, f"{name} holds a key twice"
-        found[name] = set(rows.drop("pass_number", strict=False).rows())
+        found[name] = set(rows.drop("pass_number", "folder", strict=False).rows())
     found["clusters"] = set(current(store).select("trajectory_id", *STATE).collect().rows())
     return found
 
