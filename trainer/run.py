@@ -19,6 +19,7 @@ from pipeline.store import Store
 from sandbox import Pool
 from trainer.checkpoint import checkpoints
 from trainer.config import ConfigError, RunConfig
+from trainer.leaks import refuse_leaking
 from trainer.logprobs import completion_logprobs
 from trainer.loop import micro_batch_loss, micro_batches, train
 from trainer.online import FreshData
@@ -30,7 +31,8 @@ from trainer.setup import prepare
 from trainer.stream import Row, Stream
 
 CONFIG = "config.json"
-MAY_CHANGE = ("run", "store", "reference")  # places; a run may be moved with them
+# Places, for a run may be moved with them, and what is looked at only before a run begins.
+MAY_CHANGE = ("run", "store", "reference", "evaluation", "allow_leaks")
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ def published_as(store: Store, reference: Policy) -> str:
 def plan(config: RunConfig, *, timed: bool = True) -> Plan:
     """Draw the whole run's counts, and time one micro-batch; nothing is written."""
     store, reference = Store(config.store), load_reference(config)
+    refuse_leaks_of(config, store)
     stream = open_stream(config, store, reference)
     stream.advance()
     steps = config.training.steps
@@ -177,6 +180,8 @@ def run(config: RunConfig, *, on_step: Callable[[dict], None] | None = None, ran
     store, reference = Store(config.store), load_reference(config)
     if not begun and config.run_id in store.read("policies", ["policy_id"])["policy_id"].to_list():
         raise ConfigError(f"run: a policy named {config.run_id} is published already; name the folder of this run differently")
+    if not begun and ranks.rank == 0:
+        refuse_leaks_of(config, store)
     stream = open_stream(config, store, reference)
     if ranks.rank == 0:
         config.run.mkdir(parents=True, exist_ok=True)
@@ -192,6 +197,12 @@ def run(config: RunConfig, *, on_step: Callable[[dict], None] | None = None, ran
             step=config.training.steps, details={"config": json.loads(config.model_dump_json())},
         )  # fmt: skip
     return config.run / "final"
+
+
+def refuse_leaks_of(config: RunConfig, store: Store) -> None:
+    """Raise LeakError if what the run would learn from gives its evaluation set away."""
+    sampled = config.online.problems_where if config.online else None
+    refuse_leaking(store, config.to_mixture(), config.evaluation, config.allow_leaks, sampled)
 
 
 def fresh_data(config: RunConfig, store: Store, reference: Policy, stack: ExitStack) -> Callable[[int, Policy], bool] | None:
