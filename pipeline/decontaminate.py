@@ -261,7 +261,8 @@ def leaks(
     store: Store, rows: pl.Series, evaluation: str, evidence: Collection[str] = EVIDENCE, sampled: Collection[str] = ()
 ) -> pl.DataFrame:
     """What would give the problems of an evaluation set away: trajectory_id, problem_id, evaluation_problem_id, evidence,
-    overlap; empty where nothing does. `rows` are trajectory_ids; `sampled` are problems that will be sampled, their trajectory_id is null.
+    overlap; empty where nothing does. `rows` are trajectory_ids; `sampled` are problems that will be sampled: their
+    trajectory_id is null.
 
     Looked for anew, in these very rows, whatever passes there were: the marks of a pass may be older than a row.
     """

@@ -57,8 +57,8 @@ class RunConfig(BaseModel):
     reference_policy: str | None = Field(None, description="policy_id whose samples give Q0; null: as it was published")
     seed: int = 0
     evaluation: str | None = Field(
-        None, description="SQL predicate on `problems`: the evaluation set; a run that gives it away is refused (trainer/leaks.py)."
-        " Null: split = 'test', kept apart by identity but not by shared words",
+        None, description="SQL predicate on `problems`: the evaluation set; a run that gives it away is refused."
+        " See trainer/leaks.py. Null: split = 'test', kept apart by identity but not by shared words",
     )  # fmt: skip
     allow_leaks: tuple[Literal["itself", "same", "ngrams"], ...] = Field((), description="evidence of leaks that refuses nothing")
     training: TrainSettings = TrainSettings()
