@@ -22,7 +22,6 @@ from flows.spread import runner_of, spread, where_part
 from flows.terminal import progress, show_table
 from pipeline.contracts import TABLES
 from pipeline.corpora import Spec, publish
-from pipeline.decontaminate import refuse_leaks
 from pipeline.dedup import deduplicate, sign_part
 from pipeline.ingest import BatchSummary, ingest
 from pipeline.label import label
@@ -262,16 +261,16 @@ def train_flow(
 ) -> str:
     """Train one policy with SPO from the reference, and publish it. Returns its folder.
 
-    With `evaluation`, an SQL condition on `problems`, the run is refused (LeakError) if its corpora would give these problems
+    With `evaluation`, an SQL condition on `problems`, the run is refused (LeakError) if its mixture would give these problems
     away by evidence that `allow_leaks` does not name: itself, same or ngrams, see `pipeline/decontaminate.py`.
     """
+    from trainer.leaks import refuse_leaking
     from trainer.loop import TrainSettings
     from trainer.online import OnlineSettings
     from trainer.stream import Mixture
 
-    corpora = sorted({source["corpus"] for source in mixture["source"] if source.get("corpus")})
-    if evaluation is not None and corpora:
-        refuse_leaks(Store(store), corpora, evaluation, allow_leaks)
+    if evaluation is not None:
+        refuse_leaking(Store(store), Mixture(**mixture), evaluation, allow_leaks)
     return train_task(
         store, folder, reference_folder, reference_id, run_id, seed,
         TrainSettings(**settings), Mixture(**mixture), OnlineSettings(**online),
