@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import typer
 
 from flows.commands import corpus, decontaminate, judge, quarantine, sql, store, train
-from flows.commands.common import DATA, STORE, JsonOption, StoreOption, assignments, finish, serve
+from flows.commands.common import DATA, STORE, JsonOption, StoreOption, TimeFactorOption, assignments, finish, serve
 from pipeline.adapters import BUILT_IN
 
 app = typer.Typer(
@@ -98,6 +98,7 @@ def deduplicate(store: StoreOption = STORE, as_json: JsonOption = False) -> None
 @app.command(rich_help_panel=DATA_IN)
 def label(
     workers: Annotated[int | None, typer.Option(min=1, help="Sandbox workers; default: three for every two cores.")] = None,
+    time_factor: TimeFactorOption = 1.0,
     store: StoreOption = STORE,
     as_json: JsonOption = False,
 ) -> None:
@@ -105,7 +106,7 @@ def label(
     serve()
     from flows.stages import label_flow
 
-    finish(label_flow(str(store), workers), as_json)
+    finish(label_flow(str(store), workers, time_factor), as_json)
 
 
 app.command(rich_help_panel=DATA_IN)(decontaminate.decontaminate)

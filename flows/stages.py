@@ -95,9 +95,9 @@ def deduplicate_task(store: str) -> dict:
 
 
 @flow(name="label")
-def label_flow(store: str, workers: int | None = None) -> dict:
+def label_flow(store: str, workers: int | None = None, time_factor: float = 1.0) -> dict:
     """Run every program that has no verdict yet in the sandbox."""
-    found = label_task(store, workers)
+    found = label_task(store, workers, time_factor)
     rows = [{"verdict": name, "rows": count} for name, count in sorted(found["verdicts"].items())]
     ran = f"{found['programs']:,} programs ran {found['tests']:,} tests in {found['seconds']:.0f} s"
     report_table("label", f"Labelled in the sandbox: {ran}, {found['unjudgeable']:,} rows without tests or checker", rows)
@@ -105,8 +105,8 @@ def label_flow(store: str, workers: int | None = None) -> dict:
 
 
 @task(name="judge programs")
-def label_task(store: str, workers: int | None) -> dict:
-    with Pool(workers) as pool, progress("label", "rows") as update:
+def label_task(store: str, workers: int | None, time_factor: float) -> dict:
+    with Pool(workers, time_factor=time_factor) as pool, progress("label", "rows") as update:
         found = label(Store(store), pool, on_progress=update)
     return {**asdict(found), "verdicts": dict(found.verdicts)}
 

@@ -20,7 +20,7 @@ from pipeline.checkers import CheckerMissing, checker_of
 from pipeline.contracts import Verdicts
 from pipeline.sql import connect, query
 from pipeline.store import Store
-from sandbox import Judgement, Limits, Pool, Submission, Test, judge_version
+from sandbox import Judgement, Limits, Pool, Submission, Test
 
 # A verdict row is durable once its chunk is committed; a kill loses at most this many judgements.
 CHUNK_PROGRAMS = 500
@@ -81,10 +81,10 @@ def label(store: Store, pool: Pool, *, on_progress: Callable[[int, int], None] |
     producer = f"label/{uuid.uuid4().hex}"
     with connect(store) as connection:
         with_program = problems_with_program(store)
-        known = {"judge_version": judge_version(), "attempts": JUDGE_ATTEMPTS, "with_program": with_program}
+        known = {"judge_version": pool.judge_version, "attempts": JUDGE_ATTEMPTS, "with_program": with_program}
         pending = query(connection, PENDING, known)
         summary = LabelSummary(unjudgeable=query(connection, WITHOUT_JUDGE, {"with_program": with_program})["rows"][0])
-    shared = copy_from_twins(store, pending.filter(pl.col("twin").is_not_null()))
+    shared = copy_from_twins(store, pending.filter(pl.col("twin").is_not_null()), pool.judge_version)
     append(store, shared, producer)
     summary.rows += shared.height
     summary.verdicts.update(shared["verdict"])
@@ -195,11 +195,11 @@ def count(summary: LabelSummary, group: dict, judgement: Judgement) -> None:
     summary.verdicts[judgement.verdict] += len(group["trajectory_id"])
 
 
-def copy_from_twins(store: Store, pending: pl.DataFrame) -> pl.DataFrame:
+def copy_from_twins(store: Store, pending: pl.DataFrame, judge_version: str) -> pl.DataFrame:
     """Verdict rows for trajectories whose program was judged before, taken from their twins."""
     wanted = pending.select("trajectory_id", "attempt", "test_set_hash", "twin")
     verdicts = store.snapshot("verdicts").scan().filter(pl.col("trajectory_id").is_in(wanted["twin"].unique().to_list()))
-    settled = verdicts.filter((pl.col("verdict") != "judge_error") & (pl.col("judge_version") == judge_version())).collect()
+    settled = verdicts.filter((pl.col("verdict") != "judge_error") & (pl.col("judge_version") == judge_version)).collect()
     twins = settled.unique(["trajectory_id", "test_set_hash"], keep="any").rename({"trajectory_id": "twin"}).drop("attempt")
     rows = wanted.join(twins, on=["twin", "test_set_hash"]).with_columns(judged_at=pl.lit(datetime.now(UTC)))
     return rows.select(Verdicts.column_names())

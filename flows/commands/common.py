@@ -16,6 +16,9 @@ DATA = Path(os.environ.get("SPO_DATA_DIR", "data"))
 STORE = str(DATA / "store")
 
 StoreOption = Annotated[str, typer.Option("--store", help="Folder or URL (s3://, gs://, az://) of the store.")]
+TimeFactorOption = Annotated[
+    float, typer.Option(min=0.01, help="Multiplies time limits, for a slower machine; verdicts carry it in their judge version.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="End with one JSON line on stdout.")]
 
 
