@@ -147,12 +147,14 @@ def deduplicate_task(store: str) -> dict:
 
 @flow(name="label")
 def label_flow(
-    store: str, workers: int | None = None, runner: str | None = None, parts: int | None = None, timeout_s: float | None = None
-) -> dict:
+    store: str, workers: int | None = None, runner: str | None = None, parts: int | None = None, time_factor: float = 1.0,
+    timeout_s: float | None = None,
+) -> dict:  # fmt: skip
     """Run every program that has no verdict yet in the sandbox; with a `runner` (`flows/spread.py`) on several machines."""
     started = datetime.now(UTC)
     with alone(store, "label"):
-        found = total_of(spread(within(label_task, timeout_s), runner_of(runner, parts), store=store, workers=workers))
+        task = within(label_task, timeout_s)
+        found = total_of(spread(task, runner_of(runner, parts), store=store, workers=workers, time_factor=time_factor))
     rows = [{"verdict": name, "rows": count} for name, count in sorted(found["verdicts"].items())]
     ran = f"{found['programs']:,} programs ran {found['tests']:,} tests in {found['seconds']:.0f} s"
     report_table("label", f"Labelled in the sandbox: {ran}, {found['unjudgeable']:,} rows without tests or checker", rows)
@@ -187,9 +189,10 @@ def report_judge_errors(store: str, since: datetime) -> str:
 
 
 @task(name="judge programs", **PATIENT)
-def label_task(part: int, parts: int, store: str, workers: int | None) -> dict:
+def label_task(part: int, parts: int, store: str, workers: int | None, time_factor: float = 1.0) -> dict:
     with progress("label", "rows") as update:
-        found = label(Store(store), workers=workers, where=where_part("t.problem_id", part, parts), on_progress=update)
+        chosen = where_part("t.problem_id", part, parts)
+        found = label(Store(store), workers=workers, time_factor=time_factor, where=chosen, on_progress=update)
     return {**asdict(found), "verdicts": dict(found.verdicts)}
 
 
