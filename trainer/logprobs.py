@@ -56,6 +56,29 @@ class TokenBatch:
         return sequence, self.row[sequence], (self.start + self.prompt_lengths - 1)[sequence] + offset
 
 
+@dataclass
+class EntropyProbe:
+    """Entropy of the policy's next token at a few evenly spaced places of each micro-batch; `take` empties it."""
+
+    tokens: int  # places a micro-batch, at most
+    entropy: Tensor | None = None  # [n] nats
+    sequence: Tensor | None = None  # [n] the sequence of each place
+
+    def look(self, head: Any, states: Tensor, sequence: Tensor) -> None:
+        """At `tokens` of the states [C, width] that predict a completion token: one small product with the head, no gradient."""
+        every = -(-len(states) // self.tokens)
+        with torch.no_grad():
+            logprobs = head(states.detach()[::every]).float().log_softmax(dim=1)
+            self.entropy, self.sequence = -(logprobs.exp() * logprobs).sum(dim=1), sequence[::every]
+
+    def take(self, count: int) -> Tensor:
+        """Mean entropy of each of `count` sequences, NaN where no place was looked at: [count]."""
+        assert self.entropy is not None and self.sequence is not None, "a forward pass comes first"
+        total, places = (sequence_logprob(x, self.sequence, count) for x in (self.entropy, torch.ones_like(self.entropy)))
+        self.entropy = self.sequence = None
+        return total / places
+
+
 def token_batch(prompts: Sequence[Tokens], completions: Sequence[Tokens]) -> TokenBatch:
     """Put N prompts and completions side by side: token_ids [N, longest], zeros as padding."""
     count = len(prompts)
@@ -125,7 +148,11 @@ def _fill(
 
 
 def completion_logprobs(
-    model: Any, batch: TokenBatch, head_chunk_tokens: int = HEAD_CHUNK_TOKENS, head: Head = "chunked"
+    model: Any,
+    batch: TokenBatch,
+    head_chunk_tokens: int = HEAD_CHUNK_TOKENS,
+    head: Head = "chunked",
+    probe: EntropyProbe | None = None,
 ) -> tuple[Tensor, Tensor]:
     """log pi of every completion token: (values [C], sequence index of each [C]), C completion tokens in sequence order, fp32.
 
@@ -139,6 +166,8 @@ def completion_logprobs(
     sequence, row, column = batch.predicting()
     states, targets = hidden[row, column], batch.token_ids[row, column + 1]
     output = model.get_output_embeddings()
+    if probe:
+        probe.look(output, states, sequence)
     if head == "fused":
         return fused_logprob(output, states, targets, head_chunk_tokens), sequence
     values = [

@@ -37,6 +37,7 @@ class Pool:
     logprob: np.ndarray  # [N] log pi_ref(y|x), nats
     behaviour: np.ndarray  # [N] log mu(y|x), nats; NaN where unknown
     reward: np.ndarray  # [N]
+    verdicts: pl.Series
     policy_step: np.ndarray  # [N] step of the policy that sampled it, 0 where it has none
     problem_place: np.ndarray  # [N] place of the problem among those with a soft value
     kept: np.ndarray  # [N] bool: a correct row that stays whatever its age
@@ -72,7 +73,7 @@ def make_pool(
         trajectory_ids=chosen["trajectory_id"], problem_ids=chosen["problem_id"], prompts=prompts, completions=completions,
         lengths=np.diff(prompts.edges) + np.diff(completions.edges), logprob=chosen["logprob_sum"].to_numpy(),
         behaviour=chosen["behaviour_logprob"].cast(pl.Float64).fill_null(float("nan")).to_numpy(),
-        reward=chosen["reward"].to_numpy(), policy_step=chosen["policy_step"].to_numpy(),
+        reward=chosen["reward"].to_numpy(), verdicts=chosen["verdict"], policy_step=chosen["policy_step"].to_numpy(),
         problem_place=np.array([problems[p] for p in chosen["problem_id"]], dtype=np.int64), kept=chosen["kept"].to_numpy(),
         rows_ever=known.height, without_value=missing, problems_without_value=lost,
     )  # fmt: skip
@@ -94,11 +95,11 @@ def batch_rows(pool: Pool, indices: np.ndarray, values: np.ndarray) -> Iterator[
         pool.prompts.edges[indices].tolist(), pool.prompts.edges[indices + 1].tolist(),
         pool.completions.edges[indices].tolist(), pool.completions.edges[indices + 1].tolist(),
         pool.logprob[indices].tolist(), pool.behaviour[indices].tolist(), pool.reward[indices].tolist(),
-        values[pool.problem_place[indices]].tolist(), strict=True,
+        values[pool.problem_place[indices]].tolist(), pool.verdicts.gather(indices).to_list(), strict=True,
     )  # fmt: skip
-    for trajectory, problem, p0, p1, c0, c1, logprob, behaviour, reward, value in columns:
+    for trajectory, problem, p0, p1, c0, c1, logprob, behaviour, reward, value, verdict in columns:
         yield {
             "trajectory_id": trajectory, "problem_id": problem, "prompt_ids": pool.prompts.values[p0:p1],
             "completion_ids": pool.completions.values[c0:c1], "reference_logprob": logprob, "behaviour_logprob": behaviour,
-            "reward": reward, "soft_value": value,
+            "reward": reward, "soft_value": value, "verdict": verdict,
         }  # fmt: skip

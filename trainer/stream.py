@@ -86,6 +86,7 @@ class Row:
     behaviour_logprob: float  # the same under the policy that sampled it; NaN where unknown
     reward: float
     soft_value: float
+    verdict: str = ""
 
     @property
     def tokens(self) -> int:
@@ -287,7 +288,7 @@ def pool_sql(source: Source, reward: str) -> str:
     corpus = f"and j.trajectory_id in (select unnest(rows) from corpora where corpus_id = '{source.corpus}')"
     return f"""
         select j.trajectory_id, j.problem_id, s.prompt_ids, s.completion_ids, s.logprob_sum, j.behaviour_logprob,
-               reward_{reward}(j.verdict, j.passed, j.total) as reward,
+               j.verdict, reward_{reward}(j.verdict, j.passed, j.total) as reward,
                coalesce(j.policy_step, 0)::bigint as policy_step, j.created_at
         from judged j join reference_scores s on s.trajectory_id = j.trajectory_id and s.reference = $reference
         {UNIQUE_BY[source.unique].join}

@@ -234,7 +234,7 @@ def frame(steps, rewards, hours):
     return pl.DataFrame({
         "trajectory_id": [f"t{i}" for i in range(count)], "problem_id": ["p"] * count, "prompt_ids": [[1]] * count,
         "completion_ids": [[2, 3]] * count, "logprob_sum": [-1.0] * count, "behaviour_logprob": [None] * count,
-        "reward": rewards, "policy_step": steps, "created_at": [start + timedelta(hours=h) for h in hours],
+        "reward": rewards, "verdict": ["accepted" if r == 0 else "wrong_answer" for r in rewards], "policy_step": steps, "created_at": [start + timedelta(hours=h) for h in hours],
     })  # fmt: skip
 
 
