@@ -126,24 +126,24 @@ def pack_groups(lengths: Sequence[int], row_tokens: int, batch_tokens: int) -> l
 def _fill(
     prompts: Sequence[Tokens], completions: Sequence[Tokens], places: list[tuple[int, int]], shape: tuple[int, int], packed: bool
 ) -> TokenBatch:
+    prompt_lengths, completion_lengths = (np.array([len(part) for part in parts]) for parts in (prompts, completions))
+    lengths, (rows, starts) = prompt_lengths + completion_lengths, np.array(places).T
+    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    target = np.repeat(rows * shape[1] + starts, lengths) + within
+    flat = np.concatenate(
+        [part for pair in zip(prompts, completions, strict=True) for part in pair], dtype=np.int64, casting="unsafe"
+    )
     token_ids = np.zeros(shape, dtype=np.int64)
-    positions = np.tile(np.arange(shape[1]), (shape[0], 1)) if packed else None
-    ends = np.zeros(shape[0], dtype=np.int64)
-    for (row, start), prompt, completion in zip(places, prompts, completions, strict=True):
-        middle, end = start + len(prompt), start + len(prompt) + len(completion)
-        token_ids[row, start:middle], token_ids[row, middle:end] = prompt, completion
-        ends[row] = max(ends[row], end)
-        if positions is not None:
-            positions[row, start:end] = np.arange(end - start)
-    if positions is not None:
-        for row, filled in enumerate(ends.tolist()):  # padding is a sequence of its own, which nothing reads
-            positions[row, filled:] = np.arange(shape[1] - filled)
-    prompt_lengths = torch.tensor([len(p) for p in prompts])
-    lengths = prompt_lengths + torch.tensor([len(c) for c in completions])
-    rows, starts = (torch.tensor(column) for column in zip(*places, strict=True))
+    token_ids.reshape(-1)[target] = flat
+    positions = None
+    if packed:  # padding at the end of a row is a sequence of its own, which nothing reads
+        ends = np.zeros(shape[0], dtype=np.int64)
+        np.maximum.at(ends, rows, starts + lengths)
+        positions = np.arange(shape[1]) - ends[:, None]
+        positions.reshape(-1)[target] = within
     return TokenBatch(
-        torch.from_numpy(token_ids), prompt_lengths, lengths, rows, starts,
-        None if positions is None else torch.from_numpy(positions),
+        torch.from_numpy(token_ids), torch.from_numpy(prompt_lengths), torch.from_numpy(lengths), torch.from_numpy(rows.copy()),
+        torch.from_numpy(starts.copy()), None if positions is None else torch.from_numpy(positions),
     )  # fmt: skip
 
 
