@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import shlex
@@ -25,6 +26,7 @@ from flows.commands.common import (
     open_store,
     serve,
 )
+from flows.interrupts import insist
 from pipeline.adapters import BUILT_IN
 
 app = typer.Typer(
@@ -140,6 +142,7 @@ def score(
     policy: Annotated[Path, typer.Argument(help="Folder of the reference policy.")],
     max_tokens: Annotated[int, typer.Option(min=2, help="Longest prompt and completion.")] = 2048,
     precision: Annotated[Literal["fp32", "bf16"], typer.Option(help="That of the training to come.")] = "fp32",
+    changed: Annotated[bool, typer.Option("--changed", help="The folder holds another policy than it did; keep both.")] = False,
     follow: FollowOption = False,
     until: UntilOption = None,
     store: StoreOption = STORE,
@@ -155,7 +158,7 @@ def score(
     serve()
     from flows.stages import score_flow
 
-    finish(score_flow(str(store), str(policy), max_tokens, precision), as_json)
+    finish(score_flow(str(store), str(policy), max_tokens, precision, changed), as_json)
 
 
 app.command(rich_help_panel=LEARN)(train.train)
@@ -203,7 +206,15 @@ def up(port: Annotated[int, typer.Option(help="Port of Prefect's server and UI."
 
 def main() -> None:
     """Entry point: an error is one line with the next step, the traceback goes to `spo-error.log` in the data folder."""
-    raise SystemExit(run())
+    insist()
+    code = run()
+    if code == INTERRUPTED:
+        # What a Ctrl-C cut short (threads, database handles) is neither waited for nor complained about; servers are ended.
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)
+    raise SystemExit(code)
 
 
 def interrupted() -> int:

@@ -112,17 +112,20 @@ def label_task(store: str, workers: int | None) -> dict:
 
 
 @flow(name="score")
-def score_flow(store: str, folder: str, max_tokens: int, precision: Precision = "fp32") -> dict:
+def score_flow(store: str, folder: str, max_tokens: int, precision: Precision = "fp32", changed: bool = False) -> dict:
     """Store the reference policy's log-probabilities of every judged training trajectory."""
-    found = score_task(store, folder, max_tokens, precision)
+    found = score_task(store, folder, max_tokens, precision, changed)
     report_table("score", "Scored under the reference", [found])
     return found
 
 
 @task(name="score trajectories")
-def score_task(store: str, folder: str, max_tokens: int, precision: Precision) -> dict:
+def score_task(store: str, folder: str, max_tokens: int, precision: Precision, changed: bool) -> dict:
     with progress("score", "rows") as update:
-        scored = score(Store(store), load_policy(folder), max_tokens=max_tokens, precision=precision, on_progress=update)
+        scored = score(
+            Store(store), load_policy(folder), max_tokens=max_tokens, precision=precision, folder=Path(folder), changed=changed,
+            on_progress=update,
+        )  # fmt: skip
     return asdict(scored)
 
 
