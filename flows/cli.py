@@ -153,7 +153,7 @@ def score(
         from flows.following import Scorer, follow_aloud
         from trainer.policy import load_policy
 
-        scorer = Scorer(open_store(store), load_policy(policy), max_tokens, precision, until)
+        scorer = Scorer(open_store(store), load_policy(policy), max_tokens, policy, changed, precision, until)
         return finish(follow_aloud("score", scorer.work), as_json)
     serve()
     from flows.stages import score_flow

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from pipeline.label import label
 from pipeline.store import Store, StoreError
@@ -82,6 +83,8 @@ class Scorer:
     store: Store
     reference: Policy
     max_tokens: int
+    folder: Path | None = None  # where the reference lies
+    changed: bool = False  # it may hold another policy than was scored from there before
     precision: Precision = "fp32"
     until: str | None = None
     _seen: dict[str, int] | None = None
@@ -90,7 +93,10 @@ class Scorer:
         ended, now = ends(self.store, self.until), self.store.pins(SCORE_TABLES)
         if now == self._seen:
             return Outcome(reason="everything is scored", finished=ended)
-        found = score(self.store, self.reference, max_tokens=self.max_tokens, precision=self.precision)
+        found = score(
+            self.store, self.reference, max_tokens=self.max_tokens, precision=self.precision, folder=self.folder,
+            changed=self.changed,
+        )  # fmt: skip
         self._seen = now
         details = {"tokens": found.tokens, "too_long": found.too_long}
         return Outcome(rows=found.scored, reason="everything is scored", details=details)

@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -55,12 +56,12 @@ ENDING_S = 30.0
 class Sizes:
     """How much is sampled and evaluated; a long run affords more."""
 
-    train_problems: int = 200
-    reference_samples: int = 6
-    test_problems: int = 60
-    points: int = 2  # evaluated policies on the way, beside the last
+    train_problems: int = 150  # of the 662, that are sampled for Q0 and online
+    reference_samples: int = 4
+    test_problems: int = 40
+    points: int = 1  # evaluated policies on the way, beside the last
     warm_start_steps: int = 300
-    arrivals: int = 6  # parts in which the held-back programs arrive
+    arrivals: int = 4  # parts in which the held-back programs arrive
 
 
 # ---- what there is before the loop begins
@@ -85,23 +86,26 @@ def prepare(folder: Path, sizes: Sizes) -> Store:
 
 
 def split_starter(folder: Path, sizes: Sizes) -> None:
-    """`first/`: some problems and three quarters of their programs; `held/part-N.jsonl`: the rest, as it will arrive."""
+    """`first/`: problems and a few programs of each; `held/part-N.jsonl`: one more of each, as they will arrive."""
     (folder / "first").mkdir(parents=True)
     (folder / "held").mkdir()
     (folder / "inbox").mkdir()
-    wanted = {"train": sizes.train_problems, "test": sizes.test_problems}
-    taken: list[str] = []
-    for line in lines_of("problems"):
-        split = json.loads(line)["split"]
-        if wanted.get(split, 0) > 0:
-            wanted[split] -= 1
-            taken.append(line)
-    names = {json.loads(line)["problem_id"] for line in taken}
-    programs = [line for line in lines_of("solutions") if json.loads(line)["problem_id"] in names]
-    (folder / "first" / "problems.jsonl").write_text("".join(taken))
-    (folder / "first" / "solutions.jsonl").write_text("".join(line for place, line in enumerate(programs) if place % 4))
+    shutil.copy(STARTER / "problems.jsonl.gz", folder / "first")
+    train = {row["problem_id"] for row in map(json.loads, lines_of("problems")) if row["split"] == "train"}
+    seen: Counter[tuple[str, bool]] = Counter()
+    first, held = [], []
+    for line in lines_of("solutions"):
+        row = json.loads(line)
+        right = row["claimed_verdict"] == "accepted"
+        place = seen[row["problem_id"], right]
+        seen[row["problem_id"], right] += 1
+        if row["problem_id"] in train and place < (2 if right else 1):
+            first.append(line)
+        elif row["problem_id"] in train and right and place == 2:
+            held.append(line)
+    (folder / "first" / "solutions.jsonl").write_text("".join(first))
     for part in range(sizes.arrivals):
-        (folder / "held" / f"part-{part}.jsonl").write_text("".join(programs[::4][part :: sizes.arrivals]))
+        (folder / "held" / f"part-{part}.jsonl").write_text("".join(held[part :: sizes.arrivals]))
 
 
 def lines_of(name: str) -> list[str]:
@@ -501,7 +505,7 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     work = given.out / f"work-{time.strftime('%H%M%S')}" if given.keep else None
     long = given.minutes >= 15
-    sizes = Sizes(train_problems=400, test_problems=100, points=5, arrivals=12) if long else Sizes()
+    sizes = Sizes(train_problems=400, reference_samples=6, test_problems=100, points=5, arrivals=12) if long else Sizes()
     found = loop(given.minutes, given.kill_every, work, sizes=sizes, rate=given.rate, seed=given.seed)
     (given.out / "online_loop.json").write_text(json.dumps(found, indent=1))
     (given.out / "online_loop.txt").write_text(table(found) + "\n")
