@@ -1,3 +1,4 @@
 from flows.cli import main
 
-main()
+if __name__ == "__main__":  # processes of a Dask cluster import this module once more
+    main()

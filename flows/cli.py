@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows.commands import corpus, decontaminate, evaluate, judge, quarantine, rollout, sql, store, train
+from flows.commands import corpus, decontaminate, evaluate, judge, maintain, quarantine, rollout, serve, sql, store, train
 from flows.commands.common import (
     DATA,
     STORE,
@@ -24,13 +24,27 @@ from flows.commands.common import (
     assignments,
     finish,
     open_store,
-    serve,
+    use_server,
 )
 from flows.interrupts import insist
 from pipeline.adapters import BUILT_IN
 
+MAP = """
+Store, judge and trainer for off-policy RL on programming contests.
+
+The way through the house: `ingest` -> `deduplicate` -> `label` -> `score` -> `corpus publish` -> `train` -> `eval` -> `report`;
+`serve` does it by schedule, `sql` asks at any time. Every command has examples: `spo COMMAND --help`.
+"""
+EXIT_CODES = """
+**Exit codes**: 0 done; 1 an error, in one line, its traceback in `data/spo-error.log` (also `judge`: not accepted, `doctor`: no
+sandbox); 2 wrong use; 130 interrupted, the same command goes on where it was.
+
+**For scripts**: `--json` ends the output with one JSON line on stdout; everything for people goes to stderr.
+**Completion**: `spo --install-completion`. **Places**: `SPO_DATA_DIR` (default `data`), `PREFECT_API_URL`, `SPO_TASK_RUNNER`.
+"""
+
 app = typer.Typer(
-    help="Store, judge and trainer for off-policy RL on programming contests.",
+    help=MAP, epilog=EXIT_CODES,
     no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False,
 )  # fmt: skip
 
@@ -59,7 +73,7 @@ def demo(
     """
     if data is not None and not data.is_dir():
         raise typer.BadParameter(f"no folder {data}", param_hint="--data")
-    serve()
+    use_server()
     from flows.demo import DemoSettings, demo_flow
 
     given = json.loads(settings.read_text()) if settings else {}
@@ -93,19 +107,30 @@ def ingest(
     Examples: `spo ingest plain my-solutions.jsonl.gz` -- `spo ingest verl runs/a/rollouts --set policy_id=qwen3-8b`
     """
     columns = assignments(said, "--set")
-    serve()
+    use_server()
     from flows.stages import ingest_flow
 
     finish(ingest_flow(str(store), adapter, source, limit, columns), as_json)
 
 
+RunnerOption = Annotated[
+    str | None, typer.Option(help="threads (here), dask, ray, or dask@tcp://HOST:8786; else what SPO_TASK_RUNNER says.")
+]
+PartsOption = Annotated[int | None, typer.Option(min=1, help="Parts of the work on a cluster; default 8.")]
+
+
 @app.command(rich_help_panel=DATA_IN)
-def deduplicate(store: StoreOption = STORE, as_json: JsonOption = False) -> None:
-    """Mark equal and nearly equal programs; nothing is deleted."""
-    serve()
+def deduplicate(
+    runner: RunnerOption = None, parts: PartsOption = None, store: StoreOption = STORE, as_json: JsonOption = False
+) -> None:
+    """Mark equal and nearly equal programs; nothing is deleted.
+
+    Examples: `spo deduplicate` -- `spo deduplicate --runner dask@tcp://10.0.0.1:8786 --store s3://bucket/store`
+    """
+    use_server()
     from flows.stages import deduplicate_flow
 
-    finish(deduplicate_flow(str(store)), as_json)
+    finish(deduplicate_flow(str(store), runner, parts), as_json)
 
 
 @app.command(rich_help_panel=DATA_IN)
@@ -113,20 +138,25 @@ def label(
     workers: Annotated[int | None, typer.Option(min=1, help="Sandbox workers; default: three for every two cores.")] = None,
     follow: FollowOption = False,
     until: UntilOption = None,
+    runner: RunnerOption = None,
+    parts: PartsOption = None,
     store: StoreOption = STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Judge every program that has no verdict yet, in the sandbox."""
+    """Judge every program that has no verdict yet, in the sandbox.
+
+    Examples: `spo label` -- `spo label --workers 4 --json` -- `spo label --follow` -- `spo label --runner dask`
+    """
     if follow:
         from flows.following import Grader, follow_aloud
         from sandbox import Pool
 
         with Pool(workers) as pool:
             return finish(follow_aloud("label", Grader(open_store(store), pool, until).work), as_json)
-    serve()
+    use_server()
     from flows.stages import label_flow
 
-    finish(label_flow(str(store), workers), as_json)
+    finish(label_flow(str(store), workers, runner, parts), as_json)
 
 
 app.command(rich_help_panel=DATA_IN)(decontaminate.decontaminate)
@@ -145,20 +175,25 @@ def score(
     changed: Annotated[bool, typer.Option("--changed", help="The folder holds another policy than it did; keep both.")] = False,
     follow: FollowOption = False,
     until: UntilOption = None,
+    runner: RunnerOption = None,
+    parts: PartsOption = None,
     store: StoreOption = STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Store reference log-probabilities of every judged training trajectory."""
+    """Store reference log-probabilities of every judged training trajectory.
+
+    Examples: `spo score data/runs/demo-1a2b3c4d/reference` -- `spo score models/qwen --precision bf16 --max-tokens 8192`
+    """
     if follow:
         from flows.following import Scorer, follow_aloud
         from trainer.policy import load_policy
 
         scorer = Scorer(open_store(store), load_policy(policy), max_tokens, policy, changed, precision, until)
         return finish(follow_aloud("score", scorer.work), as_json)
-    serve()
+    use_server()
     from flows.stages import score_flow
 
-    finish(score_flow(str(store), str(policy), max_tokens, precision, changed), as_json)
+    finish(score_flow(str(store), str(policy), max_tokens, precision, changed, runner, parts), as_json)
 
 
 app.command(rich_help_panel=LEARN)(train.train)
@@ -172,8 +207,11 @@ def report(
     run: Annotated[Path, typer.Argument(help="Run folder, e.g. data/runs/demo-1a2b3c4d.")],
     store: StoreOption = STORE,
 ) -> None:
-    """Write the report of a run again: `data/reports/<run>/index.html`."""
-    serve()
+    """Write the report of a run again: `data/reports/<run>/index.html`.
+
+    Example: `spo report data/runs/demo-1a2b3c4d`
+    """
+    use_server()
     from flows.stages import report_flow
 
     typer.echo(report_flow(str(store), str(run), str(DATA / "reports" / run.name)))
@@ -181,7 +219,10 @@ def report(
 
 @app.command(rich_help_panel=START)
 def doctor(as_json: JsonOption = False) -> None:
-    """Say what this machine offers: isolation, languages, torch, disk; exit code 1 where no sandbox can stand."""
+    """Say what this machine offers: isolation, languages, torch, disk; exit code 1 where no sandbox can stand.
+
+    Examples: `spo doctor` -- `spo doctor --json`
+    """
     from flows.doctor import examine
 
     found = examine(DATA)
@@ -192,16 +233,10 @@ def doctor(as_json: JsonOption = False) -> None:
 app.command("serve-judge", rich_help_panel=SERVE)(judge.serve_judge)
 
 
-@app.command(rich_help_panel=SERVE)
-def up(port: Annotated[int, typer.Option(help="Port of Prefect's server and UI.")] = 4200) -> None:
-    """Start Prefect's server with its UI on loopback, on the database that flows report to."""
-    from flows.engine import api_url, record_server, server_command
-
-    os.environ["PREFECT_SERVER_UI_API_URL"] = api_url(port)
-    record_server(api_url(port), os.getpid())
-    typer.echo(f"Prefect's UI: http://127.0.0.1:{port}", err=True)
-    command = server_command(port)
-    os.execv(command[0], command)
+app.command(rich_help_panel=SERVE)(serve.up)
+app.command(rich_help_panel=SERVE)(serve.serve)
+app.command(rich_help_panel=SERVE)(serve.deploy)
+app.command(rich_help_panel=SERVE)(maintain.maintain)
 
 
 def main() -> None:

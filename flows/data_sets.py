@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from prefect import flow, task
 
+from flows.rules import PATIENT
 from flows.stages import report_table
 from pipeline.decontaminate import decontaminate
 from pipeline.store import Store
@@ -28,6 +29,6 @@ def decontaminate_flow(store: str, evaluation: str) -> dict:
     return found
 
 
-@task(name="compare with the evaluation set")
+@task(name="compare with the evaluation set", **PATIENT)
 def decontaminate_task(store: str, evaluation: str) -> dict:
     return asdict(decontaminate(Store(store), evaluation))

@@ -31,6 +31,8 @@ DEFAULTS = {
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     # A run that was interrupted says so once; it does not wait minutes for a server that is gone.
     "PREFECT_CLIENT_MAX_RETRIES": "2",
+    # Slots that a killed run held are given back when their lease ends, also if the server was killed with it.
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
 }
 
 for name, value in DEFAULTS.items():
@@ -89,8 +91,16 @@ def record_server(url: str, pid: int) -> None:
     (home / "server.json").write_text(json.dumps({"url": url, "pid": pid}))
 
 
-def server_command(port: int) -> list[str]:
-    return [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+def server_command(port: int, host: str = "127.0.0.1") -> list[str]:
+    return [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", str(port)]
+
+
+def check_database(url: str) -> str:
+    """The URL, if Prefect can use it. Raises ServerError with what to write instead."""
+    if not url.startswith(("postgresql+asyncpg://", "sqlite+aiosqlite:///")):
+        scheme = url.partition("://")[0]
+        raise ServerError(f"no database scheme {scheme!r}: postgresql+asyncpg://USER@HOST/NAME or sqlite+aiosqlite:///PATH")
+    return url
 
 
 def api_url(port: int) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 from prefect import flow, task
 
+from flows.rules import PATIENT
 from flows.terminal import progress
 from pipeline.sql import connect, query
 from pipeline.store import Store
@@ -23,7 +24,7 @@ def warm_start_flow(store: str, folder: str, policy_id: str, settings: dict[str,
     return warm_start_task(store, folder, policy_id, settings)
 
 
-@task(name="supervised training")
+@task(name="supervised training", **PATIENT)
 def warm_start_task(store_path: str, folder: str, policy_id: str, settings: dict[str, Any]) -> str:
     store, target = Store(store_path), Path(folder)
     if not (target / "config.json").exists():
@@ -76,7 +77,7 @@ def adopt_flow(store: str, model: str, folder: str, policy_id: str) -> str:
     return adopt_task(store, model, folder, policy_id)
 
 
-@task(name="load and save model")
+@task(name="load and save model", **PATIENT)
 def adopt_task(store: str, model: str, folder: str, policy_id: str) -> str:
     target = Path(folder)
     if not (target / "config.json").exists():
@@ -91,7 +92,7 @@ def rollout_flow(store: str, folder: str, provenance: dict, sampling: dict, prob
     return rollout_task(store, folder, Provenance(**provenance), SamplingSettings(**sampling), problems_sql, seed)
 
 
-@task(name="sample completions")
+@task(name="sample completions", **PATIENT)
 def rollout_task(
     store: str, folder: str, provenance: Provenance, sampling: SamplingSettings, problems_sql: str, seed: int
 ) -> int:

@@ -1,37 +1,45 @@
 """One Prefect flow for each stage of the job. Each may be run again at any time: what is done already costs a look-up.
 
-Parameters are paths and plain settings, never data; the store is what flows share.
+Parameters are paths and plain settings, never data; the store is what flows share. The trainer, and torch with it, is imported
+in the tasks that need it, for a labelling that starts every few minutes should not.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from prefect import flow, task
-from prefect.artifacts import create_link_artifact, create_table_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-from flows.policies import select_problems
+from flows.events import announce_labelled
+from flows.health import health_of
+from flows.rules import PATIENT, alone, done, within
+from flows.spread import runner_of, spread, where_part
 from flows.terminal import progress, show_table
 from pipeline.contracts import TABLES
 from pipeline.corpora import Spec, publish
 from pipeline.decontaminate import refuse_leaks
-from pipeline.dedup import deduplicate
+from pipeline.dedup import deduplicate, sign_part
 from pipeline.ingest import BatchSummary, ingest
 from pipeline.label import label
+from pipeline.sql import connect, query
 from pipeline.store import Store
 from sandbox import Pool
-from trainer.evaluate import Evaluation, evaluate
-from trainer.logprobs import Precision
-from trainer.loop import TrainSettings, train
-from trainer.online import FreshData, OnlineSettings
-from trainer.policy import load_policy
-from trainer.reference import reference_fingerprint, score
-from trainer.rollout import SamplingSettings, publish_policy
-from trainer.stream import Mixture, Stream
+
+if TYPE_CHECKING:
+    from trainer.evaluate import Evaluation
+    from trainer.loop import TrainSettings
+    from trainer.online import OnlineSettings
+    from trainer.rollout import SamplingSettings
+    from trainer.stream import Mixture
 
 # A folder of problem packages is a batch each: beyond these the summary of the source serves.
 BATCH_ARTIFACTS = 50
+SHOWN_ROWS = 20
 
 
 def report_table(key: str, title: str, rows: list[dict]) -> None:
@@ -40,17 +48,34 @@ def report_table(key: str, title: str, rows: list[dict]) -> None:
     create_table_artifact(key=key, table=rows, description=title)
 
 
+def rows_of(store: str, sql: str, parameters: dict[str, Any]) -> list[dict]:
+    with connect(Store(store)) as connection:
+        return query(connection, sql, parameters).to_dicts()
+
+
 @flow(name="ingest", flow_run_name="{adapter} {source}")
 def ingest_flow(
-    store: str, adapter: str, source: str, limit: int | None = None, columns: dict[str, str] | None = None
-) -> list[dict]:
+    store: str, adapter: str, source: str, limit: int | None = None, columns: dict[str, str] | None = None,
+    timeout_s: float | None = None,
+) -> list[dict]:  # fmt: skip
     """Bring a source into the store; every row is accepted, already present, or in quarantine."""
-    summaries = ingest_task(store, adapter, source, limit, columns)
+    with alone(store, "ingest"):
+        summaries = within(ingest_task, timeout_s)(store, adapter, source, limit, columns)
     rows = [ingest_row(summary) for summary in summaries]
     report_table("ingest", f"Ingested {source}", rows)
     for summary in [summary for summary in summaries if not summary.was_finished][:BATCH_ARTIFACTS]:
         report_batch(summary)
-    return rows
+    report_refused(store, summaries)
+    return done(rows, ingest_message(summaries), cached=all(summary.was_finished for summary in summaries))
+
+
+def ingest_message(summaries: list[BatchSummary]) -> str:
+    read, accepted, refused = (sum(getattr(s, name) for s in summaries) for name in ("read", "accepted", "quarantined"))
+    reasons = sum((Counter(s.reasons) for s in summaries), Counter())
+    why = "; ".join(f"{count:,} {reason}" for reason, count in reasons.most_common(3))
+    before = sum(s.was_finished for s in summaries)
+    said = f"{read:,} rows read, {accepted:,} accepted, {refused:,} in quarantine" + (f" ({why})" if why else "")
+    return said + (f"; {before:,} of {len(summaries):,} files were finished before" if before else "")
 
 
 def report_batch(summary: BatchSummary) -> None:
@@ -62,7 +87,21 @@ def report_batch(summary: BatchSummary) -> None:
     create_table_artifact(key=f"ingest-{summary.batch_id}", table=counts, description=title)
 
 
-@task(name="ingest files")
+def report_refused(store: str, summaries: list[BatchSummary]) -> None:
+    """An artifact with the first refused rows of this ingestion: file, line, field, reason."""
+    batches = [summary.batch_id for summary in summaries if summary.quarantined and not summary.was_finished]
+    if batches:
+        refused = rows_of(
+            store,
+            "select source_file as file, source_line as line, coalesce(field, '') as field, reason from quarantine"
+            " where list_contains($batches, batch_id) order by all limit $shown",
+            {"batches": batches, "shown": SHOWN_ROWS},
+        )
+        title = f"The first {len(refused)} rows in quarantine; all of them: spo quarantine list"
+        create_table_artifact(key="ingest-refused", table=refused, description=title)
+
+
+@task(name="ingest files", **PATIENT)
 def ingest_task(
     store: str, adapter: str, source: str, limit: int | None, columns: dict[str, str] | None = None
 ) -> list[BatchSummary]:
@@ -81,66 +120,130 @@ def ingest_row(summary: BatchSummary) -> dict:
 
 
 @flow(name="deduplicate")
-def deduplicate_flow(store: str) -> dict:
-    """Mark equal and nearly equal programs; nothing is deleted."""
-    found = deduplicate_task(store)
+def deduplicate_flow(store: str, runner: str | None = None, parts: int | None = None, timeout_s: float | None = None) -> dict:
+    """Mark equal and nearly equal programs; nothing is deleted.
+
+    With a `runner` (`flows/spread.py`) programs are signed in parts; clusters are made here, from the signatures.
+    """
+    where = runner_of(runner, parts)
+    with alone(store, "deduplicate"):
+        signed = 0 if where.kind == "threads" else sum(spread(within(sign_task, timeout_s), where, store=store))
+        found = within(deduplicate_task, timeout_s)(store)
+    found["signed"] += signed
     report_table("deduplicate", "Deduplicated", [{k: v for k, v in found.items() if isinstance(v, int | float)}])
-    return found
+    said = f"{found['signed']:,} programs signed, {found['rows_changed']:,} marks changed; {found['clusters']:,} clusters"
+    return done(found, said, cached=not found["signed"] and not found["rows_changed"])
 
 
-@task(name="sign and cluster programs")
+@task(name="sign programs", **PATIENT)
+def sign_task(part: int, parts: int, store: str) -> int:
+    return sign_part(Store(store), part, parts)
+
+
+@task(name="sign and cluster programs", **PATIENT)
 def deduplicate_task(store: str) -> dict:
     with progress("deduplicate", "programs") as update:
         return asdict(deduplicate(Store(store), on_progress=lambda p: update(p.done, p.total)))
 
 
 @flow(name="label")
-def label_flow(store: str, workers: int | None = None) -> dict:
-    """Run every program that has no verdict yet in the sandbox."""
-    found = label_task(store, workers)
+def label_flow(
+    store: str, workers: int | None = None, runner: str | None = None, parts: int | None = None, timeout_s: float | None = None
+) -> dict:
+    """Run every program that has no verdict yet in the sandbox; with a `runner` (`flows/spread.py`) on several machines."""
+    started = datetime.now(UTC)
+    with alone(store, "label"):
+        found = total_of(spread(within(label_task, timeout_s), runner_of(runner, parts), store=store, workers=workers))
     rows = [{"verdict": name, "rows": count} for name, count in sorted(found["verdicts"].items())]
     ran = f"{found['programs']:,} programs ran {found['tests']:,} tests in {found['seconds']:.0f} s"
     report_table("label", f"Labelled in the sandbox: {ran}, {found['unjudgeable']:,} rows without tests or checker", rows)
-    return found
+    said = f"{found['rows']:,} rows labelled, {ran}"
+    if found["rows"]:
+        reached = announce_labelled(store, found["verdicts"])
+        said += f"; reached: {', '.join(reached)}" if reached else ""
+    if found["verdicts"].get("judge_error"):
+        said += f"; {report_judge_errors(store, started)}"
+    return done(found, said, cached=not found["rows"])
 
 
-@task(name="judge programs")
-def label_task(store: str, workers: int | None) -> dict:
-    with Pool(workers) as pool, progress("label", "rows") as update:
-        found = label(Store(store), pool, on_progress=update)
+def total_of(parts: list[dict]) -> dict:
+    """The labelling of all parts in one; every part counts the rows without a judge of the whole store."""
+    verdicts = sum((Counter(part["verdicts"]) for part in parts), Counter())
+    summed = {name: sum(part[name] for part in parts) for name in ("rows", "programs", "tests", "cpu_s")}
+    largest = {name: max(part[name] for part in parts) for name in ("seconds", "unjudgeable")}
+    return {**summed, **largest, "verdicts": dict(verdicts)}
+
+
+def report_judge_errors(store: str, since: datetime) -> str:
+    """An artifact with the first judge errors of this labelling, and a line that names one of them."""
+    rows = rows_of(
+        store,
+        "select trajectory_id, problem_id, attempt, coalesce(tests[1].detail, '') as reason from verdicts"
+        " where verdict = 'judge_error' and judged_at >= $since order by trajectory_id limit $shown",
+        {"since": since, "shown": SHOWN_ROWS},
+    )
+    create_table_artifact(key="judge-errors", table=rows, description=f"The first {len(rows)} judge errors; they are no rewards")
+    first = rows[0]
+    return f"judge errors, for one {first['trajectory_id']} of {first['problem_id']}: {first['reason']}"
+
+
+@task(name="judge programs", **PATIENT)
+def label_task(part: int, parts: int, store: str, workers: int | None) -> dict:
+    with progress("label", "rows") as update:
+        found = label(Store(store), workers=workers, where=where_part("t.problem_id", part, parts), on_progress=update)
     return {**asdict(found), "verdicts": dict(found.verdicts)}
 
 
 @flow(name="score")
-def score_flow(store: str, folder: str, max_tokens: int, precision: Precision = "fp32", changed: bool = False) -> dict:
-    """Store the reference policy's log-probabilities of every judged training trajectory."""
-    found = score_task(store, folder, max_tokens, precision, changed)
-    report_table("score", "Scored under the reference", [found])
-    return found
+def score_flow(
+    store: str, folder: str, max_tokens: int, precision: Literal["fp32", "bf16"] = "fp32", changed: bool = False,
+    runner: str | None = None, parts: int | None = None, timeout_s: float | None = None,
+) -> dict:  # fmt: skip
+    """Store the reference policy's log-probabilities of every judged training trajectory; with a `runner` on several machines."""
+    with alone(store, "score"):
+        found = spread(
+            within(score_task, timeout_s), runner_of(runner, parts),
+            store=store, folder=folder, max_tokens=max_tokens, precision=precision, changed=changed,
+        )  # fmt: skip
+    total = {name: sum(part[name] for part in found) for name in ("scored", "tokens", "too_long")}
+    total["seconds"] = max(part["seconds"] for part in found)
+    report_table("score", "Scored under the reference", [total])
+    said = f"{total['scored']:,} rows scored, {total['too_long']:,} longer than {max_tokens:,} tokens"
+    return done(total, said, cached=not total["scored"])
 
 
-@task(name="score trajectories")
-def score_task(store: str, folder: str, max_tokens: int, precision: Precision, changed: bool) -> dict:
+@task(name="score trajectories", **PATIENT)
+def score_task(
+    part: int, parts: int, store: str, folder: str, max_tokens: int, precision: Literal["fp32", "bf16"], changed: bool
+) -> dict:
+    from trainer.policy import load_policy
+    from trainer.reference import score
+
+    chosen = f"p.split = 'train' and {where_part('t.problem_id', part, parts)}"
     with progress("score", "rows") as update:
         scored = score(
-            Store(store), load_policy(folder), max_tokens=max_tokens, precision=precision, folder=Path(folder), changed=changed,
-            on_progress=update,
+            Store(store), load_policy(folder), where=chosen, max_tokens=max_tokens, precision=precision, folder=Path(folder),
+            changed=changed, on_progress=update,
         )  # fmt: skip
     return asdict(scored)
 
 
-@flow(name="publish-corpus")
+@flow(name="publish-corpus", flow_run_name="{spec[name]}")
 def publish_flow(store: str, spec: dict) -> dict:
     """Publish a corpus: the rows a query selects now, at pinned versions."""
     corpus = publish_task(store, spec)
+    new = corpus.pop("new")
     report_table("corpus", f"Corpus {corpus['name']}", [corpus])
-    return corpus
+    return done(corpus, f"{corpus['rows']:,} rows, corpus {corpus['corpus']}", cached=not new)
 
 
-@task(name="publish corpus")
+@task(name="publish corpus", **PATIENT)
 def publish_task(store: str, spec: dict) -> dict:
-    corpus = publish(Store(store), Spec(**spec))
-    return {"corpus": corpus.corpus_id, "name": corpus.name, "rows": len(corpus.rows), "reward": corpus.reward}
+    opened = Store(store)
+    before = opened.version("corpora")
+    corpus = publish(opened, Spec(**spec))
+    found = {"corpus": corpus.corpus_id, "name": corpus.name, "rows": len(corpus.rows), "reward": corpus.reward}
+    return found | {"new": opened.version("corpora") > before}
 
 
 @flow(name="train", flow_run_name="{run_id}")
@@ -162,6 +265,10 @@ def train_flow(
     With `evaluation`, an SQL condition on `problems`, the run is refused (LeakError) if its corpora would give these problems
     away by evidence that `allow_leaks` does not name: itself, same or ngrams, see `pipeline/decontaminate.py`.
     """
+    from trainer.loop import TrainSettings
+    from trainer.online import OnlineSettings
+    from trainer.stream import Mixture
+
     corpora = sorted({source["corpus"] for source in mixture["source"] if source.get("corpus")})
     if evaluation is not None and corpora:
         refuse_leaks(Store(store), corpora, evaluation, allow_leaks)
@@ -171,11 +278,19 @@ def train_flow(
     )  # fmt: skip
 
 
-@task(name="SPO training")
+@task(name="SPO training", **PATIENT)
 def train_task(
     store_path: str, folder: str, reference_folder: str, reference_id: str, run_id: str, seed: int,
     settings: TrainSettings, mixture: Mixture, online: OnlineSettings,
 ) -> str:  # fmt: skip
+    from flows.policies import select_problems
+    from trainer.loop import train
+    from trainer.online import FreshData
+    from trainer.policy import load_policy
+    from trainer.reference import reference_fingerprint
+    from trainer.rollout import publish_policy
+    from trainer.stream import Stream
+
     store, reference = Store(store_path), load_policy(reference_folder)
     fingerprint = reference_fingerprint(reference)
     stream = Stream(store, mixture, reference=fingerprint, reference_policy=reference_id, beta=settings.beta, seed=seed)
@@ -198,15 +313,21 @@ def evaluate_flow(
     store: str, folder: str, policy_id: str, problems_sql: str, sampling: dict, run_id: str | None = None, seed: int = 0
 ) -> dict:
     """Estimate pass@1 and pass@10 of a policy on the problems that `problems_sql` selects."""
+    from trainer.rollout import SamplingSettings
+
     found = evaluation_row(evaluate_task(store, folder, policy_id, problems_sql, SamplingSettings(**sampling), run_id, seed))
     report_table("evaluate", f"Evaluated {policy_id}", [found])
-    return found
+    return done(found, f"pass@1 {found['pass@1']:.3f} over {found['problems']:,} problems, {found['samples']:,} samples")
 
 
-@task(name="sample and judge")
+@task(name="sample and judge", **PATIENT)
 def evaluate_task(
     store: str, folder: str, policy_id: str, problems_sql: str, sampling: SamplingSettings, run_id: str | None, seed: int
 ) -> Evaluation:
+    from flows.policies import select_problems
+    from trainer.evaluate import evaluate
+    from trainer.policy import load_policy
+
     problems = select_problems(store, problems_sql)
     with Pool() as pool, progress(f"evaluate {policy_id}", "samples") as update:
         return evaluate(
@@ -227,17 +348,30 @@ def evaluation_row(found: Evaluation) -> dict:
 
 
 @flow(name="maintain")
-def maintain_flow(store: str) -> None:
-    """Compact the tables that have gathered many small files. Files that a published corpus is pinned to stay."""
-    maintain_task(store)
+def maintain_flow(store: str, every_table: bool = False, retention_hours: int | None = None) -> dict:
+    """Compact the tables that have gathered many small files, delete what nothing needs any more, and say how the store is.
+
+    Files that a pin or a published corpus needs stay. `every_table`: those with few files too.
+    """
+    with alone(store, "maintain"):
+        rows = maintain_task(store, every_table, retention_hours)
+    health = health_of(store)
+    if rows:
+        report_table("maintained", "Maintained", rows)
+    create_table_artifact(key="health", table=health["tables"], description=f"Tables of {store}")
+    create_markdown_artifact(health["page"], key="health-notes", description=f"Health of {store}")
+    said = f"{len(rows)} tables compacted; " + (f"{len(health['warnings'])} warnings: {health['warnings'][0]}"
+        if health["warnings"] else "nothing to worry about")  # fmt: skip
+    return done({"maintained": rows, **health}, said, cached=not rows and not health["warnings"])
 
 
-@task(name="compact tables")
-def maintain_task(store_path: str) -> None:
-    store = Store(store_path)
+@task(name="compact tables", **PATIENT)
+def maintain_task(store_path: str, every_table: bool = False, retention_hours: int | None = None) -> list[dict]:
+    store, rows = Store(store_path), []
     for name in TABLES:
-        if store.needs_compaction(name):
-            store.maintain(name)
+        if store.needs_compaction(name) or (every_table and store.version(name) >= 0):
+            rows.append({"table": name, **asdict(store.maintain(name, retention_hours=retention_hours))})
+    return rows
 
 
 @flow(name="report")
@@ -246,7 +380,7 @@ def report_flow(store: str, run_folder: str, target: str) -> str:
     path = report_task(store, run_folder, target)
     link = Path(path).resolve().as_uri()
     create_link_artifact(key="report", link=link, link_text="report", description=f"Report of {run_folder}")
-    return path
+    return done(path, f"written to {path}")
 
 
 @task(name="write report")

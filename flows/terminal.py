@@ -6,7 +6,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import TextIO, cast
+from uuid import UUID
 
 from rich.console import Console
 from rich.markup import escape
@@ -18,6 +19,7 @@ console = Console(stderr=True)
 if not console.is_terminal:
     console.width = 160  # a log file folds nothing
 PLAIN_EVERY_S = 10.0
+ARTIFACT_EVERY_S = 5.0
 
 Update = Callable[[int, int], None]
 
@@ -29,7 +31,21 @@ class Rate(ProgressColumn):
 
 @contextmanager
 def progress(what: str, unit: str) -> Iterator[Update]:
-    """Yield `update(done, total)`. A bar on a terminal; elsewhere a plain line every few seconds."""
+    """Yield `update(done, total)`. A bar on a terminal, elsewhere a plain line every few seconds; in a run of Prefect also an
+    artifact, once there is time enough to look at it."""
+    artifact = ProgressArtifact(what, unit)
+    with shown_progress(what, unit) as update:
+
+        def both(done: int, total: int) -> None:
+            update(done, total)
+            artifact.update(done, total)
+
+        yield both
+    artifact.finish()
+
+
+@contextmanager
+def shown_progress(what: str, unit: str) -> Iterator[Update]:
     if not console.is_terminal:
         yield plain_progress(what, unit)
         return
@@ -38,6 +54,49 @@ def progress(what: str, unit: str) -> Iterator[Update]:
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+class ProgressArtifact:
+    """Progress in Prefect's UI, for tasks that take more than a few seconds. A server that went away does not end the work."""
+
+    def __init__(self, what: str, unit: str):
+        self.what, self.unit = what, unit
+        self.identity: UUID | None = None
+        self.last = time.monotonic()
+        self.wanted = in_a_run()
+
+    def update(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if self.wanted and total and now - self.last >= ARTIFACT_EVERY_S:
+            self.last = now
+            self.write(min(100.0, 100 * done / total), f"{self.what}: {done:,} of {total:,} {self.unit}")
+
+    def finish(self) -> None:
+        if self.identity:
+            self.write(100.0, self.what)
+
+    def write(self, percent: float, description: str) -> None:
+        import httpx
+        from prefect.artifacts import create_progress_artifact, update_progress_artifact
+        from prefect.exceptions import PrefectHTTPStatusError
+
+        try:
+            if self.identity is None:
+                self.identity = cast(UUID, create_progress_artifact(percent, description=description))
+            else:
+                update_progress_artifact(self.identity, percent, description=description)
+        except (httpx.TransportError, PrefectHTTPStatusError) as error:
+            self.wanted, self.identity = False, None
+            console.print(f"{self.what}: no more progress for Prefect's UI: {error}", highlight=False, markup=False)
+
+
+def in_a_run() -> bool:
+    """Whether this is a task of a Prefect run. Commands without flows never import Prefect."""
+    if "prefect" not in sys.modules:
+        return False
+    from prefect.context import TaskRunContext
+
+    return TaskRunContext.get() is not None
 
 
 def plain_progress(what: str, unit: str) -> Update:

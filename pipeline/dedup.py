@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -196,6 +197,25 @@ def unsigned(now: Pass) -> tuple[int, Iterable[pl.DataFrame]]:
             yield trajectories.filter(wanted).select(columns).collect()
 
     return missing.height, read()
+
+
+def sign_part(store: Store, part: int, parts: int) -> int:
+    """Sign the programs without a signature whose id falls into this part of `parts`; returns how many.
+
+    Parts may be signed side by side, by processes on several machines, before one `deduplicate` clusters what they signed.
+    """
+    mine = pl.col("trajectory_id").str.head(8).str.to_integer(base=16) % parts == part
+    trajectories = store.snapshot("trajectories").scan()
+    known = signed_ids(store).select("trajectory_id")
+    missing = trajectories.filter(mine).select("trajectory_id").unique().join(known, on="trajectory_id", how="anti").collect()
+    producer = f"{PRODUCER}/{uuid.uuid4().hex}"
+    for ids in missing.sort("trajectory_id").iter_slices(SIGNED_AT_ONCE):
+        wanted = pl.col("trajectory_id").is_in(ids["trajectory_id"].implode())
+        rows = trajectories.filter(wanted).select("trajectory_id", "problem_id", "language", "program").collect()
+        rows = rows.unique("trajectory_id", keep="first", maintain_order=True)
+        signatures = [signed(group, language) for (language,), group in rows.group_by(["language"], maintain_order=True)]
+        store.append_next("program_signatures", pl.concat(signatures), producer=producer)
+    return missing.height
 
 
 def signed(rows: pl.DataFrame, language: object) -> pl.DataFrame:

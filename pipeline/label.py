@@ -11,6 +11,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
@@ -49,6 +50,7 @@ left join twins w on w.problem_id = t.problem_id and w.language = t.language and
     and w.test_set_hash = p.test_set_hash
 where (p.checker <> 'custom' or p.problem_id in (select unnest($with_program))) and p.test_count > 0
   and not coalesce(j.settled, false) and coalesce(j.attempts, 0) < $attempts
+  and ({where})
 order by t.problem_id, t.language, t.program, t.trajectory_id
 """
 
@@ -71,9 +73,18 @@ class LabelSummary:
     verdicts: Counter[str] = field(default_factory=Counter)
 
 
-def label(store: Store, pool: Pool, *, on_progress: Callable[[int, int], None] | None = None) -> LabelSummary:
+def label(
+    store: Store,
+    pool: Pool | None = None,
+    *,
+    workers: int | None = None,
+    where: str = "true",
+    on_progress: Callable[[int, int], None] | None = None,
+) -> LabelSummary:
     """Judge every trajectory that lacks a verdict; resumable at any moment, since what is missing decides what is run.
 
+    Without a pool, one of `workers` is opened if a program has to run. `where` (SQL over t: trajectories, p: problems) chooses a
+    part; parts that share no problem may be labelled side by side, and together they give what one pass gives.
     Raises sandbox.SandboxUnavailable on a machine that cannot isolate. Judge errors are stored as such, tried again on the
     next pass up to JUDGE_ATTEMPTS times, and never become a reward.
     """
@@ -82,7 +93,7 @@ def label(store: Store, pool: Pool, *, on_progress: Callable[[int, int], None] |
     with connect(store) as connection:
         with_program = problems_with_program(store)
         known = {"judge_version": judge_version(), "attempts": JUDGE_ATTEMPTS, "with_program": with_program}
-        pending = query(connection, PENDING, known)
+        pending = query(connection, PENDING.format(where=where), known)
         summary = LabelSummary(unjudgeable=query(connection, WITHOUT_JUDGE, {"with_program": with_program})["rows"][0])
     shared = copy_from_twins(store, pending.filter(pl.col("twin").is_not_null()))
     append(store, shared, producer)
@@ -94,15 +105,16 @@ def label(store: Store, pool: Pool, *, on_progress: Callable[[int, int], None] |
     )
     chunk: list[dict] = []
     done, flushed = shared.height, time.monotonic()
-    for group, judgement in judge_groups(store, pool, groups):
-        chunk += verdict_rows(group, judgement)
-        done += len(group["trajectory_id"])
-        count(summary, group, judgement)
-        if len(chunk) >= CHUNK_PROGRAMS or time.monotonic() - flushed > CHUNK_SECONDS:
-            append(store, framed(chunk), producer)
-            chunk, flushed = [], time.monotonic()
-        if on_progress:
-            on_progress(done, pending.height)
+    with nullcontext(pool) if pool or groups.is_empty() else Pool(workers) as opened:
+        for group, judgement in judge_groups(store, opened, groups):
+            chunk += verdict_rows(group, judgement)
+            done += len(group["trajectory_id"])
+            count(summary, group, judgement)
+            if len(chunk) >= CHUNK_PROGRAMS or time.monotonic() - flushed > CHUNK_SECONDS:
+                append(store, framed(chunk), producer)
+                chunk, flushed = [], time.monotonic()
+            if on_progress:
+                on_progress(done, pending.height)
     append(store, framed(chunk), producer)
     summary.seconds = time.monotonic() - started
     return summary
@@ -120,9 +132,9 @@ def problems_with_program(store: Store) -> list[str]:
     return found
 
 
-def judge_groups(store: Store, pool: Pool, groups: pl.DataFrame) -> Iterator[tuple[dict, Judgement]]:
+def judge_groups(store: Store, pool: Pool | None, groups: pl.DataFrame) -> Iterator[tuple[dict, Judgement]]:
     """Stream (group, judgement); a group is one distinct program and the trajectories that share it."""
-    if groups.is_empty():
+    if pool is None or groups.is_empty():
         return
     problems = Judgeables(store, groups["problem_id"].unique().to_list())
     rows = groups.to_dicts()

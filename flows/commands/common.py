@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -39,12 +40,22 @@ def assignments(given: list[str] | None, option: str) -> dict[str, str]:
     return {name: value for name, _, value in pairs.values()}
 
 
-def serve() -> None:
+def use_server() -> None:
     """Have flows report to a server, and say where its UI is."""
-    from flows.engine import use_server
+    from flows import engine
 
-    url = use_server()
+    url = engine.use_server()
     typer.echo(f"Prefect's UI: {url.removesuffix('/api')}", err=True)
+    keep_tracebacks_off_the_terminal()
+
+
+def keep_tracebacks_off_the_terminal() -> None:
+    """A run that fails is one line of ours on the terminal; its traceback is in the run's log in the UI and in spo-error.log."""
+    from prefect.logging.configuration import setup_logging
+
+    setup_logging()
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(lambda record: not record.name.startswith(("prefect.flow_runs", "prefect.task_runs")))
 
 
 def finish(result: object, as_json: bool) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.common import STORE, JsonOption, StoreOption, finish, open_store, serve
+from flows.commands.common import STORE, JsonOption, StoreOption, finish, open_store, use_server
 
 
 def decontaminate(
@@ -21,7 +21,7 @@ def decontaminate(
     Nothing is deleted. Look closer with `spo sql @leaks` and `spo sql "select * from contaminated"`.
     """
     open_store(store)
-    serve()
+    use_server()
     from flows.data_sets import decontaminate_flow
 
     finish(decontaminate_flow(store, evaluation), as_json)

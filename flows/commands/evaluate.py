@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.commands.common import STORE, JsonOption, StoreOption, finish, open_store, serve
+from flows.commands.common import STORE, JsonOption, StoreOption, finish, open_store, use_server
 
 if TYPE_CHECKING:
     from pipeline.passk import Estimate
@@ -43,7 +43,7 @@ def evaluate(
         samples_per_problem=samples, temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens
     )  # fmt: skip
     chosen = [find_policy(opened, name) for name in policies]
-    serve()
+    use_server()
     from flows.policies import select_problems
     from flows.stages import evaluate_flow
     from trainer.evaluate import settings_key, stored, summary_of

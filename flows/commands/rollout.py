@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from flows.commands.common import STORE, JsonOption, StoreOption, finish, open_store, serve
+from flows.commands.common import STORE, JsonOption, StoreOption, finish, open_store, use_server
 
 if TYPE_CHECKING:
     from pipeline.store import Store
@@ -80,7 +80,7 @@ def rollout(
     where, who, what = named(
         opened, found, problems, sampling, count, choice, seed, f"{server} {model or policy}" if server else ""
     )
-    serve()
+    use_server()
     if server:
         from flows.rollouts import served_rollout_flow
 

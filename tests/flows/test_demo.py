@@ -128,7 +128,9 @@ def test_every_stage_is_a_flow_in_prefect(first_run):
         "report",
     }
     assert {name for name, _ in rows} == names
-    assert {state for _, state in rows} == {"Completed"}
+    assert {state for name, state in rows if name not in ("label", "deduplicate")} == {"Completed"}
+    # A second labelling or deduplication of a stage may find nothing to do.
+    assert {state for name, state in rows if name in ("label", "deduplicate")} <= {"Completed", "Cached"}
 
 
 def test_a_second_run_adds_no_row_and_redoes_nothing(first_run):

@@ -1,0 +1,124 @@
+"""A schedule file as deployments of a Prefect server: registered and served by one process, or put on a work pool for many.
+
+Registering twice changes nothing: deployments, automations and thresholds have the names of the file's entries, what it no longer
+has is deleted, and a threshold goes on counting where it was. A start that falls into a run of the same deployment is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.deployments.runner import EntrypointType, RunnerDeployment
+from prefect.events import DeploymentEventTrigger
+from prefect.exceptions import ObjectNotFound
+from prefect.runner import Runner
+from prefect.schedules import Cron, Interval
+from prefect.schedules import Schedule as PrefectSchedule
+
+from flows.events import THRESHOLD, forget_others, rule_id, watch
+from flows.recurring import FLOWS, chain_flow
+from flows.schedule import Chain, Entry, Schedule
+
+TAG = "spo"
+
+
+def deployments_of(schedule: Schedule, file: Path, pool: str | None = None) -> list[RunnerDeployment]:
+    """A deployment for every entry, with its times and with the events that start it."""
+    return [deployment(schedule, entry, file, pool) for entry in schedule.entries()]
+
+
+def deployment(schedule: Schedule, entry: Entry, file: Path, pool: str | None) -> RunnerDeployment:
+    if isinstance(entry, Chain):
+        flow: Any = chain_flow
+        parameters: dict[str, Any] = {"steps": [step_of(schedule, step) for step in schedule.steps_of_chain()]}
+    else:
+        flow, parameters = FLOWS[entry.stage], entry.parameters(schedule.location())
+    times = times_of(schedule, entry)
+    return flow.to_deployment(
+        name=entry.name, parameters=parameters, paused=entry.paused, tags=[TAG, tag_of(file), entry.stage],
+        schedules=[times] if times else [], triggers=triggers_of(schedule, entry),
+        concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
+        work_pool_name=pool, entrypoint_type=EntrypointType.MODULE_PATH,
+        description=f"{(flow.__doc__ or '').splitlines()[0]}\n\n`{entry.stage}` of `{file.name}`.",
+    )  # fmt: skip
+
+
+def step_of(schedule: Schedule, entry: Entry) -> dict[str, Any]:
+    return {"name": entry.name, "stage": entry.stage, "parameters": entry.parameters(schedule.location())}
+
+
+def times_of(schedule: Schedule, entry: Entry) -> PrefectSchedule | None:
+    if entry.cron is not None:
+        return Cron(entry.cron, timezone=schedule.timezone)
+    return None if entry.interval_s is None else Interval(timedelta(seconds=entry.interval_s), timezone=schedule.timezone)
+
+
+def triggers_of(schedule: Schedule, entry: Entry) -> list[Any]:
+    """Automations that start the entry when a threshold is reached (`flows/events.py`)."""
+    return [
+        DeploymentEventTrigger(
+            name=f"{when.name} -> {entry.name}", expect={THRESHOLD}, match={"prefect.resource.id": rule_id(when.name)},
+            description=f"{when.labelled_rows:,} new rows with a verdict in {schedule.location()} start {entry.name}.",
+        )
+        for when in schedule.thresholds() if when.run == entry.name
+    ]  # fmt: skip
+
+
+def tag_of(file: Path) -> str:
+    return f"file:{file.resolve()}"
+
+
+def prepare(schedule: Schedule, file: Path) -> None:
+    """Thresholds as the file has them, and no deployment of the file that it no longer has."""
+    for when in schedule.thresholds():
+        watch(when.name, schedule.location(), when.labelled_rows, when.run)
+    forget_others({when.name for when in schedule.thresholds()}, schedule.location())
+    names = {entry.name for entry in schedule.entries()}
+    with get_client(sync_client=True) as client:
+        for found in deployments_with(client, tag_of(file)):
+            if found.name not in names:
+                client.delete_deployment(found.id)
+
+
+def deployments_with(client: SyncPrefectClient, tag: str) -> list[Any]:
+    return client.read_deployments(deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=[tag])))
+
+
+def serve_schedule(schedule: Schedule, file: Path) -> None:
+    """Register the file, and run what is due until this process is stopped; its schedules are paused then."""
+    prepare(schedule, file)
+    runner = Served(pause_on_shutdown=True, limit=schedule.runs_at_once)
+    for one in deployments_of(schedule, file):
+        runner.add_deployment(one)
+    with suppress(KeyboardInterrupt):
+        asyncio.run(runner.start())
+
+
+class Served(Runner):
+    """Prefect's runner, which ends on SIGTERM the way it ends on Ctrl-C: runs are ended first, and the schedules paused."""
+
+    def handle_sigterm(self, *_: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+def deploy_schedule(schedule: Schedule, file: Path, pool: str) -> list[str]:
+    """Register the file on a work pool, made as one of processes where it is missing. Returns the deployments' full names."""
+    with get_client(sync_client=True) as client:
+        try:
+            client.read_work_pool(pool)
+        except ObjectNotFound:
+            client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
+    prepare(schedule, file)
+    made = deployments_of(schedule, file, pool)
+    for one in made:
+        one.apply(work_pool_name=pool)
+    return [f"{one.flow_name}/{one.name}" for one in made]

@@ -1,0 +1,106 @@
+"""What holds for every flow: when a task is tried again, how long it may take, who waits for whom, what a run says it did.
+
+* A task is a batch, never a row: one call of a stage, or one part of it on another machine.
+* Tried again, with growing pauses, is only what another try can mend: a store or a server that could not be reached. Bad data,
+  a broken contract or a machine without a sandbox fails at once.
+* What is done already is looked up in the store, which knows; there is no second cache that could say otherwise. Such a run
+  ends as `Cached`, with a message.
+* One process at a time labels (deduplicates, ingests into, maintains) a store on a machine; others wait for it. The kernel lets
+  go of the lock when its holder dies, however it dies. Runs of one deployment on several machines: `flows/deployments.py`.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import urllib.error
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import httpx
+from deltalake.exceptions import CommitFailedError
+from prefect import Task, get_run_logger
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.exceptions import MissingContextError
+from prefect.states import Completed
+from prefect.task_engine import TaskRunTimeoutError
+
+from flows.engine import DATA
+from pipeline.snapshot import StoreError
+
+AnyTask = TypeVar("AnyTask", bound=Task)
+
+# How delta-rs and polars name trouble with object storage.
+REMOTE_TROUBLE = ("Generic S3 error", "Generic GCS error", "Generic MicrosoftAzure error", "error sending request")
+PASSING_ERRNO = {errno.EIO, errno.ESTALE, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ETIMEDOUT}
+
+
+def another_try_may_help(error: BaseException) -> bool:
+    """Whether an error comes from storage or a network that could not be reached, and not from data, settings or this machine."""
+    if isinstance(error, StoreError):
+        return isinstance(error.__cause__, CommitFailedError) or any(mark in str(error) for mark in REMOTE_TROUBLE)
+    if isinstance(error, TaskRunTimeoutError):
+        return False  # the time that was allowed is over
+    unreachable = isinstance(error, ConnectionError | TimeoutError | urllib.error.URLError | httpx.TransportError)
+    return unreachable or (isinstance(error, OSError) and error.errno in PASSING_ERRNO)
+
+
+def worth_retrying(task: Task, task_run: TaskRun, state: State) -> bool:
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, BaseException) and another_try_may_help(error)
+
+
+# For every task: `@task(name=..., **PATIENT)`.
+PATIENT: dict[str, Any] = {
+    "retries": 3, "retry_delay_seconds": [2, 10, 60], "retry_jitter_factor": 0.3, "retry_condition_fn": worth_retrying,
+}  # fmt: skip
+
+
+def within(task: AnyTask, timeout_s: float | None) -> AnyTask:
+    """The task, failed if it takes longer than this. What it has appended stays, and the next run goes on from there."""
+    return task if timeout_s is None else cast(AnyTask, task.with_options(timeout_seconds=timeout_s))
+
+
+def done(value: Any, message: str, *, cached: bool = False) -> Any:
+    """End of a flow: `value` for its caller, `message` for the run's page. `cached`: everything had been done before."""
+    return Completed(data=value, message=message, name="Cached" if cached else None)
+
+
+@contextmanager
+def alone(store: str, work: str) -> Iterator[None]:
+    """Be the only process of this machine that does this work on this store; wait for another that does."""
+    path = lock_path(store, work)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            say(f"{work}: waits for process {file.read().strip() or '?'}, which does the same on this store")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def lock_path(store: str, work: str) -> Path:
+    """In a store that is a folder, so that everybody who uses it meets; of others, in the data folder."""
+    if "://" not in store:
+        return Path(store).resolve() / ".locks" / work
+    return DATA / "locks" / f"{hashlib.blake2b(store.rstrip('/').encode(), digest_size=8).hexdigest()}-{work}"
+
+
+def say(message: str) -> None:
+    """A line in the run's log and on the terminal."""
+    from flows.terminal import console
+
+    console.print(message, highlight=False, markup=False)
+    try:
+        get_run_logger().info(message)
+    except MissingContextError:
+        return

@@ -1,0 +1,84 @@
+"""One Prefect server for the tests that need a server, with a database of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+STARTER = Path(__file__).parents[2] / "data" / "starter"
+
+
+def surroundings(data: Path, **more: str) -> dict[str, str]:
+    """Environment of a command: without Prefect's settings of this process, or of a test before this one."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "SPO_"))}
+    return kept | {"SPO_DATA_DIR": str(data)} | more
+
+
+class Server:
+    def __init__(self, folder: Path, database: str | None = None):
+        from flows.engine import api_url, healthy, server_command
+
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.data, self.url = folder, api_url(port)
+        home = folder / "prefect"
+        home.mkdir(parents=True)
+        from flows.engine import DEFAULTS
+
+        environment = surroundings(folder) | DEFAULTS | {"PREFECT_HOME": str(home), "PREFECT_SERVER_UI_API_URL": self.url}
+        if database:
+            environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database
+        self.log = home / "server.log"
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen(
+                server_command(port), env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        self.healthy = lambda: healthy(self.url)
+
+    def environment(self) -> dict[str, str]:
+        from flows.engine import DEFAULTS
+
+        return surroundings(self.data) | DEFAULTS | {
+            "PREFECT_HOME": str(self.data / "prefect"), "PREFECT_API_URL": self.url,
+        }  # fmt: skip
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGTERM)
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+
+
+def until(holds, what: str, limit_s: float = 120, alive: subprocess.Popen | None = None):
+    """Wait until `holds()` is true, and return what it gave; fails after `limit_s`, or when `alive` has ended."""
+    deadline = time.monotonic() + limit_s
+    while not (found := holds()):
+        assert alive is None or alive.poll() is None, f"a process ended before {what}"
+        assert time.monotonic() < deadline, f"not within {limit_s:.0f} s: {what}"
+        time.sleep(0.2)
+    return found
+
+
+@pytest.fixture(scope="session", name="until")
+def until_fixture():
+    return until
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    started = Server(tmp_path_factory.mktemp("server"))
+    try:
+        until(started.healthy, "the server answers", 250, alive=started.process)
+        yield started
+    finally:
+        started.stop()

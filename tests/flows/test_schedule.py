@@ -1,0 +1,91 @@
+"""The schedule file: what it gives, and what it says where something in it is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flows.schedule import ScheduleError, load_schedule
+
+DATA = Path(__file__).parents[2] / "data"
+WHOLE = f"""
+store = "here"
+timezone = "Europe/Berlin"
+
+[[ingest]]
+name = "starter"
+adapter = "plain"
+source = "{DATA}/starter"
+set = {{ origin = "human" }}
+cron = "0 3 * * *"
+
+[[label]]
+interval_s = 900
+workers = 2
+
+[[publish]]
+name = "humans"
+spec = "{DATA}/corpora/humans.sql"
+
+[chain]
+cron = "30 3 * * sun"
+
+[[when]]
+labelled_rows = 1000
+run = "humans"
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    (folder / "schedule.toml").write_text(text)
+    return folder / "schedule.toml"
+
+
+def test_entries_with_their_flows_parameters(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    schedule = load_schedule(written(tmp_path, WHOLE))
+    assert [(entry.stage, entry.name) for entry in schedule.entries()] == [
+        ("ingest", "starter"), ("label", "label"), ("publish", "humans"), ("chain", "chain"),
+    ]  # fmt: skip
+    ingest, label, publish = schedule.steps_of_chain()[0], schedule.label[0], schedule.publish[0]
+    store = str(tmp_path / "here")
+    assert schedule.location() == store
+    assert ingest.parameters(store) == {
+        "store": store, "adapter": "plain", "source": str(DATA / "starter"), "columns": {"origin": "human"},
+    }  # fmt: skip
+    assert label.parameters(store) == {"store": store, "workers": 2}
+    assert publish.parameters(store) == {"store": store, "spec_file": str(DATA / "corpora/humans.sql")}
+    # A step that the file does not have is run with its defaults.
+    assert [step.stage for step in schedule.steps_of_chain()] == ["ingest", "deduplicate", "label", "publish"]
+    assert [when.name for when in schedule.thresholds()] == ["1000 new rows, humans"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("adapter =", "adaptor ="), "ingest.0.adaptor: unknown key; did you mean adapter?"),
+        (("workers = 2", "workers = 0"), "label.0.workers: Input should be greater than or equal to 1 (it is 0)"),
+        (("0 3 * * *", "0 25 * * *"), "ingest.0.cron: no cron expression"),
+        (("interval_s = 900", 'interval_s = 900\ncron = "0 3 * * *"'), "cron and interval_s exclude each other"),
+        (("Europe/Berlin", "Europe/Nowhere"), "timezone: no such time zone"),
+        (('run = "humans"', 'run = "robots"'), "when.run: no entry is named robots; there are: starter, label, humans, chain"),
+        (('name = "humans"', 'name = "label"'), "two entries are named label"),
+        (('adapter = "plain"', 'adapter = "plane"'), "ingest starter: "),
+        (("humans.sql", "robots.sql"), "publish humans: "),
+        (("workers = 2", 'runner = "spark"'), "no task runner 'spark'; there are threads, dask and ray"),
+        (('store = "here"', ""), "store: Field required"),
+        (("[[label]]", "[[label]"), "not TOML"),
+        (("[[label]]", "[[labels]]"), "labels: unknown key; did you mean label?"),
+    ],
+)
+def test_what_is_wrong_is_one_line_with_the_key(tmp_path, change, said):
+    file = written(tmp_path, WHOLE.replace(*change, 1))
+    with pytest.raises(ScheduleError) as error:
+        load_schedule(file)
+    assert said in str(error.value) and str(file) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_file_that_is_missing(tmp_path):
+    with pytest.raises(ScheduleError, match=r"none\.toml: No such file.*flows/README\.md"):
+        load_schedule(tmp_path / "none.toml")

@@ -1,0 +1,317 @@
+"""Flows beside a real Prefect server: what runs say, schedules, events, cancellation."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from pipeline.store import Store
+from sandbox.cgroups import left_over
+
+DATA = Path(__file__).parents[2] / "data"
+
+
+@pytest.fixture
+def api(server):
+    """Prefect in this process on the server of the tests; a client of it."""
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_LEVEL, temporary_settings
+
+    with (
+        temporary_settings({PREFECT_API_URL: server.url, PREFECT_LOGGING_LEVEL: "CRITICAL"}),
+        get_client(sync_client=True) as client,
+    ):
+        yield client
+
+
+def states(api, name: str) -> list[tuple[str, str]]:
+    """(state, message) of all runs of a flow, the first first."""
+    from prefect.client.schemas.filters import FlowFilter, FlowFilterName
+
+    runs = api.read_flow_runs(flow_filter=FlowFilter(name=FlowFilterName(any_=[name])))
+    return [(run.state.name, run.state.message or "") for run in sorted(runs, key=lambda run: run.created)]
+
+
+def artifacts(api, key: str) -> list:
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+
+    return api.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])))
+
+
+@pytest.fixture(scope="module")
+def broken_source(tmp_path_factory):
+    """Two problems with their solutions of the starter set, and a row that is none."""
+    folder = tmp_path_factory.mktemp("source")
+    for name in ("problems", "solutions"):
+        with gzip.open(DATA / "starter" / f"{name}.jsonl.gz", "rt") as file:
+            lines = file.readlines()
+        (folder / f"{name}.jsonl").write_text("".join(lines[:2] if name == "problems" else lines[:10]) + '{"problem": 1}\n')
+    return folder
+
+
+def test_runs_say_what_they_did_and_that_it_was_done_before(api, tmp_path, broken_source, monkeypatch):
+    from flows import stages
+
+    store = str(tmp_path / "store")
+    first = stages.ingest_flow(store, "plain", str(broken_source))
+    refused = sum(row["quarantined"] for row in first)
+    assert refused >= 2
+    stages.ingest_flow(store, "plain", str(broken_source))
+    stages.label_flow(store)
+    # Nothing is pending, so no sandbox is stood up.
+    monkeypatch.setattr("pipeline.label.Pool", lambda *_: pytest.fail("a pool was opened for nothing"))
+    assert stages.label_flow(store)["rows"] == 0
+    stages.deduplicate_flow(store)
+    stages.deduplicate_flow(store)
+    (fresh, said), (cached, before) = states(api, "ingest")
+    assert (fresh, cached) == ("Completed", "Cached") and f"{refused} in quarantine" in said and "finished before" in before
+    assert [state for state, _ in states(api, "label")] == ["Completed", "Cached"]
+    assert [state for state, _ in states(api, "deduplicate")] == ["Completed", "Cached"]
+    shown = artifacts(api, "ingest-refused")[0].data
+    assert "solutions.jsonl" in shown and '"line"' in shown and '"reason"' in shown
+
+
+def test_a_failing_run_says_why(api, tmp_path):
+    from flows import stages
+    from pipeline.adapters import SourceError
+
+    with pytest.raises(SourceError):
+        stages.ingest_flow(str(tmp_path / "store"), "plain", "/nowhere/at-all")
+    state, message = states(api, "ingest")[-1]
+    assert state == "Failed" and "no file or folder /nowhere/at-all" in message
+
+
+def test_a_task_is_tried_again_only_where_that_helps(api):
+    from prefect import flow, task
+
+    from flows.rules import PATIENT
+
+    tried = []
+
+    @task(**PATIENT | {"retry_delay_seconds": 0})
+    def reach(error):
+        tried.append(type(error))
+        if len(tried) < 3:
+            raise error
+        return "reached"
+
+    @flow
+    def reaching(error):
+        return reach(error)
+
+    assert reaching.fn(ConnectionResetError("reset")) == "reached" and len(tried) == 3
+    tried.clear()
+    with pytest.raises(ValueError, match="row 3"):
+        reaching.fn(ValueError("row 3"))
+    assert len(tried) == 1
+
+
+SCHEDULE = """
+store = "{store}"
+[[ingest]]
+name = "starter"
+adapter = "plain"
+source = "{data}/starter"
+limit = 2
+cron = "*/5 * * * *"
+[[label]]
+workers = 1
+[[publish]]
+name = "humans"
+spec = "{data}/corpora/humans.sql"
+[chain]
+[[when]]
+labelled_rows = 4
+run = "humans"
+"""
+
+
+@pytest.fixture
+def schedule(tmp_path):
+    file = tmp_path / "schedule.toml"
+    file.write_text(SCHEDULE.format(store=tmp_path / "store", data=DATA))
+    return file
+
+
+def test_deployed_twice_it_is_there_once_and_its_cron_is_scheduled(api, until, schedule):
+    from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
+
+    from flows.deployments import deploy_schedule, deployments_with, tag_of
+    from flows.events import thresholds
+    from flows.schedule import load_schedule
+
+    for _ in range(2):
+        names = deploy_schedule(load_schedule(schedule), schedule, "spo")
+    assert names == ["ingest/starter", "label/label", "publish/humans", "chain/chain"]
+    found = {one.name: one for one in deployments_with(api, tag_of(schedule))}
+    assert sorted(found) == ["chain", "humans", "label", "starter"]
+    automations = [one for one in api.request("POST", "/automations/filter", json={}).json() if "humans" in one["name"]]
+    assert [one["name"] for one in automations] == ["4 new rows, humans -> humans"]
+    assert [(t.labelled_rows, t.seen) for t in thresholds()] == [(4, 0)]
+    starter = DeploymentFilter(id=DeploymentFilterId(any_=[found["starter"].id]))
+    runs = until(lambda: api.read_flow_runs(deployment_filter=starter), "the cron has runs")
+    assert {run.state.name for run in runs} == {"Scheduled"}
+    assert {run.next_scheduled_start_time.minute % 5 for run in runs} == {0}
+    # An entry that is taken out of the file is taken off the server.
+    schedule.write_text(
+        schedule.read_text().replace('[[when]]\nlabelled_rows = 4\nrun = "humans"\n', "").replace("[chain]\n", "")
+    )
+    deploy_schedule(load_schedule(schedule), schedule, "spo")
+    assert sorted(one.name for one in deployments_with(api, tag_of(schedule))) == ["humans", "label", "starter"]
+    assert thresholds() == [] and not [
+        one for one in api.request("POST", "/automations/filter", json={}).json() if "humans" in one["name"]
+    ]
+
+
+LOOP = "while True: pass\n"
+
+
+def stuck(store: Store) -> int:
+    """Have a store with one problem and programs for it that loop for ever; returns how many."""
+    from pipeline.ingest import ingest
+
+    ingest(store, "plain", str(DATA / "starter"), limit=1)
+    problem = store.read("problems").row(0, named=True)
+    rows = store.read("trajectories")
+    count = 40
+    copies = [
+        rows.row(0, named=True) | {"trajectory_id": f"{n:032x}", "program": LOOP + f"# {n}", "language": "python3"}
+        for n in range(count)
+    ]
+    store.append("trajectories", pl.DataFrame(copies, schema=rows.schema), producer="stuck", sequence=0)
+    assert problem["test_count"]
+    return count
+
+
+def children_of(pid: int) -> set[int]:
+    """Processes that descend from a process, now."""
+    parents = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        parents[int(status.parent.name)] = int(fields[1])
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {pid}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_served_cancelled_and_stopped_it_leaves_nothing(server, api, until, tmp_path, schedule):
+    """A labelling that would run for minutes is cancelled through the API; then Ctrl-C ends the serving process."""
+    from prefect.client.schemas.objects import StateType
+    from prefect.states import Cancelling, Scheduled
+
+    from flows.deployments import deployments_with, tag_of
+
+    store = Store(tmp_path / "store")
+    stuck(store)
+    with open(tmp_path / "log", "w") as log:
+        serving = subprocess.Popen(
+            [sys.executable, "-m", "flows", "serve", str(schedule)], env=server.environment(), stderr=log, stdout=log
+        )
+    try:
+        until(lambda: len(deployments_with(api, tag_of(schedule))) == 4, "deployments are registered", alive=serving)
+        by_name = {one.name: one for one in deployments_with(api, tag_of(schedule))}
+        run = api.create_flow_run_from_deployment(by_name["label"].id, state=Scheduled())
+        # Its sandbox is at work: the runner's child has children of children.
+        until(lambda: any("--unshare" in cmdline(pid) or "bwrap" in cmdline(pid) for pid in children_of(serving.pid)),
+              "the sandbox runs", alive=serving)  # fmt: skip
+        below = children_of(serving.pid)
+        api.set_flow_run_state(run.id, Cancelling(), force=True)
+        until(lambda: api.read_flow_run(run.id).state.type == StateType.CANCELLED, "the run is cancelled", alive=serving)
+        until(lambda: not [pid for pid in below if alive(pid)], "its processes are gone", alive=serving)
+        until(lambda: not [group for group in left_over() if pid_of(group) in below], "its control groups are gone")
+        serving.send_signal(signal.SIGINT)
+        assert serving.wait(120) == 0, (tmp_path / "log").read_text()[-3000:]
+        assert all(one.paused for one in deployments_with(api, tag_of(schedule)))
+        assert "Traceback" not in (tmp_path / "log").read_text()
+    finally:
+        if serving.poll() is None:
+            serving.kill()
+            serving.wait()
+
+
+def pid_of(group: Path) -> int:
+    return int(group.name.split("-")[-2])
+
+
+def cmdline(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_schedule_fires_and_new_verdicts_set_a_publication_off(server, api, until, tmp_path, schedule):
+    """Ingestion by interval, labelling by interval, and the corpus published by the event, in one serving process."""
+    schedule.write_text(
+        schedule.read_text().replace('cron = "*/5 * * * *"', "interval_s = 20").replace("workers = 1", "interval_s = 20")
+    )
+    store = Store(tmp_path / "store")
+    with open(tmp_path / "log", "w") as log:
+        serving = subprocess.Popen(
+            [sys.executable, "-m", "flows", "serve", str(schedule)], env=server.environment(), stderr=log, stdout=log
+        )
+    try:
+        until(lambda: store.version("corpora") >= 0, "the corpus is published", 500, alive=serving)
+        verdicts, trajectories = store.read("verdicts"), store.read("trajectories")
+        assert verdicts.height == trajectories.height == verdicts["trajectory_id"].n_unique()
+        serving.send_signal(signal.SIGTERM)
+        assert serving.wait(120) == 0, (tmp_path / "log").read_text()[-3000:]
+        assert "Traceback" not in (tmp_path / "log").read_text()
+    finally:
+        if serving.poll() is None:
+            serving.kill()
+            serving.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_worker_of_a_pool_runs_what_was_deployed(server, api, until, tmp_path, schedule):
+    """`spo deploy`, and a real `prefect worker` in another folder, as on another machine."""
+    from prefect.client.schemas.objects import StateType
+    from prefect.states import Scheduled
+
+    from flows.deployments import deployments_with, tag_of
+
+    deployed = subprocess.run(
+        [sys.executable, "-m", "flows", "deploy", str(schedule), "--pool", "far", "--json"],
+        env=server.environment(), capture_output=True, text=True, timeout=250,
+    )  # fmt: skip
+    assert deployed.returncode == 0, deployed.stderr
+    ingest = next(one for one in deployments_with(api, tag_of(schedule)) if one.name == "starter")
+    run = api.create_flow_run_from_deployment(ingest.id, state=Scheduled())
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    with open(tmp_path / "worker.log", "w") as log:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "worker", "start", "--pool", "far", "--name", "far-1"],
+            env=server.environment(), cwd=elsewhere, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+    try:
+        ended = until(lambda: (state := api.read_flow_run(run.id).state).is_final() and state, "the run has ended", 500, worker)
+        assert ended.type == StateType.COMPLETED, ended.message
+        assert Store(tmp_path / "store").read("problems").height == 2
+    finally:
+        os.killpg(worker.pid, signal.SIGTERM)
+        worker.wait(60)
