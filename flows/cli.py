@@ -199,6 +199,7 @@ def score(
 app.command(rich_help_panel=LEARN)(train.train)
 app.command(rich_help_panel=LEARN)(train.weights)
 app.command(rich_help_panel=LEARN)(rollout.rollout)
+app.command(rich_help_panel=LEARN)(rollout.search)
 app.command("eval", rich_help_panel=LEARN)(evaluate.evaluate)
 
 
