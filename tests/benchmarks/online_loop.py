@@ -151,7 +151,7 @@ beta = 0.1
 learning_rate = {rate}
 schedule = "constant"
 warmup_steps = 10
-checkpoint_every = {publish}
+checkpoint_every = 10
 publish_every = {publish}
 publish_keep = 1000000
 [mixture]
