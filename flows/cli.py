@@ -190,7 +190,7 @@ def score(
         from flows.following import Scorer, follow_aloud
         from trainer.policy import load_policy
 
-        scorer = Scorer(open_store(store), load_policy(policy), max_tokens, precision, until)
+        scorer = Scorer(open_store(store), load_policy(policy), max_tokens, policy, changed, precision, until)
         return finish(follow_aloud("score", scorer.work), as_json)
     use_server()
     from flows.stages import score_flow
@@ -201,6 +201,7 @@ def score(
 app.command(rich_help_panel=LEARN)(train.train)
 app.command(rich_help_panel=LEARN)(train.weights)
 app.command(rich_help_panel=LEARN)(rollout.rollout)
+app.command(rich_help_panel=LEARN)(rollout.search)
 app.command("eval", rich_help_panel=LEARN)(evaluate.evaluate)
 
 

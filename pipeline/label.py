@@ -158,6 +158,11 @@ class Judgeables:
         tests = scan.sort("problem_id", "position").collect()
         self._tests = {key[0]: frame for key, frame in tests.partition_by("problem_id", as_dict=True).items()}
 
+    def public_tests(self, problem_id: str) -> set[str]:
+        """test_ids of the tests that a contestant may see."""
+        tests = self._tests[problem_id]
+        return set(tests.filter(pl.col("kind") == "public")["test_id"])
+
     def submission(self, row: dict, key: str) -> Submission:
         problem = self._problems[row["problem_id"]]
         tests = tuple(
