@@ -119,7 +119,7 @@ def ingest_row(summary: BatchSummary) -> dict:
     return {"file": name, **counts, "refused because": reasons, "seconds": round(summary.seconds, 1), "batch": state}
 
 
-@flow(name="deduplicate")
+@flow(name="deduplicate", flow_run_name="{store}")
 def deduplicate_flow(store: str, runner: str | None = None, parts: int | None = None, timeout_s: float | None = None) -> dict:
     """Mark equal and nearly equal programs; nothing is deleted.
 
@@ -146,7 +146,7 @@ def deduplicate_task(store: str) -> dict:
         return asdict(deduplicate(Store(store), on_progress=lambda p: update(p.done, p.total)))
 
 
-@flow(name="label")
+@flow(name="label", flow_run_name="{store}")
 def label_flow(
     store: str, workers: int | None = None, runner: str | None = None, parts: int | None = None, timeout_s: float | None = None
 ) -> dict:
@@ -194,7 +194,7 @@ def label_task(part: int, parts: int, store: str, workers: int | None) -> dict:
     return {**asdict(found), "verdicts": dict(found.verdicts)}
 
 
-@flow(name="score")
+@flow(name="score", flow_run_name="{store}")
 def score_flow(
     store: str, folder: str, max_tokens: int, precision: Literal["fp32", "bf16"] = "fp32", runner: str | None = None,
     parts: int | None = None, timeout_s: float | None = None,
@@ -344,7 +344,7 @@ def evaluation_row(found: Evaluation) -> dict:
     }
 
 
-@flow(name="maintain")
+@flow(name="maintain", flow_run_name="{store}")
 def maintain_flow(store: str, every_table: bool = False, retention_hours: int | None = None) -> dict:
     """Compact the tables that have gathered many small files, delete what nothing needs any more, and say how the store is.
 
@@ -371,7 +371,7 @@ def maintain_task(store_path: str, every_table: bool = False, retention_hours: i
     return rows
 
 
-@flow(name="report")
+@flow(name="report", flow_run_name="{run_folder}")
 def report_flow(store: str, run_folder: str, target: str) -> str:
     """Write the report of a run."""
     path = report_task(store, run_folder, target)

@@ -153,7 +153,7 @@ def test_deployed_twice_it_is_there_once_and_its_cron_is_scheduled(api, until, s
     found = {one.name: one for one in deployments_with(api, tag_of(schedule))}
     assert sorted(found) == ["chain", "humans", "label", "starter"]
     automations = [one for one in api.request("POST", "/automations/filter", json={}).json() if "humans" in one["name"]]
-    assert [one["name"] for one in automations] == ["4 new rows, humans -> humans"]
+    assert [one["name"] for one in automations] == ["4 new verdicts start humans"]
     assert [(t.labelled_rows, t.seen) for t in thresholds()] == [(4, 0)]
     starter = DeploymentFilter(id=DeploymentFilterId(any_=[found["starter"].id]))
     runs = until(lambda: api.read_flow_runs(deployment_filter=starter), "the cron has runs")
