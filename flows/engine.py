@@ -22,6 +22,7 @@ DATA = Path(os.environ.get("SPO_DATA_DIR", "data"))
 STARTUP_LIMIT_S = 300.0  # a new database is migrated first
 PR_SET_PDEATHSIG = 1
 PORTS_TRIED = 3
+ANSWER_WITHIN_S = 30.0  # of a machine that is busy; nobody at all is known at once
 
 DEFAULTS = {
     "PREFECT_HOME": str((DATA / "prefect").resolve()),
@@ -60,6 +61,10 @@ def use_server() -> str:
     home = Path(os.environ["PREFECT_HOME"])
     url = running_server(home) or start_server(home)
     os.environ["PREFECT_API_URL"] = url
+    if "prefect" in sys.modules:  # it has read its settings without this one, and would start a server of its own
+        from prefect.context import refresh_global_settings_context
+
+        refresh_global_settings_context()
     return url
 
 
@@ -105,7 +110,7 @@ def started_server(home: Path, port: int, log: Path) -> subprocess.Popen | None:
 def is_ours(url: str, home: Path) -> bool:
     """Whether the server that answers there works on our database: a port may have come to be somebody else's."""
     try:
-        with urllib.request.urlopen(f"{url}/admin/settings", timeout=5) as answer:
+        with urllib.request.urlopen(f"{url}/admin/settings", timeout=ANSWER_WITHIN_S) as answer:
             return Path(json.load(answer)["home"]).resolve() == home.resolve()
     except (OSError, ValueError, KeyError):
         return False

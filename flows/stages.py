@@ -269,10 +269,12 @@ def train_flow(
     corpora = sorted({source["corpus"] for source in mixture["source"] if source.get("corpus")})
     if evaluation is not None and corpora:
         refuse_leaks(Store(store), corpora, evaluation, allow_leaks)
-    return train_task(
-        store, folder, reference_folder, reference_id, run_id, seed,
-        TrainSettings(**settings), Mixture(**mixture), OnlineSettings(**online),
+    chosen = TrainSettings(**settings)
+    final = train_task(
+        store, folder, reference_folder, reference_id, run_id, seed, chosen, Mixture(**mixture), OnlineSettings(**online),
     )  # fmt: skip
+    create_markdown_artifact(f"policy `{run_id}` in `{final}`", key="policy", description=f"Trained {run_id}")
+    return done(final, f"{chosen.steps:,} steps, policy {run_id} in {final}")
 
 
 @task(name="SPO training", **PATIENT)

@@ -262,6 +262,48 @@ def alive(pid: int) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+def test_a_killed_run_is_shown_as_crashed_and_the_next_one_is_not_held_up(server, api, until, tmp_path, schedule):
+    """kill -9 of the serving process and of the run: its heartbeats end, and its place is free for the next."""
+    from prefect.client.schemas.objects import StateType
+    from prefect.states import Scheduled
+
+    from flows.deployments import deployments_with, tag_of
+
+    stuck(Store(tmp_path / "store"))
+
+    def serve():
+        with open(tmp_path / "log", "a") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "flows", "serve", str(schedule)], env=server.environment(), stderr=log, stdout=log
+            )
+
+    def start_labelling(serving):
+        until(lambda: len(deployments_with(api, tag_of(schedule))) == 4, "deployments are registered", alive=serving)
+        label = next(one for one in deployments_with(api, tag_of(schedule)) if one.name == "label")
+        return api.create_flow_run_from_deployment(label.id, state=Scheduled())
+
+    serving = serve()
+    try:
+        run = start_labelling(serving)
+        until(lambda: any("bwrap" in cmdline(pid) for pid in children_of(serving.pid)), "the sandbox runs", alive=serving)
+        for pid in [serving.pid, *children_of(serving.pid)]:
+            if alive(pid) and "sandbox" not in cmdline(pid) and "bwrap" not in cmdline(pid):
+                os.kill(pid, signal.SIGKILL)
+        serving.wait()
+        until(lambda: api.read_flow_run(run.id).state.type == StateType.CRASHED, "the run is shown as crashed", 400)
+        serving = serve()
+        again = start_labelling(serving)
+        until(lambda: api.read_flow_run(again.id).state.type == StateType.RUNNING, "the next one runs", 300, alive=serving)
+        serving.send_signal(signal.SIGTERM)
+        assert serving.wait(120) == 0, (tmp_path / "log").read_text()[-3000:]
+    finally:
+        if serving.poll() is None:
+            serving.kill()
+            serving.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_schedule_fires_and_new_verdicts_set_a_publication_off(server, api, until, tmp_path, schedule):
     """Ingestion by interval, labelling by interval, and the corpus published by the event, in one serving process."""
     schedule.write_text(
