@@ -43,7 +43,7 @@ def deployments_of(schedule: Schedule, file: Path, pool: str | None = None) -> l
 def deployment(schedule: Schedule, entry: Entry, file: Path, pool: str | None) -> RunnerDeployment:
     if isinstance(entry, Chain):
         flow: Any = chain_flow
-        parameters: dict[str, Any] = {"steps": [step_of(schedule, step) for step in schedule.steps_of_chain()]}
+        parameters: dict[str, Any] = {"name": entry.name, "steps": [step_of(schedule, s) for s in schedule.steps_of_chain()]}
     else:
         flow, parameters = FLOWS[entry.stage], entry.parameters(schedule.location())
     times = times_of(schedule, entry)

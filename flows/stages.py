@@ -45,7 +45,8 @@ SHOWN_ROWS = 20
 def report_table(key: str, title: str, rows: list[dict]) -> None:
     """The same summary on the terminal and as an artifact in Prefect's UI."""
     show_table(title, rows)
-    create_table_artifact(key=key, table=rows, description=title)
+    if rows:
+        create_table_artifact(key=key, table=rows, description=title)
 
 
 def rows_of(store: str, sql: str, parameters: dict[str, Any]) -> list[dict]:
