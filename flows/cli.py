@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import os
 import shlex
 import sys
 import traceback
@@ -11,8 +13,20 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows.commands import corpus, decontaminate, judge, maintain, quarantine, serve, sql, store, train
-from flows.commands.common import DATA, STORE, JsonOption, StoreOption, assignments, finish, use_server
+from flows.commands import corpus, decontaminate, evaluate, judge, maintain, quarantine, rollout, serve, sql, store, train
+from flows.commands.common import (
+    DATA,
+    STORE,
+    FollowOption,
+    JsonOption,
+    StoreOption,
+    UntilOption,
+    assignments,
+    finish,
+    open_store,
+    use_server,
+)
+from flows.interrupts import insist
 from pipeline.adapters import BUILT_IN
 
 MAP = """
@@ -122,6 +136,8 @@ def deduplicate(
 @app.command(rich_help_panel=DATA_IN)
 def label(
     workers: Annotated[int | None, typer.Option(min=1, help="Sandbox workers; default: three for every two cores.")] = None,
+    follow: FollowOption = False,
+    until: UntilOption = None,
     runner: RunnerOption = None,
     parts: PartsOption = None,
     store: StoreOption = STORE,
@@ -129,8 +145,14 @@ def label(
 ) -> None:
     """Judge every program that has no verdict yet, in the sandbox.
 
-    Examples: `spo label` -- `spo label --workers 4 --json` -- `spo label --runner dask`
+    Examples: `spo label` -- `spo label --workers 4 --json` -- `spo label --follow` -- `spo label --runner dask`
     """
+    if follow:
+        from flows.following import Grader, follow_aloud
+        from sandbox import Pool
+
+        with Pool(workers) as pool:
+            return finish(follow_aloud("label", Grader(open_store(store), pool, until).work), as_json)
     use_server()
     from flows.stages import label_flow
 
@@ -150,6 +172,9 @@ def score(
     policy: Annotated[Path, typer.Argument(help="Folder of the reference policy.")],
     max_tokens: Annotated[int, typer.Option(min=2, help="Longest prompt and completion.")] = 2048,
     precision: Annotated[Literal["fp32", "bf16"], typer.Option(help="That of the training to come.")] = "fp32",
+    changed: Annotated[bool, typer.Option("--changed", help="The folder holds another policy than it did; keep both.")] = False,
+    follow: FollowOption = False,
+    until: UntilOption = None,
     runner: RunnerOption = None,
     parts: PartsOption = None,
     store: StoreOption = STORE,
@@ -159,14 +184,22 @@ def score(
 
     Examples: `spo score data/runs/demo-1a2b3c4d/reference` -- `spo score models/qwen --precision bf16 --max-tokens 8192`
     """
+    if follow:
+        from flows.following import Scorer, follow_aloud
+        from trainer.policy import load_policy
+
+        scorer = Scorer(open_store(store), load_policy(policy), max_tokens, precision, until)
+        return finish(follow_aloud("score", scorer.work), as_json)
     use_server()
     from flows.stages import score_flow
 
-    finish(score_flow(str(store), str(policy), max_tokens, precision, runner, parts), as_json)
+    finish(score_flow(str(store), str(policy), max_tokens, precision, changed, runner, parts), as_json)
 
 
 app.command(rich_help_panel=LEARN)(train.train)
 app.command(rich_help_panel=LEARN)(train.weights)
+app.command(rich_help_panel=LEARN)(rollout.rollout)
+app.command("eval", rich_help_panel=LEARN)(evaluate.evaluate)
 
 
 @app.command(rich_help_panel=LEARN)
@@ -208,7 +241,15 @@ app.command(rich_help_panel=SERVE)(maintain.maintain)
 
 def main() -> None:
     """Entry point: an error is one line with the next step, the traceback goes to `spo-error.log` in the data folder."""
-    raise SystemExit(run())
+    insist()
+    code = run()
+    if code == INTERRUPTED:
+        # What a Ctrl-C cut short (threads, database handles) is neither waited for nor complained about; servers are ended.
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)
+    raise SystemExit(code)
 
 
 def interrupted() -> int:

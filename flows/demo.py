@@ -62,6 +62,7 @@ class DemoSettings(BaseModel):
 NAMED_IF_CHANGED = (
     "target_kl", "beta_rate", "beta_floor", "schedule", "final_share", "optimiser", "lora", "layout", "row_tokens", "head",
     "precision", "activation_checkpointing", "max_log_ratio", "max_loss", "peak_flops", "tensorboard",
+    "publish_every", "publish_keep",
 )  # fmt: skip
 
 

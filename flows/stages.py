@@ -197,14 +197,14 @@ def label_task(part: int, parts: int, store: str, workers: int | None) -> dict:
 
 @flow(name="score", flow_run_name="{store}")
 def score_flow(
-    store: str, folder: str, max_tokens: int, precision: Literal["fp32", "bf16"] = "fp32", runner: str | None = None,
-    parts: int | None = None, timeout_s: float | None = None,
+    store: str, folder: str, max_tokens: int, precision: Literal["fp32", "bf16"] = "fp32", changed: bool = False,
+    runner: str | None = None, parts: int | None = None, timeout_s: float | None = None,
 ) -> dict:  # fmt: skip
     """Store the reference policy's log-probabilities of every judged training trajectory; with a `runner` on several machines."""
     with alone(store, "score"):
         found = spread(
             within(score_task, timeout_s), runner_of(runner, parts),
-            store=store, folder=folder, max_tokens=max_tokens, precision=precision,
+            store=store, folder=folder, max_tokens=max_tokens, precision=precision, changed=changed,
         )  # fmt: skip
     total = {name: sum(part[name] for part in found) for name in ("scored", "tokens", "too_long")}
     total["seconds"] = max(part["seconds"] for part in found)
@@ -214,15 +214,18 @@ def score_flow(
 
 
 @task(name="score trajectories", **PATIENT)
-def score_task(part: int, parts: int, store: str, folder: str, max_tokens: int, precision: Literal["fp32", "bf16"]) -> dict:
+def score_task(
+    part: int, parts: int, store: str, folder: str, max_tokens: int, precision: Literal["fp32", "bf16"], changed: bool
+) -> dict:
     from trainer.policy import load_policy
     from trainer.reference import score
 
     chosen = f"p.split = 'train' and {where_part('t.problem_id', part, parts)}"
     with progress("score", "rows") as update:
         scored = score(
-            Store(store), load_policy(folder), where=chosen, max_tokens=max_tokens, precision=precision, on_progress=update
-        )
+            Store(store), load_policy(folder), where=chosen, max_tokens=max_tokens, precision=precision, folder=Path(folder),
+            changed=changed, on_progress=update,
+        )  # fmt: skip
     return asdict(scored)
 
 

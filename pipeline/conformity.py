@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from itertools import chain
+from operator import itemgetter
 from types import NoneType
 from typing import Any
 
@@ -206,7 +207,7 @@ def frame(table: str, items: Iterable[int], rows: list[Row]) -> pl.DataFrame:
     Turns whole numbers into floats, in the rows too, where the contract wants floats.
     """
     columns = {ITEM: pl.Series(ITEM, items, dtype=pl.Int64)}
-    given = set(chain.from_iterable(rows))
+    given: set[str] = set().union(*rows)
     if given - COLUMNS[table].keys():
         raise MisfitError
     for name in FLOATS[table] & given:
@@ -215,9 +216,21 @@ def frame(table: str, items: Iterable[int], rows: list[Row]) -> pl.DataFrame:
             if type(value) is int:
                 row[name] = float(value) if abs(value) < FLOAT_END else math.inf
     for name, column in COLUMNS[table].items():
-        values = [row.get(name) for row in rows] if name in given else [None] * len(rows)
-        columns[name] = series(name, column, values)
+        if name in given:
+            columns[name] = series(name, column, values_of(rows, name))
+        elif rows and not column.nullable:
+            raise MisfitError
+        else:
+            columns[name] = pl.repeat(None, len(rows), dtype=column.dtype, eager=True).alias(name)
     return pl.DataFrame(columns)
+
+
+def values_of(rows: list[Row], name: str) -> list[Any]:
+    """The values of a column; None where a row lacks it."""
+    try:
+        return list(map(itemgetter(name), rows))
+    except KeyError:
+        return [row.get(name) for row in rows]
 
 
 def series(name: str, column: dy.Column, values: list[Any]) -> pl.Series:
@@ -243,6 +256,8 @@ def series(name: str, column: dy.Column, values: list[Any]) -> pl.Series:
 
 def rule_faults(table: str, rows: pl.DataFrame) -> dict[int, Fault]:
     """The first rule of the contract that each faulty item breaks: {item: (column, reason)}."""
+    if not rows.height:
+        return {}
     schema = TABLES[table].schema
     # Keys are checked by admission, which knows the store; here a running number stands for them and finds the row again.
     number = pl.int_range(pl.len()).cast(pl.String)

@@ -77,7 +77,7 @@ class Problems(dy.Schema):
     difficulty = maybe("as the source gives it; scales differ")
     licence = maybe("as the source states it")
     tests_quality = maybe("full, partial or examples")
-    programs = maybe("JSON: checkers, validators and generators of the source: [{role, interface, path, text}]")
+    programs = maybe("JSON: checkers, validators, generators of the source: [{role, interface, path, text, arguments}]")
     test_set_hash = text("hash of all tests, their modes and the checker", min_length=1)
     test_count = dy.Int32(min=0, description="number of tests")
     batch_id = text("ingestion batch, see `batches`")
@@ -164,6 +164,18 @@ class ReferenceScores(dy.Schema):
     logprobs = dy.List(dy.Float32(), description="nats, one for each completion token, fp32")
     logprob_sum = dy.Float64(max=1e-3, description="nats, sum over the completion")
     scored_at = dy.Datetime(time_zone="UTC", description="when it was scored")
+
+
+class ReferencePolicies(dy.Schema):
+    reference = key("fingerprint, as in `reference_scores.reference`")
+    folder = key("where the reference policy lay when it was scored")
+    weights = text("hash of the weights")
+    tokenizer = text("hash of what makes tokens of text")
+    template = text("hash of the prompt format or chat template and the end token")
+    dtype = text("type of the weights")
+    precision = text("that of the forward pass: fp32 or bf16")
+    code = text("version of the scoring code")
+    begun_at = dy.Datetime(time_zone="UTC", description="when its first scoring began")
 
 
 class ProgramSignatures(dy.Schema):
@@ -309,6 +321,12 @@ class Evaluations(dy.Schema):
     distinct_correct = dy.Int32(min=0, description="accepted programs that differ after normalisation")
     judge_errors = dy.Int32(min=0, description="samples without a verdict; counted out of `samples`")
     evaluated_at = dy.Datetime(time_zone="UTC", description="when")
+    verdicts = maybe("JSON: verdict -> samples; null: evaluated before this was kept")
+    token_entropy = dy.Float64(
+        nullable=True,
+        min=0,
+        description="nats a token: next-token entropy of the policy along samples; null: not known",
+    )
 
 
 @dataclass(frozen=True)
@@ -364,6 +382,7 @@ TABLES: dict[str, Table] = {
         ),
         Table("verdicts", Verdicts, "what the judge found; a reward is a function of it, applied on reading"),
         Table("reference_scores", ReferenceScores, "tokens and log-probabilities under a reference policy"),
+        Table("reference_policies", ReferencePolicies, "what the fingerprint of each scored reference is made of"),
         Table("program_signatures", ProgramSignatures, "hashes and MinHash of programs"),
         Table("duplicates", Duplicates, "clusters of equal or nearly equal programs; marks, never deletes"),
         Table("same_problems", SameProblems, "the same problem in several sources; marks, never deletes"),

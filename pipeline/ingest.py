@@ -23,8 +23,8 @@ from pipeline.contracts import TABLES
 from pipeline.identity import content_id
 from pipeline.store import Store
 
-CHUNK_ROWS = 10_000
-CHUNK_BYTES = 32 << 20
+CHUNK_ROWS = 25_000
+CHUNK_BYTES = 48 << 20
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ same language, are judged once and share the result; every trajectory still gets
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from collections import Counter
@@ -13,14 +14,14 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Literal
 
 import polars as pl
 
+from pipeline.checkers import CheckerMissing, checker_of
 from pipeline.contracts import Verdicts
 from pipeline.sql import connect, query
 from pipeline.store import Store
-from sandbox import Checker, Judgement, Limits, Pool, Submission, Test, judge_version
+from sandbox import Judgement, Limits, Pool, Submission, Test, judge_version
 
 # A verdict row is durable once its chunk is committed; a kill loses at most this many judgements.
 CHUNK_PROGRAMS = 500
@@ -47,14 +48,15 @@ join problems p using (problem_id)
 left join judged j on j.trajectory_id = t.trajectory_id and j.test_set_hash = p.test_set_hash
 left join twins w on w.problem_id = t.problem_id and w.language = t.language and w.program_hash = md5(t.program)
     and w.test_set_hash = p.test_set_hash
-where p.checker <> 'custom' and p.test_count > 0
+where (p.checker <> 'custom' or p.problem_id in (select unnest($with_program))) and p.test_count > 0
   and not coalesce(j.settled, false) and coalesce(j.attempts, 0) < $attempts
   and ({where})
 order by t.problem_id, t.language, t.program, t.trajectory_id
 """
 
 WITHOUT_JUDGE = """
-select count(*) as rows from trajectories t join problems p using (problem_id) where p.checker = 'custom' or p.test_count = 0
+select count(*) as rows from trajectories t join problems p using (problem_id)
+where p.checker = 'custom' and p.problem_id not in (select unnest($with_program)) or p.test_count = 0
 """
 
 
@@ -89,8 +91,10 @@ def label(
     started = time.monotonic()
     producer = f"label/{uuid.uuid4().hex}"
     with connect(store) as connection:
-        pending = query(connection, PENDING.format(where=where), {"judge_version": judge_version(), "attempts": JUDGE_ATTEMPTS})
-        summary = LabelSummary(unjudgeable=query(connection, WITHOUT_JUDGE)["rows"][0])
+        with_program = problems_with_program(store)
+        known = {"judge_version": judge_version(), "attempts": JUDGE_ATTEMPTS, "with_program": with_program}
+        pending = query(connection, PENDING.format(where=where), known)
+        summary = LabelSummary(unjudgeable=query(connection, WITHOUT_JUDGE, {"with_program": with_program})["rows"][0])
     shared = copy_from_twins(store, pending.filter(pl.col("twin").is_not_null()))
     append(store, shared, producer)
     summary.rows += shared.height
@@ -114,6 +118,18 @@ def label(
     append(store, framed(chunk), producer)
     summary.seconds = time.monotonic() - started
     return summary
+
+
+def problems_with_program(store: Store) -> list[str]:
+    """Ids of the `custom` problems whose checker is a program that can be run here."""
+    wanted = (pl.col("checker") == "custom") & pl.col("programs").is_not_null()
+    rows = store.snapshot("problems").scan().filter(wanted).select("problem_id", "checker", "input_mode", "programs").collect()
+    found = []
+    for row in rows.iter_rows(named=True):
+        with contextlib.suppress(CheckerMissing):
+            checker_of(row)
+            found.append(row["problem_id"])
+    return found
 
 
 def judge_groups(store: Store, pool: Pool | None, groups: pl.DataFrame) -> Iterator[tuple[dict, Judgement]]:
@@ -154,23 +170,11 @@ class Judgeables:
                 time_s=problem["time_limit_s"] or DEFAULT_TIME_LIMIT_S,
                 memory_mb=int(problem["memory_limit_mb"] or DEFAULT_MEMORY_MB),
             ),
-            checker=checker(problem),
+            checker=checker_of(problem),
             preamble=problem["preamble"] or "",
             entry_point=problem["entry_point"] or "",
             key=key,
         )
-
-
-KINDS: dict[str, Literal["tokens", "exact", "lines", "float"]] = {
-    "tokens": "tokens", "exact": "exact", "lines": "lines", "float": "float", "function": "tokens",
-}  # fmt: skip
-
-
-def checker(problem: dict) -> Checker:
-    """The comparison a problem asks for. Function problems compare values; their text, if any, by tokens."""
-    return Checker(
-        kind=KINDS[problem["checker"]], case_sensitive=problem["case_sensitive"], float_tol=problem["float_tol"] or 1e-6
-    )
 
 
 def verdict_rows(group: dict, judgement: Judgement) -> list[dict]:

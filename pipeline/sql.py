@@ -28,7 +28,7 @@ HERE = Path(__file__).parent
 VIEWS = (
     "judged", "problem_success", "pass_at_k", "reference_counts", "clusters", "representatives", "deduplicated",
     "verdict_drift", "claimed_agreement", "tokens_by_origin", "lineage", "ingested", "quarantine_reasons",
-    "current_tests", "problem_quality", "contaminated", "clean_trajectories", "problem_clusters",
+    "current_tests", "problem_quality", "contaminated", "clean_trajectories", "problem_clusters", "evaluated",
 )  # fmt: skip
 READING = ("SELECT", "EXPLAIN", "PRAGMA")
 SCALAR_TYPES = {

@@ -20,6 +20,7 @@ from sandbox import languages
 from sandbox.compiling import Builder, CompileError
 from sandbox.contracts import Checker, Limits
 from sandbox.guest import protocol
+from sandbox.languages import Language
 from sandbox.program import Program, with_run_time
 from sandbox.session import Run, Session, WallDied, sealed
 
@@ -42,16 +43,14 @@ class CheckerProgram:
 
     def __init__(self, checker: Checker, builder: Builder, loop: int | None) -> None:
         self.kind = checker.kind
-        language = languages.find_language(checker.language)
-        if language is None or languages.toolchain(language) is None:
-            raise CheckerFailed(f"the checker's language {checker.language} is not on this machine")
+        language, files = parts_of(checker)
         words = (INPUT, OUTPUT, ANSWER) if self.kind == "testlib" else (INPUT, ANSWER, "/tmp/")
         limits = with_run_time(CHECKER_LIMITS, language)
         try:
             # No control group: the worker's one belongs to the program under judgement, whose limits differ.
             self.program = Program(
                 language, checker.program, limits, CHECKER_LIMITS.memory_mb, builder, loop, None,
-                (*words, *checker.arguments), dict(checker.files) or with_testlib(checker.program),
+                (*words, *checker.arguments), files,
             )  # fmt: skip
         except CompileError as error:
             raise CheckerFailed(f"the checker does not compile: {error}") from error
@@ -148,6 +147,15 @@ class CheckerProgram:
             return False, said or TESTLIB_WRONG.get(code, "partly right")
         how = "went over its limits" if run.ending else f"ended with wait status {run.status}"
         raise CheckerFailed(f"the checker {how}; {said}".strip("; "))
+
+
+def parts_of(checker: Checker) -> tuple[Language, dict[str, str]]:
+    """The checker's language, and {name: text} of the files beside it. Raises CheckerFailed where one of them is not here."""
+    language = languages.find_language(checker.language)
+    if language is None or languages.toolchain(language) is None:
+        raise CheckerFailed(f"the checker's language {checker.language} is not on this machine")
+    files = dict(checker.files)
+    return language, files if "testlib.h" in files else with_testlib(checker.program) | files
 
 
 def with_testlib(source: str) -> dict[str, str]:

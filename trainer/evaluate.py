@@ -6,45 +6,56 @@ pass@k is the unbiased estimator of Chen et al. 2021 (arXiv 2107.03374), see `pi
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import polars as pl
 
 from pipeline.contracts import NOT_A_REWARD, Evaluations
+from pipeline.evaluated import mean_entropy, verdict_mix
 from pipeline.label import label
 from pipeline.passk import Estimate, estimate
 from pipeline.signatures import sign
 from pipeline.sql import connect, query
 from pipeline.store import Store
 from sandbox import Pool, judge_version
+from trainer.entropy import token_entropy
 from trainer.policy import Policy
-from trainer.rollout import Provenance, SamplingSettings, digest, rollout
+from trainer.rollout import Provenance, Sampler, SamplingSettings, digest, rollout
+
+ENTROPY_SAMPLES = 4  # a problem: their tokens say enough, and all would cost a forward pass of the whole evaluation
 
 SAMPLES = """
-select t.problem_id, t.program, t.language, coalesce(j.verdict, 'judge_error') as verdict
+select t.problem_id, t.sample_index, t.program, t.language, t.token_ids, coalesce(j.verdict, 'judge_error') as verdict
 from trajectories t left join judged j using (trajectory_id) where t.batch_id = $name
 """
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A policy's figures on a set of problems. `distinct_correct` is the mean a problem, programs compared without layout."""
+    """A policy's figures on a set of problems. `distinct_correct` is the mean a problem, programs compared without layout.
+
+    pass@k is None where a problem has fewer than k samples with a verdict.
+    """
 
     policy_id: str
     problems: int
     samples: int
     pass_at_1: Estimate
-    pass_at_10: Estimate | None  # None where fewer than 10 samples a problem have a verdict
+    pass_at_10: Estimate | None
     distinct_correct: float
     judge_errors: int
+    pass_at_100: Estimate | None = None
+    token_entropy: float | None = None  # nats a token; None where the policy is not in this process
+    verdicts: dict[str, int] = field(default_factory=dict)
 
 
 def evaluate(
     store: Store,
     pool: Pool,
-    policy: Policy,
+    policy: Policy | Sampler,
     policy_id: str,
     problems: pl.DataFrame,
     settings: SamplingSettings,
@@ -66,7 +77,8 @@ def evaluate(
         label(store, pool)
         with connect(store) as connection:
             samples = query(connection, SAMPLES, {"name": name})
-        rows = per_problem(samples).join(problems.select("problem_id", "split"), on="problem_id").with_columns(
+        entropies = entropy_of(policy, problems, samples) if isinstance(policy, Policy) else None
+        rows = per_problem(samples, entropies).join(problems.select("problem_id", "split"), on="problem_id").with_columns(
             policy_id=pl.lit(policy_id), settings=pl.lit(key), run_id=pl.lit(run_id, dtype=pl.String),
             seed=pl.lit(seed, dtype=pl.Int64), step=pl.lit(step, dtype=pl.Int64), evaluated_at=pl.lit(datetime.now(UTC)),
         )  # fmt: skip
@@ -88,8 +100,24 @@ def stored(store: Store, policy_id: str, settings: str) -> pl.DataFrame:
     return store.read("evaluations").filter((pl.col("policy_id") == policy_id) & (pl.col("settings") == settings))
 
 
-def per_problem(samples: pl.DataFrame) -> pl.DataFrame:
+def entropy_of(policy: Policy, problems: pl.DataFrame, samples: pl.DataFrame) -> pl.DataFrame:
+    """Columns problem_id and token_entropy: the mean over the tokens of each problem's first samples, nats."""
+    first = samples.filter(pl.col("sample_index") < ENTROPY_SAMPLES, pl.col("token_ids").list.len() > 0)
+    first = first.join(problems.select("problem_id", "statement"), on="problem_id")
+    prompts = [policy.prompt_ids(statement) for statement in first["statement"]]
+    found = pl.DataFrame(
+        token_entropy(policy, prompts, first["token_ids"].to_list()),
+        schema={"total": pl.Float64, "tokens": pl.Int64},
+        orient="row",
+    )
+    sums = first.select("problem_id").hstack(found).group_by("problem_id").agg(pl.col("total", "tokens").sum())
+    return sums.select("problem_id", token_entropy=pl.col("total") / pl.col("tokens"))
+
+
+def per_problem(samples: pl.DataFrame, entropies: pl.DataFrame | None = None) -> pl.DataFrame:
     """Samples, successes and distinct successes of each problem; samples without a verdict are counted apart."""
+    if entropies is None:
+        entropies = pl.DataFrame(schema={"problem_id": pl.String, "token_entropy": pl.Float64})
     correct = pl.col("verdict") == "accepted"
     lost = pl.col("verdict").is_in(NOT_A_REWARD)
     samples = samples.with_columns(token_hash=pl.Series(sign(samples["program"], "python3").token_hash, dtype=pl.String))
@@ -100,10 +128,17 @@ def per_problem(samples: pl.DataFrame) -> pl.DataFrame:
             correct=correct.sum().cast(pl.Int32),
             distinct_correct=pl.col("token_hash").filter(correct).n_unique().cast(pl.Int32),
             judge_errors=lost.sum().cast(pl.Int32),
+            verdicts=pl.col("verdict").sort(),
         )
+        .with_columns(pl.col("verdicts").map_elements(counts_of, return_dtype=pl.String))
+        .join(entropies, on="problem_id", how="left")
         .filter(pl.col("samples") > 0)
         .sort("problem_id")
     )
+
+
+def counts_of(verdicts: pl.Series) -> str:
+    return json.dumps(dict(Counter(verdicts.to_list())))
 
 
 def summary_of(policy_id: str, rows: pl.DataFrame) -> Evaluation:
@@ -116,4 +151,7 @@ def summary_of(policy_id: str, rows: pl.DataFrame) -> Evaluation:
         pass_at_10=estimate(samples, correct, 10) if samples.min() >= 10 else None,
         distinct_correct=float(rows["distinct_correct"].to_numpy().mean()),
         judge_errors=int(rows["judge_errors"].sum()),
+        pass_at_100=estimate(samples, correct, 100) if samples.min() >= 100 else None,
+        token_entropy=mean_entropy(rows),
+        verdicts=verdict_mix(rows),
     )

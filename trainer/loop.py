@@ -36,6 +36,7 @@ from trainer.logprobs import (
 )
 from trainer.objective import FAILURE_WEIGHT_CAP, Loss, Sequences, Shape, importance_weight, spo_loss
 from trainer.policy import Policy, load_policy
+from trainer.publishing import Publisher
 from trainer.ranks import SINGLE, Ranks
 from trainer.setup import (
     LoraSettings,
@@ -79,6 +80,10 @@ class TrainSettings(BaseModel):
     precision: Precision = Field("fp32", description="bf16: autocast; the reference must be scored with bf16 too")
     activation_checkpointing: bool = Field(False, description="recompute each layer in the backward pass: less memory")
     checkpoint_every: int = Field(50, ge=1)
+    publish_every: int = Field(0, ge=0, description="steps between policies published for rollout workers; 0: only the last")
+    publish_keep: int = Field(
+        3, ge=1, description="weights of published policies that are kept, beside evaluated and pinned ones"
+    )
     gate_nats: float = Field(0.05, gt=0, description="largest |log pi - log pi_ref| of a sequence allowed at step 0")
     max_log_ratio: float | None = Field(None, gt=0, description="a row whose |log pi - log pi_ref| is larger stops the run")
     max_loss: float | None = Field(None, gt=0, description="a row whose loss is larger stops the run")
@@ -101,13 +106,15 @@ def train(
     *,
     before_step: Callable[[int, Policy], bool] | None = None,
     on_step: Callable[[dict], None] | None = None,
+    publisher: Publisher | None = None,
     ranks: Ranks = SINGLE,
 ) -> Policy:
     """Run or resume training in `folder` and return the final policy.
 
     `policy` is the reference itself at step 0. `before_step(step, policy)` may add fresh rows to the store and says whether
-    it did; the stream then moves to a new watermark, which is logged. Raises TrainingError on a failed gate, an outlier or a
-    loss that is not finite.
+    it did; the stream then moves to a new watermark, which is logged. `publisher` records a policy every
+    `publish_every` steps, once the steps before it stand in the log: a killed run repeats them to the bit. Raises TrainingError
+    on a failed gate, an outlier or a loss that is not finite.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / "final" / "config.json").exists():
@@ -133,7 +140,20 @@ def train(
                 on_step(figures)
             if (step + 1) % settings.checkpoint_every == 0 and step + 1 < settings.steps:
                 ranks.save_checkpoint(policy, optimiser, stream, folder, step + 1, {"beta": temperature.beta})
+            if publisher and settings.publish_every and (step + 1) % settings.publish_every == 0 and step + 1 < settings.steps:
+                publish(policy, publisher, step + 1, folder, ranks)
     return ranks.finish(policy, folder, merge_adapter)
+
+
+def publish(policy: Policy, publisher: Publisher, step: int, folder: Path, ranks: Ranks) -> None:
+    """Write the policy of a step and record it, unless that was done before this process was started again."""
+    target = folder / f"policy-{step}"
+    if ranks.agree(publisher.is_published(step)):
+        return
+    if not ranks.agree(target.exists()):
+        ranks.write(policy, target, merge_adapter)
+    if ranks.rank == 0:
+        publisher.publish(step, target)
 
 
 def move_stream(

@@ -10,11 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.label import label
 from pipeline.store import Store
 from sandbox import Pool
+from trainer.choosing import in_turn
 from trainer.logprobs import Precision
 from trainer.policy import Policy
 from trainer.reference import score
 from trainer.rollout import Provenance, SamplingSettings, rollout
-from trainer.stream import generator
 
 
 class OnlineSettings(BaseModel):
@@ -57,8 +57,4 @@ class FreshData:
     def chosen(self, round_number: int) -> pl.DataFrame:
         """The problems of a round: a pure function of seed and round, in turn through one shuffle after another."""
         size, count = self.problems.height, min(self.settings.problems, self.problems.height)
-        places = range(round_number * count, (round_number + 1) * count)
-        orders = {
-            epoch: generator(self.seed, self.run_id, "problems", epoch).permutation(size) for epoch in {p // size for p in places}
-        }
-        return self.problems[[int(orders[place // size][place % size]) for place in places]]
+        return self.problems[in_turn(size, count, round_number, self.seed, self.run_id, "problems")]

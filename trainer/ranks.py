@@ -5,7 +5,9 @@ Several processes under torchrun: `trainer/sharded.py`, which has the same metho
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import torch
 from trainer import checkpoint
 from trainer.logprobs import Head, TokenBatch, completion_logprobs
 from trainer.policy import Policy
+from trainer.setup import adapter_state
 
 
 class Ranks:
@@ -61,6 +64,14 @@ class Ranks:
 
     def truncate_log(self, folder: Path, steps: int) -> dict[int, dict[str, Any]]:
         return checkpoint.truncate_log(folder / checkpoint.LOG, steps)
+
+    def write(self, policy: Policy, target: Path, merge: Callable[[Any], None]) -> None:
+        """Write the policy as it is now, whole, adapters merged, and leave it as it is."""
+        merged = policy
+        if adapter_state(policy.model):
+            merged = replace(policy, model=copy.deepcopy(policy.model))
+            merge(merged.model)
+        checkpoint.publish_atomically(target, merged.save)
 
     def finish(self, policy: Policy, folder: Path, merge: Callable[[Any], None]) -> Policy:
         """Write the final policy whole."""

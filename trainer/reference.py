@@ -12,11 +12,12 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import polars as pl
 import torch
 
-from pipeline.contracts import ReferenceScores
+from pipeline.contracts import ReferencePolicies, ReferenceScores
 from pipeline.sql import connect, query
 from pipeline.store import Store
 from trainer.logprobs import Precision, autocast, completion_logprobs, length_buckets, token_batch
@@ -50,10 +51,75 @@ class ScoreSummary:
     seconds: float = 0.0
 
 
+class ReferenceChanged(ValueError):
+    """A reference is not what was scored under it; the message says which parts changed, from what to what."""
+
+
+def reference_parts(policy: Policy, precision: Precision = "fp32") -> dict[str, str]:
+    """All that the scores of a reference depend on, by name: the columns of `reference_policies`."""
+    return {**policy.fingerprint(), "precision": precision, "code": SCORING_CODE}
+
+
 def reference_fingerprint(policy: Policy, precision: Precision = "fp32") -> str:
     """The name of a reference's scores; in bf16 they are other numbers, and have another name."""
-    computed = {} if precision == "fp32" else {"precision": precision}
-    return digest({**policy.fingerprint(), "scoring": SCORING_CODE, **computed})
+    return name_of(reference_parts(policy, precision))
+
+
+def name_of(parts: dict[str, str]) -> str:
+    computed = {} if parts["precision"] == "fp32" else {"precision": parts["precision"]}
+    policy = {name: value for name, value in parts.items() if name not in ("precision", "code")}
+    return digest({**policy, "scoring": parts["code"], **computed})
+
+
+def changes(before: dict[str, str], now: dict[str, str]) -> str:
+    """`weights (1a2b -> 3c4d), precision (fp32 -> bf16)`: the parts that differ."""
+    named = {"template": "chat template", "code": "scoring code"}
+    return ", ".join(f"{named.get(name, name)} ({before[name]} -> {now[name]})" for name in now if before[name] != now[name])
+
+
+def scored_references(store: Store) -> list[dict]:
+    """References that were ever scored, latest first."""
+    return store.read("reference_policies").sort("begun_at", "reference", descending=True).to_dicts()
+
+
+def record_reference(store: Store, parts: dict[str, str], folder: Path, *, changed: bool) -> None:
+    """Note what is scored from a folder. Raises ReferenceChanged if it held another policy before and `changed` is not said."""
+    place, name = str(folder.resolve()), name_of(parts)
+    here = [row for row in scored_references(store) if row["folder"] == place and row["precision"] == parts["precision"]]
+    if any(row["reference"] == name for row in here):
+        return
+    if here and not changed:
+        raise ReferenceChanged(
+            f"{folder}: the reference changed since it was scored: {changes(here[0], parts)}; put it back, or give the new one a"
+            " folder of its own, or score it beside the old one with `spo score --changed`"
+        )
+    row = {"reference": name, "folder": place, **parts, "begun_at": datetime.now(UTC)}
+    rows = pl.DataFrame([row], schema=ReferencePolicies.create_empty().schema)
+    store.append("reference_policies", rows, producer=f"reference/{digest({'reference': name, 'folder': place})}", sequence=0)
+
+
+def check_scored(store: Store, parts: dict[str, str], folder: Path) -> None:
+    """Raise ReferenceChanged where nothing is scored under a reference, and say how it differs from the nearest that was."""
+    name, place = name_of(parts), str(folder.resolve())
+    known = scored_references(store)
+    if any(row["reference"] == name for row in known) or has_scores(store, name):
+        return
+    precision = "" if parts["precision"] == "fp32" else f" --precision {parts['precision']}"
+    mend = f"score it with `spo score {folder}{precision}`"
+    if not known:
+        raise ReferenceChanged(f"{folder}: no trajectory is scored under this reference; {mend}")
+    same = {row["reference"]: sum(row[part] == value for part, value in parts.items()) for row in known}
+    nearest = max(known, key=lambda row: (row["folder"] == place, same[row["reference"]]))
+    raise ReferenceChanged(
+        f"{folder}: no trajectory is scored under this reference; what was scored from {nearest['folder']} has another"
+        f" {changes(nearest, parts)}; put that back, or {mend}"
+    )
+
+
+def has_scores(store: Store, reference: str) -> bool:
+    with connect(store) as connection:
+        found = query(connection, "select 1 from reference_scores where reference = $reference limit 1", {"reference": reference})
+    return found.height > 0
 
 
 def score(
@@ -64,17 +130,24 @@ def score(
     max_tokens: int = 2048,
     batch_tokens: int = 16384,
     precision: Precision = "fp32",
+    folder: Path | None = None,
+    changed: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ScoreSummary:
-    """Score the judged Python trajectories that lack a score and that `where` selects (SQL over t: trajectories, p: problems)."""
+    """Score the judged Python trajectories that lack a score and that `where` selects (SQL over t: trajectories, p: problems).
+
+    `folder` is where the policy lies. Raises ReferenceChanged if another was scored from there, unless `changed`.
+    """
     started = time.monotonic()
-    reference = reference_fingerprint(policy, precision)
+    parts = reference_parts(policy, precision)
+    reference = name_of(parts)
+    if folder is not None:
+        record_reference(store, parts, folder, changed=changed)
     with connect(store) as connection:
         pending = query(connection, PENDING.format(where=where), {"reference": reference})
     rows, summary = [], ScoreSummary()
     producer = f"score/{uuid.uuid4().hex}"
-    tokenizer = policy.fingerprint()["tokenizer"]
-    encoded = [encode(policy, row, tokenizer) for row in pending.to_dicts()]
+    encoded = [encode(policy, row, parts["tokenizer"]) for row in pending.to_dicts()]
     fitting = [row for row in encoded if len(row["prompt_ids"]) + len(row["completion_ids"]) <= max_tokens]
     summary.too_long = len(encoded) - len(fitting)
     for scored in score_rows(policy, fitting, batch_tokens, precision):

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
@@ -47,9 +49,40 @@ class Provenance(BaseModel):
     policy_step: int | None = None
 
 
+class Sampler(Protocol):
+    """Anything that draws completions: a policy in this process, or a server."""
+
+    def draw(self, statements: list[str], settings: SamplingSettings, seed: int) -> Iterable[Sample]:
+        """`samples_per_problem` samples of each statement, in any order; `prompt_index` is the statement's place."""
+        ...
+
+
+@dataclass(frozen=True)
+class LocalSampler:
+    """A policy in this process."""
+
+    policy: Policy
+
+    def draw(self, statements: list[str], settings: SamplingSettings, seed: int) -> Iterable[Sample]:
+        return sample(
+            self.policy,
+            [self.policy.prompt_ids(statement) for statement in statements],
+            samples_per_prompt=settings.samples_per_problem,
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            max_new_tokens=settings.max_new_tokens,
+            seed=seed,
+            batch_size=settings.batch_size,
+        )
+
+
+def sampler_of(policy: Policy | Sampler) -> Sampler:
+    return LocalSampler(policy) if isinstance(policy, Policy) else policy
+
+
 def rollout(
     store: Store,
-    policy: Policy,
+    policy: Policy | Sampler,
     problems: pl.DataFrame,
     settings: SamplingSettings,
     provenance: Provenance,
@@ -60,20 +93,12 @@ def rollout(
     """Sample every problem (columns problem_id, statement) and append the trajectories; returns how many were sampled now."""
     per_chunk = max(1, CHUNK_SAMPLES // settings.samples_per_problem)
     producer = f"rollout/{provenance.name}"
+    sampler = sampler_of(policy)
     sampled, total = 0, problems.height * settings.samples_per_problem
     done = (store.last_sequence("trajectories", producer) + 1) * per_chunk
     for chunk in range(done // per_chunk, -(-problems.height // per_chunk)):
         part = problems.slice(chunk * per_chunk, per_chunk)
-        samples = sample(
-            policy,
-            [policy.prompt_ids(statement) for statement in part["statement"]],
-            samples_per_prompt=settings.samples_per_problem,
-            temperature=settings.temperature,
-            top_p=settings.top_p,
-            max_new_tokens=settings.max_new_tokens,
-            seed=chunk_seed(seed, provenance.name, chunk),
-            batch_size=settings.batch_size,
-        )
+        samples = sampler.draw(part["statement"].to_list(), settings, chunk_seed(seed, provenance.name, chunk))
         rows = trajectories(list(samples), part["problem_id"].to_list(), settings, provenance)
         store.append("trajectories", rows, producer=producer, sequence=chunk)
         sampled += rows.height

@@ -23,13 +23,14 @@ from trainer.logprobs import completion_logprobs
 from trainer.loop import micro_batch_loss, micro_batches, train
 from trainer.online import FreshData
 from trainer.policy import Policy, load_policy
+from trainer.publishing import Publisher
 from trainer.ranks import SINGLE, Ranks
-from trainer.reference import reference_fingerprint
+from trainer.reference import ReferenceChanged, changes, check_scored, name_of, reference_parts
 from trainer.rollout import publish_policy
 from trainer.setup import prepare
 from trainer.stream import Row, Stream
 
-CONFIG = "config.json"
+CONFIG, BEGUN_FROM = "config.json", "reference.json"
 MAY_CHANGE = ("run", "store", "reference")  # places; a run may be moved with them
 
 
@@ -60,18 +61,23 @@ class Plan:
 
 
 def open_stream(config: RunConfig, store: Store, reference: Policy) -> Stream:
-    """The stream of a run. Raises ConfigError where the reference is unknown to the store."""
-    fingerprint = reference_fingerprint(reference, config.training.precision)
+    """The stream of a run. Raises ConfigError or ReferenceChanged where the reference is unknown to the store."""
+    parts = reference_parts(reference, config.training.precision)
+    check_scored(store, parts, config.reference)
     policy_id = config.reference_policy or published_as(store, reference)
     return Stream(
-        store, config.to_mixture(), reference=fingerprint, reference_policy=policy_id, beta=config.training.beta, seed=config.seed
-    )
+        store, config.to_mixture(), reference=name_of(parts), reference_policy=policy_id, beta=config.training.beta,
+        seed=config.seed,
+    )  # fmt: skip
 
 
 def published_as(store: Store, reference: Policy) -> str:
     """policy_id under which these weights were published."""
     mine = reference.fingerprint()
-    for row in store.read("policies", ["policy_id", "details"]).sort("policy_id").iter_rows(named=True):
+    # A run publishes its start under a name of its own too: the name that counts is the first.
+    for row in (
+        store.read("policies", ["policy_id", "details", "created_at"]).sort("created_at", "policy_id").iter_rows(named=True)
+    ):
         if json.loads(row["details"]).get("fingerprint", {}).get("weights") == mine["weights"]:
             return row["policy_id"]
     raise ConfigError("reference: no published policy has its weights, so no samples give Q0; set reference_policy, or sample it")
@@ -177,21 +183,57 @@ def run(config: RunConfig, *, on_step: Callable[[dict], None] | None = None, ran
     store, reference = Store(config.store), load_reference(config)
     if not begun and config.run_id in store.read("policies", ["policy_id"])["policy_id"].to_list():
         raise ConfigError(f"run: a policy named {config.run_id} is published already; name the folder of this run differently")
+    check_begun_from(config, reference)
     stream = open_stream(config, store, reference)
     if ranks.rank == 0:
         config.run.mkdir(parents=True, exist_ok=True)
-        (config.run / CONFIG).write_text(config.model_dump_json(indent=1))
+        write_whole(config.run / BEGUN_FROM, json.dumps(reference_parts(reference, config.training.precision), indent=1))
+        write_whole(config.run / CONFIG, config.model_dump_json(indent=1))
     with ExitStack() as stack:
         before_step = fresh_data(config, store, reference, stack)
+        publisher = publisher_of(config, store, stream.reference_policy, ranks)
         policy = train(
-            load_reference(config), stream, config.training, config.run, before_step=before_step, on_step=on_step, ranks=ranks
-        )
+            load_reference(config), stream, config.training, config.run,
+            before_step=before_step, on_step=on_step, publisher=publisher, ranks=ranks,
+        )  # fmt: skip
     if ranks.rank == 0:
         publish_policy(
             store, policy, config.run / "final", policy_id=config.run_id, parent_id=stream.reference_policy, run_id=config.run_id,
             step=config.training.steps, details={"config": json.loads(config.model_dump_json())},
         )  # fmt: skip
     return config.run / "final"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Other ranks may be reading the file at this moment: they see the old one or the new one."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text)
+    os.replace(partial, path)
+
+
+def check_begun_from(config: RunConfig, reference: Policy) -> None:
+    """Raises ReferenceChanged where a run would go on from another reference than it began with."""
+    path = config.run / BEGUN_FROM
+    if path.exists():
+        changed = changes(json.loads(path.read_text()), reference_parts(reference, config.training.precision))
+        if changed:
+            raise ReferenceChanged(
+                f"{config.reference}: the reference changed since the run {config.run} was begun: {changed}; put it back, or name"
+                " another folder under run"
+            )
+
+
+def publisher_of(config: RunConfig, store: Store, reference_policy: str, ranks: Ranks) -> Publisher | None:
+    """What publishes policies while the run goes on; it begins with the reference itself, so that rollout workers can too."""
+    if not config.training.publish_every:
+        return None
+    publisher = Publisher(store, config.run_id, reference_policy, config.training.publish_keep)
+    if ranks.rank == 0 and not publisher.is_published(0):
+        publish_policy(
+            store, load_policy(config.reference), config.reference.resolve(), policy_id=publisher.policy_id(0),
+            parent_id=reference_policy, run_id=config.run_id, step=0,
+        )  # fmt: skip
+    return publisher
 
 
 def fresh_data(config: RunConfig, store: Store, reference: Policy, stack: ExitStack) -> Callable[[int, Policy], bool] | None:

@@ -27,7 +27,7 @@ class Sample:
 
     prompt_index: int
     sample_index: int
-    token_ids: list[int]
+    token_ids: list[int] | None  # None: a server's, whose tokens are not known to be the policy's
     text: str
     finish_reason: str
     logprob: float | None

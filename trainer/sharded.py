@@ -115,17 +115,21 @@ class Sharded(Ranks):
     def truncate_log(self, folder: Path, steps: int) -> dict[int, dict[str, Any]]:
         return self.agree(checkpoint.truncate_log(folder / checkpoint.LOG, steps) if self.rank == 0 else None)
 
-    def finish(self, policy: Policy, folder: Path, merge: Callable[[Any], None]) -> Policy:
-        """Gather the policy on rank 0, which writes it like any other; every rank then reads it."""
+    def write(self, policy: Policy, target: Path, merge: Callable[[Any], None]) -> None:
+        """Gather the policy on rank 0, which writes it like any other."""
         whole = get_model_state_dict(policy.model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
         if self.rank == 0:
 
-            def write(target: Path) -> None:
-                policy.model.save_pretrained(target, state_dict=whole)
-                policy.tokenizer.save_pretrained(target)
+            def write(partial: Path) -> None:
+                policy.model.save_pretrained(partial, state_dict=whole)
+                policy.tokenizer.save_pretrained(partial)
 
-            checkpoint.publish_atomically(folder / "final", write)
+            checkpoint.publish_atomically(target, write)
         dist.barrier()
+
+    def finish(self, policy: Policy, folder: Path, merge: Callable[[Any], None]) -> Policy:
+        """Write the final policy whole; every rank then reads it."""
+        self.write(policy, folder / "final", merge)
         return load_policy(folder / "final")
 
 

@@ -18,6 +18,8 @@ STORE = str(DATA / "store")
 
 StoreOption = Annotated[str, typer.Option("--store", help="Folder or URL (s3://, gs://, az://) of the store.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="End with one JSON line on stdout.")]
+FollowOption = Annotated[bool, typer.Option("--follow", help="Go on with whatever comes, until Ctrl-C or --until.")]
+UntilOption = Annotated[str | None, typer.Option("--until", help="With --follow: end when this run is done and nothing is left.")]
 
 
 def open_store(location: str) -> Store:

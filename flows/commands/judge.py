@@ -76,7 +76,9 @@ def find_problem(store: Store, wanted: str) -> str:
 
     import polars as pl
 
-    problems = store.snapshot("problems").scan().select("problem_id", "checker", "test_count").collect()
+    from pipeline.checkers import CheckerMissing, checker_of
+
+    problems = store.snapshot("problems").scan().drop("statement").collect()
     ids = problems["problem_id"].to_list()
     found = [wanted] if wanted in ids else [each for each in ids if each.endswith("/" + wanted)]
     if len(found) != 1:
@@ -84,8 +86,12 @@ def find_problem(store: Store, wanted: str) -> str:
         hint = f"; did you mean {', '.join(near[:5])}?" if near else ""
         raise typer.BadParameter(f"no problem {wanted} among the {len(ids)} of the store{hint}", param_hint="--problem")
     row = problems.row(by_predicate=pl.col("problem_id") == found[0], named=True)
-    if row["checker"] == "custom" or not row["test_count"]:
-        lacks = "its checker is not at hand" if row["test_count"] else "it has no tests"
+    lacks = "" if row["test_count"] else "it has no tests"
+    try:
+        checker_of(row)
+    except CheckerMissing as error:
+        lacks = lacks or str(error)
+    if lacks:
         raise typer.BadParameter(f"{found[0]} cannot be judged: {lacks}", param_hint="--problem")
     return found[0]
 

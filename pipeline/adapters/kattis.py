@@ -9,7 +9,8 @@ Format: the Problem Package Format, legacy and 2023-07-draft (https://www.kattis
 * output_validators/, output_validator/, input_validators/ into `problems.programs`.
 
 The default output validator compares tokens, case folded unless `case_sensitive`, floats within the tolerance given, and with
-`space_change_sensitive` exactly. A package with an output validator of its own, or an interactive one, is `custom`.
+`space_change_sensitive` exactly. A package with an output validator of its own, or an interactive one, is `custom`; the
+validator's flags are kept with it, and an interactive one has the role `interactor`.
 The problem is named <name of the folder that holds the packages>/<path of the package below it>.
 """
 
@@ -180,14 +181,19 @@ def checker(package: Path, facts: dict[str, Any]) -> dict[str, Any]:
     given = [facts.get("validator_flags")]
     given += [group.get(key) for group in groups for key in ("output_validator_flags", "output_validator_args")]
     flags = " ".join(" ".join(one) if isinstance(one, list) else str(one) for one in given if one).split()
-    programs = [
+    validation = str(facts.get("validation", "default")).split()
+    kinds = facts.get("type") or []
+    is_interactive = "interactive" in validation or "interactive" in kinds
+    is_custom = "custom" in validation or is_interactive or "multi-pass" in kinds
+    programs: list[dict[str, Any]] = [
         {"role": role, "interface": interface, "path": f"{folder}/{path}", "text": text}
         for folder, (role, interface) in PROGRAM_FOLDERS.items()
         for path, text in sources(package / folder)
     ]  # fmt: skip
-    validation = str(facts.get("validation", "default")).split()
-    kinds = facts.get("type") or []
-    is_custom = "custom" in validation or "interactive" in validation or "interactive" in kinds or "multi-pass" in kinds
+    for program in programs:
+        if program["role"] == "checker":
+            how = {"interface": "multi-pass"} if "multi-pass" in kinds else {"role": "interactor"} if is_interactive else {}
+            program |= how | ({"arguments": flags} if flags else {})
     legacy = "validation" in facts or not any((package / name).is_dir() for name in ("output_validator", "output_validators"))
     if is_custom or not legacy:
         found: dict[str, Any] = {"checker": "custom", "case_sensitive": True}

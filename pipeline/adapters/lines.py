@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import orjson
 import pyarrow as pa
 
 from pipeline.adapters import Raw, Refused, SourceFile
@@ -26,6 +27,9 @@ KEPT_OF_GIANT_BYTES = 1 << 20
 BLOCK_BYTES = {".gz": 1 << 20, ".zst": 1 << 16}
 BROKEN_STREAM = (EOFError, gzip.BadGzipFile, zlib.error, pa.ArrowInvalid)
 SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
+# orjson reads integers over 64 bits as floats: rows with that many digits in a row are left to `json`.
+DIGITS_AS_ZEROS = bytes.maketrans(b"123456789", b"000000000")
+MANY_DIGITS = b"0" * 19
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -59,9 +63,7 @@ def json_rows(file: SourceFile) -> Iterator[JsonRow | Refused]:
 def parse(number: int, raw: bytes) -> JsonRow | Refused:
     """One line as an object; refused where it is not UTF-8, not JSON, not an object, or text that no file can hold."""
     try:
-        value = json.loads(raw.decode())
-        if SURROGATE_ESCAPE.search(raw):
-            json.dumps(value, ensure_ascii=False).encode()
+        value = value_of(raw)
     except UnicodeDecodeError as error:
         return Refused(number, raw, f"not UTF-8: {error.reason} at byte {error.start}", size=len(raw))
     except UnicodeEncodeError:
@@ -73,6 +75,19 @@ def parse(number: int, raw: bytes) -> JsonRow | Refused:
     if not isinstance(value, dict):
         return Refused(number, raw, f"not a JSON object but {type(value).__name__}", size=len(raw))
     return JsonRow(number, raw, value, len(raw))
+
+
+def value_of(raw: bytes) -> Any:
+    """A JSON value, as `json` reads it. Raises UnicodeEncodeError for text that no file can hold."""
+    if MANY_DIGITS not in raw.translate(DIGITS_AS_ZEROS):
+        try:
+            return orjson.loads(raw)
+        except orjson.JSONDecodeError:
+            pass  # `json` says what is wrong, and takes NaN, which the contracts refuse with its column
+    value = json.loads(raw.decode())
+    if SURROGATE_ESCAPE.search(raw):
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
 
 
 def numbered_lines(file: SourceFile) -> Iterator[tuple[int, bytes, str | None]]:

@@ -28,7 +28,10 @@ SELECT
     failed / nullif(known_wrong, 0) AS wrong_failed,
     CASE
         WHEN p.test_count = 0 THEN 'no tests'
-        WHEN p.checker = 'custom' THEN 'no checker'
+        WHEN p.checker = 'custom' AND coalesce(len(list_filter(
+            from_json(p.programs, '[{"role": "VARCHAR", "interface": "VARCHAR"}]'),
+            lambda x: x.role IN ('checker', 'interactor') AND x.interface IN ('testlib', 'output_validator')
+        )), 0) = 0 THEN 'no checker'
         WHEN known_right > 0 AND passed = 0 OR known_right >= 3 AND 2 * passed < known_right THEN 'right programs fail'
         WHEN contradicted >= 2 THEN 'several answers'
         WHEN known_right > 0 AND 4 * too_slow >= known_right THEN 'limit too tight'

@@ -1,6 +1,7 @@
-"""What happens in the forked child: take up the descriptors and limits, then run a command or Python code."""
+"""What happens in the forked child, and before the fork what is the same for all: each page that a child touches costs."""
 
 import _ctypes
+import _functools
 import _signal
 import _sitebuiltins
 import atexit
@@ -72,29 +73,41 @@ def hide_from_children():
         raise OSError("prctl(PR_SET_DUMPABLE) failed")
 
 
-def native_functions(path):
-    """prepare, follow_child and number of loop.c; None where there is no such library."""
-    try:
+class NativeFunction(_ctypes.CFuncPtr):
+    """Called with the interpreter's lock held, because one of them forks it."""
+
+    _flags_ = 1 | 4  # FUNCFLAG_CDECL, FUNCFLAG_PYTHONAPI
+
+
+class Native:
+    """loop.c as a library. Raises OSError where there is none."""
+
+    def __init__(self, path):
         library = _ctypes.dlopen(path, 0)
-    except OSError:
-        return None
-    addresses = [_ctypes.dlsym(library, name) for name in ("prepare", "follow_child", "number")]
-    return [lambda *numbers, address=address: _ctypes.call_function(address, numbers) for address in addresses]
+        for name in ("prepare", "fork_tests", "number"):
+            setattr(self, name, NativeFunction(_ctypes.dlsym(library, name)))
 
 
-def enter(child, control_descriptor, cpu_us):
-    """First thing after the fork. Never returns."""
+def start(program):
+    """Be the program. Never returns."""
     try:
-        posix.close(control_descriptor)
-        posix.setsid()
-        for number in IGNORED_BY_PYTHON:
-            _signal.signal(number, _signal.SIG_DFL)
+        program()
+    finally:
+        exit_now(EXEC_FAILED)
+
+
+def enter(program, descriptors, cpu_us):
+    """First thing after a fork without the library, which does the same. Never returns."""
+    try:
+        posix.setpgid(0, 0)
         # A second above the limit: the loop is exact, this only stops a program whose loop is held up.
         seconds = cpu_us // 1_000_000 + 2
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-        child()
-    finally:
+        take_descriptors(descriptors)
+        _ctypes.call_function(_prctl, (PR_SET_DUMPABLE, 1, 0, 0, 0))
+    except BaseException:
         exit_now(EXEC_FAILED)
+    start(program)
 
 
 def take_descriptors(descriptors):
@@ -107,8 +120,13 @@ def take_descriptors(descriptors):
     posix.closerange(len(descriptors), LAST_DESCRIPTOR)
 
 
-def run_command(argv, environment, descriptors):
-    take_descriptors(descriptors)
+def default_signals():
+    """What Python ignores, and the loop: programs find no signal ignored. Process 1 needs no more to be out of their reach."""
+    for number in IGNORED_BY_PYTHON:
+        _signal.signal(number, _signal.SIG_DFL)
+
+
+def run_command(argv, environment):
     try:
         posix.execve(argv[0], argv, environment)
     except OSError as error:
@@ -135,16 +153,16 @@ def compile_program(source):
     return compile(source, "/program/main.py", "exec", dont_inherit=True)
 
 
-def try_to_compile(source, messages):
-    """Exit 0 when the source compiles, 1 with the error's text on `messages` when not."""
-    posix.dup2(messages, 2)
+def try_to_compile(source):
+    """Exit 0 when the source compiles, 1 with the error's text on standard output when not."""
+    posix.dup2(1, 2)  # where the compiler's warnings go
     sys.setrecursionlimit(10_000)
     try:
         compile_program(source)
     except BaseException as error:  # SyntaxError, ValueError (NUL), RecursionError, MemoryError, OverflowError
         import traceback
 
-        posix.write(2, "".join(traceback.format_exception_only(type(error), error)).encode("utf-8", "replace"))
+        posix.write(1, "".join(traceback.format_exception_only(type(error), error)).encode("utf-8", "replace"))
         exit_now(1)
     exit_now(0)
 
@@ -159,14 +177,18 @@ def load_function_runner():
     return functions.run
 
 
-def run_python(code, descriptors, function_runner):
-    """Run compiled code as the main module, then end as an interpreter would, but without tearing itself down."""
-    take_descriptors(descriptors)
-    _ctypes.call_function(_prctl, (PR_SET_DUMPABLE, 1, 0, 0, 0))
+def python_program(code, function_runner):
+    """A program for `start` that runs compiled code as the main module. From here on the loop has stepped out of sight."""
     # Function tests don't run what stands under `if __name__ == "__main__"`.
     main = fresh_module("program" if function_runner else "__main__")
-    status = 0
+    gc.collect(1)  # the counts of collections begin at nought
     collections = collections_so_far()
+    return _functools.partial(run_python, code, main, collections, function_runner)
+
+
+def run_python(code, main, collections, function_runner):
+    """Run the code, then end as an interpreter would, but without tearing itself down."""
+    status = 0
     gc.enable()
     try:
         if function_runner:
@@ -209,9 +231,12 @@ def collections_so_far():
     return gc.get_stats()[1]["collections"]
 
 
-def collect_rubbish(collections_before):
-    """Let go of what only cycles hold, such as open files. A whole collection costs a fifth of a small test's time."""
-    gc.collect(1 if collections_so_far() == collections_before else 2)
+def oldest_generation(collections_before):
+    """The oldest of the garbage collector's generations that holds objects of the program. Collecting all of them costs a
+    fifth of a small test's time."""
+    if collections_so_far() != collections_before:
+        return 2
+    return 1 if gc.get_count()[1] else 0
 
 
 def finish(main, status, collections):
@@ -221,11 +246,13 @@ def finish(main, status, collections):
         if threading is not None:
             threading._shutdown()
         atexit._run_exitfuncs()
-        # The streams first: what a program has put in their place may need its globals.
-        flush(sys.stdout, sys.stderr)
-        collect_rubbish(collections)  # also brings files before the buffers below them, which must not be closed first
+        if sys.stdout is not sys.__stdout__ or sys.stderr is not sys.__stderr__:
+            flush(sys.stdout, sys.stderr)  # first: what a program has put in their place may need its globals
+        # Let go of what only cycles hold, such as open files.
+        oldest = oldest_generation(collections)
+        gc.collect(oldest)  # also brings files before the buffers below them, which must not be closed first
         main.__dict__.clear()
-        collect_rubbish(collections)
+        gc.collect(min(2, oldest + 1))  # to where the first collection has moved what it left
         flush(sys.__stdout__, sys.__stderr__)
     except BaseException as error:
         return report(error) or 1

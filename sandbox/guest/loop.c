@@ -1,7 +1,8 @@
 /* The resident loop for programs that are executed: process 1 inside the wall, in C because it runs with every test.
  *
  * What loop.py does, less what only Python programs and compilers need; protocol.py says what the messages are. A test costs
- * vfork, exec, a look at how it ends, kill(-1), and reaping. Started as `loop DESCRIPTOR` by bubblewrap.
+ * vfork, exec, a look at how it ends, kill(-1), and reaping. Started as `loop DESCRIPTOR` by bubblewrap. Built as a library,
+ * it does the same for forks of the loop in Python.
  */
 
 #define _GNU_SOURCE
@@ -20,9 +21,10 @@
 
 #include "usage.h"
 
-enum { MAX_MESSAGE = 1 << 16, MAX_DESCRIPTORS = 64, MAX_WORDS = 4096, STARVED_FACTOR = 10, EXEC_FAILED = 127 };
+enum { MAX_MESSAGE = 1 << 16, MAX_DESCRIPTORS = 96, MAX_WORDS = 4096, STARVED_FACTOR = 10, EXEC_FAILED = 127 };
 enum { OK, REFUSED };
 enum { ENDED, CPU_EXCEEDED, WALL_EXCEEDED, MEMORY_EXCEEDED, STARVED };
+enum { MOST_TESTS = MAX_DESCRIPTORS / 3 };
 enum { SCRATCH_CHANGED = 1, LISTING_BYTES = 2048, MUCH_OUTPUT_BYTES = 1 << 20 };
 
 struct request {
@@ -134,17 +136,15 @@ static void take_words(const struct request *request, char **words) {
     answer_plainly(OK);
 }
 
-/* In the child, which shares the loop's memory until it executes. Never returns. */
-static void run_program(const int *descriptors, int count, int64_t cpu_us) {
-    setsid();
+/* In the child: a process group, a limit on CPU time and the descriptors of its own. It may share the loop's memory. A session
+ * would do as well, but the kernel makes a scheduling group for each, which costs as much as all the rest of this. */
+static void take_up(const int *descriptors, int count, int64_t cpu_us) {
+    setpgid(0, 0);
     /* A second above the limit: the loop is exact, this only stops a program whose loop is held up. */
     struct rlimit seconds = {(rlim_t)(cpu_us / 1000000 + 2), (rlim_t)(cpu_us / 1000000 + 2)};
     setrlimit(RLIMIT_CPU, &seconds);
     /* They came in one message and so rise, and none is below 3: no target is a source still to be read. */
     for (int target = 0; target < count; target++) dup2(descriptors[target], target);
-    execve(argv_words[0], argv_words, environment_words);
-    dprintf(2, "cannot start %s: %s\n", argv_words[0], strerror(errno));
-    _exit(EXEC_FAILED);
 }
 
 /* Wait for the main process to end or to go over a limit. Gives how it ended. */
@@ -203,11 +203,78 @@ static void follow(pid_t pid, double started_s, int64_t cpu_us, int64_t wall_us,
 }
 
 #ifdef LIBRARY
-/* For the loop in Python, which forks by itself: while its child runs and shares its memory, every page it touches must be
- * copied, and these functions touch few. Numbers are ints, as ctypes hands them over. */
+/* For the loop in Python: the program is a fork of the loop itself. While it runs and shares the loop's memory, every page that
+ * either touches must be copied, so that everything between two forks is done here, which touches few. */
 
-static struct answer last;
+void PyOS_BeforeFork(void), PyOS_AfterFork_Parent(void), PyOS_AfterFork_Child(void);
 
+static pid_t start_program(const int *descriptors, int count, int64_t cpu_us) {
+    pid_t pid = fork();
+    if (pid == 0) {
+        take_up(descriptors, count, cpu_us);
+        syscall(SYS_close_range, count, ~0U, 0);
+        prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+    }
+    return pid;
+}
+#else
+/* Never returns in the child, which shares the loop's memory until it executes. */
+static pid_t start_program(const int *descriptors, int count, int64_t cpu_us) {
+    pid_t pid = vfork();
+    if (pid == 0) {
+        take_up(descriptors, count, cpu_us);
+        execve(argv_words[0], argv_words, environment_words);
+        dprintf(2, "cannot start %s: %s\n", argv_words[0], strerror(errno));
+        _exit(EXEC_FAILED);
+    }
+    return pid;
+}
+#endif
+
+/* False in a forked child, which is the program. */
+static bool run_test(int *descriptors, int count, int64_t cpu_us, int64_t wall_us, struct answer *answer) {
+    *answer = (struct answer){.what = OK};
+    double started_s = now_s();
+    pid_t pid = start_program(descriptors, count, cpu_us);
+    if (pid == 0) return false;
+    if (pid < 0) die("fork");
+    /* Pipes between two programs end only when nobody else holds them. */
+    for (int i = 0; i < count; i++)
+        if (file_size(descriptors[i]) < 0) close(descriptors[i]), descriptors[i] = -1;
+    follow(pid, started_s, cpu_us, wall_us, answer);
+    for (int i = 0; i < 2 && i + 1 < count; i++)
+        if (descriptors[i + 1] >= 0) answer->written[i] = file_size(descriptors[i + 1]);
+    return true;
+}
+
+/* Run the tests one after the other, up to the first after which another might be judged wrongly: it did not end well, left
+ * something behind, or wrote so much that its output takes the next one's memory. Closes the descriptors it has done with.
+ * Gives how many were done, or -1 in a forked child. `numbers`: CPU limit, wall limit, both in us; descriptors per test. */
+static int run_tests(const int64_t numbers[3], int *descriptors, int count, struct answer *answers) {
+    int done = 0, each = (int)numbers[2];
+    off_t written = 0;
+    if (each < 1) die("descriptors per test");
+    while ((done + 1) * each <= count && done < MOST_TESTS) {
+        int *own = &descriptors[done * each];
+        struct answer *answer = &answers[done++];
+        if (!run_test(own, each, numbers[0], numbers[1], answer)) return -1;
+        for (int i = 0; i < each; i++)
+            if (own[i] >= 0) close(own[i]), own[i] = -1;
+        written += answer->written[0] + answer->written[1];
+        if (answer->status || answer->ending || answer->flags || written > MUCH_OUTPUT_BYTES) break;
+    }
+    return done;
+}
+
+static void close_all(const int *descriptors, int count) {
+    for (int i = 0; i < count; i++)
+        if (descriptors[i] >= 0) close(descriptors[i]);
+}
+
+#ifdef LIBRARY
+static struct answer answers[MOST_TESTS];
+
+/* Numbers are ints, as ctypes hands them over. */
 int prepare(int memory_limit_kb, int watch_ms) {
     memory_kb = memory_limit_kb;
     watch_s = watch_ms / 1000.0;
@@ -215,49 +282,28 @@ int prepare(int memory_limit_kb, int watch_ms) {
     return remember_scratch();
 }
 
-void follow_child(int pid, int cpu_us, int wall_us) {
-    memset(&last, 0, sizeof last);
-    follow(pid, now_s(), cpu_us, wall_us, &last);
+/* True in the child. The loop's descriptors are closed in both; the answers go to `socket`, if that is one. */
+int fork_tests(int socket, const int64_t numbers[3], const int *given, int count) {
+    int descriptors[MAX_DESCRIPTORS];
+    if (count > MAX_DESCRIPTORS) die("descriptors");
+    memcpy(descriptors, given, (size_t)count * sizeof(int));
+    PyOS_BeforeFork(); /* once for all: what a child finds is the same */
+    int done = run_tests(numbers, descriptors, count, answers);
+    if (done < 0) {
+        PyOS_AfterFork_Child();
+        return true;
+    }
+    PyOS_AfterFork_Parent();
+    close_all(descriptors, count);
+    control = socket;
+    if (socket >= 0) answer_with(answers, (size_t)done);
+    return false;
 }
 
-int number(int index) { return (int)((const int64_t *)&last)[index]; }
+/* A number of the first answer. */
+int number(int index) { return (int)((const int64_t *)answers)[index]; }
 
 #else
-
-static struct answer run_test(int *descriptors, int count, int64_t cpu_us, int64_t wall_us) {
-    struct answer answer = {.what = OK};
-    double started_s = now_s();
-    pid_t pid = vfork();
-    if (pid == 0) run_program(descriptors, count, cpu_us);
-    if (pid < 0) die("vfork");
-    /* Pipes between two programs end only when nobody else holds them. */
-    for (int i = 0; i < count; i++)
-        if (file_size(descriptors[i]) < 0) close(descriptors[i]), descriptors[i] = -1;
-    follow(pid, started_s, cpu_us, wall_us, &answer);
-    for (int i = 0; i < 2; i++)
-        if (descriptors[i + 1] >= 0) answer.written[i] = file_size(descriptors[i + 1]);
-    return answer;
-}
-
-/* Run the tests one after the other, up to the first after which another might be judged wrongly: it did not end well, left
- * something behind, or wrote so much that its output takes the next one's memory. */
-static void run_tests(struct request *request) {
-    struct answer answers[MAX_DESCRIPTORS / 3];
-    int64_t numbers[3]; /* CPU limit, wall limit, both in us; descriptors per test */
-    int done = 0;
-    off_t written = 0;
-    memcpy(numbers, request->body, sizeof numbers);
-    int each = (int)numbers[2];
-    if (each < 3) die("descriptors per test");
-    while ((done + 1) * each <= request->count) {
-        int *own = &request->descriptors[done * each];
-        struct answer *answer = &answers[done++];
-        *answer = run_test(own, each, numbers[0], numbers[1]);
-        written += answer->written[0] + answer->written[1];
-        if (answer->status || answer->ending || answer->flags || written > MUCH_OUTPUT_BYTES) break;
-    }
-    answer_with(answers, (size_t)done);
-}
 
 /* The next request; ends the loop, and with it all of its namespace, when the judge has closed its end. */
 static void receive(struct request *request) {
@@ -275,6 +321,13 @@ static void receive(struct request *request) {
     }
 }
 
+static void answer_tests(struct request *request) {
+    static struct answer answers[MOST_TESTS];
+    int64_t numbers[3];
+    memcpy(numbers, request->body, sizeof numbers);
+    answer_with(answers, (size_t)run_tests(numbers, request->descriptors, request->count, answers));
+}
+
 int main(int argc, char **argv) {
     static struct request request;
     if (argc != 2) return 2;
@@ -289,10 +342,9 @@ int main(int argc, char **argv) {
         if (request.letter == 'S') set_up(&request);
         else if (request.letter == 'E') take_words(&request, environment_words);
         else if (request.letter == 'A') take_words(&request, argv_words);
-        else if (request.letter == 'T') run_tests(&request);
+        else if (request.letter == 'T') answer_tests(&request);
         else answer_plainly(REFUSED);
-        for (int i = 0; i < request.count; i++)
-            if (request.descriptors[i] >= 0) close(request.descriptors[i]);
+        close_all(request.descriptors, request.count);
     }
 }
 

@@ -24,6 +24,7 @@ sys.path.remove(GUEST_FOLDER)
 
 SCRATCH = ("/tmp", "/dev/shm")
 CORES = posix.cpu_count() or 1
+NO_SOCKET = -1
 FILE_TYPE, REGULAR_FILE = 0o170000, 0o100000
 
 
@@ -82,8 +83,11 @@ class Loop:
         ):
             resource.setrlimit(name, (value, value))
         self.clean_scratch = scratch_state()
-        self.native = children.native_functions("/guest/loop.so")
-        if self.native and not self.native[0](self.memory_kb, watch_ms):
+        try:
+            self.native = children.Native("/guest/loop.so")
+        except OSError:
+            self.native = None
+        if self.native and not self.native.prepare(self.memory_kb, watch_ms):
             posix._exit(1)
         self.answer(OK)
 
@@ -97,7 +101,7 @@ class Loop:
 
     def take_command(self, body, _):
         argv = decoded(body).split("\0")
-        self.program = lambda descriptors: children.run_command(argv, self.environment, descriptors)
+        self.program = lambda: children.run_command(argv, self.environment)
         self.answer(OK)
 
     def take_python(self, body, descriptors):
@@ -105,14 +109,17 @@ class Loop:
         source = read_all(descriptors[0])
         children.import_what_is_used(source)
         children.warm_up_compiler()
-        cpu_us, wall_us, function = unpack(body)
-        outcome = self.run(lambda: children.try_to_compile(source, descriptors[1]), cpu_us, wall_us)
-        if outcome[0] or outcome[4]:
-            self.answer(protocol.COMPILE_KILLED if outcome[4] or outcome[0] != 256 else protocol.COMPILE_FAILED, *outcome)
+        *limits, function = unpack(body)
+        self.program = lambda: children.try_to_compile(source)
+        outcome = self.run_alone(descriptors, *limits)
+        status, *_, ending, _ = outcome
+        if status or ending:
+            killed = ending or status != 256
+            self.answer(protocol.COMPILE_KILLED if killed else protocol.COMPILE_FAILED, *outcome)
             return
         code = children.compile_program(source)
         runner = children.load_function_runner() if function else None
-        self.program = lambda descriptors: children.run_python(code, descriptors, runner)
+        self.program = children.python_program(code, runner)
         gc.freeze()
         self.answer(OK, *outcome)
 
@@ -136,12 +143,15 @@ class Loop:
 
     def test(self, body, descriptors):
         """Run the tests one after the other, up to the first after which another might be judged wrongly."""
+        if self.native:
+            self.fork_tests(self.control.fileno(), body, descriptors)
+            return
         cpu_us, wall_us, per_test = unpack(body)
         answers, written = [], 0
         while descriptors:
             own = descriptors[:per_test]
             pipes = [descriptor for descriptor in own if not is_file(descriptor)]
-            outcome = self.run(lambda own=own: self.program(own), cpu_us, wall_us, pipes)
+            outcome = self.run(own, cpu_us, wall_us, pipes)
             sizes = [0 if descriptor in pipes else posix.fstat(descriptor).st_size for descriptor in own[1:3]]
             answers.append(pack(OK, *outcome, *sizes))
             written += sum(sizes)
@@ -152,21 +162,31 @@ class Loop:
                 break
         self.control.send(b"".join(answers))
 
-    def run(self, child, cpu_us, wall_us, pipes=()):
+    def run_alone(self, descriptors, cpu_us, wall_us):
+        """Run the program once, on files. Gives what `run` gives."""
+        if not self.native:
+            return self.run(descriptors, cpu_us, wall_us)
+        self.fork_tests(NO_SOCKET, pack(cpu_us, wall_us, len(descriptors)), descriptors)
+        return [self.native.number(index) for index in range(1, 7)]
+
+    def fork_tests(self, socket, body, descriptors):
+        """What `test` does, in C, and with the answers to `socket`."""
+        given = b"".join([descriptor.to_bytes(4, sys.byteorder) for descriptor in descriptors])
+        if self.native.fork_tests(socket, body, given, len(descriptors)):
+            children.start(self.program)
+        descriptors.clear()
+
+    def run(self, descriptors, cpu_us, wall_us, pipes=()):
         """Fork, watch, sweep. Gives wait status, CPU and wall in us, peak memory in KiB, how it ended, flags.
 
         Closes `pipes` once the child has them: those between two programs end only when nobody else holds them.
         """
-        before = None if self.native else resource.getrusage(resource.RUSAGE_CHILDREN)
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         started = time.monotonic()
         pid = posix.fork()
         if pid == 0:
-            children.enter(child, self.control.fileno(), cpu_us)
+            children.enter(self.program, descriptors, cpu_us)
         close_all(pipes)
-        if self.native:
-            _, follow_child, number = self.native
-            follow_child(pid, cpu_us, wall_us)
-            return [number(index) for index in range(1, 7)]
         ending, peak_kb = self.watch(pid, cpu_us / 1e6, wall_us / 1e6)
         wall = time.monotonic() - started
         status, child_peak_kb = sweep(pid)
@@ -248,8 +268,7 @@ def read_all(descriptor):
 
 if __name__ == "__main__":
     gc.disable()  # the loop makes no rubbish worth the time; the programs switch it on again
-    for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP):
-        _signal.signal(number, _signal.SIG_IGN)
+    children.default_signals()
     channel = _socket.socket(fileno=int(sys.argv.pop()))
     channel.send(protocol.HELLO)
     Loop(channel).serve()

@@ -33,7 +33,7 @@ MUCH_OUTPUT_BYTES = 1 << 20
 # nothing about itself, only about the machine.
 STARVED_FACTOR = 10
 MAX_MESSAGE = 1 << 16
-MAX_DESCRIPTORS = 64
+MAX_DESCRIPTORS = 96  # all of them are copied with each fork
 
 
 def pack(*numbers):

@@ -1,8 +1,9 @@
 """Benchmark of ingestion and deduplication: `./run bench ingest [--size SHARE]`, a share of the full sizes.
 
 The last line is JSON. What is compared with what:
-* ingest_ratio: CPU-seconds of reading the bundle's files (gzip, JSON) and writing their rows to Parquet (zstd level 3) with
-  polars alone, divided by CPU-seconds of ingesting them: hashes, contract checks, look-ups, Delta commits. 1 would be free;
+* ingest_ratio: CPU-seconds of reading the bundle's files (gzip, JSON) and writing their rows to Parquet (zstd at the level of
+  the store's appends) with polars alone, divided by CPU-seconds of ingesting them: hashes, contract checks, look-ups, Delta
+  commits. 1 would be free;
   peak_mb is that of a process that does nothing else;
 * dedup_recall, dedup_precision: pairs of programs in one cluster, against clusters by comparing every pair of shingle sets, on a
   sample of the problems; 200,000 programs mutated from real ones, or from the starter set where the bundle is absent;
@@ -40,6 +41,7 @@ from pipeline.dedup import deduplicate
 from pipeline.ingest import BatchSummary, ingest
 from pipeline.lexers import lex, lexer_of
 from pipeline.signatures import SIGNED_TOGETHER, Signatures, minhash_of, shingles_of, sign, span_hashes, token_hashes
+from pipeline.snapshot import APPEND_LEVEL
 from pipeline.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -66,7 +68,7 @@ def bench_ingest(folder: Path) -> dict:
     begin = time.process_time()
     for name in BUNDLE:
         frame = pl.read_ndjson(gzip.decompress((DATA / name).read_bytes()), infer_schema_length=None)
-        frame.write_parquet(folder / f"{name}.parquet", compression="zstd", compression_level=3)
+        frame.write_parquet(folder / f"{name}.parquet", compression="zstd", compression_level=APPEND_LEVEL)
     plain = time.process_time() - begin
     totals = {name: sum(getattr(batch, name) for batch in batches) for name in ("read", "accepted", "present", "quarantined")}
     for batch in batches:

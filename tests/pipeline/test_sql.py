@@ -194,8 +194,8 @@ def test_questions_about_shares_and_single_rows(connection):
 
 def test_every_question_is_asked_here_and_explains_itself():
     names = {question.name for question in sql.questions()}
-    # The last two are asked in test_decontaminate.py.
-    others = {"verdicts_by_origin", "where_from", "leaks", "same_problem_elsewhere"}
+    # Asked in test_decontaminate.py and in tests/trainer/test_evaluate.py.
+    others = {"verdicts_by_origin", "where_from", "leaks", "same_problem_elsewhere", "compare_policies"}
     assert names == {*ANSWERS, *others} and len(names) >= 12
     assert [question.name for question in sql.questions()] == sorted(names)
     for question in sql.questions():

@@ -115,7 +115,8 @@ def test_batches_grow_and_stay_small():
     tests = [Test(str(i), "stdin", "x" * (3 << 20) if i > 4 else "", "") for i in range(9)] + [Test("f", "call", "1", "1")]
     assert [len(runs.take_batch(tests, start, 8)) for start in range(10)] == [7, 6, 5, 4, 3, 2, 2, 2, 1, 1]
     quick, slow = (runs.result_of(tests[0], "accepted", runs.Run(0, cpu_s, 0, 0, 0, False), b"", "") for cpu_s in (0.0, 0.06))
-    assert [runs.next_size([quick] * count) for count in (1, 2, 4, 8)] == [2, 4, 8, 12]
+    assert [runs.next_size([quick] * count) for count in (1, 2, 4, 8)] == [2, 4, 8, 16]
+    assert runs.next_size([quick] * 16) == 19
     assert runs.next_size([quick, slow]) == 3 and runs.next_size([slow]) == 1
 
 

@@ -68,10 +68,8 @@ def rewards(reference: torch.Tensor) -> torch.Tensor:
 
 
 # A failure that lies too low is raised again with weight exp(-1 / beta) = 1/55 only: the cross-entropy takes more steps.
-@pytest.mark.parametrize(
-    ("shape", "steps", "third", "tolerance"), [("squared", 600, 16, 1e-2), ("cross_entropy", 1200, 32, 1.5e-2)]
-)
-def test_a_transformer_reaches_the_optimal_policy_from_stored_stale_and_random_data(shape, steps, third, tolerance):
+@pytest.mark.parametrize(("shape", "steps", "third"), [("squared", 600, 16), ("cross_entropy", 1200, 32)])
+def test_a_transformer_reaches_the_optimal_policy_from_stored_stale_and_random_data(shape, steps, third):
     policy = tiny()
     reference = logprobs(policy)
     reward = rewards(reference)
@@ -87,7 +85,7 @@ def test_a_transformer_reaches_the_optimal_policy_from_stored_stale_and_random_d
         return Row(str(i), "p", source, PROMPT, COMPLETIONS[i], float(reference[i]), float("nan"), float(reward[i]), value)
 
     stored, uniform = draw(reference.exp(), 400), torch.ones(len(COMPLETIONS))
-    settings = TrainSettings(steps=steps, beta=BETA, shape=shape, learning_rate=3e-3, final_share=0.05, clip_norm=50.0)
+    settings = TrainSettings(steps=steps, beta=BETA, shape=shape, learning_rate=6e-3, final_share=0.0, clip_norm=50.0)
     optimiser = new_optimiser(policy)
     for step in range(steps):
         if step % STALE_FOR == 0:
@@ -100,7 +98,7 @@ def test_a_transformer_reaches_the_optimal_policy_from_stored_stale_and_random_d
     before = float((reference.exp() * (reference - optimum)).sum())
     after = float((final.exp() * (final - optimum)).sum())
     print(f"{shape}: KL(pi || pi*) from {before:.3f} to {after:.5f}")
-    assert before > 1 and after < tolerance
+    assert before > 1 and after < 1e-2
 
 
 def by_hand(table, tokens, reference, value, reward, beta, shape, cap):

@@ -1,0 +1,514 @@
+"""The loop that runs by itself: trainer, rollout worker, grader, scorer, scheduled ingestion and Prefect's server as separate
+processes on the starter set, one of them killed at random every minute; against offline-only training of as many steps.
+
+    ./run bench online_loop                                  # some eight minutes
+    ./run bench online_loop --minutes 30 --out data/bench    # the long run, with three times the evaluation
+
+Writes `online_loop.json`, `.txt` and `.svg` into the folder of `--out`, and ends with one JSON line. Each run begins anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gzip
+import hashlib
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+# Several processes share the cores: threads inside each would only wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import polars as pl
+
+from pipeline.ingest import ingest
+from pipeline.label import label
+from pipeline.ledger import ledger
+from pipeline.sql import connect, query
+from pipeline.store import Store
+from sandbox import Pool
+from trainer.evaluate import Evaluation, evaluate
+from trainer.policy import load_policy, new_policy
+from trainer.publishing import find_policy, published_folders, step_of
+from trainer.reference import score
+from trainer.rollout import Provenance, SamplingSettings, publish_policy, rollout
+from trainer.warmstart import warm_start
+
+STARTER = Path(__file__).parents[2] / "data" / "starter"
+MAX_NEW_TOKENS = 128
+PUBLISH_EVERY = 20
+ENDING_S = 30.0
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is sampled and evaluated; a long run affords more."""
+
+    train_problems: int = 200
+    reference_samples: int = 6
+    test_problems: int = 60
+    points: int = 2  # evaluated policies on the way, beside the last
+    warm_start_steps: int = 300
+    arrivals: int = 6  # parts in which the held-back programs arrive
+
+
+# ---- what there is before the loop begins
+
+
+def prepare(folder: Path, sizes: Sizes) -> Store:
+    """The starter set without a quarter of its programs, a warm-started reference, its samples, labels and scores."""
+    split_starter(folder, sizes)
+    store = Store(folder / "store")
+    ingest(store, "plain", str(folder / "first"))
+    with Pool() as pool:
+        label(store, pool)
+        policy = reference_policy(store, folder, sizes)
+        rollout(
+            store, policy, problems(store, "train", sizes.train_problems),
+            SamplingSettings(samples_per_problem=sizes.reference_samples, max_new_tokens=MAX_NEW_TOKENS),
+            Provenance(name="reference-samples", policy_id="reference", origin="earlier_training"), seed=0,
+        )  # fmt: skip
+        label(store, pool)
+    score(store, policy, max_tokens=768)
+    return store
+
+
+def split_starter(folder: Path, sizes: Sizes) -> None:
+    """`first/`: some problems and three quarters of their programs; `held/part-N.jsonl`: the rest, as it will arrive."""
+    (folder / "first").mkdir(parents=True)
+    (folder / "held").mkdir()
+    (folder / "inbox").mkdir()
+    wanted = {"train": sizes.train_problems, "test": sizes.test_problems}
+    taken: list[str] = []
+    for line in lines_of("problems"):
+        split = json.loads(line)["split"]
+        if wanted.get(split, 0) > 0:
+            wanted[split] -= 1
+            taken.append(line)
+    names = {json.loads(line)["problem_id"] for line in taken}
+    programs = [line for line in lines_of("solutions") if json.loads(line)["problem_id"] in names]
+    (folder / "first" / "problems.jsonl").write_text("".join(taken))
+    (folder / "first" / "solutions.jsonl").write_text("".join(line for place, line in enumerate(programs) if place % 4))
+    for part in range(sizes.arrivals):
+        (folder / "held" / f"part-{part}.jsonl").write_text("".join(programs[::4][part :: sizes.arrivals]))
+
+
+def lines_of(name: str) -> list[str]:
+    """Lines of a file of the starter set, in an order by hash: its own goes family by family."""
+    lines = gzip.decompress((STARTER / f"{name}.jsonl.gz").read_bytes()).decode().splitlines(keepends=True)
+    return sorted(lines, key=lambda line: hashlib.blake2b(line.encode(), digest_size=8).digest())
+
+
+def reference_policy(store: Store, folder: Path, sizes: Sizes):
+    from flows.policies import warm_start_pairs, warm_start_texts
+
+    policy = new_policy(warm_start_texts(store), layers=3, width=128, seed=0)
+    warm_start(policy, warm_start_pairs(store, 0.5, 2), seed=0, steps=sizes.warm_start_steps, batch_tokens=2048)
+    policy.save(folder / "reference")
+    publish_policy(store, policy, folder / "reference", policy_id="reference")
+    return policy
+
+
+def problems(store: Store, split: str, count: int) -> pl.DataFrame:
+    with connect(store) as connection:
+        return query(
+            connection,
+            f"select problem_id, statement, split from problems where split = '{split}' order by md5(problem_id) limit {count}",
+        )
+
+
+def some_problems(split: str, count: int) -> str:
+    return f"problem_id in (select problem_id from problems where split = '{split}' order by md5(problem_id) limit {count})"
+
+
+CONFIG = """
+run = "{folder}/{name}"
+store = "{folder}/store"
+reference = "{folder}/reference"
+reference_policy = "reference"
+[training]
+steps = {steps}
+beta = 0.1
+learning_rate = {rate}
+schedule = "constant"
+warmup_steps = 10
+checkpoint_every = {publish}
+publish_every = {publish}
+publish_keep = 1000000
+[mixture]
+batch_sequences = 32
+follow_every = 5
+[[source]]
+name = "human, right"
+where = "j.origin = 'human' and j.verdict = 'accepted'"
+weight = 0.55
+unique = "token"
+[[source]]
+name = "human, wrong"
+where = "j.origin = 'human' and j.verdict <> 'accepted'"
+weight = 0.15
+unique = "token"
+[[source]]
+name = "reference"
+where = "j.policy_id = 'reference'"
+weight = 0.3
+"""
+FRESH = """
+[[source]]
+name = "fresh"
+where = "j.origin = 'online' and j.run_id = 'online'"
+weight = 1.0
+window = 1024
+when_empty = "others"
+"""
+
+
+def write_config(folder: Path, name: str, steps: int, rate: float, more: str = "") -> Path:
+    path = folder / f"{name}.toml"
+    path.write_text(CONFIG.format(folder=folder, name=name, steps=steps, rate=rate, publish=PUBLISH_EVERY) + more)
+    return path
+
+
+# ---- the processes and the hand that kills them
+
+
+@dataclass
+class Service:
+    """A command that runs for as long as the loop does, and is started again whenever it ends."""
+
+    name: str
+    command: list[str]
+    process: subprocess.Popen | None = None
+    starts: int = 0
+    failures: int = 0  # ends that nobody asked for
+
+
+@dataclass
+class Loop:
+    """Services in processes of their own; used as a context, none outlives it."""
+
+    folder: Path
+    kill_every_s: float
+    seed: int = 0
+    services: list[Service] = field(default_factory=list)
+    kills: Counter[str] = field(default_factory=Counter)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
+
+    def __enter__(self) -> Loop:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for service in self.services:
+            if service.process and service.process.poll() is None:
+                os.killpg(service.process.pid, signal.SIGTERM)
+        deadline = time.monotonic() + ENDING_S
+        for service in self.services:
+            if service.process:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    service.process.wait(max(0.0, deadline - time.monotonic()))
+                end_group(service.process)
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    def note(self, what: str, **more: Any) -> None:
+        self.events.append({"at_s": round(self.seconds, 1), "what": what, **more})
+        print(f"{self.seconds:7.1f} s  {what} {more or ''}", file=sys.stderr, flush=True)
+
+    def start(self, service: Service) -> None:
+        log = open(self.folder / "logs" / f"{service.name}.log", "a")  # noqa: SIM115 (the process keeps it)
+        service.process = subprocess.Popen(
+            [sys.executable, "-m", "flows", *service.command], stdout=log, stderr=log, env=surroundings(self.folder),
+            start_new_session=True,
+        )  # fmt: skip
+        log.close()
+        service.starts += 1
+
+    def run(self, seconds: float, tick: Any) -> None:
+        """Keep all services alive for so long, kill one at random every `kill_every_s`, and call `tick` in between."""
+        draw, next_kill = random.Random(self.seed), self.seconds + self.kill_every_s
+        end = self.seconds + seconds
+        while self.seconds < end:
+            for service in self.services:
+                if service.process is None or service.process.poll() is not None:
+                    if service.process is not None and service.process.returncode != -signal.SIGKILL:
+                        service.failures += 1
+                        self.note(f"{service.name} ended by itself", code=service.process.returncode)
+                    self.start(service)
+            tick()
+            if self.seconds >= next_kill:
+                victim = draw.choice(self.services)
+                if victim.process and victim.process.poll() is None:
+                    end_group(victim.process)
+                    self.kills[victim.name] += 1
+                    self.note(f"killed {victim.name}")
+                next_kill += self.kill_every_s
+            time.sleep(0.2)
+
+
+def end_group(process: subprocess.Popen) -> None:
+    """Kill a process and what it started, as a machine that loses power would."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def surroundings(folder: Path) -> dict[str, str]:
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    return own | {"SPO_DATA_DIR": str(folder), "OMP_NUM_THREADS": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def services(folder: Path, config: Path, sizes: Sizes) -> list[Service]:
+    store = ["--store", str(folder / "store")]
+    return [
+        Service("server", ["up", "--port", str(free_port())]),
+        Service("trainer", ["train", str(config)]),
+        Service(
+            "worker",
+            ["rollout", "online", "--follow", "--problems", some_problems("train", sizes.train_problems), "--count", "32",
+             "--samples", "4", "--max-new-tokens", str(MAX_NEW_TOKENS), "--max-per-policy", "256", "--max-waiting", "512",
+             *store],
+        ),
+        Service("grader", ["label", "--follow", "--workers", "1", *store]),
+        Service("scorer", ["score", str(folder / "reference"), "--follow", "--max-tokens", "768", *store]),
+    ]  # fmt: skip
+
+
+@dataclass
+class Ingestion:
+    """Held-back programs arrive in the inbox, and at set times the folder is ingested: what was read before costs a look-up."""
+
+    loop: Loop
+    every_s: float
+    fired: int = 0
+    _next: float | None = None
+    _process: subprocess.Popen | None = None
+
+    def tick(self) -> None:
+        if self._process and self._process.poll() is not None:
+            if self._process.returncode:
+                self.loop.note("ingestion failed; the next one reads the same files", code=self._process.returncode)
+            self._process = None
+        if self._next is None:
+            self._next = self.loop.seconds + self.every_s
+        if self.loop.seconds < self._next or self._process:
+            return
+        self._next += self.every_s
+        for part in sorted((self.loop.folder / "held").glob("part-*.jsonl"))[:1]:
+            part.rename(self.loop.folder / "inbox" / part.name)
+        self._process = self.fire()
+
+    def fire(self) -> subprocess.Popen:
+        self.fired += 1
+        self.loop.note("scheduled ingestion", number=self.fired)
+        folder = self.loop.folder
+        service = Service("ingestion", ["ingest", "plain", str(folder / "inbox"), "--store", str(folder / "store")])
+        self.loop.start(service)
+        assert service.process
+        return service.process
+
+    def finish(self) -> None:
+        """Bring the rest in."""
+        if self._process:
+            self._process.wait()
+        for part in sorted((self.loop.folder / "held").glob("part-*.jsonl")):
+            part.rename(self.loop.folder / "inbox" / part.name)
+        ingest(Store(self.loop.folder / "store"), "plain", str(self.loop.folder / "inbox"))
+
+
+# ---- the whole
+
+
+def loop(
+    minutes: float = 3.0, kill_every_s: float = 60.0, folder: Path | None = None, *, sizes: Sizes | None = None,
+    rate: float = 3e-4, seed: int = 0,
+) -> dict[str, Any]:  # fmt: skip
+    """Run the loop for so many minutes, then offline-only training of as many steps, and evaluate both."""
+    import tempfile
+
+    sizes = sizes or Sizes()
+    with tempfile.TemporaryDirectory(prefix="online-loop-", ignore_cleanup_errors=True) as made:
+        place = Path(folder or made).resolve()
+        (place / "logs").mkdir(parents=True)
+        return run_loop(place, minutes, kill_every_s, sizes, rate, seed)
+
+
+def run_loop(place: Path, minutes: float, kill_every_s: float, sizes: Sizes, rate: float, seed: int) -> dict[str, Any]:
+    begun = time.monotonic()
+    store = prepare(place, sizes)
+    config = write_config(place, "online", 10_000_000, rate, FRESH)
+    with Loop(place, kill_every_s, seed) as running:
+        running.note("prepared", seconds=round(time.monotonic() - begun, 1))
+        running.services = services(place, config, sizes)
+        ingestion = Ingestion(running, 60.0 * minutes / (sizes.arrivals + 1))
+        running.run(60.0 * minutes, ingestion.tick)
+        running.note("stopping")
+    ingestion.finish()
+    running.note("stopped")
+    with Pool() as pool:
+        label(store, pool)
+    score(store, load_policy(place / "reference"), max_tokens=768)
+    found = ledger(store)
+    steps = [step_of(path) for path in published_folders(place / "online")]
+    if not steps:
+        raise SystemExit(f"the trainer published nothing in {minutes} minutes; see {place}/logs")
+    running.note("offline-only training", steps=steps[-1])
+    train_offline(place, steps[-1], rate)
+    running.note("evaluating")
+    curve = list(evaluations(store, chosen_steps(steps, sizes.points), sizes.test_problems))
+    running.note("done")
+    return {
+        "minutes": minutes, "kills": sum(running.kills.values()), "kills_of": dict(running.kills),
+        "ended_by_themselves": {service.name: service.failures for service in running.services if service.failures},
+        "starts": {service.name: service.starts for service in running.services},
+        "ingestions": ingestion.fired, "steps": steps[-1], **figures(store, place), "rows_lost": found.lost,
+        "rows_doubled": found.doubled, "judge_errors_as_rewards": found.judge_errors_as_rewards, "ledger": found.details,
+        "pass1_start": curve[0]["pass@1"], "pass10_start": curve[0]["pass@10"],
+        **{f"{name}_{run}": last(curve, run)[key] for run in ("offline", "online")
+           for name, key in (("pass1", "pass@1"), ("pass10", "pass@10"), ("distinct", "distinct correct"))},
+        "curve": curve, "events": running.events, "seconds": round(time.monotonic() - begun, 1),
+    }  # fmt: skip
+
+
+def train_offline(place: Path, steps: int, rate: float) -> None:
+    """As many steps on the same store without the source `fresh`. Its last policy is the final one."""
+    config = write_config(place, "offline", steps, rate)
+    with open(place / "logs" / "offline.log", "a") as log:
+        command = [sys.executable, "-m", "flows", "train", str(config)]
+        if subprocess.run(command, stdout=log, stderr=log, env=surroundings(place)).returncode:
+            raise SystemExit(f"offline training failed; see {log.name}")
+
+
+def chosen_steps(steps: list[int], points: int) -> list[int]:
+    """Some steps on the way, evenly, and the last."""
+    places = {round((number + 1) * (len(steps) - 1) / (points + 1)) for number in range(points)}
+    return sorted({steps[place] for place in places} | {steps[-1]})
+
+
+def evaluations(store: Store, steps: list[int], test_problems: int) -> Iterator[dict[str, Any]]:
+    held_out = problems(store, "test", test_problems)
+    settings = SamplingSettings(samples_per_problem=20, max_new_tokens=MAX_NEW_TOKENS)
+    with Pool() as pool:
+
+        def row(run: str, step: int, policy_id: str) -> dict[str, Any]:
+            found = find_policy(store, policy_id)
+            return {"run": run, "step": step, **shown(evaluate(store, pool, found.load(), policy_id, held_out, settings))}
+
+        yield row("start", 0, "reference")
+        for step in steps:
+            yield row("online", step, f"online@{step}")
+            yield row("offline", step, "offline" if step == steps[-1] else f"offline@{step}")
+
+
+def shown(found: Evaluation) -> dict[str, Any]:
+    assert found.pass_at_10
+    return {
+        "pass@1": round(found.pass_at_1.mean, 4),
+        "pass@1 interval": [round(found.pass_at_1.low, 3), round(found.pass_at_1.high, 3)],
+        "pass@10": round(found.pass_at_10.mean, 4),
+        "pass@10 interval": [round(found.pass_at_10.low, 3), round(found.pass_at_10.high, 3)],
+        "distinct correct": round(found.distinct_correct, 3), "judge errors": found.judge_errors,
+    }  # fmt: skip
+
+
+def last(curve: list[dict[str, Any]], run: str) -> dict[str, Any]:
+    return [row for row in curve if row["run"] == run][-1]
+
+
+def figures(store: Store, place: Path) -> dict[str, Any]:
+    """What the loop moved."""
+    with connect(store) as connection:
+        counts = query(
+            connection,
+            "select count(*) as rollouts, count(distinct batch_id) as rounds, count(distinct policy_id) as policies_sampled"
+            " from trajectories where origin = 'online' and run_id = 'online'",
+        ).row(0, named=True)
+        errors = query(connection, "select count(*) filter (verdict = 'judge_error') as n from verdicts")["n"][0]
+    lines = [json.loads(line) for line in (place / "online" / "metrics.jsonl").read_text().splitlines()]
+    fresh = [line["sources"].get("fresh", {}).get("rows", 0) for line in lines]
+    return {
+        **counts, "judge_errors": errors, "fresh_rows_trained_on": sum(fresh),
+        "first_step_with_fresh": next((line["step"] for line, rows in zip(lines, fresh, strict=True) if rows), None),
+    }  # fmt: skip
+
+
+# ---- what is left of it
+
+
+def table(found: dict[str, Any]) -> str:
+    head = ("run", "step", "pass@1", "interval", "pass@10", "interval", "distinct")
+    rows = [
+        (row["run"], row["step"], f"{row['pass@1']:.3f}", "{:.3f}..{:.3f}".format(*row["pass@1 interval"]),
+         f"{row['pass@10']:.3f}", "{:.3f}..{:.3f}".format(*row["pass@10 interval"]), f"{row['distinct correct']:.2f}")
+        for row in found["curve"]
+    ]  # fmt: skip
+    lines = [f"{found['minutes']:g} minutes, {found['steps']} steps, {found['rollouts']} rollouts in {found['rounds']} rounds of"
+             f" {found['policies_sampled']} policies, {found['ingestions']} scheduled ingestions, {found['kills']} kills"
+             f" {found['kills_of']}",
+             f"lost {found['rows_lost']}, doubled {found['rows_doubled']}, judge errors {found['judge_errors']}, of these as"
+             f" rewards {found['judge_errors_as_rewards']}", ""]  # fmt: skip
+    return "\n".join(lines + ["".join(f"{cell!s:<16}" for cell in row).rstrip() for row in (head, *rows)])
+
+
+def plot(found: dict[str, Any], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), sharex=True)
+    for axis, name in zip(axes, ("pass@1", "pass@10"), strict=True):
+        for run, colour in (("online", "tab:blue"), ("offline", "tab:orange")):
+            rows = [row for row in found["curve"] if row["run"] in ("start", run)]
+            steps, low, high = [row["step"] for row in rows], *zip(*(row[f"{name} interval"] for row in rows), strict=True)
+            axis.plot(steps, [row[name] for row in rows], marker="o", color=colour, label=f"{run}")
+            axis.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
+        axis.set(title=f"{name}, held-out starter problems", xlabel="gradient steps", ylim=(0, None))
+        axis.legend()
+    figure.suptitle(f"online loop of {found['minutes']:g} minutes with {found['kills']} kills; bands: 95 % over problems")
+    figure.tight_layout()
+    figure.savefig(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=3.0, help="of the loop itself; preparation and evaluation come on top")
+    parser.add_argument("--kill-every", type=float, default=60.0, help="seconds between kills")
+    parser.add_argument("--rate", type=float, default=3e-4, help="learning rate, constant")
+    parser.add_argument("--seed", type=int, default=0, help="of the kills")
+    parser.add_argument("--out", type=Path, default=Path("data/bench/online_loop"), help="folder for table, figures and plot")
+    parser.add_argument("--keep", action="store_true", help="keep store, runs and logs, in the folder `work` beside them")
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    work = given.out / f"work-{time.strftime('%H%M%S')}" if given.keep else None
+    long = given.minutes >= 15
+    sizes = Sizes(train_problems=400, test_problems=100, points=5, arrivals=12) if long else Sizes()
+    found = loop(given.minutes, given.kill_every, work, sizes=sizes, rate=given.rate, seed=given.seed)
+    (given.out / "online_loop.json").write_text(json.dumps(found, indent=1))
+    (given.out / "online_loop.txt").write_text(table(found) + "\n")
+    plot(found, given.out / "online_loop.svg")
+    print(table(found))
+    print(json.dumps({name: value for name, value in found.items() if name not in ("curve", "events")}))
+
+
+if __name__ == "__main__":
+    main()
