@@ -12,7 +12,7 @@ from pipeline.decontaminate import decontaminate
 from pipeline.store import Store
 
 
-@flow(name="decontaminate")
+@flow(name="decontaminate", flow_run_name="{store}")
 def decontaminate_flow(store: str, evaluation: str) -> dict:
     """Mark what would give an evaluation set away; nothing is deleted."""
     found = decontaminate_task(store, evaluation)

@@ -13,10 +13,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from prefect.automations import AutomationCore, ChangeFlowRunState, EventTrigger, Posture
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
-from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy, StateType
 from prefect.deployments.runner import EntrypointType, RunnerDeployment
 from prefect.events import DeploymentEventTrigger
 from prefect.exceptions import ObjectNotFound
@@ -29,6 +30,9 @@ from flows.recurring import FLOWS, chain_flow
 from flows.schedule import Chain, Entry, Schedule
 
 TAG = "spo"
+# Runs beat every 30 s (`flows/engine.py`); three beats left out are a process that is gone.
+GONE_AFTER_S = 90
+ENDS = {f"prefect.flow-run.{state}" for state in ("Completed", "Cached", "Failed", "Cancelled", "Crashed", "TimedOut")}
 
 
 def deployments_of(schedule: Schedule, file: Path, pool: str | None = None) -> list[RunnerDeployment]:
@@ -39,7 +43,7 @@ def deployments_of(schedule: Schedule, file: Path, pool: str | None = None) -> l
 def deployment(schedule: Schedule, entry: Entry, file: Path, pool: str | None) -> RunnerDeployment:
     if isinstance(entry, Chain):
         flow: Any = chain_flow
-        parameters: dict[str, Any] = {"steps": [step_of(schedule, step) for step in schedule.steps_of_chain()]}
+        parameters: dict[str, Any] = {"name": entry.name, "steps": [step_of(schedule, s) for s in schedule.steps_of_chain()]}
     else:
         flow, parameters = FLOWS[entry.stage], entry.parameters(schedule.location())
     times = times_of(schedule, entry)
@@ -66,8 +70,8 @@ def triggers_of(schedule: Schedule, entry: Entry) -> list[Any]:
     """Automations that start the entry when a threshold is reached (`flows/events.py`)."""
     return [
         DeploymentEventTrigger(
-            name=f"{when.name} -> {entry.name}", expect={THRESHOLD}, match={"prefect.resource.id": rule_id(when.name)},
-            description=f"{when.labelled_rows:,} new rows with a verdict in {schedule.location()} start {entry.name}.",
+            name=when.name, expect={THRESHOLD}, match={"prefect.resource.id": rule_id(when.name, schedule.location())},
+            description=f"{when.labelled_rows:,} new rows with a verdict in {schedule.location()} start `{entry.name}`.",
         )
         for when in schedule.thresholds() if when.run == entry.name
     ]  # fmt: skip
@@ -84,9 +88,27 @@ def prepare(schedule: Schedule, file: Path) -> None:
     forget_others({when.name for when in schedule.thresholds()}, schedule.location())
     names = {entry.name for entry in schedule.entries()}
     with get_client(sync_client=True) as client:
+        crash_what_is_gone(client)
         for found in deployments_with(client, tag_of(file)):
             if found.name not in names:
                 client.delete_deployment(found.id)
+
+
+def crash_what_is_gone(client: SyncPrefectClient) -> None:
+    """An automation for runs whose process was killed, or whose machine went away: they would be shown as running for ever."""
+    automation = AutomationCore(
+        name="spo: runs whose process is gone are crashed",
+        description="A run that sends no heartbeat any more is marked as crashed. What it has written stays.",
+        trigger=EventTrigger(
+            after={"prefect.flow-run.heartbeat"}, expect={"prefect.flow-run.heartbeat", *ENDS},
+            match={"prefect.resource.id": "prefect.flow-run.*"}, for_each={"prefect.resource.id"},
+            posture=Posture.Proactive, threshold=1, within=timedelta(seconds=GONE_AFTER_S),
+        ),
+        actions=[ChangeFlowRunState(state=StateType.CRASHED, message="no heartbeat: its process or machine is gone")],
+    )  # fmt: skip
+    known = client.request("POST", "/automations/filter", json={}).json()
+    if automation.name not in [one["name"] for one in known]:
+        client.request("POST", "/automations/", json=automation.model_dump(mode="json", exclude_unset=True))
 
 
 def deployments_with(client: SyncPrefectClient, tag: str) -> list[Any]:

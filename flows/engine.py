@@ -14,23 +14,30 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
+from collections.abc import Iterable
 from pathlib import Path
 
 DATA = Path(os.environ.get("SPO_DATA_DIR", "data"))
 STARTUP_LIMIT_S = 300.0  # a new database is migrated first
 PR_SET_PDEATHSIG = 1
+PORTS_TRIED = 3
+ANSWER_WITHIN_S = 30.0  # of a machine that is busy; nobody at all is known at once
 
 DEFAULTS = {
     "PREFECT_HOME": str((DATA / "prefect").resolve()),
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
-    # The terminal shows our own progress; every record still goes to the server, and warnings to the terminal.
+    # The terminal shows our own progress, and warnings; what runs say goes to the server.
     "PREFECT_LOGGING_LEVEL": "WARNING",
+    "PREFECT_LOGGING_LOGGERS_PREFECT_FLOW_RUNS_LEVEL": "INFO",
+    "PREFECT_LOGGING_LOGGERS_PREFECT_TASK_RUNS_LEVEL": "INFO",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     # A run that was interrupted says so once; it does not wait minutes for a server that is gone.
     "PREFECT_CLIENT_MAX_RETRIES": "2",
+    # A run whose process is gone is found out by these, see `flows/deployments.py`.
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
     # Slots that a killed run held are given back when their lease ends, also if the server was killed with it.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
 }
@@ -52,8 +59,12 @@ def use_server() -> str:
     if url := os.environ.get("PREFECT_API_URL"):
         return url
     home = Path(os.environ["PREFECT_HOME"])
-    url = running_server(home) or start_server(home, free_port())
+    url = running_server(home) or start_server(home)
     os.environ["PREFECT_API_URL"] = url
+    if "prefect" in sys.modules:  # it has read its settings without this one, and would start a server of its own
+        from prefect.context import refresh_global_settings_context
+
+        refresh_global_settings_context()
     return url
 
 
@@ -63,25 +74,46 @@ def running_server(home: Path) -> str | None:
         url = json.loads((home / "server.json").read_text())["url"]
     except (OSError, ValueError, KeyError):
         return None
-    return url if healthy(url) else None
+    return url if is_ours(url, home) else None
 
 
-def start_server(home: Path, port: int) -> str:
+def start_server(home: Path, ports: Iterable[int] | None = None) -> str:
+    """Start a server on the first of these ports that nobody takes before it; Prefect's usual one, then free ones."""
     home.mkdir(parents=True, exist_ok=True)
     log = home / "server.log"
+    for port in ports or (free_port() for _ in range(PORTS_TRIED)):
+        if server := started_server(home, port, log):
+            atexit.register(server.terminate)
+            record_server(api_url(port), server.pid)
+            return api_url(port)
+    raise ServerError(f"Prefect's server did not start; see {log}")
+
+
+def started_server(home: Path, port: int, log: Path) -> subprocess.Popen | None:
+    """The server, once it answers; None if it ended, as it does where another process took the port meanwhile."""
     with open(log, "ab") as output:
         server = subprocess.Popen(
             server_command(port), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
             preexec_fn=die_with_parent, env={**os.environ, "PREFECT_SERVER_UI_API_URL": api_url(port)},
         )  # fmt: skip
-    atexit.register(server.terminate)
     deadline = time.monotonic() + STARTUP_LIMIT_S
-    while not healthy(api_url(port)):
-        if server.poll() is not None or time.monotonic() > deadline:
-            raise ServerError(f"Prefect's server did not start on port {port}; see {log}")
+    while not is_ours(api_url(port), home):
+        if server.poll() is not None:
+            return None
+        if time.monotonic() > deadline:
+            server.terminate()
+            raise ServerError(f"Prefect's server did not answer on port {port} within {STARTUP_LIMIT_S:.0f} s; see {log}")
         time.sleep(0.2)
-    record_server(api_url(port), server.pid)
-    return api_url(port)
+    return server
+
+
+def is_ours(url: str, home: Path) -> bool:
+    """Whether the server that answers there works on our database: a port may have come to be somebody else's."""
+    try:
+        with urllib.request.urlopen(f"{url}/admin/settings", timeout=ANSWER_WITHIN_S) as answer:
+            return Path(json.load(answer)["home"]).resolve() == home.resolve()
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def record_server(url: str, pid: int) -> None:
@@ -109,14 +141,6 @@ def api_url(port: int) -> str:
 
 def die_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def healthy(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/health", timeout=2) as answer:
-            return answer.status == 200
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def free_port() -> int:

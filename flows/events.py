@@ -42,15 +42,24 @@ def announce_labelled(store: str, counts: dict[str, int]) -> list[str]:
     for threshold in thresholds():
         new = total - threshold.seen
         if threshold.store == opened.location and new >= threshold.labelled_rows:
-            emit_event(THRESHOLD, {"prefect.resource.id": rule_id(threshold.name)}, payload={"new_rows": new, "rows": total})
+            emit_event(
+                THRESHOLD,
+                {"prefect.resource.id": rule_id(threshold.name, threshold.store)},
+                payload={"new_rows": new, "rows": total},
+            )
             keep(threshold.model_copy(update={"seen": total}))
             reached.append(threshold.name)
     return reached
 
 
 def thresholds() -> list[Threshold]:
+    return list(kept().values())
+
+
+def kept() -> dict[str, Threshold]:
+    """Thresholds by the names of their variables."""
     with get_client(sync_client=True) as client:
-        return [Threshold.model_validate(v.value) for v in client.read_variables() if v.name.startswith(PREFIX)]
+        return {v.name: Threshold.model_validate(v.value) for v in client.read_variables() if v.name.startswith(PREFIX)}
 
 
 def watch(name: str, store: str, labelled_rows: int, run: str) -> None:
@@ -64,23 +73,23 @@ def watch(name: str, store: str, labelled_rows: int, run: str) -> None:
 def forget_others(names: set[str], store: str) -> None:
     """Delete the thresholds of a store that its schedule file no longer has."""
     with get_client(sync_client=True) as client:
-        for threshold in thresholds():
+        for variable, threshold in kept().items():
             if threshold.store == store and threshold.name not in names:
-                client.delete_variable_by_name(variable_name(threshold.name))
+                client.delete_variable_by_name(variable)
 
 
 def keep(threshold: Threshold) -> None:
-    Variable.set(variable_name(threshold.name), threshold.model_dump(), tags=["spo"], overwrite=True)
+    Variable.set(variable_name(threshold), threshold.model_dump(), tags=["spo"], overwrite=True)
 
 
-def variable_name(name: str) -> str:
-    """Prefect takes lower-case letters, digits and underscores; the hash keeps names apart that would become equal."""
-    digest = hashlib.blake2b(name.encode(), digest_size=4).hexdigest()
-    return f"{PREFIX}{re.sub('[^a-z0-9]+', '_', name.lower())}_{digest}"
+def variable_name(threshold: Threshold) -> str:
+    """Prefect takes lower-case letters, digits and underscores; the hash keeps names and stores apart."""
+    digest = hashlib.blake2b(rule_id(threshold.name, threshold.store).encode(), digest_size=6).hexdigest()
+    return f"{PREFIX}{re.sub('[^a-z0-9]+', '_', threshold.name.lower())[:80]}_{digest}"
 
 
-def rule_id(name: str) -> str:
-    return f"spo.when.{name}"
+def rule_id(name: str, store: str) -> str:
+    return f"{resource_of(store)}.when.{name}"
 
 
 def resource_of(store: str) -> str:

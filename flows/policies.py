@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 from prefect import flow, task
 
-from flows.rules import PATIENT
+from flows.rules import PATIENT, done
 from flows.terminal import progress
 from pipeline.sql import connect, query
 from pipeline.store import Store
@@ -21,7 +21,8 @@ from trainer.warmstart import warm_start
 @flow(name="warm-start", flow_run_name="{policy_id}")
 def warm_start_flow(store: str, folder: str, policy_id: str, settings: dict[str, Any]) -> str:
     """Make the reference policy: supervised training on some of the correct programs. Returns its folder."""
-    return warm_start_task(store, folder, policy_id, settings)
+    made = warm_start_task(store, folder, policy_id, settings)
+    return done(made, f"policy {policy_id} in {made}")
 
 
 @task(name="supervised training", **PATIENT)
@@ -74,7 +75,8 @@ def warm_start_texts(store: Store) -> list[str]:
 @flow(name="adopt-model", flow_run_name="{policy_id}")
 def adopt_flow(store: str, model: str, folder: str, policy_id: str) -> str:
     """Take a pretrained model as the reference policy: a folder, a Hub name or a GGUF file. Returns its folder in the run."""
-    return adopt_task(store, model, folder, policy_id)
+    made = adopt_task(store, model, folder, policy_id)
+    return done(made, f"policy {policy_id}, from {model}, in {made}")
 
 
 @task(name="load and save model", **PATIENT)
@@ -89,7 +91,8 @@ def adopt_task(store: str, model: str, folder: str, policy_id: str) -> str:
 @flow(name="rollout", flow_run_name="{provenance[name]}")
 def rollout_flow(store: str, folder: str, provenance: dict, sampling: dict, problems_sql: str, seed: int) -> int:
     """Sample a policy on the problems that `problems_sql` selects, and append the trajectories."""
-    return rollout_task(store, folder, Provenance(**provenance), SamplingSettings(**sampling), problems_sql, seed)
+    count = rollout_task(store, folder, Provenance(**provenance), SamplingSettings(**sampling), problems_sql, seed)
+    return done(count, f"{count:,} samples of {provenance['policy_id']}", cached=not count)
 
 
 @task(name="sample completions", **PATIENT)

@@ -93,8 +93,8 @@ FLOWS: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 
-@flow(name="chain")
-def chain_flow(steps: list[dict]) -> list[str]:
+@flow(name="chain", flow_run_name="{name}")
+def chain_flow(steps: list[dict], name: str = "chain") -> list[str]:
     """Run entries of a schedule in turn, each `{"name", "stage", "parameters"}`; the first that fails ends it."""
     ended = []
     for step in steps:

@@ -17,7 +17,7 @@ import hashlib
 import os
 import urllib.error
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -67,6 +67,7 @@ def within(task: AnyTask, timeout_s: float | None) -> AnyTask:
 
 def done(value: Any, message: str, *, cached: bool = False) -> Any:
     """End of a flow: `value` for its caller, `message` for the run's page. `cached`: everything had been done before."""
+    note(message)
     return Completed(data=value, message=message, name="Cached" if cached else None)
 
 
@@ -100,7 +101,10 @@ def say(message: str) -> None:
     from flows.terminal import console
 
     console.print(message, highlight=False, markup=False)
-    try:
+    note(message)
+
+
+def note(message: str) -> None:
+    """A line in the run's log, where there is a run."""
+    with suppress(MissingContextError):
         get_run_logger().info(message)
-    except MissingContextError:
-        return

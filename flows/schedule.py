@@ -214,7 +214,7 @@ class Schedule(BaseModel):
     def thresholds(self) -> list[When]:
         """The `[[when]]`s, each with a name."""
         return [
-            when if when.name else when.model_copy(update={"name": f"{when.labelled_rows} new rows, {when.run}"})
+            when if when.name else when.model_copy(update={"name": f"{when.labelled_rows} new verdicts start {when.run}"})
             for when in self.when
         ]
 

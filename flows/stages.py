@@ -44,7 +44,8 @@ SHOWN_ROWS = 20
 def report_table(key: str, title: str, rows: list[dict]) -> None:
     """The same summary on the terminal and as an artifact in Prefect's UI."""
     show_table(title, rows)
-    create_table_artifact(key=key, table=rows, description=title)
+    if rows:
+        create_table_artifact(key=key, table=rows, description=title)
 
 
 def rows_of(store: str, sql: str, parameters: dict[str, Any]) -> list[dict]:
@@ -118,7 +119,7 @@ def ingest_row(summary: BatchSummary) -> dict:
     return {"file": name, **counts, "refused because": reasons, "seconds": round(summary.seconds, 1), "batch": state}
 
 
-@flow(name="deduplicate")
+@flow(name="deduplicate", flow_run_name="{store}")
 def deduplicate_flow(store: str, runner: str | None = None, parts: int | None = None, timeout_s: float | None = None) -> dict:
     """Mark equal and nearly equal programs; nothing is deleted.
 
@@ -145,7 +146,7 @@ def deduplicate_task(store: str) -> dict:
         return asdict(deduplicate(Store(store), on_progress=lambda p: update(p.done, p.total)))
 
 
-@flow(name="label")
+@flow(name="label", flow_run_name="{store}")
 def label_flow(
     store: str, workers: int | None = None, runner: str | None = None, parts: int | None = None, time_factor: float = 1.0,
     timeout_s: float | None = None,
@@ -196,7 +197,7 @@ def label_task(part: int, parts: int, store: str, workers: int | None, time_fact
     return {**asdict(found), "verdicts": dict(found.verdicts)}
 
 
-@flow(name="score")
+@flow(name="score", flow_run_name="{store}")
 def score_flow(
     store: str, folder: str, max_tokens: int, precision: Literal["fp32", "bf16"] = "fp32", changed: bool = False,
     runner: str | None = None, parts: int | None = None, timeout_s: float | None = None,
@@ -274,10 +275,12 @@ def train_flow(
 
     if evaluation is not None:
         refuse_leaking(Store(store), Mixture(**mixture), evaluation, allow_leaks)
-    return train_task(
-        store, folder, reference_folder, reference_id, run_id, seed,
-        TrainSettings(**settings), Mixture(**mixture), OnlineSettings(**online),
+    chosen = TrainSettings(**settings)
+    final = train_task(
+        store, folder, reference_folder, reference_id, run_id, seed, chosen, Mixture(**mixture), OnlineSettings(**online),
     )  # fmt: skip
+    create_markdown_artifact(f"policy `{run_id}` in `{final}`", key="policy", description=f"Trained {run_id}")
+    return done(final, f"{chosen.steps:,} steps, policy {run_id} in {final}")
 
 
 @task(name="SPO training", **PATIENT)
@@ -349,7 +352,7 @@ def evaluation_row(found: Evaluation) -> dict:
     }
 
 
-@flow(name="maintain")
+@flow(name="maintain", flow_run_name="{store}")
 def maintain_flow(store: str, every_table: bool = False, retention_hours: int | None = None) -> dict:
     """Compact the tables that have gathered many small files, delete what nothing needs any more, and say how the store is.
 
@@ -376,7 +379,7 @@ def maintain_task(store_path: str, every_table: bool = False, retention_hours: i
     return rows
 
 
-@flow(name="report")
+@flow(name="report", flow_run_name="{run_folder}")
 def report_flow(store: str, run_folder: str, target: str) -> str:
     """Write the report of a run."""
     path = report_task(store, run_folder, target)

@@ -21,7 +21,10 @@ SHOWN_ID = 12
 
 @app.command("list")
 def list_(store: StoreOption = STORE, as_json: JsonOption = False) -> None:
-    """Published corpora, the newest first."""
+    """Published corpora, the newest first.
+
+    Example: `spo corpus list --json`
+    """
     from flows.terminal import show_table
     from pipeline.corpora import list_corpora
 
@@ -61,7 +64,10 @@ def publish(
 
 @app.command()
 def show(key: KeyArgument, store: StoreOption = STORE, as_json: JsonOption = False) -> None:
-    """What a corpus holds, from which versions of the tables, and the query that made it."""
+    """What a corpus holds, from which versions of the tables, and the query that made it.
+
+    Examples: `spo corpus show humans` -- `spo corpus show 3f9a --json`
+    """
     from pipeline.corpora import load
 
     described = description(load(open_store(store), key))
@@ -122,7 +128,10 @@ def export(
     folder: Annotated[Path, typer.Argument(help="New folder.")],
     store: StoreOption = STORE,
 ) -> None:
-    """Write a corpus as plain Parquet with a data card, which `datasets.load_dataset(folder)` reads."""
+    """Write a corpus as plain Parquet with a data card, which `datasets.load_dataset(folder)` reads.
+
+    Example: `spo corpus export humans exported/`
+    """
     from pipeline.corpora import load
     from pipeline.corpus_export import export
 

@@ -19,6 +19,8 @@ def decontaminate(
     """Mark problems and trajectories that would give the evaluation set away; corpora leave them out by `clean_trajectories`.
 
     Nothing is deleted. Look closer with `spo sql @leaks` and `spo sql "select * from contaminated"`.
+
+    Examples: `spo decontaminate` -- `spo decontaminate --evaluation "source = 'livecodebench'"`
     """
     open_store(store)
     use_server()

@@ -23,7 +23,10 @@ IdsArgument = Annotated[list[str] | None, typer.Argument(help="Ids, or beginning
 
 @app.command("list")
 def list_groups(store: StoreOption = STORE, as_json: JsonOption = False) -> None:
-    """Rows by source and reason, with counts; `open` are those that no retry has got in."""
+    """Rows by source and reason, with counts; `open` are those that no retry has got in.
+
+    Example: `spo quarantine list --json`
+    """
     from pipeline.quarantine import groups
 
     rows = groups(open_store(store)).to_dicts()
@@ -44,7 +47,10 @@ def show(
     every: Annotated[bool, typer.Option("--all", help="Also rows that a retry has got in.")] = False,
     store: StoreOption = STORE,
 ) -> None:
-    """Rows as they were read, with where they stood and why they were refused."""
+    """Rows as they were read, with where they stood and why they were refused.
+
+    Example: `spo quarantine show --limit 5`
+    """
     from pipeline.quarantine import Selection, entries, raw_of
 
     place = open_store(store)

@@ -16,7 +16,10 @@ LabelArgument = Annotated[str, typer.Argument(help="Name of the pin.")]
 
 @app.command()
 def status(store: StoreOption = STORE, as_json: JsonOption = False) -> None:
-    """Rows, files, bytes and version of every table."""
+    """Rows, files, bytes and version of every table.
+
+    Example: `spo store status --store s3://bucket/store`
+    """
     from dataclasses import asdict
 
     from flows.terminal import show_table
@@ -38,7 +41,10 @@ def maintain(
     store: StoreOption = STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Compact small files, write checkpoints, delete files that nothing needs any more. Pinned versions stay."""
+    """Compact small files, write checkpoints, delete files that nothing needs any more. Pinned versions stay.
+
+    Examples: `spo store maintain` -- `spo store maintain verdicts --retention-hours 24`
+    """
     from dataclasses import asdict
 
     from flows.terminal import show_table
@@ -53,7 +59,10 @@ def maintain(
 
 @app.command()
 def pins(store: StoreOption = STORE, as_json: JsonOption = False) -> None:
-    """Versions that maintenance keeps, and for whom: labels and published corpora."""
+    """Versions that maintenance keeps, and for whom: labels and published corpora.
+
+    Example: `spo store pins --json`
+    """
     from flows.terminal import show_table
 
     kept = open_store(store).pinned()
@@ -68,11 +77,17 @@ def pins(store: StoreOption = STORE, as_json: JsonOption = False) -> None:
 
 @app.command()
 def pin(label: LabelArgument, store: StoreOption = STORE) -> None:
-    """Keep every table's present version readable until `unpin`."""
+    """Keep every table's present version readable until `unpin`.
+
+    Example: `spo store pin paper-figure-3`
+    """
     open_store(store).pin(label)
 
 
 @app.command()
 def unpin(label: LabelArgument, store: StoreOption = STORE) -> None:
-    """Let maintenance delete what only this pin keeps."""
+    """Let maintenance delete what only this pin keeps.
+
+    Example: `spo store unpin paper-figure-3`
+    """
     open_store(store).unpin(label)

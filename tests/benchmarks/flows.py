@@ -33,10 +33,10 @@ NEEDED = (
 KEEP_A_SERVER = """
 import json, os, sys
 from pathlib import Path
-from flows.engine import free_port, start_server
+from flows.engine import start_server
 
 home = Path(os.environ["PREFECT_HOME"])
-print(start_server(home, free_port()), flush=True)
+print(start_server(home), flush=True)
 print(json.loads((home / "server.json").read_text())["pid"], flush=True)
 sys.stdin.read()
 """

@@ -22,7 +22,7 @@ def surroundings(data: Path, **more: str) -> dict[str, str]:
 
 class Server:
     def __init__(self, folder: Path, database: str | None = None):
-        from flows.engine import api_url, healthy, server_command
+        from flows.engine import api_url, is_ours, server_command
 
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -40,7 +40,7 @@ class Server:
             self.process = subprocess.Popen(
                 server_command(port), env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
-        self.healthy = lambda: healthy(self.url)
+        self.healthy = lambda: is_ours(self.url, home)
 
     def environment(self) -> dict[str, str]:
         from flows.engine import DEFAULTS

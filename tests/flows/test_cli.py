@@ -46,8 +46,37 @@ def place(tmp_path_factory):
 def test_help_names_the_rooms(place):
     shown = spo("--help", folder=place)
     assert shown.returncode == 0
-    for command in ("demo", "ingest", "deduplicate", "label", "score", "corpus", "store", "sql", "report", "up", "doctor"):
+    for command in (
+        "demo", "ingest", "deduplicate", "label", "judge", "score", "corpus", "store", "sql", "train", "report", "serve",
+        "deploy", "up", "doctor",
+    ):  # fmt: skip
         assert command in shown.stdout
+    assert "Exit codes" in shown.stdout and "130" in shown.stdout
+
+
+def test_every_command_has_an_example():
+    import typer
+
+    from flows.cli import app
+
+    def commands(group, path):
+        for name, command in group.commands.items():
+            if hasattr(command, "commands"):
+                yield from commands(command, f"{path} {name}")
+            else:
+                yield f"{path} {name}", command
+
+    found = dict(commands(typer.main.get_command(app), "spo"))
+    assert len(found) > 20
+    assert [name for name, command in found.items() if "Example" not in (command.help or "")] == []
+
+
+def test_names_are_completed(place):
+    completed = subprocess.run(
+        [str(Path(sys.executable).with_name("spo"))], capture_output=True, text=True, timeout=120,
+        env=surroundings(place) | {"_SPO_COMPLETE": "complete_bash", "COMP_WORDS": "spo de", "COMP_CWORD": "1"},
+    )  # fmt: skip
+    assert set(completed.stdout.split()) == {"demo", "deduplicate", "decontaminate", "deploy"}, completed
 
 
 COUNT = "select origin, count(*) as n from trajectories group by all"
@@ -181,6 +210,25 @@ def test_an_error_is_one_line_and_an_exit_code(place, arguments, said):
     lines = ended.stderr.strip().splitlines()
     assert ended.returncode == 1 and len(lines) == 1 and said in lines[0] and "Traceback" not in ended.stderr
     assert (place / "spo-error.log").exists()
+
+
+def test_a_failing_flow_is_one_line_and_its_traceback_in_the_log(place, server):
+    environment = server.environment() | {"SPO_DATA_DIR": str(place)}
+    ended = subprocess.run(
+        [sys.executable, "-m", "flows", "ingest", "plain", "/nowhere/at-all"],
+        env=environment, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    address, line = ended.stderr.strip().splitlines()
+    assert ended.returncode == 1 and server.url.removesuffix("/api") in address
+    assert line.startswith("spo: SourceError: no file or folder /nowhere/at-all")
+    assert "Traceback" in (place / "spo-error.log").read_text()
+
+
+def test_a_schedule_with_a_mistake_is_one_line(place):
+    (place / "schedule.toml").write_text('store = "store"\n[[label]]\nworker = 2\n')
+    ended = spo("serve", str(place / "schedule.toml"), folder=place)
+    assert ended.returncode == 1 and "schedule.toml: label.0.worker: unknown key; did you mean workers?" in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1
 
 
 def test_doctor_finds_the_sandbox_of_this_machine(place):

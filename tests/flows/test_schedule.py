@@ -58,7 +58,7 @@ def test_entries_with_their_flows_parameters(tmp_path, monkeypatch):
     assert publish.parameters(store) == {"store": store, "spec_file": str(DATA / "corpora/humans.sql")}
     # A step that the file does not have is run with its defaults.
     assert [step.stage for step in schedule.steps_of_chain()] == ["ingest", "deduplicate", "label", "publish"]
-    assert [when.name for when in schedule.thresholds()] == ["1000 new rows, humans"]
+    assert [when.name for when in schedule.thresholds()] == ["1000 new verdicts start humans"]
 
 
 @pytest.mark.parametrize(

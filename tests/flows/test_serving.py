@@ -153,7 +153,7 @@ def test_deployed_twice_it_is_there_once_and_its_cron_is_scheduled(api, until, s
     found = {one.name: one for one in deployments_with(api, tag_of(schedule))}
     assert sorted(found) == ["chain", "humans", "label", "starter"]
     automations = [one for one in api.request("POST", "/automations/filter", json={}).json() if "humans" in one["name"]]
-    assert [one["name"] for one in automations] == ["4 new rows, humans -> humans"]
+    assert [one["name"] for one in automations] == ["4 new verdicts start humans"]
     assert [(t.labelled_rows, t.seen) for t in thresholds()] == [(4, 0)]
     starter = DeploymentFilter(id=DeploymentFilterId(any_=[found["starter"].id]))
     runs = until(lambda: api.read_flow_runs(deployment_filter=starter), "the cron has runs")
@@ -258,6 +258,48 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_killed_run_is_shown_as_crashed_and_the_next_one_is_not_held_up(server, api, until, tmp_path, schedule):
+    """kill -9 of the serving process and of the run: its heartbeats end, and its place is free for the next."""
+    from prefect.client.schemas.objects import StateType
+    from prefect.states import Scheduled
+
+    from flows.deployments import deployments_with, tag_of
+
+    stuck(Store(tmp_path / "store"))
+
+    def serve():
+        with open(tmp_path / "log", "a") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "flows", "serve", str(schedule)], env=server.environment(), stderr=log, stdout=log
+            )
+
+    def start_labelling(serving):
+        until(lambda: len(deployments_with(api, tag_of(schedule))) == 4, "deployments are registered", alive=serving)
+        label = next(one for one in deployments_with(api, tag_of(schedule)) if one.name == "label")
+        return api.create_flow_run_from_deployment(label.id, state=Scheduled())
+
+    serving = serve()
+    try:
+        run = start_labelling(serving)
+        until(lambda: any("bwrap" in cmdline(pid) for pid in children_of(serving.pid)), "the sandbox runs", alive=serving)
+        for pid in [serving.pid, *children_of(serving.pid)]:
+            if alive(pid) and "sandbox" not in cmdline(pid) and "bwrap" not in cmdline(pid):
+                os.kill(pid, signal.SIGKILL)
+        serving.wait()
+        until(lambda: api.read_flow_run(run.id).state.type == StateType.CRASHED, "the run is shown as crashed", 400)
+        serving = serve()
+        again = start_labelling(serving)
+        until(lambda: api.read_flow_run(again.id).state.type == StateType.RUNNING, "the next one runs", 300, alive=serving)
+        serving.send_signal(signal.SIGTERM)
+        assert serving.wait(120) == 0, (tmp_path / "log").read_text()[-3000:]
+    finally:
+        if serving.poll() is None:
+            serving.kill()
+            serving.wait()
 
 
 @pytest.mark.slow
