@@ -50,7 +50,6 @@ from trainer.warmstart import warm_start
 
 STARTER = Path(__file__).parents[2] / "data" / "starter"
 MAX_NEW_TOKENS = 128
-PUBLISH_EVERY = 20
 ENDING_S = 30.0
 
 
@@ -64,6 +63,7 @@ class Sizes:
     test_problems: int = 40
     points: int = 1  # evaluated policies on the way, beside the last
     warm_start_steps: int = 300
+    publish_every: int = 20  # steps; each policy is kept for the evaluation, a few MB
     arrivals: int = 4  # parts in which the held-back programs arrive
 
 
@@ -182,9 +182,9 @@ when_empty = "others"
 """
 
 
-def write_config(folder: Path, name: str, steps: int, rate: float, more: str = "") -> Path:
+def write_config(folder: Path, name: str, steps: int, rate: float, publish: int, more: str = "") -> Path:
     path = folder / f"{name}.toml"
-    path.write_text(CONFIG.format(folder=folder, name=name, steps=steps, rate=rate, publish=PUBLISH_EVERY) + more)
+    path.write_text(CONFIG.format(folder=folder, name=name, steps=steps, rate=rate, publish=publish) + more)
     return path
 
 
@@ -374,7 +374,7 @@ def run(minutes: float, kill_every_s: float, folder: Path | None, *, sizes: Size
 def run_loop(place: Path, minutes: float, kill_every_s: float, sizes: Sizes, rate: float, seed: int) -> dict[str, Any]:
     begun = time.monotonic()
     store = prepare(place, sizes)
-    config = write_config(place, "online", 10_000_000, rate, FRESH)
+    config = write_config(place, "online", 10_000_000, rate, sizes.publish_every, FRESH)
     with Loop(place, kill_every_s, seed) as running:
         running.note("prepared", seconds=round(time.monotonic() - begun, 1))
         port, every_s = free_port(), max(20.0, 60.0 * minutes / (sizes.arrivals + 2))
@@ -393,7 +393,7 @@ def run_loop(place: Path, minutes: float, kill_every_s: float, sizes: Sizes, rat
     if not steps:
         raise SystemExit(f"the trainer published nothing in {minutes} minutes; see {place}/logs")
     running.note("offline-only training", steps=steps[-1])
-    train_offline(place, steps[-1], rate)
+    train_offline(place, steps[-1], rate, sizes.publish_every)
     running.note("evaluating")
     curve = list(evaluations(store, chosen_steps(steps, sizes.points), sizes.test_problems))
     running.note("done")
@@ -410,9 +410,9 @@ def run_loop(place: Path, minutes: float, kill_every_s: float, sizes: Sizes, rat
     }  # fmt: skip
 
 
-def train_offline(place: Path, steps: int, rate: float) -> None:
+def train_offline(place: Path, steps: int, rate: float, publish: int) -> None:
     """As many steps on the same store without the source `fresh`. Its last policy is the final one."""
-    config = write_config(place, "offline", steps, rate)
+    config = write_config(place, "offline", steps, rate, publish)
     with open(place / "logs" / "offline.log", "a") as log:
         command = [sys.executable, "-m", "flows", "train", str(config)]
         if subprocess.run(command, stdout=log, stderr=log, env=surroundings(place)).returncode:
@@ -522,7 +522,11 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     work = given.out / f"work-{time.strftime('%H%M%S')}" if given.keep else None
     long = given.minutes >= 15
-    sizes = Sizes(train_problems=400, reference_samples=6, test_problems=100, points=5, arrivals=12) if long else Sizes()
+    sizes = (
+        Sizes(train_problems=400, reference_samples=6, test_problems=100, points=5, arrivals=12, publish_every=50)
+        if long
+        else Sizes()
+    )
     found = run(given.minutes, given.kill_every, work, sizes=sizes, rate=given.rate, seed=given.seed)
     (given.out / "online_loop.json").write_text(json.dumps(found, indent=1))
     (given.out / "online_loop.txt").write_text(table(found) + "\n")
