@@ -38,7 +38,7 @@ def place(tmp_path_factory):
 def spo(server, folder, *arguments):
     return subprocess.run(
         [sys.executable, "-m", "flows", *arguments, "--store", str(folder / "store")],
-        env=server.environment(), capture_output=True, text=True, timeout=250,
+        env=server.environment(), capture_output=True, text=True, timeout=600,
     )  # fmt: skip
 
 
