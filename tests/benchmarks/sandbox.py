@@ -33,14 +33,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path[:] = [folder for folder in sys.path if folder != str(Path(__file__).parent)]  # this file has the room's name
-from pipeline.adapters import ReadProblem, ReadTrajectory, find  # noqa: E402
-from pipeline.checkers import checker_of  # noqa: E402
-from pipeline.label import DEFAULT_MEMORY_MB, DEFAULT_TIME_LIMIT_S  # noqa: E402
 from sandbox import Limits, Pool, Submission, Test, languages, wall  # noqa: E402
 from sandbox.compiling import Builder  # noqa: E402
 from sandbox.judge import Judge  # noqa: E402
+
+if TYPE_CHECKING:
+    from pipeline.adapters import ReadProblem
 
 TESTS = Path(__file__).parents[1] / "sandbox"
 CPP = '#include <cstdio>\nint main() { long n; scanf("%ld", &n); printf("%ld\\n", 2 * n); }'
@@ -232,6 +233,8 @@ def agreement(pool: Pool, data: Path, solutions: int) -> dict[str, object]:
 
 def throughput(pool: Pool, data: Path, seconds: float) -> dict[str, object]:
     """Programs and tests a second over the whole bundle, human solutions and model samples as they lie, drawn at random."""
+    from pipeline.adapters import ReadProblem, ReadTrajectory, find  # heavy, and only this needs it
+
     bundle = find("bundle")
     items = [item for file in bundle.files(str(data), None) for item in bundle.read(file)]
     problems = {item.row["problem_id"]: item for item in items if isinstance(item, ReadProblem)}
@@ -264,6 +267,9 @@ def throughput(pool: Pool, data: Path, seconds: float) -> dict[str, object]:
 
 
 def submission_of(row: dict, problem: ReadProblem, key: str) -> Submission:
+    from pipeline.checkers import checker_of
+    from pipeline.label import DEFAULT_MEMORY_MB, DEFAULT_TIME_LIMIT_S
+
     tests = tuple(Test(t["test_id"], t["mode"], t["input"], t["expected_output"]) for t in problem.tests)
     limits = Limits(problem.row["time_limit_s"] or DEFAULT_TIME_LIMIT_S, int(problem.row["memory_limit_mb"] or DEFAULT_MEMORY_MB))
     preamble, entry_point = problem.row.get("preamble") or "", problem.row.get("entry_point") or ""
