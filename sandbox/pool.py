@@ -167,7 +167,7 @@ class Pool:
                 if self.closed:
                     break
                 self.workers[index] = Worker(self.cache)
-        return judge_error(submission, f"the worker died {ATTEMPTS} times under this submission")
+        return replace(judge_error(submission, f"the worker died {ATTEMPTS} times under this submission"), tier=self.tier)
 
 
 def judge_version(time_factor: float = 1.0) -> str:

@@ -187,12 +187,16 @@ def python_program(code, function_runner):
     # Function tests don't run what stands under `if __name__ == "__main__"`.
     main = fresh_module("program" if function_runner else "__main__")
     gc.collect(1)  # the counts of collections begin at nought
-    collections = collections_so_far()
+    collections = gc.get_stats()[1]["collections"]  # of the middle generation, which moves objects to the oldest
     return _functools.partial(run_python, code, main, collections, function_runner)
 
 
 def run_python(code, main, collections, function_runner):
-    """Run the code, then end as an interpreter would, but without tearing itself down."""
+    """Run the code, then end as an interpreter would, but without tearing itself down: join threads, run exit handlers, flush,
+    close files left open.
+
+    One long function, because each one called is some more pages to be copied, in every test.
+    """
     status = 0
     gc.enable()
     try:
@@ -202,7 +206,25 @@ def run_python(code, main, collections, function_runner):
             exec(code, main.__dict__)
     except BaseException as error:
         status = report(error)
-    exit_now(finish(main, status, collections))
+    try:
+        threading = sys.modules.get("threading")
+        if threading is not None:
+            threading._shutdown()
+        atexit._run_exitfuncs()
+        if sys.stdout is not sys.__stdout__ or sys.stderr is not sys.__stderr__:
+            flush(sys.stdout, sys.stderr)  # first: what a program has put in their place may need its globals
+        # Let go of what only cycles hold, such as open files: from the oldest of the garbage collector's generations that holds
+        # objects of the program on, because collecting all of them costs a fifth of a small test's time.
+        oldest = 2 if gc.get_stats()[1]["collections"] != collections else 1 if gc.get_count()[1] else 0
+        gc.collect(oldest)  # also brings files before the buffers below them, which must not be closed first
+        main.__dict__.clear()
+        gc.collect(oldest + 1 if oldest < 2 else 2)  # to where the first collection has moved what it left
+        for stream in (sys.__stdout__, sys.__stderr__):
+            if stream is not None and not stream.closed:
+                stream.flush()
+    except BaseException as error:
+        status = report(error) or 1
+    exit_now(status)
 
 
 def fresh_module(name):
@@ -229,39 +251,6 @@ def report(error):
     outside = error.__traceback__.tb_next  # without the frame of the loop
     sys.excepthook(type(error), error.with_traceback(outside), outside)
     return 1
-
-
-def collections_so_far():
-    """How often the garbage collector has looked at the middle generation, and so moved objects to the oldest."""
-    return gc.get_stats()[1]["collections"]
-
-
-def oldest_generation(collections_before):
-    """The oldest of the garbage collector's generations that holds objects of the program. Collecting all of them costs a
-    fifth of a small test's time."""
-    if collections_so_far() != collections_before:
-        return 2
-    return 1 if gc.get_count()[1] else 0
-
-
-def finish(main, status, collections):
-    """Join threads, run exit handlers, flush, close files left open. Gives the exit status."""
-    try:
-        threading = sys.modules.get("threading")
-        if threading is not None:
-            threading._shutdown()
-        atexit._run_exitfuncs()
-        if sys.stdout is not sys.__stdout__ or sys.stderr is not sys.__stderr__:
-            flush(sys.stdout, sys.stderr)  # first: what a program has put in their place may need its globals
-        # Let go of what only cycles hold, such as open files.
-        oldest = oldest_generation(collections)
-        gc.collect(oldest)  # also brings files before the buffers below them, which must not be closed first
-        main.__dict__.clear()
-        gc.collect(min(2, oldest + 1))  # to where the first collection has moved what it left
-        flush(sys.__stdout__, sys.__stderr__)
-    except BaseException as error:
-        return report(error) or 1
-    return status
 
 
 def flush(*streams):

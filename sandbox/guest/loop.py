@@ -180,7 +180,10 @@ class Loop:
         """What `test` does, in C, and with the answers to `socket`."""
         given = b"".join([descriptor.to_bytes(4, sys.byteorder) for descriptor in descriptors])
         if self.native.fork_tests(socket, body, given, len(descriptors)):
-            children.start(self.program)
+            try:
+                self.program()
+            finally:
+                children.exit_now(children.EXEC_FAILED)
         descriptors.clear()
 
     def run(self, descriptors, cpu_us, wall_us, pipes=()):

@@ -12,6 +12,7 @@ cpu_p99_ratio        a fixed program's CPU time among four times as many spinnin
                      percentile, over its median on the machine as it is
 hostile_*            every attack of tests/sandbox, with its expected verdict
 leaks                processes, control groups, mounts and temporary files left behind
+bundle_*             with --throughput: programs and tests a second over all human solutions and model samples, drawn at random
 agreement            claimed verdicts of human solutions that the judge confirms (tests/sandbox/test_agreement.py)
 """
 
@@ -21,6 +22,7 @@ import argparse
 import importlib.util
 import json
 import os
+import random
 import re
 import resource
 import statistics
@@ -28,13 +30,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path[:] = [folder for folder in sys.path if folder != str(Path(__file__).parent)]  # this file has the room's name
 from sandbox import Limits, Pool, Submission, Test, languages, wall  # noqa: E402
 from sandbox.compiling import Builder  # noqa: E402
 from sandbox.judge import Judge  # noqa: E402
+
+if TYPE_CHECKING:
+    from pipeline.adapters import ReadProblem
 
 TESTS = Path(__file__).parents[1] / "sandbox"
 CPP = '#include <cstdio>\nint main() { long n; scanf("%ld", &n); printf("%ld\\n", 2 * n); }'
@@ -224,6 +231,51 @@ def agreement(pool: Pool, data: Path, solutions: int) -> dict[str, object]:
     return {"agreement": agreeing / len(chosen), "solutions": len(chosen), "solution_tests_per_s": ran / seconds}
 
 
+def throughput(pool: Pool, data: Path, seconds: float) -> dict[str, object]:
+    """Programs and tests a second over the whole bundle, human solutions and model samples as they lie, drawn at random."""
+    from pipeline.adapters import ReadProblem, ReadTrajectory, find  # heavy, and only this needs it
+
+    bundle = find("bundle")
+    items = [item for file in bundle.files(str(data), None) for item in bundle.read(file)]
+    problems = {item.row["problem_id"]: item for item in items if isinstance(item, ReadProblem)}
+    programs = [item.row for item in items if isinstance(item, ReadTrajectory)]
+    random.Random(0).shuffle(programs)
+    started = time.monotonic()
+
+    def work() -> Iterator[Submission]:
+        for number, row in enumerate(programs):
+            if time.monotonic() - started > seconds:
+                return
+            problem = problems.get(row["problem_id"])
+            if problem and problem.tests and problem.row["checker"] != "custom":
+                yield submission_of(row, problem, str(number))
+
+    verdicts: Counter[str] = Counter()
+    ran, cpu_s = 0, 0.0
+    for judgement in pool.stream(work()):
+        verdicts[judgement.verdict] += 1
+        ran += len(judgement.tests)
+        cpu_s += sum(test.cpu_s for test in judgement.tests)
+        if verdicts.total() % 500 == 0:
+            progress(f"{verdicts.total()} programs, {ran} tests in {time.monotonic() - started:.0f} s")
+    elapsed = time.monotonic() - started
+    count = verdicts.total()
+    return {
+        "bundle_programs": count, "bundle_programs_per_s": count / elapsed, "bundle_tests_per_s": ran / elapsed,
+        "bundle_programs_cpu_s": cpu_s, "bundle_seconds": elapsed, "bundle_verdicts": dict(verdicts.most_common()),
+    }  # fmt: skip
+
+
+def submission_of(row: dict, problem: ReadProblem, key: str) -> Submission:
+    from pipeline.checkers import checker_of
+    from pipeline.label import DEFAULT_MEMORY_MB, DEFAULT_TIME_LIMIT_S
+
+    tests = tuple(Test(t["test_id"], t["mode"], t["input"], t["expected_output"]) for t in problem.tests)
+    limits = Limits(problem.row["time_limit_s"] or DEFAULT_TIME_LIMIT_S, int(problem.row["memory_limit_mb"] or DEFAULT_MEMORY_MB))
+    preamble, entry_point = problem.row.get("preamble") or "", problem.row.get("entry_point") or ""
+    return Submission(row["program"], row["language"], tests, limits, checker_of(problem.row), preamble, entry_point, key=key)
+
+
 def progress(text: str) -> None:
     print(f"  {text}", file=sys.stderr, flush=True)
 
@@ -238,18 +290,25 @@ def main() -> None:
     parser.add_argument("--tests", type=int, default=200, help="tests per program, over which the start of its wall is spread")
     parser.add_argument("--repeats", type=int, default=100, help="runs of the fixed program, alone and crowded")
     parser.add_argument("--solutions", type=int, default=100, help="human solutions judged; 0: all of them")
+    parser.add_argument("--throughput", type=float, default=0, help="seconds of judging the whole bundle, drawn at random")
+    parser.add_argument("--only-throughput", action="store_true")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with the human solutions")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TMPDIR"] = folder
         cache = Path(folder) / "programs"
-        result: dict[str, object] = dict(prices(cache, arguments.rounds, arguments.tests))
+        result: dict[str, object] = {}
+        if not arguments.only_throughput:
+            result |= prices(cache, arguments.rounds, arguments.tests)
         with Pool(cache=cache) as pool:
             users = load("test_soak").users_of(pool)
             result["tier"] = pool.tier
-            result |= steadiness(pool, arguments.repeats)
-            result |= attacks(pool)
-            result |= agreement(pool, arguments.data, arguments.solutions)
+            if not arguments.only_throughput:
+                result |= steadiness(pool, arguments.repeats)
+                result |= attacks(pool)
+                result |= agreement(pool, arguments.data, arguments.solutions)
+            if arguments.throughput:
+                result |= throughput(pool, arguments.data, arguments.throughput)
         left = load("test_soak").left_behind(Path(folder), users)
     result |= {"leaks": len(left), "left": left}
     for name, value in result.items():
