@@ -32,7 +32,8 @@ class Scored:
 
 def figures_of(scored: Scored, beta: float) -> dict:
     """What to watch (method, section 9), over the batch and for every source of the mixture separately."""
-    success = torch.tensor([row.reward >= 0 for row in scored.rows])
+    # Not every reward has its successes at 0 and above; without a verdict it is taken to.
+    success = torch.tensor([row.verdict == "accepted" if row.verdict else row.reward >= 0 for row in scored.rows])
     columns = {name: getattr(scored, name) for name in ("loss", "terminal_q", "residual", "log_ratio")}
 
     def summary(chosen: Tensor) -> dict:

@@ -37,15 +37,15 @@ class Row(NamedTuple):
 class Pool:
     """N rows that a source may give, oldest policy step first."""
 
-    trajectory_ids: pl.Series
-    problem_ids: pl.Series
+    trajectory_ids: np.ndarray  # [N] of str: what a batch takes of them costs a hundredth of what a polars gather does
+    problem_ids: np.ndarray  # [N] of str, shared by the rows of a problem
     blocks: dict[int, Block]  # tokens, shared by the pools of a stream
     places: np.ndarray  # [N, 5] block, and from where to where prompt and completion lie in it
     lengths: np.ndarray  # [N] tokens, prompt and completion
     logprob: np.ndarray  # [N] log pi_ref(y|x), nats
     behaviour: np.ndarray  # [N] log mu(y|x), nats; NaN where unknown
     reward: np.ndarray  # [N]
-    verdicts: pl.Series
+    verdicts: np.ndarray  # [N] of str, shared
     policy_step: np.ndarray  # [N] step of the policy that sampled it, 0 where it has none
     problem_place: np.ndarray  # [N] place of the problem among those with a soft value
     kept: np.ndarray  # [N] bool: a correct row that stays whatever its age
@@ -85,13 +85,20 @@ def make_pool(
     chosen = known.filter(stays | known["kept"])
     places = find(chosen["trajectory_id"]).drop("trajectory_id").to_numpy()
     return Pool(
-        trajectory_ids=chosen["trajectory_id"], problem_ids=chosen["problem_id"], blocks=blocks, places=places,
+        trajectory_ids=chosen["trajectory_id"].to_numpy(), problem_ids=shared(chosen["problem_id"]), blocks=blocks, places=places,
         lengths=places[:, 2] - places[:, 1] + places[:, 4] - places[:, 3], logprob=chosen["logprob_sum"].to_numpy(),
         behaviour=chosen["behaviour_logprob"].cast(pl.Float64).fill_null(float("nan")).to_numpy(),
-        reward=chosen["reward"].to_numpy(), verdicts=chosen["verdict"], policy_step=chosen["policy_step"].to_numpy(),
+        reward=chosen["reward"].to_numpy(), verdicts=shared(chosen["verdict"]), policy_step=chosen["policy_step"].to_numpy(),
         problem_place=chosen["problem_place"].to_numpy(), kept=chosen["kept"].to_numpy(),
         rows_ever=known.height, without_value=missing, problems_without_value=lost,
     )  # fmt: skip
+
+
+def shared(names: pl.Series) -> np.ndarray:
+    """Strings as an array of objects, equal ones the same object: [N]."""
+    distinct = names.unique().sort()
+    codes = names.replace_strict(distinct, pl.Series(range(len(distinct)), dtype=pl.Int64), return_dtype=pl.Int64)
+    return distinct.to_numpy()[codes.to_numpy().astype(np.int64)]  # of no rows it would be an array of nothing, not of integers
 
 
 def kept_by_hash(rows: pl.DataFrame, share: float, best: float) -> pl.Series:
@@ -109,9 +116,9 @@ def in_hash(trajectory_id: str) -> int:
 def batch_rows(pool: Pool, indices: np.ndarray, values: np.ndarray, source: str) -> list[Row]:
     """The rows at these places, with Q0 from `values` [problems]; token ids are views, not copies."""
     columns = zip(
-        pool.trajectory_ids.gather(indices).to_list(), pool.problem_ids.gather(indices).to_list(),
+        pool.trajectory_ids[indices].tolist(), pool.problem_ids[indices].tolist(),
         pool.places[indices].tolist(), pool.logprob[indices].tolist(), pool.behaviour[indices].tolist(),
-        pool.reward[indices].tolist(), values[pool.problem_place[indices]].tolist(), pool.verdicts.gather(indices).to_list(),
+        pool.reward[indices].tolist(), values[pool.problem_place[indices]].tolist(), pool.verdicts[indices].tolist(),
         strict=True,
     )  # fmt: skip
     blocks, rows = pool.blocks, []

@@ -43,7 +43,7 @@ class SourcePlan:
     source: str
     rows: int
     tokens: int
-    success: float  # share of rows with the best reward
+    success: float  # share of rows that were accepted
     share: float  # mean share of the batches
     drawn: int  # rows over all steps
     epochs: float  # drawn / rows
@@ -117,7 +117,7 @@ def plan(config: RunConfig, *, timed: bool = True) -> Plan:
 
 def source_plan(stream: Stream, name: str, share: float, drawn: int) -> SourcePlan:
     pool = stream.pool(name)
-    success = float((pool.reward >= pool.reward.max()).mean()) if len(pool) else 0.0
+    success = float((pool.verdicts == "accepted").mean()) if len(pool) else 0.0
     return SourcePlan(
         source=name, rows=len(pool), tokens=int(pool.lengths.sum()), success=success, share=share, drawn=drawn,
         epochs=drawn / len(pool) if len(pool) else 0.0, without_q0=pool.problems_without_value,

@@ -86,8 +86,16 @@ def show_plan(found, as_json: bool) -> None:
     show_table(f"Mixture over {found.steps:,} steps, as the store is now", rows, file=sys.stdout)
     typer.echo(
         f"a step: {found.sequences_a_step:.1f} sequences, {found.tokens_a_step:,.0f} tokens;"
-        f" timed micro-batch: {found.tokens_per_s:,.0f} tokens/s; all steps: about {found.hours:.2g} h, fresh data not counted"
+        f" timed micro-batch: {found.tokens_per_s:,.0f} tokens/s; all steps: about {duration(found.hours)},"
+        " fresh data not counted"
     )
+
+
+def duration(hours: float) -> str:
+    """In the unit in which it is neither tiny nor huge."""
+    if hours < 1 / 60:
+        return f"{hours * 3600:.2g} s"
+    return f"{hours * 60:.0f} min" if hours < 1 else f"{hours:.1f} h"
 
 
 def weights(

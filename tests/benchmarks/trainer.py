@@ -318,6 +318,7 @@ def sized_figures(size: str, device: torch.device, rounds: int) -> dict[str, flo
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=20_000, help="rows of the stream's store")
+    parser.add_argument("--row-tokens", type=int, default=600, help="longest row of the stream's store, half of it prompt")
     parser.add_argument("--batches", type=int, default=60, help="batches of 256 drawn for the stream's speed")
     parser.add_argument("--rounds", type=int, default=8, help="timed steps of each kind")
     parser.add_argument("--steps", type=int, default=20, help="steps of the run whose waiting is measured")
@@ -343,7 +344,7 @@ def main() -> None:
         by_size = {size: sized_figures(size, device, options.rounds) for size in sizes} if "step" in options.only else {}
         result = {name: by_size[sizes[-1]][name] for name in ("spo_vs_sft_speed", "spo_vs_sft_memory") if by_size}
         if "stream" in options.only:
-            store = synthetic_store(folder / "store", options.rows, 300, 300, 4096)
+            store = synthetic_store(folder / "store", options.rows, options.row_tokens // 2, options.row_tokens // 2, 4096)
             result |= {"data_wait_share": data_wait(store, folder, options.steps), **stream_speed(store, options.batches)}
             result |= {"rows_equal_1_2_4": rows_equal(store)}
         result |= resumes_equal(folder, options.resumes) if "resume" in options.only else {}

@@ -5,10 +5,12 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from flows.cli import app
+from flows.commands.train import duration
 from pipeline.decontaminate import LeakError
 from trainer.config import ConfigError, load_config
 from trainer.reference import reference_fingerprint
@@ -95,6 +97,15 @@ def test_the_plan_counts_what_the_run_will_draw_and_writes_nothing(config, job):
     assert found.tokens_a_step == pytest.approx(sum(row.tokens for row in rows) / 4)
     assert found.tokens_per_s > 0 and found.hours == pytest.approx(found.tokens_a_step * 4 / found.tokens_per_s / 3600)
     assert not (config.parent / "runs").exists()
+    judged = dict(job.store.read("verdicts", ["trajectory_id", "verdict"]).rows())
+    assert {s.source: s.success for s in found.sources} == {
+        name: pytest.approx(np.mean([judged[i] == "accepted" for i in stream.pool(name).trajectory_ids]))
+        for name in ("human", "samples")
+    }
+
+
+def test_durations_are_told_in_a_readable_unit():
+    assert [duration(hours) for hours in (0.001, 0.5, 30.04)] == ["3.6 s", "30 min", "30.0 h"]
 
 
 def test_train_resume_weights_and_their_errors_at_the_command_line(config):
