@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from flows.locks import alone
 from pipeline.label import label
 from pipeline.store import Store, StoreError
 from sandbox import Pool
@@ -70,7 +71,8 @@ class Grader:
         ended, now = ends(self.store, self.until), self.store.pins(LABEL_TABLES)
         if now == self._seen:
             return Outcome(reason="everything is labelled", finished=ended)
-        found = label(self.store, self.pool)
+        with alone(self.store.location, "label"):  # beside labellings of a schedule
+            found = label(self.store, self.pool)
         self._seen = now
         return Outcome(rows=found.rows, reason="everything is labelled", details={"verdicts": dict(found.verdicts)})
 
@@ -90,7 +92,8 @@ class Scorer:
         ended, now = ends(self.store, self.until), self.store.pins(SCORE_TABLES)
         if now == self._seen:
             return Outcome(reason="everything is scored", finished=ended)
-        found = score(self.store, self.reference, max_tokens=self.max_tokens, precision=self.precision)
+        with alone(self.store.location, "score"):
+            found = score(self.store, self.reference, max_tokens=self.max_tokens, precision=self.precision)
         self._seen = now
         details = {"tokens": found.tokens, "too_long": found.too_long}
         return Outcome(rows=found.scored, reason="everything is scored", details=details)
