@@ -63,10 +63,12 @@ def one_pass(kind: str, store: str, problems: int) -> None:
 
 def cpu_of(command: list[str], environment: dict[str, str]) -> float:
     """CPU seconds of a process and all it waited for: the sandbox's workers and the programs they ran."""
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0, f"{command} ended with {process.returncode}"
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(command, env=environment, stdout=said, stderr=said)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        said.seek(0)
+        assert process.returncode == 0, said.read().decode()[-2000:]
     return usage.ru_utime + usage.ru_stime
 
 
@@ -94,7 +96,7 @@ def prefect_overhead(folder: Path, problems: int, rounds: int) -> dict[str, floa
             for kind in ("plain", "flows"):
                 before = cpu_so_far(pid)
                 store = str(folder / f"{kind}-{number}")
-                command = [sys.executable, __file__, "--pass", kind, store, "--problems", str(problems)]
+                command = [sys.executable, "-P", __file__, "--pass", kind, store, "--problems", str(problems)]
                 seconds[kind].append(cpu_of(command, environment | {"PREFECT_API_URL": url}))
                 if kind == "flows":
                     seconds["server"].append(cpu_so_far(pid) - before)
