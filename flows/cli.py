@@ -20,6 +20,7 @@ from flows.commands.common import (
     FollowOption,
     JsonOption,
     StoreOption,
+    TimeFactorOption,
     UntilOption,
     assignments,
     finish,
@@ -136,6 +137,7 @@ def deduplicate(
 @app.command(rich_help_panel=DATA_IN)
 def label(
     workers: Annotated[int | None, typer.Option(min=1, help="Sandbox workers; default: three for every two cores.")] = None,
+    time_factor: TimeFactorOption = 1.0,
     follow: FollowOption = False,
     until: UntilOption = None,
     runner: RunnerOption = None,
@@ -151,12 +153,12 @@ def label(
         from flows.following import Grader, follow_aloud
         from sandbox import Pool
 
-        with Pool(workers) as pool:
+        with Pool(workers, time_factor=time_factor) as pool:
             return finish(follow_aloud("label", Grader(open_store(store), pool, until).work), as_json)
     use_server()
     from flows.stages import label_flow
 
-    finish(label_flow(str(store), workers, runner, parts), as_json)
+    finish(label_flow(str(store), workers, runner, parts, time_factor), as_json)
 
 
 app.command(rich_help_panel=DATA_IN)(decontaminate.decontaminate)
@@ -188,7 +190,7 @@ def score(
         from flows.following import Scorer, follow_aloud
         from trainer.policy import load_policy
 
-        scorer = Scorer(open_store(store), load_policy(policy), max_tokens, precision, until)
+        scorer = Scorer(open_store(store), load_policy(policy), max_tokens, policy, changed, precision, until)
         return finish(follow_aloud("score", scorer.work), as_json)
     use_server()
     from flows.stages import score_flow
@@ -199,6 +201,7 @@ def score(
 app.command(rich_help_panel=LEARN)(train.train)
 app.command(rich_help_panel=LEARN)(train.weights)
 app.command(rich_help_panel=LEARN)(rollout.rollout)
+app.command(rich_help_panel=LEARN)(rollout.search)
 app.command("eval", rich_help_panel=LEARN)(evaluate.evaluate)
 
 

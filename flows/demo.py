@@ -61,7 +61,7 @@ class DemoSettings(BaseModel):
 # The name decides the seeds of what is sampled, so a setting that most runs leave alone stays out of it where it is left alone.
 NAMED_IF_CHANGED = (
     "target_kl", "beta_rate", "beta_floor", "schedule", "final_share", "optimiser", "lora", "layout", "row_tokens", "head",
-    "precision", "activation_checkpointing", "max_log_ratio", "max_loss", "peak_flops", "tensorboard",
+    "precision", "activation_checkpointing", "entropy_tokens", "max_log_ratio", "max_loss", "peak_flops", "tensorboard",
     "publish_every", "publish_keep",
 )  # fmt: skip
 

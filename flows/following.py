@@ -1,7 +1,7 @@
 """Services that follow the store: a rollout worker, a grader, a reference scorer, each a loop in a process of its own.
 
 They need no server and no queue: what is missing in the store says what there is to do. Each may be killed at any moment and
-started again, on one machine or another.
+started again, on one machine or another. A labelling or scoring by a flow and by a follower on one machine take turns.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from flows.locks import alone
 from pipeline.label import label
@@ -71,7 +72,7 @@ class Grader:
         ended, now = ends(self.store, self.until), self.store.pins(LABEL_TABLES)
         if now == self._seen:
             return Outcome(reason="everything is labelled", finished=ended)
-        with alone(self.store.location, "label"):  # beside labellings of a schedule
+        with alone(self.store.location, "label"):
             found = label(self.store, self.pool)
         self._seen = now
         return Outcome(rows=found.rows, reason="everything is labelled", details={"verdicts": dict(found.verdicts)})
@@ -84,6 +85,8 @@ class Scorer:
     store: Store
     reference: Policy
     max_tokens: int
+    folder: Path | None = None  # where the reference lies
+    changed: bool = False  # it may hold another policy than was scored from there before
     precision: Precision = "fp32"
     until: str | None = None
     _seen: dict[str, int] | None = None
@@ -93,7 +96,10 @@ class Scorer:
         if now == self._seen:
             return Outcome(reason="everything is scored", finished=ended)
         with alone(self.store.location, "score"):
-            found = score(self.store, self.reference, max_tokens=self.max_tokens, precision=self.precision)
+            found = score(
+                self.store, self.reference, max_tokens=self.max_tokens, precision=self.precision, folder=self.folder,
+                changed=self.changed,
+            )  # fmt: skip
         self._seen = now
         details = {"tokens": found.tokens, "too_long": found.too_long}
         return Outcome(rows=found.scored, reason="everything is scored", details=details)

@@ -1,6 +1,8 @@
-"""Flows that sample beyond a policy in this process: through a server."""
+"""Flows that sample in other ways than a policy in this process does: through a server, or by search."""
 
 from __future__ import annotations
+
+from contextlib import ExitStack
 
 from prefect import flow, task
 
@@ -8,8 +10,10 @@ from flows.policies import select_problems
 from flows.stages import report_table
 from flows.terminal import progress
 from pipeline.store import Store
+from sandbox import Pool
 from trainer.policy import load_policy
 from trainer.rollout import Provenance, SamplingSettings, rollout
+from trainer.search import SearchSettings, search
 from trainer.served import Endpoint, ServedSampler
 
 
@@ -46,3 +50,20 @@ def served_rollout_task(
         return rollout(
             Store(store), sampler, select_problems(store, problems_sql), sampling, provenance, seed=seed, on_progress=update
         )
+
+
+@flow(name="search", flow_run_name="{provenance[name]}")
+def search_flow(store: str, folder: str, provenance: dict, settings: dict, problems_sql: str, seed: int) -> int:
+    """Look for programs that plain sampling does not find, and append them as origin `search`."""
+    found = search_task(store, folder, Provenance(**provenance), SearchSettings(**settings), problems_sql, seed)
+    report_table("search", f"Search by {settings['method']}", [{"search": provenance["name"], "trajectories": found}])
+    return found
+
+
+@task(name="search")
+def search_task(store: str, folder: str, provenance: Provenance, settings: SearchSettings, problems_sql: str, seed: int) -> int:
+    problems = select_problems(store, problems_sql)
+    with ExitStack() as stack:
+        pool = stack.enter_context(Pool()) if settings.method == "best_of" else None
+        update = stack.enter_context(progress(f"search {provenance.name}", "problems"))
+        return search(Store(store), load_policy(folder), problems, settings, provenance, seed=seed, pool=pool, on_progress=update)

@@ -23,7 +23,6 @@ from flows.spread import runner_of, spread, where_part
 from flows.terminal import progress, show_table
 from pipeline.contracts import TABLES
 from pipeline.corpora import Spec, publish
-from pipeline.decontaminate import refuse_leaks
 from pipeline.dedup import deduplicate, sign_part
 from pipeline.ingest import BatchSummary, ingest
 from pipeline.label import label
@@ -150,12 +149,14 @@ def deduplicate_task(store: str) -> dict:
 
 @flow(name="label", flow_run_name="{store}")
 def label_flow(
-    store: str, workers: int | None = None, runner: str | None = None, parts: int | None = None, timeout_s: float | None = None
-) -> dict:
+    store: str, workers: int | None = None, runner: str | None = None, parts: int | None = None, time_factor: float = 1.0,
+    timeout_s: float | None = None,
+) -> dict:  # fmt: skip
     """Run every program that has no verdict yet in the sandbox; with a `runner` (`flows/spread.py`) on several machines."""
     started = datetime.now(UTC)
     with alone(store, "label"):
-        found = total_of(spread(within(label_task, timeout_s), runner_of(runner, parts), store=store, workers=workers))
+        task = within(label_task, timeout_s)
+        found = total_of(spread(task, runner_of(runner, parts), store=store, workers=workers, time_factor=time_factor))
     rows = [{"verdict": name, "rows": count} for name, count in sorted(found["verdicts"].items())]
     ran = f"{found['programs']:,} programs ran {found['tests']:,} tests in {found['seconds']:.0f} s"
     report_table("label", f"Labelled in the sandbox: {ran}, {found['unjudgeable']:,} rows without tests or checker", rows)
@@ -190,9 +191,10 @@ def report_judge_errors(store: str, since: datetime) -> str:
 
 
 @task(name="judge programs", **PATIENT)
-def label_task(part: int, parts: int, store: str, workers: int | None) -> dict:
+def label_task(part: int, parts: int, store: str, workers: int | None, time_factor: float = 1.0) -> dict:
     with progress("label", "rows") as update:
-        found = label(Store(store), workers=workers, where=where_part("t.problem_id", part, parts), on_progress=update)
+        chosen = where_part("t.problem_id", part, parts)
+        found = label(Store(store), workers=workers, time_factor=time_factor, where=chosen, on_progress=update)
     return {**asdict(found), "verdicts": dict(found.verdicts)}
 
 
@@ -264,16 +266,16 @@ def train_flow(
 ) -> str:
     """Train one policy with SPO from the reference, and publish it. Returns its folder.
 
-    With `evaluation`, an SQL condition on `problems`, the run is refused (LeakError) if its corpora would give these problems
+    With `evaluation`, an SQL condition on `problems`, the run is refused (LeakError) if its mixture would give these problems
     away by evidence that `allow_leaks` does not name: itself, same or ngrams, see `pipeline/decontaminate.py`.
     """
+    from trainer.leaks import refuse_leaking
     from trainer.loop import TrainSettings
     from trainer.online import OnlineSettings
     from trainer.stream import Mixture
 
-    corpora = sorted({source["corpus"] for source in mixture["source"] if source.get("corpus")})
-    if evaluation is not None and corpora:
-        refuse_leaks(Store(store), corpora, evaluation, allow_leaks)
+    if evaluation is not None:
+        refuse_leaking(Store(store), Mixture(**mixture), evaluation, allow_leaks)
     chosen = TrainSettings(**settings)
     final = train_task(
         store, folder, reference_folder, reference_id, run_id, seed, chosen, Mixture(**mixture), OnlineSettings(**online),

@@ -121,6 +121,7 @@ class Trajectories(dy.Schema):
     batch_id = text("ingestion batch or rollout")
     source_file = text("file it was read from, or the rollout's name")
     source_line = dy.Int64(min=0, description="1-based line or row in that file")
+    search = maybe("JSON: how a search made it, by method, parent and settings, see `trainer/search.py`; null: by none")
 
 
 TEST_RESULT = {

@@ -26,7 +26,6 @@ import numpy as np
 import polars as pl
 
 from pipeline import same_problems, sql
-from pipeline.corpora import load
 from pipeline.lexers import lex, text_hashes
 from pipeline.same_problems import WORDS
 from pipeline.signatures import windows_of
@@ -51,7 +50,7 @@ SHARED = {"subject_id": pl.String, "evaluation_problem_id": pl.String, "overlap"
 
 
 class LeakError(ValueError):
-    """A corpus holds what would give its evaluation set away; the message says how many rows and names one."""
+    """What a run is to learn from would give its evaluation set away; the message says how many rows and names one."""
 
 
 @dataclass(frozen=True)
@@ -258,41 +257,53 @@ def summary(store: Store, last: dict, *, was_finished: bool) -> Decontaminated:
     )
 
 
-def leaks(store: Store, corpus_ids: list[str], evaluation: str, evidence: Collection[str] = EVIDENCE) -> pl.DataFrame:
-    """Rows of corpora that would give the problems of an evaluation set away: trajectory_id, problem_id,
-    evaluation_problem_id, evidence, overlap; empty where none does.
+def leaks(
+    store: Store, rows: pl.Series, evaluation: str, evidence: Collection[str] = EVIDENCE, sampled: Collection[str] = ()
+) -> pl.DataFrame:
+    """What would give the problems of an evaluation set away: trajectory_id, problem_id, evaluation_problem_id, evidence,
+    overlap; empty where nothing does. `rows` are trajectory_ids; `sampled` are problems that will be sampled: their
+    trajectory_id is null.
 
-    Looked for anew, in the corpora's own rows, whatever passes there were: the marks of a pass may be older than a row.
+    Looked for anew, in these very rows, whatever passes there were: the marks of a pass may be older than a row.
     """
     chosen = evaluation_problems(store, evaluation)
     same_problems.mark_same_problems(store)
-    ids = pl.concat([load(store, name).rows for name in corpus_ids]).unique().rename("trajectory_id")
-    trajectories = store.snapshot("trajectories").scan().join(ids.to_frame().lazy(), on="trajectory_id", how="semi")
-    marks = found_marks(store, chosen, trajectories, evidence)
-    rows = trajectories.select("trajectory_id", "problem_id").collect()
+    ids = rows.unique().alias("trajectory_id").to_frame().lazy()
+    trajectories = store.snapshot("trajectories").scan().join(ids, on="trajectory_id", how="semi")
+    marks = found_marks(store, chosen, trajectories, evidence).filter(pl.col("evidence").is_in(list(evidence)))
     columns = ["trajectory_id", "problem_id", "evaluation_problem_id", "evidence", "overlap"]
-    by_problem = rows.join(
-        marks.filter(pl.col("kind") == "problem").drop("problem_id"), left_on="problem_id", right_on="subject_id"
+    of_problems = marks.filter(pl.col("kind") == "problem").drop("problem_id")
+    to_sample = pl.DataFrame({"problem_id": pl.Series(sorted(set(sampled)), dtype=pl.String)})
+    tried = pl.concat(
+        [
+            trajectories.select("trajectory_id", "problem_id").collect(),
+            to_sample.select(pl.lit(None, pl.String).alias(columns[0]), "problem_id"),
+        ]
     )
+    by_problem = tried.join(of_problems, left_on="problem_id", right_on="subject_id")
     of_rows = marks.filter(pl.col("kind") == "trajectory").rename({"subject_id": "trajectory_id"})
     return pl.concat([by_problem.select(columns), of_rows.select(columns)]).sort(columns)
 
 
-def refuse_leaks(store: Store, corpus_ids: list[str], evaluation: str, allowed: Collection[str] = ()) -> None:
-    """Raise LeakError if corpora hold what would give an evaluation set away, by evidence that is not allowed.
-
-    Raises ValueError for a kind of evidence there is not.
+def refuse_leaks(
+    store: Store, rows: pl.Series, evaluation: str, allowed: Collection[str] = (), sampled: Collection[str] = ()
+) -> None:
+    """Raise LeakError if trajectories to train on, or problems to sample, give an evaluation set away by evidence that is not
+    allowed. Raises ValueError for a kind of evidence there is not.
     """
     if unknown := set(allowed) - set(EVIDENCE):
         raise ValueError(f"allow_leaks: no evidence {sorted(unknown)[0]!r}; there are: {', '.join(EVIDENCE)}")
     evidence = [name for name in EVIDENCE if name not in allowed]
-    found = leaks(store, corpus_ids, evaluation, evidence) if evidence else pl.DataFrame()
+    found = leaks(store, rows, evaluation, evidence, sampled) if evidence else pl.DataFrame()
     if found.height:
-        worst = found.sort("overlap", "trajectory_id", descending=[True, False]).row(0, named=True)
+        worst = found.sort("overlap", "trajectory_id", descending=[True, False], nulls_last=True).row(0, named=True)
         counts = ", ".join(f"{name} {count}" for name, count in found.group_by("evidence").len().sort("evidence").iter_rows())
+        what = [f"{found['trajectory_id'].drop_nulls().n_unique()} rows to train on"]
+        if count := found.filter(pl.col("trajectory_id").is_null())["problem_id"].n_unique():
+            what.append(f"{count} problems to sample")
+        example = f"{worst['trajectory_id']} of {worst['problem_id']}" if worst["trajectory_id"] else worst["problem_id"]
         raise LeakError(
-            f"{found['trajectory_id'].n_unique()} rows of the corpus give {found['evaluation_problem_id'].n_unique()} problems of"
-            f" the evaluation set away ({counts}), e.g. {worst['trajectory_id']} of {worst['problem_id']} gives away"
-            f" {worst['evaluation_problem_id']}: run `spo decontaminate` and select from clean_trajectories, or name the"
-            " evidence in allow_leaks"
+            f"{' and '.join(what)} give {found['evaluation_problem_id'].n_unique()} problems of the evaluation set"
+            f" ({evaluation}) away ({counts}), e.g. {example} gives away {worst['evaluation_problem_id']}: run"
+            " `spo decontaminate` and select from clean_trajectories, or name the evidence in allow_leaks"
         )

@@ -78,24 +78,26 @@ def label(
     pool: Pool | None = None,
     *,
     workers: int | None = None,
+    time_factor: float = 1.0,
     where: str = "true",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> LabelSummary:
     """Judge every trajectory that lacks a verdict; resumable at any moment, since what is missing decides what is run.
 
-    Without a pool, one of `workers` is opened if a program has to run. `where` (SQL over t: trajectories, p: problems) chooses a
-    part; parts that share no problem may be labelled side by side, and together they give what one pass gives.
+    Without a pool, one of `workers` and `time_factor` is opened if a program has to run. `where` (SQL over t: trajectories,
+    p: problems) chooses a part; parts that share no problem may be labelled side by side, and give what one pass gives.
     Raises sandbox.SandboxUnavailable on a machine that cannot isolate. Judge errors are stored as such, tried again on the
     next pass up to JUDGE_ATTEMPTS times, and never become a reward.
     """
     started = time.monotonic()
+    version = pool.judge_version if pool else judge_version(time_factor)
     producer = f"label/{uuid.uuid4().hex}"
     with connect(store) as connection:
         with_program = problems_with_program(store)
-        known = {"judge_version": judge_version(), "attempts": JUDGE_ATTEMPTS, "with_program": with_program}
+        known = {"judge_version": version, "attempts": JUDGE_ATTEMPTS, "with_program": with_program}
         pending = query(connection, PENDING.format(where=where), known)
         summary = LabelSummary(unjudgeable=query(connection, WITHOUT_JUDGE, {"with_program": with_program})["rows"][0])
-    shared = copy_from_twins(store, pending.filter(pl.col("twin").is_not_null()))
+    shared = copy_from_twins(store, pending.filter(pl.col("twin").is_not_null()), version)
     append(store, shared, producer)
     summary.rows += shared.height
     summary.verdicts.update(shared["verdict"])
@@ -105,7 +107,7 @@ def label(
     )
     chunk: list[dict] = []
     done, flushed = shared.height, time.monotonic()
-    with nullcontext(pool) if pool or groups.is_empty() else Pool(workers) as opened:
+    with nullcontext(pool) if pool or groups.is_empty() else Pool(workers, time_factor=time_factor) as opened:
         for group, judgement in judge_groups(store, opened, groups):
             chunk += verdict_rows(group, judgement)
             done += len(group["trajectory_id"])
@@ -155,6 +157,11 @@ class Judgeables:
         scan = store.snapshot("tests").scan().filter(wanted).join(own, on=["problem_id", "batch_id"], how="semi")
         tests = scan.sort("problem_id", "position").collect()
         self._tests = {key[0]: frame for key, frame in tests.partition_by("problem_id", as_dict=True).items()}
+
+    def public_tests(self, problem_id: str) -> set[str]:
+        """test_ids of the tests that a contestant may see."""
+        tests = self._tests[problem_id]
+        return set(tests.filter(pl.col("kind") == "public")["test_id"])
 
     def submission(self, row: dict, key: str) -> Submission:
         problem = self._problems[row["problem_id"]]
@@ -207,11 +214,11 @@ def count(summary: LabelSummary, group: dict, judgement: Judgement) -> None:
     summary.verdicts[judgement.verdict] += len(group["trajectory_id"])
 
 
-def copy_from_twins(store: Store, pending: pl.DataFrame) -> pl.DataFrame:
+def copy_from_twins(store: Store, pending: pl.DataFrame, judge_version: str) -> pl.DataFrame:
     """Verdict rows for trajectories whose program was judged before, taken from their twins."""
     wanted = pending.select("trajectory_id", "attempt", "test_set_hash", "twin")
     verdicts = store.snapshot("verdicts").scan().filter(pl.col("trajectory_id").is_in(wanted["twin"].unique().to_list()))
-    settled = verdicts.filter((pl.col("verdict") != "judge_error") & (pl.col("judge_version") == judge_version())).collect()
+    settled = verdicts.filter((pl.col("verdict") != "judge_error") & (pl.col("judge_version") == judge_version)).collect()
     twins = settled.unique(["trajectory_id", "test_set_hash"], keep="any").rename({"trajectory_id": "twin"}).drop("attempt")
     rows = wanted.join(twins, on=["twin", "test_set_hash"]).with_columns(judged_at=pl.lit(datetime.now(UTC)))
     return rows.select(Verdicts.column_names())

@@ -148,8 +148,8 @@ class Store:
     def read(self, name: str, columns: list[str] | None = None) -> pl.DataFrame:
         return self.snapshot(name).read(columns)
 
-    def tail(self, name: str, after_version: int) -> tuple[pl.DataFrame, int]:
-        """Rows added after a version, each once and whatever was compacted since, and the version they reach.
+    def tail(self, name: str, after_version: int, until: int | None = None) -> tuple[pl.DataFrame, int]:
+        """Rows added after a version up to `until` (or now), each once and whatever was compacted since, and the version reached.
 
         Raises StoreError when maintenance has deleted files of that time: then read a snapshot, and go on from its version.
         """
@@ -157,7 +157,7 @@ class Store:
         handle = self._refreshed(table)
         if handle is None or handle.version() <= after_version:
             return table.empty, after_version
-        now = handle.version()
+        now = handle.version() if until is None else min(until, handle.version())
         with self._errors(name, f"follow from version {after_version}"):
             changes = pl.DataFrame(handle.load_cdf(after_version + 1, now))
         kinds = table.empty.schema

@@ -16,7 +16,7 @@ import os
 import select
 from pathlib import Path
 
-from sandbox import languages
+from sandbox import languages, tiers
 from sandbox.compiling import Builder, CompileError
 from sandbox.contracts import Checker, Limits
 from sandbox.guest import protocol
@@ -152,7 +152,7 @@ class CheckerProgram:
 def parts_of(checker: Checker) -> tuple[Language, dict[str, str]]:
     """The checker's language, and {name: text} of the files beside it. Raises CheckerFailed where one of them is not here."""
     language = languages.find_language(checker.language)
-    if language is None or languages.toolchain(language) is None:
+    if language is None or not tiers.has_language(language.name) or languages.toolchain(language) is None:
         raise CheckerFailed(f"the checker's language {checker.language} is not on this machine")
     files = dict(checker.files)
     return language, files if "testlib.h" in files else with_testlib(checker.program) | files

@@ -1,4 +1,4 @@
-"""The loop's code as the wall shows it: compiled once per process, because a wall starts with every program."""
+"""The loop's code as the first kind of wall shows it: compiled once per process, because a wall starts with every program."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def files() -> dict[str, int]:
     """{file name: descriptor} of the loop's modules as .pyc memory files. They are read from where they stand: rewind."""
     found = {}
     for source in sorted(SOURCE.glob("*.py")):
-        if source.name != "__init__.py":
+        if source.name not in ("__init__.py", "confine.py"):
             code = compile(source.read_bytes(), f"/guest/{source.name}", "exec", dont_inherit=True, optimize=0)
             descriptor = os.memfd_create(source.stem)
             os.write(descriptor, bootstrap._code_to_timestamp_pyc(code))  # type: ignore[attr-defined]

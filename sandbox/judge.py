@@ -24,7 +24,7 @@ class Judge:
     def judge(self, submission: Submission) -> Judgement:
         """The judgement. Raises SandboxUnavailable where no wall can stand."""
         language = languages.find_language(submission.language)
-        toolchain = languages.toolchain(language) if language else None
+        toolchain = languages.toolchain(language) if language and tiers.has_language(language.name) else None
         if language is None or toolchain is None:
             return conclude(submission, "language_unavailable", (), f"{submission.language} is not on this machine", "")
         source = submission.preamble + submission.program

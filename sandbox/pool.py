@@ -74,11 +74,13 @@ class Worker:
 class Pool:
     """Judges submissions on `workers` processes (default: three for every two CPUs, since a wall also waits for the kernel).
 
-    A context manager; safe to use from threads.
+    A context manager; safe to use from threads. `time_factor` multiplies every time limit, for a machine that is slower than
+    the one the limits were made on; judgements then carry it in their version.
     Raises SandboxUnavailable at once where this machine cannot isolate programs.
     """
 
-    def __init__(self, workers: int | None = None, cache: Path | None = None) -> None:
+    def __init__(self, workers: int | None = None, cache: Path | None = None, time_factor: float = 1.0) -> None:
+        self.time_factor, self.judge_version = time_factor, judge_version(time_factor)
         count = workers or math.ceil(1.5 * len(os.sched_getaffinity(0)))
         self.cache = cache or default_cache()
         self.work: queue.SimpleQueue[tuple[Submission, Results] | None] = queue.SimpleQueue()
@@ -148,11 +150,15 @@ class Pool:
         while (item := self.work.get()) is not None:
             submission, results = item
             try:
-                results.put(self._judge_with_retry(index, submission))
+                results.put(self._judge_in_version(index, submission))
             except BaseException as error:
                 results.put(error)
 
-    def _judge_with_retry(self, index: int, submission: Submission) -> Judgement:
+    def _judge_in_version(self, index: int, submission: Submission) -> Judgement:
+        limits = replace(submission.limits, time_s=submission.limits.time_s * self.time_factor)
+        return replace(self._judge_or_try_again(index, replace(submission, limits=limits)), judge_version=self.judge_version)
+
+    def _judge_or_try_again(self, index: int, submission: Submission) -> Judgement:
         for _ in range(ATTEMPTS):
             try:
                 return self.workers[index].judge(submission)
@@ -164,6 +170,11 @@ class Pool:
         return judge_error(submission, f"the worker died {ATTEMPTS} times under this submission")
 
 
-def judge_version() -> str:
-    """Changes when the judging semantics change: results of different versions are not to be mixed."""
-    return JUDGE_VERSION
+def judge_version(time_factor: float = 1.0) -> str:
+    """Changes when the judging semantics change: results of different versions are not to be mixed.
+
+    Raises ValueError for a factor that is not positive.
+    """
+    if not 0 < time_factor < math.inf:
+        raise ValueError(f"time_factor must be positive, not {time_factor!r}")
+    return JUDGE_VERSION if time_factor == 1 else f"{JUDGE_VERSION} time x{time_factor:g}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sandbox import languages, native, tiers, wall
 from sandbox.contracts import SandboxUnavailable
+from sandbox.guest import confine
 from sandbox.pool import default_cache
 
 
@@ -29,9 +30,27 @@ def probe() -> Report:
     """Look, without raising."""
     tier, why_not, engine = None, "", ""
     try:
-        engine = subprocess.run([wall.find_bwrap(), "--version"], capture_output=True, text=True).stdout.strip()
         tier = tiers.require()
+        if wall.kind == "landlock":
+            engine = f"Landlock {confine.version()}; the first kind of wall does not stand: {first_refusal()}"
+        else:
+            engine = subprocess.run([wall.find_bwrap(), "--version"], capture_output=True, text=True).stdout.strip()
     except (SandboxUnavailable, OSError) as error:
         why_not = str(error)
     loop = "C" if native.loop(default_cache()) is not None else "Python; mend with: apt-get install gcc libc6-dev"
-    return Report(tier, why_not, engine, loop, {language.name: languages.toolchain(language) for language in languages.LANGUAGES})
+    offered = {
+        language.name: languages.toolchain(language) if tiers.has_language(language.name) else None
+        for language in languages.LANGUAGES
+    }
+    return Report(tier, why_not, engine, loop, offered)
+
+
+def first_refusal() -> str:
+    """Why the second kind of wall stands."""
+    try:
+        tiers.try_bwrap()
+    except SandboxUnavailable as error:
+        return str(error)
+    finally:
+        wall.kind = "landlock"
+    return f"{tiers.FORCED} asks for the second"

@@ -26,8 +26,8 @@ class Program:
         group: Group | None, arguments: tuple[str, ...] = (), files: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         self.language, self.source, self.limits, self.heap_mb = language, source, limits, heap_mb
-        self.loop, self.group, self.arguments = loop, group, arguments
-        self.library = native.library(builder.cache) if loop is not None else None
+        self.loop, self.group, self.arguments = loop if wall.kind == "bwrap" else None, group, arguments
+        self.library = native.library(builder.cache) if self.loop is not None else None
         self.built = None if language.name == "python3" else builder.build(language, source, files or {})
         self.standing: Session | None = None
         self.function = False
@@ -68,7 +68,7 @@ class Program:
     def _open_command(self, built: Built) -> Session:
         argv = self._argv(built)
         folders = compiling.existing(self.language.folders)
-        if not argv[0].startswith("/program/"):
+        if not argv[0].startswith(f"{wall.inside(built.folder)}/"):
             folders += compiling.tool_folders(argv[0])
         room = wall.Room(
             tuple(folders), built.folder, stack_bytes=stack_bytes(self.limits),
@@ -83,9 +83,10 @@ class Program:
         return session
 
     def _argv(self, built: Built) -> list[str]:
+        folder = wall.inside(built.folder)
         words = [
             word.format(
-                program="/program", source=f"/program/{self.language.source_name}", main=built.main,
+                program=folder, source=f"{folder}/{self.language.source_name}", main=built.main,
                 memory_mb=self.heap_mb, stack_kb=self.limits.memory_mb * 1024 // 2,
             )
             for word in self.language.run

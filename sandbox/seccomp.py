@@ -10,6 +10,8 @@ from __future__ import annotations
 import errno
 import platform
 import struct
+from collections.abc import Mapping
+from types import MappingProxyType
 
 AUDIT_ARCH_X86_64 = 0xC000003E
 X32_BIT = 0x40000000
@@ -66,6 +68,15 @@ ONLY_ON_SELF = dict(
     prlimit64=(302, 0), sched_setaffinity=(203, 0),
 )  # fmt: skip
 CLONE, CLONE3, SOCKETPAIR = 56, 435, 53
+CLONE_THREAD = 0x10000
+
+# What Landlock leaves open, for a wall without namespaces of its own: attributes of files that cannot be opened, and watching.
+FILE_ATTRIBUTES = dict(
+    chmod=90, fchmod=91, chown=92, fchown=93, lchown=94, fchownat=260, fchmodat=268, fchmodat2=452, utime=132, utimes=235,
+    futimesat=261, utimensat=280, setxattr=188, lsetxattr=189, fsetxattr=190, removexattr=197, lremovexattr=198,
+    fremovexattr=199, inotify_init=253, inotify_init1=294, inotify_add_watch=254, flock=73,
+)  # fmt: skip
+FORKS = dict(fork=57, vfork=58)
 
 
 def supported() -> bool:
@@ -73,8 +84,11 @@ def supported() -> bool:
     return platform.machine() == "x86_64"
 
 
-def filter_program() -> bytes:
-    """The filter as an array of struct sock_filter, as `bwrap --seccomp` reads it."""
+def filter_program(extra: Mapping[str, int] = MappingProxyType({}), may_fork: bool = True) -> bytes:
+    """The filter as an array of struct sock_filter, as `bwrap --seccomp` reads it; with `extra` refusals, {name: number}.
+
+    Where it `may_fork` not, threads are all that `clone` makes.
+    """
     program = [
         *_unless(LOAD, OFFSET_ARCH, JUMP_EQUAL, AUDIT_ARCH_X86_64, RET_KILL_PROCESS),
         _instruction(LOAD, OFFSET_CALL),
@@ -83,12 +97,15 @@ def filter_program() -> bytes:
         # Without clone3 the C library falls back to clone, whose flags can be looked at.
         *_when(JUMP_EQUAL, CLONE3, RET_ERRNO | errno.ENOSYS),
     ]
-    for number in sorted(number for group in REFUSED.values() for number in group.values()):
+    for number in sorted(number for group in (*REFUSED.values(), extra) for number in group.values()):
         program += _when(JUMP_EQUAL, number, RET_ERRNO | errno.EPERM)
     for number, argument in ONLY_ON_SELF.values():
         program += _argument_rule(number, argument, JUMP_EQUAL, 0, refuse_if_true=False)
     program += _argument_rule(SOCKETPAIR, 0, JUMP_EQUAL, AF_UNIX, refuse_if_true=False)
-    program += _argument_rule(CLONE, 0, JUMP_ANY_BIT, NAMESPACE_FLAGS, refuse_if_true=True)
+    if may_fork:
+        program += _argument_rule(CLONE, 0, JUMP_ANY_BIT, NAMESPACE_FLAGS, refuse_if_true=True)
+    else:  # a thread cannot have namespaces of its own: the kernel refuses the two flags together
+        program += _argument_rule(CLONE, 0, JUMP_ANY_BIT, CLONE_THREAD, refuse_if_true=False)
     program.append(_instruction(RETURN, RET_ALLOW))
     return b"".join(program)
 

@@ -61,7 +61,8 @@ class Session:
         self.messages = os.memfd_create("messages")
         self.socket = ours
         ours.settimeout(START_S)
-        self.process = wall.start(room, theirs.fileno(), self.messages)
+        self.standing = wall.start(room, theirs.fileno(), self.messages)
+        self.process = self.standing.process
         theirs.close()
         try:
             self._set_up(limits, group)
@@ -105,10 +106,11 @@ class Session:
         if not ended:
             self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+        self.standing.cleared()
         os.close(self.messages)
 
     def set_command(self, argv: list[str], environment: dict[str, str]) -> None:
-        words = [f"{name}={value}" for name, value in environment.items()]
+        words = [f"{name}={value}" for name, value in (environment | self.standing.environment()).items()]
         self._ask(protocol.ENVIRONMENT + os.fsencode("\0".join(words)))
         self._ask(protocol.PROGRAM + os.fsencode("\0".join(argv)))
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import atexit
+import os
+import tempfile
 from functools import cache
 
-from sandbox import cgroups, seccomp, selftest, wall
+from sandbox import cgroups, landlock, seccomp, selftest, wall
 from sandbox.cgroups import Group
 from sandbox.contracts import Limits, SandboxUnavailable
 from sandbox.session import Session, WallDied
+
+FORCED = "SPO_SANDBOX_TIER"
 
 
 @cache
@@ -20,17 +24,57 @@ def group() -> Group | None:
     return made
 
 
-@cache
 def current_tier() -> str:
     """The tier of this process: what the wall is made of, and what enforces memory."""
     made = group()
-    return ("bwrap-root" if wall.as_root() else "bwrap-userns") + (f"+{made.name}" if made else "+rlimits")
+    names = {"bwrap": ("bwrap-root", "bwrap-userns"), "landlock": ("landlock-root", "landlock-user")}
+    return names[wall.kind][not wall.as_root()] + (f"+{made.name}" if made else "+rlimits")
+
+
+def has_language(name: str) -> bool:
+    """Whether programs in a language can run behind this process's kind of wall."""
+    return wall.kind == "bwrap" or name in landlock.LANGUAGES
 
 
 def require() -> str:
-    """Stand up a wall and try to get out. Gives the tier; raises SandboxUnavailable with the command that mends it."""
+    """Stand up a wall and try to get out. Gives the tier; raises SandboxUnavailable with the command that mends it.
+
+    Bubblewrap's wall is the first choice, Landlock's the second; $SPO_SANDBOX_TIER (bwrap, landlock) leaves no choice.
+    """
     if not seccomp.supported():
         raise SandboxUnavailable("the system-call filter knows x86-64 only; run on an x86-64 machine")
+    forced = os.environ.get(FORCED)
+    if forced not in (None, "", "bwrap", "landlock"):
+        raise SandboxUnavailable(f"{FORCED} is {forced!r}; it names a kind of wall: bwrap or landlock")
+    if forced == "landlock":
+        return try_landlock()
+    try:
+        return try_bwrap()
+    except SandboxUnavailable as error:
+        if forced:
+            raise
+        try:
+            return try_landlock()
+        except SandboxUnavailable as second:
+            raise SandboxUnavailable(f"{error}; nor is there a second kind of wall: {second}") from error
+
+
+def try_landlock() -> str:
+    """The second kind of wall. Raises SandboxUnavailable."""
+    binary, needs = wall.interpreter()
+    landlock.require([binary, *needs, str(landlock.GUEST), tempfile.gettempdir()])
+    wall.kind = "landlock"
+    try:
+        with Session(wall.Room(), Limits(), group()) as session:
+            selftest.check(session)
+    except (WallDied, OSError) as error:
+        raise SandboxUnavailable(f"the sandbox does not start: {error}") from error
+    return current_tier()
+
+
+def try_bwrap() -> str:
+    """Bubblewrap's wall. Raises SandboxUnavailable with the command that mends it."""
+    wall.kind = "bwrap"
     try:
         with Session(wall.Room(), Limits(), group()) as session:
             selftest.check(session)

@@ -18,7 +18,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from sandbox import guest_code, seccomp
+from sandbox import guest_code, landlock, seccomp
 from sandbox.contracts import MIB, SandboxUnavailable
 
 LIBRARY_FOLDERS = ("/usr/lib", "/usr/lib64", "/usr/lib32", "/lib", "/lib64")
@@ -45,6 +45,36 @@ class Room:
     libraries: bool = True
     loop: int | None = None
     library: int | None = None
+
+    @property
+    def compiles(self) -> bool:
+        """Whether it is for a compiler."""
+        return self.scratch_bytes == COMPILE_SCRATCH_BYTES
+
+
+@dataclass
+class Standing:
+    """A started wall: its first process on this side, and where it has a folder to write to on this machine's disk, that."""
+
+    process: subprocess.Popen[bytes]
+    scratch: str | None = None
+
+    def environment(self) -> dict[str, str]:
+        """What differs from ENVIRONMENT inside."""
+        return {"HOME": self.scratch, "TMPDIR": self.scratch} if self.scratch else {}
+
+    def cleared(self) -> None:
+        """To be called when the process has ended."""
+        if self.scratch:
+            landlock.remove_scratch(self.scratch)
+
+
+kind = "bwrap"  # or landlock: which wall this process builds, see `tiers.require`
+
+
+def inside(folder: str) -> str:
+    """Where a room's program stands for those inside."""
+    return "/program" if kind == "bwrap" else folder
 
 
 @cache
@@ -168,8 +198,10 @@ def filter_file() -> int:
     return descriptor
 
 
-def start(room: Room, control: int, messages: int) -> subprocess.Popen[bytes]:
+def start(room: Room, control: int, messages: int) -> Standing:
     """Start the wall; its loop serves the socket `control`, complaints go to the descriptor `messages`."""
+    if kind == "landlock":
+        return start_confined(room, control, messages)
     inherited = [filter_file(), *copied_files(room).values()]
     for descriptor in inherited:
         os.lseek(descriptor, 0, os.SEEK_SET)
@@ -179,7 +211,24 @@ def start(room: Room, control: int, messages: int) -> subprocess.Popen[bytes]:
     stack = room.stack_bytes if hard == resource.RLIM_INFINITY else min(room.stack_bytes, hard)
     # The kernel lays out the address space by this limit, so it must stand before the loop's interpreter starts.
     resource.setrlimit(resource.RLIMIT_STACK, (stack, hard))
-    return subprocess.Popen(
+    return Standing(subprocess.Popen(
         arguments(room, control), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=messages,
         pass_fds=(control, *inherited), cwd="/", env={},
+    ))  # fmt: skip
+
+
+def start_confined(room: Room, control: int, messages: int) -> Standing:
+    """The loop in Python, which confines itself: the second kind of wall."""
+    binary, needs = interpreter()
+    scratch = landlock.make_scratch(program_uid(os.getpid()) if as_root() else 0) if room.compiles else None
+    read = [*LIBRARY_FOLDERS, str(LINKER_CACHE), *needs, *room.folders, *filter(None, [room.program])]
+    words = [binary, "-S", "-s", "-P", "-B", "-X", "utf8", str(landlock.GUEST / "loop.py"), landlock.spec(read, scratch)]
+    hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
+    stack = room.stack_bytes if hard == resource.RLIM_INFINITY else min(room.stack_bytes, hard)
+    resource.setrlimit(resource.RLIMIT_STACK, (stack, hard))
+    process = subprocess.Popen(
+        [*words, str(control)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=messages, pass_fds=(control,),
+        cwd=scratch or "/", start_new_session=True, umask=0o077,
+        env=ENVIRONMENT | {"HOME": scratch or "/", "PYTHONHASHSEED": str(room.hash_seed)},
     )  # fmt: skip
+    return Standing(process, scratch)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -56,6 +56,11 @@ class RunConfig(BaseModel):
     reference: Path = Field(description="folder of the reference policy; training starts from it")
     reference_policy: str | None = Field(None, description="policy_id whose samples give Q0; null: as it was published")
     seed: int = 0
+    evaluation: str | None = Field(
+        None, description="SQL predicate on `problems`: the evaluation set; a run that gives it away is refused."
+        " See trainer/leaks.py. Null: split = 'test', kept apart by identity but not by shared words",
+    )  # fmt: skip
+    allow_leaks: tuple[Literal["itself", "same", "ngrams"], ...] = Field((), description="evidence of leaks that refuses nothing")
     training: TrainSettings = TrainSettings()
     mixture: MixtureConfig = MixtureConfig()
     source: list[Source] = Field(min_length=1)

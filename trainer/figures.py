@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ class Scored:
     terminal_q: Tensor
     residual: Tensor  # Q_T - r
     log_ratio: Tensor  # log pi - log pi_ref
+    entropy: Tensor  # nats a token, NaN where it was not looked at
 
 
 def figures_of(scored: Scored, beta: float) -> dict:
@@ -41,12 +43,25 @@ def figures_of(scored: Scored, beta: float) -> dict:
             "q_success": mean_or_none(q[chosen & success]),
             "q_failure": mean_or_none(q[chosen & ~success]),
             "q_above_zero": float((q[chosen] > 0).float().mean()),
+            "token_entropy": mean_or_none(scored.entropy[chosen & ~scored.entropy.isnan()]),
+            **mix(scored.rows, chosen, success),
             **kl_figures(scored, chosen),
         }
 
     sources = sorted({row.source for row in scored.rows})
     by_source = {name: summary(torch.tensor([row.source == name for row in scored.rows])) for name in sources}
     return summary(torch.ones_like(success)) | {"beta": beta, "sources": by_source}
+
+
+def mix(rows: list[Row], chosen: Tensor, success: Tensor) -> dict:
+    """How often each verdict, how many problems, and how many distinct completions among the successes (problem and tokens)."""
+    taken = [rows[i] for i in chosen.nonzero().flatten().tolist()]
+    correct = [rows[i] for i in (chosen & success).nonzero().flatten().tolist()]
+    return {
+        "verdicts": dict(sorted(Counter(row.verdict for row in taken if row.verdict).items())),
+        "problems": len({row.problem_id for row in taken}),
+        "distinct_correct": len({(row.problem_id, tuple(row.completion_ids)) for row in correct}),
+    }
 
 
 def kl_figures(scored: Scored, chosen: Tensor) -> dict[str, float | None]:

@@ -56,6 +56,29 @@ class TokenBatch:
         return sequence, self.row[sequence], (self.start + self.prompt_lengths - 1)[sequence] + offset
 
 
+@dataclass
+class EntropyProbe:
+    """Entropy of the policy's next token at a few evenly spaced places of each micro-batch; `take` empties it."""
+
+    tokens: int  # places a micro-batch, at most
+    entropy: Tensor | None = None  # [n] nats
+    sequence: Tensor | None = None  # [n] the sequence of each place
+
+    def look(self, head: Any, states: Tensor, sequence: Tensor) -> None:
+        """At `tokens` of the states [C, width] that predict a completion token: one small product with the head, no gradient."""
+        every = -(-len(states) // self.tokens)
+        with torch.no_grad():
+            logprobs = head(states.detach()[::every]).float().log_softmax(dim=1)
+            self.entropy, self.sequence = -(logprobs.exp() * logprobs).sum(dim=1), sequence[::every]
+
+    def take(self, count: int) -> Tensor:
+        """Mean entropy of each of `count` sequences, NaN where no place was looked at: [count]."""
+        assert self.entropy is not None and self.sequence is not None, "a forward pass comes first"
+        total, places = (sequence_logprob(x, self.sequence, count) for x in (self.entropy, torch.ones_like(self.entropy)))
+        self.entropy = self.sequence = None
+        return total / places
+
+
 def token_batch(prompts: Sequence[Tokens], completions: Sequence[Tokens]) -> TokenBatch:
     """Put N prompts and completions side by side: token_ids [N, longest], zeros as padding."""
     count = len(prompts)
@@ -103,29 +126,33 @@ def pack_groups(lengths: Sequence[int], row_tokens: int, batch_tokens: int) -> l
 def _fill(
     prompts: Sequence[Tokens], completions: Sequence[Tokens], places: list[tuple[int, int]], shape: tuple[int, int], packed: bool
 ) -> TokenBatch:
+    prompt_lengths, completion_lengths = (np.array([len(part) for part in parts]) for parts in (prompts, completions))
+    lengths, (rows, starts) = prompt_lengths + completion_lengths, np.array(places).T
+    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    target = np.repeat(rows * shape[1] + starts, lengths) + within
+    flat = np.concatenate(
+        [part for pair in zip(prompts, completions, strict=True) for part in pair], dtype=np.int64, casting="unsafe"
+    )
     token_ids = np.zeros(shape, dtype=np.int64)
-    positions = np.tile(np.arange(shape[1]), (shape[0], 1)) if packed else None
-    ends = np.zeros(shape[0], dtype=np.int64)
-    for (row, start), prompt, completion in zip(places, prompts, completions, strict=True):
-        middle, end = start + len(prompt), start + len(prompt) + len(completion)
-        token_ids[row, start:middle], token_ids[row, middle:end] = prompt, completion
-        ends[row] = max(ends[row], end)
-        if positions is not None:
-            positions[row, start:end] = np.arange(end - start)
-    if positions is not None:
-        for row, filled in enumerate(ends.tolist()):  # padding is a sequence of its own, which nothing reads
-            positions[row, filled:] = np.arange(shape[1] - filled)
-    prompt_lengths = torch.tensor([len(p) for p in prompts])
-    lengths = prompt_lengths + torch.tensor([len(c) for c in completions])
-    rows, starts = (torch.tensor(column) for column in zip(*places, strict=True))
+    token_ids.reshape(-1)[target] = flat
+    positions = None
+    if packed:  # padding at the end of a row is a sequence of its own, which nothing reads
+        ends = np.zeros(shape[0], dtype=np.int64)
+        np.maximum.at(ends, rows, starts + lengths)
+        positions = np.arange(shape[1]) - ends[:, None]
+        positions.reshape(-1)[target] = within
     return TokenBatch(
-        torch.from_numpy(token_ids), prompt_lengths, lengths, rows, starts,
-        None if positions is None else torch.from_numpy(positions),
+        torch.from_numpy(token_ids), torch.from_numpy(prompt_lengths), torch.from_numpy(lengths), torch.from_numpy(rows.copy()),
+        torch.from_numpy(starts.copy()), None if positions is None else torch.from_numpy(positions),
     )  # fmt: skip
 
 
 def completion_logprobs(
-    model: Any, batch: TokenBatch, head_chunk_tokens: int = HEAD_CHUNK_TOKENS, head: Head = "chunked"
+    model: Any,
+    batch: TokenBatch,
+    head_chunk_tokens: int = HEAD_CHUNK_TOKENS,
+    head: Head = "chunked",
+    probe: EntropyProbe | None = None,
 ) -> tuple[Tensor, Tensor]:
     """log pi of every completion token: (values [C], sequence index of each [C]), C completion tokens in sequence order, fp32.
 
@@ -139,6 +166,8 @@ def completion_logprobs(
     sequence, row, column = batch.predicting()
     states, targets = hidden[row, column], batch.token_ids[row, column + 1]
     output = model.get_output_embeddings()
+    if probe:
+        probe.look(output, states, sequence)
     if head == "fused":
         return fused_logprob(output, states, targets, head_chunk_tokens), sequence
     values = [

@@ -22,6 +22,7 @@ from trainer import checkpoint
 from trainer.checkpoint import publish_atomically
 from trainer.figures import Scored, figures_of, speed_figures
 from trainer.logprobs import (
+    EntropyProbe,
     Head,
     Precision,
     TokenBatch,
@@ -79,6 +80,7 @@ class TrainSettings(BaseModel):
     head: Head = Field("chunked", description="fused: torch's own linear_cross_entropy, where this torch has it")
     precision: Precision = Field("fp32", description="bf16: autocast; the reference must be scored with bf16 too")
     activation_checkpointing: bool = Field(False, description="recompute each layer in the backward pass: less memory")
+    entropy_tokens: int = Field(64, ge=0, description="places a micro-batch at which token entropy is looked at; 0: none")
     checkpoint_every: int = Field(50, ge=1)
     publish_every: int = Field(0, ge=0, description="steps between policies published for rollout workers; 0: only the last")
     publish_keep: int = Field(
@@ -121,7 +123,8 @@ def train(
         return load_policy(folder / "final")
     check_settings(settings, ranks)
     policy, optimiser, first, temperature, logged = start_or_resume(policy, stream, settings, folder, ranks)
-    forward = ranks.forward(policy, settings.head)
+    probe = EntropyProbe(settings.entropy_tokens) if settings.entropy_tokens else None
+    forward = ranks.forward(policy, settings.head, probe)
     with RunLog(folder, settings.tensorboard, first, ranks) as log:
         for step in range(first, settings.steps):
             started = time.monotonic()
@@ -129,7 +132,7 @@ def train(
             rows = stream.batch(step)
             waited = time.monotonic() - started
             beta = temperature.beta
-            figures = training_step(policy, optimiser, rows, settings, step, beta=beta, forward=forward, ranks=ranks)
+            figures = training_step(policy, optimiser, rows, settings, step, beta=beta, forward=forward, probe=probe, ranks=ranks)
             adapt(temperature, settings, figures, stream)
             seconds = time.monotonic() - started
             figures |= speed_figures(policy.model, rows, seconds, policy.device, settings.peak_flops, ranks.world)
@@ -180,9 +183,13 @@ def training_step(
     *,
     beta: float | None = None,
     forward: Forward | None = None,
+    probe: EntropyProbe | None = None,
     ranks: Ranks = SINGLE,
 ) -> dict:
-    """One optimiser step on a global batch, cut into micro-batches of like length; returns its figures."""
+    """One optimiser step on a global batch, cut into micro-batches of like length; returns its figures.
+
+    `probe` is the one that `forward` fills, if any.
+    """
     beta = settings.beta if beta is None else beta
     forward = forward or (lambda batch: completion_logprobs(policy.model, batch, head=settings.head))
     policy.model.train()
@@ -200,7 +207,9 @@ def training_step(
         # FSDP takes the mean over ranks; a micro-batch that only keeps a rank in step with the others weighs nothing.
         (loss.value * (ranks.world if counts else 0.0)).backward()
         if counts:
-            found[place] = [values.tolist() for values in (loss.per_sequence, loss.terminal_q, loss.residual, log_ratio)]
+            entropy = probe.take(len(part)) if probe else torch.full_like(log_ratio, math.nan)
+            columns = (loss.per_sequence, loss.terminal_q, loss.residual, log_ratio, entropy)
+            found[place] = [values.tolist() for values in columns]
     scored = gathered(ranks.gather(found), [rows[i] for group in groups for i in group])
     if step == 0:
         check_gate(scored, settings.gate_nats)
@@ -253,7 +262,7 @@ def micro_batch_loss(
 
 def gathered(found: dict[int, list[list[float]]], rows: list[Row]) -> Scored:
     """Micro-batches of all ranks put together again, in the order in which they were cut."""
-    columns = [torch.tensor([x for place in sorted(found) for x in found[place][i]]) for i in range(4)]
+    columns = [torch.tensor([x for place in sorted(found) for x in found[place][i]]) for i in range(5)]
     return Scored(rows, *columns)
 
 

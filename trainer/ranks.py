@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from trainer import checkpoint
-from trainer.logprobs import Head, TokenBatch, completion_logprobs
+from trainer.logprobs import EntropyProbe, Head, TokenBatch, completion_logprobs
 from trainer.policy import Policy
 from trainer.setup import adapter_state
 
@@ -47,8 +47,10 @@ class Ranks:
     def shard(self, policy: Policy) -> None:
         """Spread the model over the ranks, in place."""
 
-    def forward(self, policy: Policy, head: Head) -> Callable[[TokenBatch], tuple[torch.Tensor, torch.Tensor]]:
-        return lambda batch: completion_logprobs(policy.model, batch, head=head)
+    def forward(
+        self, policy: Policy, head: Head, probe: EntropyProbe | None = None
+    ) -> Callable[[TokenBatch], tuple[torch.Tensor, torch.Tensor]]:
+        return lambda batch: completion_logprobs(policy.model, batch, head=head, probe=probe)
 
     def save_checkpoint(self, *arguments: Any) -> None:
         checkpoint.save_checkpoint(*arguments)

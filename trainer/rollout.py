@@ -141,7 +141,8 @@ def trajectories(
             "source_line": line,
         }
         rows.append({"trajectory_id": trajectory_id(row), **row})
-    return pl.DataFrame(rows, schema_overrides=Trajectories.create_empty().schema)
+    empty = Trajectories.create_empty()
+    return pl.DataFrame(rows, schema_overrides=empty.schema) if rows else empty
 
 
 def publish_policy(

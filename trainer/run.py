@@ -19,6 +19,7 @@ from pipeline.store import Store
 from sandbox import Pool
 from trainer.checkpoint import checkpoints
 from trainer.config import ConfigError, RunConfig
+from trainer.leaks import refuse_leaking
 from trainer.logprobs import completion_logprobs
 from trainer.loop import micro_batch_loss, micro_batches, train
 from trainer.online import FreshData
@@ -31,7 +32,8 @@ from trainer.setup import prepare
 from trainer.stream import Row, Stream
 
 CONFIG, BEGUN_FROM = "config.json", "reference.json"
-MAY_CHANGE = ("run", "store", "reference")  # places; a run may be moved with them
+# Places, for a run may be moved with them, and what is looked at only before a run begins.
+MAY_CHANGE = ("run", "store", "reference", "evaluation", "allow_leaks")
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ def published_as(store: Store, reference: Policy) -> str:
 def plan(config: RunConfig, *, timed: bool = True) -> Plan:
     """Draw the whole run's counts, and time one micro-batch; nothing is written."""
     store, reference = Store(config.store), load_reference(config)
+    refuse_leaks_of(config, store)
     stream = open_stream(config, store, reference)
     stream.advance()
     steps = config.training.steps
@@ -184,6 +187,8 @@ def run(config: RunConfig, *, on_step: Callable[[dict], None] | None = None, ran
     if not begun and config.run_id in store.read("policies", ["policy_id"])["policy_id"].to_list():
         raise ConfigError(f"run: a policy named {config.run_id} is published already; name the folder of this run differently")
     check_begun_from(config, reference)
+    if not begun and ranks.rank == 0:
+        refuse_leaks_of(config, store)
     stream = open_stream(config, store, reference)
     if ranks.rank == 0:
         config.run.mkdir(parents=True, exist_ok=True)
@@ -234,6 +239,12 @@ def publisher_of(config: RunConfig, store: Store, reference_policy: str, ranks: 
             parent_id=reference_policy, run_id=config.run_id, step=0,
         )  # fmt: skip
     return publisher
+
+
+def refuse_leaks_of(config: RunConfig, store: Store) -> None:
+    """Raise LeakError if what the run would learn from gives its evaluation set away."""
+    sampled = config.online.problems_where if config.online else None
+    refuse_leaking(store, config.to_mixture(), config.evaluation, config.allow_leaks, sampled)
 
 
 def fresh_data(config: RunConfig, store: Store, reference: Policy, stack: ExitStack) -> Callable[[int, Policy], bool] | None:

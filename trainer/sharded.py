@@ -23,7 +23,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
 from trainer import checkpoint
-from trainer.logprobs import Head, TokenBatch, completion_logprobs
+from trainer.logprobs import EntropyProbe, Head, TokenBatch, completion_logprobs
 from trainer.policy import Policy, load_policy
 from trainer.ranks import Ranks
 from trainer.stream import Stream
@@ -36,8 +36,8 @@ class Whole(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, batch: TokenBatch, head: Head) -> tuple[Tensor, Tensor]:
-        return completion_logprobs(self.model, batch, head=head)
+    def forward(self, batch: TokenBatch, head: Head, probe: EntropyProbe | None = None) -> tuple[Tensor, Tensor]:
+        return completion_logprobs(self.model, batch, head=head, probe=probe)
 
 
 class Sharded(Ranks):
@@ -81,10 +81,12 @@ class Sharded(Ranks):
         self.whole = Whole(policy.model)
         fully_shard(self.whole)
 
-    def forward(self, policy: Policy, head: Head) -> Callable[[TokenBatch], tuple[Tensor, Tensor]]:
+    def forward(
+        self, policy: Policy, head: Head, probe: EntropyProbe | None = None
+    ) -> Callable[[TokenBatch], tuple[Tensor, Tensor]]:
         whole = self.whole
         assert whole is not None, "shard() comes first"
-        return lambda batch: whole(batch, head)
+        return lambda batch: whole(batch, head, probe)
 
     def save_checkpoint(
         self, policy: Policy, optimiser: torch.optim.Optimizer, stream: Stream, folder: Path, step: int, more: dict[str, Any]

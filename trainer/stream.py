@@ -7,7 +7,6 @@ step, the count drawn from each source, the tokens it is still owed and the wate
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,8 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.rewards import reward as reward_named
 from pipeline.sql import connect, query
 from pipeline.store import Store
-from trainer.pools import Pool, batch_rows, make_pool
+from trainer.pools import Pool, Row, batch_rows, make_pool
 from trainer.soft_value import soft_value
+from trainer.tokens import Tokens
 
 WATERMARK_TABLES = ("problems", "trajectories", "verdicts", "reference_scores", "program_signatures", "duplicates", "corpora")
 
@@ -73,25 +73,6 @@ class Mixture(BaseModel):
         return source.reward or self.reward
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One training example: all that SPO needs of a trajectory."""
-
-    trajectory_id: str
-    problem_id: str
-    source: str
-    prompt_ids: Sequence[int] | np.ndarray
-    completion_ids: Sequence[int] | np.ndarray
-    reference_logprob: float  # nats, summed over the completion
-    behaviour_logprob: float  # the same under the policy that sampled it; NaN where unknown
-    reward: float
-    soft_value: float
-
-    @property
-    def tokens(self) -> int:
-        return len(self.prompt_ids) + len(self.completion_ids)
-
-
 class StreamError(ValueError):
     """A mixture that cannot be drawn from; the message names the source and what it lacks."""
 
@@ -106,24 +87,40 @@ class Stream:
         self.drawn = {source.name: 0 for source in mixture.source}
         self.owed = {source.name: 0.0 for source in mixture.source}  # tokens, where batches are cut by tokens
         self.weights: dict[str, float] = {}  # set while the run goes on, in place of the mixture's
+        self._tokens = Tokens(store, reference)
         self._pools: dict[str, Pool] = {}
         self._rewards: dict[str, ReferenceRewards] = {}
         self._values: dict[str, np.ndarray] = {}
         self._orders: dict[str, tuple[Any, np.ndarray]] = {}
 
     def advance(self, watermark: dict[str, int] | None = None) -> dict[str, int]:
-        """Move to a watermark, or to what the store holds now; returns it, to be logged."""
-        self.watermark = watermark or self.latest()
-        with connect(self.store, self.watermark) as connection:
+        """Move to a watermark, or to what the store holds now; returns it, to be logged.
+
+        Which rows belong to a source is asked anew each time, for a predicate may look at anything; their tokens, nearly all
+        of the bytes, are read once: of later watermarks only what is new.
+        """
+        watermark = watermark or self.latest()
+        if self._tokens.reference != self.reference:
+            self._tokens = Tokens(self.store, self.reference)
+        elif watermark == self.watermark and self._pools:
+            self.set_beta(self.beta)
+            return watermark
+        tokens = self._tokens
+        tokens.follow(watermark["reference_scores"])
+        with connect(self.store, watermark) as connection:
             for reward in dict.fromkeys(map(self.mixture.reward_of, self.mixture.source)):
                 self._rewards[reward] = reference_rewards(connection, self.reference_policy, reward)
             for source in self.mixture.source:
                 reward = self.mixture.reward_of(source)
                 rows = query(connection, pool_sql(source, reward), {"reference": self.reference})
                 self._pools[source.name] = make_pool(
-                    rows, self._rewards[reward].problems, window=source.window, max_age_hours=source.max_age_hours,
-                    keep_correct=source.keep_correct, best=reward_named(reward).highest,
+                    rows.unique("trajectory_id", keep="first", maintain_order=True), self._rewards[reward].problems,
+                    lambda ids: tokens.find(connection, ids), tokens.blocks,
+                    window=source.window, max_age_hours=source.max_age_hours, keep_correct=source.keep_correct,
+                    best=reward_named(reward).highest,
                 )  # fmt: skip
+        tokens.drop_all_but({int(number) for pool in self._pools.values() for number in np.unique(pool.places[:, 0])})
+        self.watermark = watermark
         self.set_beta(self.beta)
         return self.watermark
 
@@ -142,6 +139,11 @@ class Stream:
 
     def pool(self, name: str) -> Pool:
         return self._pools[name]
+
+    @property
+    def rows_read(self) -> int:
+        """Rows whose tokens were read from the store so far."""
+        return self._tokens.rows_read
 
     @property
     def without_value(self) -> dict[str, int]:
@@ -183,7 +185,7 @@ class Stream:
 
     def take(self, source: Source, indices: np.ndarray) -> list[Row]:
         values = self._values[self.mixture.reward_of(source)]
-        return [Row(source=source.name, **found) for found in batch_rows(self._pools[source.name], indices, values)]
+        return batch_rows(self._pools[source.name], indices, values, source.name)
 
     def quotas(self, step: int) -> list[int]:
         """Rows each source gives to this batch. Rounding follows the step, so that shares hold over many batches."""
@@ -286,15 +288,15 @@ class ReferenceRewards:
 def pool_sql(source: Source, reward: str) -> str:
     corpus = f"and j.trajectory_id in (select unnest(rows) from corpora where corpus_id = '{source.corpus}')"
     return f"""
-        select j.trajectory_id, j.problem_id, s.prompt_ids, s.completion_ids, s.logprob_sum, j.behaviour_logprob,
-               reward_{reward}(j.verdict, j.passed, j.total) as reward,
+        select j.trajectory_id, j.problem_id, s.logprob_sum, j.behaviour_logprob,
+               j.verdict, reward_{reward}(j.verdict, j.passed, j.total) as reward,
                coalesce(j.policy_step, 0)::bigint as policy_step, j.created_at
         from judged j join reference_scores s on s.trajectory_id = j.trajectory_id and s.reference = $reference
         {UNIQUE_BY[source.unique].join}
         where j.split = 'train' and reward_{reward}(j.verdict, j.passed, j.total) is not null and ({source.where})
         {corpus if source.corpus else ""}
         {UNIQUE_BY[source.unique].qualify}
-        order by coalesce(j.policy_step, 0), j.trajectory_id
+        order by coalesce(j.policy_step, 0), j.trajectory_id, s.scored_at, s.logprob_sum
     """
 
 

@@ -56,6 +56,7 @@ class RolloutWorker:
     store: Store
     settings: WorkerSettings
     _loaded: tuple[str, Policy] | None = None
+    _full: tuple[object, str] = (None, "")  # what the store was when it was last found full, and why
 
     @property
     def producer(self) -> str:
@@ -71,8 +72,11 @@ class RolloutWorker:
         newest = newest_policy(self.store, self.settings.run)
         if newest is None:
             return Outcome(reason=f"run {self.settings.run} has published no policy yet")
-        if full := self.too_far_ahead(newest):
-            return Outcome(reason=full)
+        now = (newest.policy_id, self.store.pins(["trajectories", "verdicts"]))
+        if self._full[0] != now:
+            self._full = (now, self.too_far_ahead(newest))
+        if self._full[1]:
+            return Outcome(reason=self._full[1])
         try:
             policy = self.loaded(newest)
         except OSError:

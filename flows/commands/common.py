@@ -17,6 +17,9 @@ DATA = Path(os.environ.get("SPO_DATA_DIR", "data"))
 STORE = str(DATA / "store")
 
 StoreOption = Annotated[str, typer.Option("--store", help="Folder or URL (s3://, gs://, az://) of the store.")]
+TimeFactorOption = Annotated[
+    float, typer.Option(min=0.01, help="Multiplies time limits, for a slower machine; verdicts carry it in their judge version.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="End with one JSON line on stdout.")]
 FollowOption = Annotated[bool, typer.Option("--follow", help="Go on with whatever comes, until Ctrl-C or --until.")]
 UntilOption = Annotated[str | None, typer.Option("--until", help="With --follow: end when this run is done and nothing is left.")]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.commands.common import STORE, JsonOption, StoreOption, open_store
+from flows.commands.common import STORE, JsonOption, StoreOption, TimeFactorOption, open_store
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -31,6 +31,7 @@ def judge(
     problem: Annotated[str, typer.Option(help="Problem id in the store; the end of one will do where only one ends so.")],
     language: Annotated[str | None, typer.Option(help="In place of what the name's ending says.")] = None,
     first_failure: Annotated[bool, typer.Option("--first-failure", help="Stop at the first test that fails.")] = False,
+    time_factor: TimeFactorOption = 1.0,
     store: StoreOption = STORE,
     as_json: JsonOption = False,
 ) -> None:
@@ -56,7 +57,7 @@ def judge(
         stop_at_first_failure=first_failure,
         keep_bytes=KEPT_BYTES,
     )
-    with Pool(1) as pool:
+    with Pool(1, time_factor=time_factor) as pool:
         judgement = pool.judge(submission)
     if as_json:
         found = asdict(judgement)

@@ -1,4 +1,4 @@
-"""DeepMind CodeContests (Li et al. 2022, arXiv:2203.07814), through `datasets`: from the Hub or from Parquet files in its schema.
+"""DeepMind CodeContests (Li et al. 2022, arXiv:2203.07814), from the Hub or from Parquet files in its schema.
 
 Source: a Parquet file, a folder of them, or a name on the Hub: `deepmind/code_contests`, `deepmind/code_contests@<revision>`.
 A row of a file holds a problem and its solutions; each counts as one item of that row. Schema as the data set's card gives it:
@@ -20,8 +20,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from pipeline.adapters import (
     Adapter,
     ReadItem,
@@ -37,7 +35,7 @@ from pipeline.adapters.hub import hub_files
 from pipeline.adapters.io_tests import DECIMAL, FLOAT_TOL
 from pipeline.adapters.lines import parse
 from pipeline.adapters.names import split_of
-from pipeline.adapters.rows import ROWS_AT_ONCE, written
+from pipeline.adapters.rows import table_rows, written
 from pipeline.extract import detect_language
 from pipeline.identity import content_id
 
@@ -71,16 +69,11 @@ class CodeContests(Adapter):
 
     def read(self, file: SourceFile) -> Iterator[ReadItem]:
         limit = file.options.get("limit")
-        file.rows_in_file = 0
-        try:
-            for row in islice(rows_of(file), limit):
-                file.rows_in_file += 1
-                yield from read_row(file.rows_in_file, row, split_of(file.name), SOLUTIONS_PER_KIND if limit else None)
-        except (pa.ArrowException, OSError) as error:
-            # A broken file is a fact about the source; a failing network is not, and must be heard.
-            if not Path(file.path).exists() or (isinstance(error, OSError) and error.errno is not None):
-                raise
-            yield Refused(file.rows_in_file and file.rows_in_file + 1, b"", f"not Parquet that can be read: {error}")
+        for row in islice(table_rows(file), limit):
+            if isinstance(row, Refused):
+                yield row
+            else:
+                yield from read_row(row.line, row.value, split_of(file.name), SOLUTIONS_PER_KIND if limit else None)
 
     def reread(self, raw: bytes, line: int, file: SourceFile) -> list[ReadItem]:
         """What the quarantine keeps: a row, its problem without the solutions, or one solution without the problem."""
@@ -92,13 +85,6 @@ class CodeContests(Adapter):
 
 
 register(CodeContests())
-
-
-def rows_of(file: SourceFile) -> Iterator[dict[str, Any]]:
-    import datasets
-
-    rows = datasets.load_dataset("parquet", data_files=file.path, split="train", streaming=True, batch_size=ROWS_AT_ONCE)
-    yield from rows
 
 
 def read_row(

@@ -15,6 +15,7 @@ PR_SET_DUMPABLE = 4
 IGNORED_BY_PYTHON = (_signal.SIGPIPE, _signal.SIGXFSZ, _signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP)
 EXEC_FAILED = 127
 LAST_DESCRIPTOR = 1 << 20
+GUEST_FOLDER = __file__.rpartition("/")[0]
 JOB, RESULT = 3, 4  # descriptors of function tests
 
 # Standard modules that are worth loading once in the loop instead of once per test. None of them starts a thread.
@@ -96,15 +97,19 @@ def start(program):
         exit_now(EXEC_FAILED)
 
 
-def enter(program, descriptors, cpu_us):
+def enter(program, descriptors, cpu_us, confinement):
     """First thing after a fork without the library, which does the same. Never returns."""
     try:
+        if confinement:
+            confinement.enter_child()
         posix.setpgid(0, 0)
         # A second above the limit: the loop is exact, this only stops a program whose loop is held up.
         seconds = cpu_us // 1_000_000 + 2
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
         take_descriptors(descriptors)
         _ctypes.call_function(_prctl, (PR_SET_DUMPABLE, 1, 0, 0, 0))
+        if confinement:
+            confinement.close_child()
     except BaseException:
         exit_now(EXEC_FAILED)
     start(program)
@@ -169,10 +174,10 @@ def try_to_compile(source):
 
 def load_function_runner():
     """The module that runs function tests; only they pay for it."""
-    sys.path.insert(0, "/guest")
+    sys.path.insert(0, GUEST_FOLDER)
     import functions
 
-    sys.path.remove("/guest")
+    sys.path.remove(GUEST_FOLDER)
     del sys.modules["functions"]
     return functions.run
 
@@ -204,7 +209,7 @@ def fresh_module(name):
     """The module the program runs as, and out of its sight what belongs to the loop."""
     main = type(sys)(name)
     main.__dict__.update(__builtins__=builtins, __file__="/program/main.py", __spec__=None)
-    for loops_own in ("protocol", "children", "usage", "_ctypes", "_socket"):
+    for loops_own in ("protocol", "children", "usage", "confine", "_ctypes", "_socket"):
         sys.modules.pop(loops_own, None)
     sys.modules[name] = sys.modules["__main__"] = main
     sys.argv[0] = "/program/main.py"

@@ -13,13 +13,15 @@ import select
 import sys
 import time
 
-GUEST_FOLDER = "/guest"
+GUEST_FOLDER = sys.argv[0].rpartition("/")[0]
 sys.path.insert(0, GUEST_FOLDER)
 import children  # noqa: E402
 import protocol  # noqa: E402
 import usage  # noqa: E402
 from protocol import OK, REFUSED, pack, unpack  # noqa: E402
 
+if len(sys.argv) == 3:
+    import confine
 sys.path.remove(GUEST_FOLDER)
 
 SCRATCH = ("/tmp", "/dev/shm")
@@ -31,8 +33,10 @@ FILE_TYPE, REGULAR_FILE = 0o170000, 0o100000
 class Loop:
     """State between requests: the limits, the program, and what the scratch folders looked like when clean."""
 
-    def __init__(self, control):
+    def __init__(self, control, confinement=None):
         self.control = control
+        self.confinement = confinement  # where no other wall stands
+        self.folder = confinement.scratch if confinement else SCRATCH[0]
         self.program = None
         self.environment = {}
         self.memory_kb = 0
@@ -74,6 +78,9 @@ class Loop:
         if uid:
             children.become(uid)
         children.hide_from_children()
+        if self.confinement:
+            self.confinement.check()
+            processes += confine.tasks_of_user() - 1
         for name, value in (
             (resource.RLIMIT_FSIZE, file_bytes),
             (resource.RLIMIT_NPROC, processes + 1),
@@ -82,7 +89,7 @@ class Loop:
             (resource.RLIMIT_MSGQUEUE, 0),
         ):
             resource.setrlimit(name, (value, value))
-        self.clean_scratch = scratch_state()
+        self.clean_scratch = None if self.confinement else scratch_state()
         try:
             self.native = children.Native("/guest/loop.so")
         except OSError:
@@ -124,16 +131,16 @@ class Loop:
         self.answer(OK, *outcome)
 
     def take_file(self, body, descriptors):
-        with open("/tmp/" + decoded(body), "wb", buffering=0) as file:
+        with open(f"{self.folder}/{decoded(body)}", "wb", buffering=0) as file:
             posix.sendfile(file.fileno(), descriptors[0], 0, posix.fstat(descriptors[0]).st_size)
         self.answer(OK)
 
     def list_files(self, *_):
-        self.control.send("\0".join(sorted(posix.listdir("/tmp"))[:500]).encode("utf-8", "surrogateescape"))
+        self.control.send("\0".join(sorted(posix.listdir(self.folder))[:500]).encode("utf-8", "surrogateescape"))
 
     def collect(self, body, _):
         try:
-            descriptor = posix.open("/tmp/" + decoded(body), posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK)
+            descriptor = posix.open(f"{self.folder}/{decoded(body)}", posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK)
         except OSError:
             self.answer(REFUSED)
             return
@@ -185,7 +192,7 @@ class Loop:
         started = time.monotonic()
         pid = posix.fork()
         if pid == 0:
-            children.enter(self.program, descriptors, cpu_us)
+            children.enter(self.program, descriptors, cpu_us, self.confinement)
         close_all(pipes)
         ending, peak_kb = self.watch(pid, cpu_us / 1e6, wall_us / 1e6)
         wall = time.monotonic() - started
@@ -193,14 +200,15 @@ class Loop:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         peak_kb = max(peak_kb, child_peak_kb)
-        flags = protocol.SCRATCH_CHANGED if scratch_state() != self.clean_scratch else 0
+        changed = not self.confinement and scratch_state() != self.clean_scratch
+        flags = protocol.SCRATCH_CHANGED if changed else 0
         return status, int(cpu * 1e6), int(wall * 1e6), peak_kb, ending, flags
 
     def watch(self, pid, cpu_s, wall_s):
         """Wait for the main process to end or to go over a limit. Gives how it ended and the largest memory seen."""
         pidfd = posix.pidfd_open(pid)
         self.poller.register(pidfd, select.POLLIN)
-        used = usage.Usage(pid, self.memory_kb)
+        used = usage.Usage(pid, self.memory_kb, alone=not self.confinement)
         try:
             while True:
                 wait_s = min((cpu_s - used.cpu_s) / CORES, wall_s - used.slept_s, self.watch_s)
@@ -270,5 +278,6 @@ if __name__ == "__main__":
     gc.disable()  # the loop makes no rubbish worth the time; the programs switch it on again
     children.default_signals()
     channel = _socket.socket(fileno=int(sys.argv.pop()))
+    confinement = confine.Confinement(sys.argv.pop()) if len(sys.argv) == 2 else None
     channel.send(protocol.HELLO)
-    Loop(channel).serve()
+    Loop(channel, confinement).serve()

@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -30,8 +31,10 @@ from typing import Any
 # Several processes share the cores: threads inside each would only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import httpx
 import polars as pl
 
+from flows.engine import api_url
 from pipeline.ingest import ingest
 from pipeline.label import label
 from pipeline.ledger import ledger
@@ -47,20 +50,28 @@ from trainer.warmstart import warm_start
 
 STARTER = Path(__file__).parents[2] / "data" / "starter"
 MAX_NEW_TOKENS = 128
-PUBLISH_EVERY = 20
 ENDING_S = 30.0
+
+
+def answers(api: str) -> bool:
+    """Whether Prefect's server is up, whoever's it is."""
+    with contextlib.suppress(httpx.HTTPError):
+        return httpx.get(f"{api}/health", timeout=2).is_success
+    return False
 
 
 @dataclass(frozen=True)
 class Sizes:
     """How much is sampled and evaluated; a long run affords more."""
 
-    train_problems: int = 200
-    reference_samples: int = 6
-    test_problems: int = 60
-    points: int = 2  # evaluated policies on the way, beside the last
+    known_problems: int = 662  # training problems whose programs are there, or will come
+    train_problems: int = 150  # of the 662, that are sampled for Q0 and online
+    reference_samples: int = 4
+    test_problems: int = 40
+    points: int = 1  # evaluated policies on the way, beside the last
     warm_start_steps: int = 300
-    arrivals: int = 6  # parts in which the held-back programs arrive
+    publish_every: int = 20  # steps; each policy is kept for the evaluation, a few MB
+    arrivals: int = 4  # parts in which the held-back programs arrive
 
 
 # ---- what there is before the loop begins
@@ -85,23 +96,27 @@ def prepare(folder: Path, sizes: Sizes) -> Store:
 
 
 def split_starter(folder: Path, sizes: Sizes) -> None:
-    """`first/`: some problems and three quarters of their programs; `held/part-N.jsonl`: the rest, as it will arrive."""
+    """`first/`: problems and a few programs of each; `held/part-N.jsonl`: one more of each, as they will arrive."""
     (folder / "first").mkdir(parents=True)
     (folder / "held").mkdir()
     (folder / "inbox").mkdir()
-    wanted = {"train": sizes.train_problems, "test": sizes.test_problems}
-    taken: list[str] = []
-    for line in lines_of("problems"):
-        split = json.loads(line)["split"]
-        if wanted.get(split, 0) > 0:
-            wanted[split] -= 1
-            taken.append(line)
-    names = {json.loads(line)["problem_id"] for line in taken}
-    programs = [line for line in lines_of("solutions") if json.loads(line)["problem_id"] in names]
-    (folder / "first" / "problems.jsonl").write_text("".join(taken))
-    (folder / "first" / "solutions.jsonl").write_text("".join(line for place, line in enumerate(programs) if place % 4))
+    shutil.copy(STARTER / "problems.jsonl.gz", folder / "first")
+    train = [row["problem_id"] for row in map(json.loads, lines_of("problems")) if row["split"] == "train"]
+    known = set(train[: sizes.known_problems])
+    seen: Counter[tuple[str, bool]] = Counter()
+    first, held = [], []
+    for line in lines_of("solutions"):
+        row = json.loads(line)
+        right = row["claimed_verdict"] == "accepted"
+        place = seen[row["problem_id"], right]
+        seen[row["problem_id"], right] += 1
+        if row["problem_id"] in known and place < (2 if right else 1):
+            first.append(line)
+        elif row["problem_id"] in known and right and place == 2:
+            held.append(line)
+    (folder / "first" / "solutions.jsonl").write_text("".join(first))
     for part in range(sizes.arrivals):
-        (folder / "held" / f"part-{part}.jsonl").write_text("".join(programs[::4][part :: sizes.arrivals]))
+        (folder / "held" / f"part-{part}.jsonl").write_text("".join(held[part :: sizes.arrivals]))
 
 
 def lines_of(name: str) -> list[str]:
@@ -143,7 +158,7 @@ beta = 0.1
 learning_rate = {rate}
 schedule = "constant"
 warmup_steps = 10
-checkpoint_every = {publish}
+checkpoint_every = 10
 publish_every = {publish}
 publish_keep = 1000000
 [mixture]
@@ -174,9 +189,9 @@ when_empty = "others"
 """
 
 
-def write_config(folder: Path, name: str, steps: int, rate: float, more: str = "") -> Path:
+def write_config(folder: Path, name: str, steps: int, rate: float, publish: int, more: str = "") -> Path:
     path = folder / f"{name}.toml"
-    path.write_text(CONFIG.format(folder=folder, name=name, steps=steps, rate=rate, publish=PUBLISH_EVERY) + more)
+    path.write_text(CONFIG.format(folder=folder, name=name, steps=steps, rate=rate, publish=publish) + more)
     return path
 
 
@@ -189,6 +204,7 @@ class Service:
 
     name: str
     command: list[str]
+    needs: str | None = None  # address of Prefect's server, which must answer first
     process: subprocess.Popen | None = None
     starts: int = 0
     failures: int = 0  # ends that nobody asked for
@@ -231,8 +247,8 @@ class Loop:
     def start(self, service: Service) -> None:
         log = open(self.folder / "logs" / f"{service.name}.log", "a")  # noqa: SIM115 (the process keeps it)
         service.process = subprocess.Popen(
-            [sys.executable, "-m", "flows", *service.command], stdout=log, stderr=log, env=surroundings(self.folder),
-            start_new_session=True,
+            [sys.executable, "-m", "flows", *service.command], stdout=log, stderr=log,
+            env=surroundings(self.folder) | ({"PREFECT_API_URL": service.needs} if service.needs else {}), start_new_session=True,
         )  # fmt: skip
         log.close()
         service.starts += 1
@@ -247,7 +263,9 @@ class Loop:
                     if service.process is not None and service.process.returncode != -signal.SIGKILL:
                         service.failures += 1
                         self.note(f"{service.name} ended by itself", code=service.process.returncode)
-                    self.start(service)
+                    service.process = None
+                    if service.needs is None or answers(service.needs):
+                        self.start(service)
             tick()
             if self.seconds >= next_kill:
                 victim = draw.choice(self.services)
@@ -277,10 +295,23 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def services(folder: Path, config: Path, sizes: Sizes) -> list[Service]:
+SCHEDULE = """
+store = "{folder}/store"
+[[ingest]]
+name = "inbox"
+adapter = "plain"
+source = "{folder}/inbox"
+interval_s = {every:.0f}
+"""
+
+
+def services(folder: Path, config: Path, sizes: Sizes, every_s: float, port: int) -> list[Service]:
     store = ["--store", str(folder / "store")]
+    schedule = folder / "schedule.toml"
+    schedule.write_text(SCHEDULE.format(folder=folder, every=every_s))
     return [
-        Service("server", ["up", "--port", str(free_port())]),
+        Service("server", ["up", "--port", str(port)]),
+        Service("scheduler", ["serve", str(schedule)], needs=api_url(port)),
         Service("trainer", ["train", str(config)]),
         Service(
             "worker",
@@ -294,45 +325,35 @@ def services(folder: Path, config: Path, sizes: Sizes) -> list[Service]:
 
 
 @dataclass
-class Ingestion:
-    """Held-back programs arrive in the inbox, and at set times the folder is ingested: what was read before costs a look-up."""
+class Arrivals:
+    """Held-back programs that come into the inbox one part at a time, for the scheduled ingestion to find."""
 
     loop: Loop
     every_s: float
-    fired: int = 0
-    _next: float | None = None
-    _process: subprocess.Popen | None = None
+    _next_s: float = 0.0
 
     def tick(self) -> None:
-        if self._process and self._process.poll() is not None:
-            if self._process.returncode:
-                self.loop.note("ingestion failed; the next one reads the same files", code=self._process.returncode)
-            self._process = None
-        if self._next is None:
-            self._next = self.loop.seconds + self.every_s
-        if self.loop.seconds < self._next or self._process:
-            return
-        self._next += self.every_s
-        for part in sorted((self.loop.folder / "held").glob("part-*.jsonl"))[:1]:
-            part.rename(self.loop.folder / "inbox" / part.name)
-        self._process = self.fire()
+        if self.loop.seconds >= self._next_s:
+            self._next_s = self.loop.seconds + self.every_s
+            self.move(1)
 
-    def fire(self) -> subprocess.Popen:
-        self.fired += 1
-        self.loop.note("scheduled ingestion", number=self.fired)
-        folder = self.loop.folder
-        service = Service("ingestion", ["ingest", "plain", str(folder / "inbox"), "--store", str(folder / "store")])
-        self.loop.start(service)
-        assert service.process
-        return service.process
+    def move(self, count: int | None = None) -> None:
+        for part in sorted((self.loop.folder / "held").glob("part-*.jsonl"))[:count]:
+            part.rename(self.loop.folder / "inbox" / part.name)
+            self.loop.note(f"{part.name} arrived")
 
     def finish(self) -> None:
         """Bring the rest in."""
-        if self._process:
-            self._process.wait()
-        for part in sorted((self.loop.folder / "held").glob("part-*.jsonl")):
-            part.rename(self.loop.folder / "inbox" / part.name)
+        self.move()
         ingest(Store(self.loop.folder / "store"), "plain", str(self.loop.folder / "inbox"))
+
+
+def ingestions_fired(server: str) -> int | None:
+    """How many scheduled ingestions have ended well, as Prefect's server has it; None if it does not answer."""
+    wanted = {"flows": {"name": {"any_": ["ingest"]}}, "flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}}
+    with contextlib.suppress(httpx.HTTPError):
+        return httpx.post(f"{server}/flow_runs/count", json=wanted, timeout=20).raise_for_status().json()
+    return None
 
 
 # ---- the whole
@@ -342,10 +363,15 @@ def loop(
     minutes: float = 3.0, kill_every_s: float = 60.0, folder: Path | None = None, *, sizes: Sizes | None = None,
     rate: float = 3e-4, seed: int = 0,
 ) -> dict[str, Any]:  # fmt: skip
-    """Run the loop for so many minutes, then offline-only training of as many steps, and evaluate both."""
+    """Run the loop for so many minutes, then offline-only training of as many steps, and evaluate both; the figures, flat."""
+    found = run(minutes, kill_every_s, folder, sizes=sizes or Sizes(), rate=rate, seed=seed)
+    return {name: value for name, value in found.items() if not isinstance(value, list | dict)}
+
+
+def run(minutes: float, kill_every_s: float, folder: Path | None, *, sizes: Sizes, rate: float, seed: int) -> dict[str, Any]:
+    """The same with curves and events, in a folder that is kept, or in one that is not."""
     import tempfile
 
-    sizes = sizes or Sizes()
     with tempfile.TemporaryDirectory(prefix="online-loop-", ignore_cleanup_errors=True) as made:
         place = Path(folder or made).resolve()
         (place / "logs").mkdir(parents=True)
@@ -355,14 +381,16 @@ def loop(
 def run_loop(place: Path, minutes: float, kill_every_s: float, sizes: Sizes, rate: float, seed: int) -> dict[str, Any]:
     begun = time.monotonic()
     store = prepare(place, sizes)
-    config = write_config(place, "online", 10_000_000, rate, FRESH)
+    config = write_config(place, "online", 10_000_000, rate, sizes.publish_every, FRESH)
     with Loop(place, kill_every_s, seed) as running:
         running.note("prepared", seconds=round(time.monotonic() - begun, 1))
-        running.services = services(place, config, sizes)
-        ingestion = Ingestion(running, 60.0 * minutes / (sizes.arrivals + 1))
-        running.run(60.0 * minutes, ingestion.tick)
+        port, every_s = free_port(), max(20.0, 60.0 * minutes / (sizes.arrivals + 2))
+        running.services = services(place, config, sizes, every_s, port)
+        arrivals = Arrivals(running, every_s)
+        running.run(60.0 * minutes, arrivals.tick)
+        fired = ingestions_fired(api_url(port))
         running.note("stopping")
-    ingestion.finish()
+    arrivals.finish()
     running.note("stopped")
     with Pool() as pool:
         label(store, pool)
@@ -372,7 +400,7 @@ def run_loop(place: Path, minutes: float, kill_every_s: float, sizes: Sizes, rat
     if not steps:
         raise SystemExit(f"the trainer published nothing in {minutes} minutes; see {place}/logs")
     running.note("offline-only training", steps=steps[-1])
-    train_offline(place, steps[-1], rate)
+    train_offline(place, steps[-1], rate, sizes.publish_every)
     running.note("evaluating")
     curve = list(evaluations(store, chosen_steps(steps, sizes.points), sizes.test_problems))
     running.note("done")
@@ -380,7 +408,7 @@ def run_loop(place: Path, minutes: float, kill_every_s: float, sizes: Sizes, rat
         "minutes": minutes, "kills": sum(running.kills.values()), "kills_of": dict(running.kills),
         "ended_by_themselves": {service.name: service.failures for service in running.services if service.failures},
         "starts": {service.name: service.starts for service in running.services},
-        "ingestions": ingestion.fired, "steps": steps[-1], **figures(store, place), "rows_lost": found.lost,
+        "ingestions": fired, "steps": steps[-1], **figures(store, place), "rows_lost": found.lost,
         "rows_doubled": found.doubled, "judge_errors_as_rewards": found.judge_errors_as_rewards, "ledger": found.details,
         "pass1_start": curve[0]["pass@1"], "pass10_start": curve[0]["pass@10"],
         **{f"{name}_{run}": last(curve, run)[key] for run in ("offline", "online")
@@ -389,9 +417,9 @@ def run_loop(place: Path, minutes: float, kill_every_s: float, sizes: Sizes, rat
     }  # fmt: skip
 
 
-def train_offline(place: Path, steps: int, rate: float) -> None:
+def train_offline(place: Path, steps: int, rate: float, publish: int) -> None:
     """As many steps on the same store without the source `fresh`. Its last policy is the final one."""
-    config = write_config(place, "offline", steps, rate)
+    config = write_config(place, "offline", steps, rate, publish)
     with open(place / "logs" / "offline.log", "a") as log:
         command = [sys.executable, "-m", "flows", "train", str(config)]
         if subprocess.run(command, stdout=log, stderr=log, env=surroundings(place)).returncode:
@@ -501,13 +529,17 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     work = given.out / f"work-{time.strftime('%H%M%S')}" if given.keep else None
     long = given.minutes >= 15
-    sizes = Sizes(train_problems=400, test_problems=100, points=5, arrivals=12) if long else Sizes()
-    found = loop(given.minutes, given.kill_every, work, sizes=sizes, rate=given.rate, seed=given.seed)
+    sizes = (
+        Sizes(train_problems=400, reference_samples=6, test_problems=100, points=5, arrivals=12, publish_every=50)
+        if long
+        else Sizes()
+    )
+    found = run(given.minutes, given.kill_every, work, sizes=sizes, rate=given.rate, seed=given.seed)
     (given.out / "online_loop.json").write_text(json.dumps(found, indent=1))
     (given.out / "online_loop.txt").write_text(table(found) + "\n")
     plot(found, given.out / "online_loop.svg")
     print(table(found))
-    print(json.dumps({name: value for name, value in found.items() if name not in ("curve", "events")}))
+    print(json.dumps({name: value for name, value in found.items() if name not in ("curve", "events")}), flush=True)
 
 
 if __name__ == "__main__":

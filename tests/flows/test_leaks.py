@@ -36,7 +36,8 @@ def test_training_refuses_a_corpus_with_problems_of_its_evaluation_set(place):
     corpus = publish(Store(place / "store"), Spec("everything", "SELECT trajectory_id FROM judged"))
     arguments = {
         "store": str(place / "store"), "folder": str(place / "run"), "reference_folder": "", "reference_id": "", "run_id": "r",
-        "seed": 0, "settings": {}, "mixture": {"source": [{"corpus": corpus.corpus_id}]}, "online": {},
+        "seed": 0, "settings": {}, "online": {},
+        "mixture": {"source": [{"name": "all", "weight": 1.0, "corpus": corpus.corpus_id}]},
     }  # fmt: skip
     # The flow's function itself: refused before the first task, so before anything is loaded.
     with pytest.raises(LeakError, match=r"itself .*allow_leaks"):
@@ -44,6 +45,30 @@ def test_training_refuses_a_corpus_with_problems_of_its_evaluation_set(place):
     with pytest.raises(LeakError, match="itself"):
         train_flow.fn(**arguments, evaluation="split = 'test'", allow_leaks=("ngrams", "same"))
     assert not (place / "run").exists()
+
+
+def test_training_refuses_a_mixture_without_a_corpus_that_leaks_its_evaluation_set(place):
+    from trainer.leaks import refuse_leaking
+    from trainer.stream import Mixture, Source
+
+    store = Store(place / "store")
+    held_out = "split = 'train' and problem_id = (select min(problem_id) from judged where split = 'train')"
+    everything = Mixture(source=[Source(name="all", weight=1.0)])
+    others = Mixture(
+        source=[Source(name="some", weight=1.0, where=f"j.problem_id not in (select problem_id from problems where {held_out})")]
+    )
+    allowed = ("ngrams",)
+    with pytest.raises(LeakError, match=r"rows to train on give 1 problems .*\(itself \d+\).*allow_leaks"):
+        refuse_leaking(store, everything, held_out, allowed)
+    refuse_leaking(store, others, held_out, allowed)
+    refuse_leaking(store, everything, held_out, ("itself", *allowed))
+    # A run that samples the problems it is evaluated on learns them as well.
+    with pytest.raises(LeakError, match=r"0 rows to train on and 1 problems to sample give 1 problems"):
+        refuse_leaking(store, others, held_out, allowed, sampled_where="split = 'train'")
+    # Without an evaluation set it is split = 'test', which no source draws from; words that it shares refuse nothing then.
+    refuse_leaking(store, everything, None)
+    with pytest.raises(LeakError, match="itself"):
+        refuse_leaking(store, everything, None, sampled_where="split = 'test'")
 
 
 @pytest.mark.slow

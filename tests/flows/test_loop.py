@@ -117,6 +117,7 @@ def processes(place) -> Iterator[Processes]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_trainer_worker_grader_and_scorer_survive_kills_and_lose_nothing(place, processes):
     store = Store(place / "store")
 
@@ -146,7 +147,7 @@ def test_trainer_worker_grader_and_scorer_survive_kills_and_lose_nothing(place, 
 
     trainer, worker = processes.start("train", str(place / "run.toml")), processes.start(*rollout_command)
     grader = processes.start(*grader_command)
-    processes.wait(lambda: trainer.poll() is not None, worker, grader) if not done_of("reference_scores") else None
+    processes.wait(lambda: trainer.poll() is not None, worker, grader)  # without a scorer there is nothing fresh to draw
     assert "source fresh has no rows" in trainer.log.read_text()
     processes.wait(lambda: done_of("verdicts") > 0, worker, grader)
     processes.kill(grader)

@@ -1,13 +1,17 @@
 """The CodeContests adapter on a Parquet file built here in the data set's exact schema, as its card on the Hub states it."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline.adapters import SourceError, find
-from pipeline.adapters.code_contests import ROWS_AT_ONCE, split_of
+from pipeline.adapters.code_contests import split_of
 from pipeline.ingest import ingest
 from pipeline.store import Store
 
@@ -153,7 +157,7 @@ def test_a_folder_in_the_layout_of_the_hub_is_read_file_by_file_and_only_once(st
 
 def test_a_bounded_sample_takes_the_first_rows_and_few_solutions(store, tmp_path):
     many = {"language": [3] * 10 + [2] * 10, "solution": [f"print({n})" for n in range(20)]}
-    rows = [row(f"p{n}", solutions=many) for n in range(3 * ROWS_AT_ONCE)]
+    rows = [row(f"p{n}", solutions=many) for n in range(24)]
     batch = one(store, write(tmp_path / "train.parquet", rows, row_group_size=5), limit=10)
     assert batch.rows == {"problems": 10, "tests": 40, "trajectories": 10 * (3 + 3 + 2)}
     assert store.read("problems").sort("source_line")["title"].to_list() == [f"p{n}" for n in range(10)]
@@ -171,3 +175,29 @@ def test_a_broken_file_is_refused_and_a_name_that_is_nowhere_is_an_error(store, 
 def test_splits_from_file_names():
     names = ("train-00000-of-00039.parquet", "a/validation.parquet", "b/valid-0.parquet", "test.parquet", "everything.parquet")
     assert [split_of(name) for name in names] == ["train", "valid", "valid", "test", "none"]
+
+
+LARGE = """
+import re, sys
+from pipeline.ingest import ingest
+from pipeline.store import Store
+(batch,) = ingest(Store(sys.argv[1]), "code_contests", sys.argv[2])
+# Not ru_maxrss, which begins with what the parent had.
+print(batch.read, batch.accepted, int(re.search("VmHWM:\\s+([0-9]+)", open("/proc/self/status").read())[1]) >> 10)
+"""
+
+
+@pytest.mark.soak
+def test_memory_is_bounded_by_far_less_than_a_row_group(tmp_path):
+    """Row groups of 100 rows and 360 MB, most of it generated tests, as the data set's files have them."""
+    path, text = tmp_path / "train.parquet", "123456 " * 4285
+    with pq.ParquetWriter(path, SCHEMA) as writer:
+        for begin in range(0, 300, 100):
+            tests = [[f"{begin + n} {k} {text}" for k in range(120)] for n in range(100)]
+            rows = [row(f"p{begin + n}", generated_tests={"input": one, "output": ["1"] * 120}) for n, one in enumerate(tests)]
+            writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
+    command = [sys.executable, "-c", LARGE, str(tmp_path / "store"), str(path)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    read, accepted, peak_mb = map(int, done.stdout.split())
+    assert read == accepted == 300 * 7 and peak_mb < 1500

@@ -15,7 +15,7 @@ import pytest
 
 from pipeline import decontaminate as module
 from pipeline import sql
-from pipeline.corpora import Spec, publish
+from pipeline.corpora import Spec, load, publish
 from pipeline.decontaminate import COMMON_NGRAM, NGRAM_WORDS, LeakError, decontaminate, leaks, refuse_leaks
 from pipeline.store import Store
 
@@ -166,16 +166,26 @@ def test_a_corpus_that_gives_the_evaluation_set_away_is_refused(store):
     decontaminate(store)
     clean = publish(store, Spec("clean", "SELECT trajectory_id FROM judged SEMI JOIN clean_trajectories USING (trajectory_id)"))
     assert {"contaminations", "decontaminations"} <= set(clean.pins)
-    found = leaks(store, [dirty.corpus_id], "split = 'test'")
+    dirty, clean = load(store, dirty.corpus_id).rows, load(store, clean.corpus_id).rows
+    found = leaks(store, dirty, "split = 'test'")
     assert sorted(found["trajectory_id"]) == ["t2", "t3", "t6", "t8"]
-    with pytest.raises(LeakError, match=r"4 rows of the corpus give 1 problems .*ngrams 3, same 1.*allow_leaks"):
-        refuse_leaks(store, [dirty.corpus_id, clean.corpus_id], "split = 'test'")
-    with pytest.raises(LeakError, match="1 rows of the corpus"):
-        refuse_leaks(store, [dirty.corpus_id], "split = 'test'", ["ngrams"])
-    refuse_leaks(store, [dirty.corpus_id], "split = 'test'", ["ngrams", "same", "itself"])
-    refuse_leaks(store, [clean.corpus_id], "split = 'test'")
+    with pytest.raises(LeakError, match=r"4 rows to train on give 1 problems .*ngrams 3, same 1.*allow_leaks"):
+        refuse_leaks(store, pl.concat([dirty, clean]), "split = 'test'")
+    with pytest.raises(LeakError, match=r"1 rows to train on give .*same 1"):
+        refuse_leaks(store, dirty, "split = 'test'", ["ngrams"])
+    with pytest.raises(LeakError, match=r"3 rows to train on give .*\(ngrams 3\)"):
+        refuse_leaks(store, dirty, "split = 'test'", ["same", "itself"])
+    refuse_leaks(store, dirty, "split = 'test'", ["ngrams", "same", "itself"])
+    refuse_leaks(store, clean, "split = 'test'")
     with pytest.raises(ValueError, match="no evidence 'some'"):
-        refuse_leaks(store, [clean.corpus_id], "split = 'test'", ["some"])
+        refuse_leaks(store, clean, "split = 'test'", ["some"])
+
+
+def test_problems_that_a_run_would_sample_are_refused_too(store):
+    none = pl.Series([], dtype=pl.String)
+    with pytest.raises(LeakError, match=r"0 rows to train on and 1 problems to sample give 1 .*e\.g\. codeforces/1/A gives away"):
+        refuse_leaks(store, none, "split = 'test'", sampled=["codeforces/1/A", "clean/2"])
+    refuse_leaks(store, none, "split = 'test'", sampled=["clean/2"])
 
 
 def brute_force(problems, chosen):

@@ -113,6 +113,38 @@ def test_a_changed_judge_judges_anew(store, pool):
     assert set(old.read("verdicts")["judge_version"]) == {"0-test", judge_version()}
 
 
+def test_a_factor_of_time_is_applied_and_stamped(store, pool, tmp_path):
+    """A program that needs 0.3 s, on a limit of 0.1 s: too slow, and with ten times the time right."""
+    program = "import time\nwhile time.process_time() < 0.3: pass\nprint(input())"
+    problem = (
+        store.read("problems")
+        .head(1)
+        .with_columns(
+            time_limit_s=pl.lit(0.1), input_mode=pl.lit("stdin"), checker=pl.lit("tokens"), test_count=pl.lit(1, dtype=pl.Int32)
+        )
+    )
+    only = pl.col("problem_id") == problem["problem_id"][0]
+    test = (
+        store.read("tests")
+        .filter(only)
+        .head(1)
+        .with_columns(input=pl.lit("1\n"), expected_output=pl.lit("1\n"), mode=pl.lit("stdin"))
+    )
+    slow = store.read("trajectories").filter(only).head(1).with_columns(program=pl.lit(program), language=pl.lit("python3"))
+    place = Store(tmp_path / "slow")
+    for table, rows in (("problems", problem), ("tests", test), ("trajectories", slow)):
+        place.append(table, rows, producer="copy", sequence=0)
+    assert label(place, pool).verdicts == {"time_limit_exceeded": 1}
+    with Pool(1, time_factor=10) as wider:
+        assert label(place, wider).verdicts == {"accepted": 1}
+        assert label(place, wider).rows == 0
+    assert set(place.read("verdicts")["judge_version"]) == {judge_version(), judge_version(10)} != {judge_version()}
+    with connect(place) as connection:  # what was judged last holds
+        assert query(connection, "select verdict from judged")["verdict"].to_list() == ["accepted"]
+    with pytest.raises(ValueError, match="positive"):
+        judge_version(0)
+
+
 def test_problems_without_a_judge_are_counted_not_guessed(store, pool):
     problems = store.read("problems").with_columns(checker=pl.lit("custom"))
     custom = Store(store.location + "-custom")

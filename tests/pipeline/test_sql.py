@@ -173,6 +173,7 @@ ANSWERS = {
     "refused": [("bundle", "code", "no program", 2, 5, "q5")],
     "learning_by_step": [("run-1", 10, 1, 0.0), ("run-1", 20, 1, 0.0)],
     "time_limits": [("python3", 1, 0, 0.9, 0.9)],
+    "time_limits_by_problem": [("oth/c", None, 1, 0, 0.5, 1.0, None)],
     "close_to_the_limit": [("h1", "src/a", 1.0, 0.9)],
 }
 

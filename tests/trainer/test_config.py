@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli import app
+from pipeline.decontaminate import LeakError
 from trainer.config import ConfigError, load_config
 from trainer.reference import reference_fingerprint
 from trainer.run import plan
@@ -105,6 +106,11 @@ def test_train_resume_weights_and_their_errors_at_the_command_line(config):
     assert isinstance(refused.exception, ConfigError) and "leave it out to begin one" in str(refused.exception)
     shown = spo("train", config, "--dry-run")
     assert shown.exit_code == 0 and "epochs" in shown.stdout and "tokens/s" in shown.stdout and not folder.exists()
+    config.write_text('evaluation = "split = \'train\'"\nallow_leaks = ["ngrams", "same"]\n' + config.read_text())
+    for arguments in ([], ["--dry-run"]):
+        leaking = spo("train", config, *arguments)
+        assert isinstance(leaking.exception, LeakError) and "(itself " in str(leaking.exception) and not folder.exists()
+    config.write_text(config.read_text().replace('"same"', '"same", "itself"'))
     first = spo("train", config, "--json")
     assert first.exit_code == 0, first.exception
     assert json.loads(first.stdout.splitlines()[-1])["policy"] == str(folder / "final")

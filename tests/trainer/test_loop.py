@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import shutil
+from collections import Counter
 
 import pytest
 import torch
@@ -308,3 +309,34 @@ def test_tensorboard_files_hold_what_the_log_holds(made_job, tmp_path):
     events.Reload()
     found = [event.value for event in events.Scalars("sources/human/loss")]
     assert found == pytest.approx([line["sources"]["human"]["loss"] for line in log(tmp_path)], rel=1e-6)
+
+
+def test_the_mix_of_each_source_is_logged_as_the_store_has_it(made_job, tmp_path):
+    """Verdicts, problems and distinct successes of the rows that an equal stream draws; entropy at every place, by hand."""
+    run(made_job, tmp_path, steps=1, entropy_tokens=10**6)
+    line, stream = log(tmp_path)[0], made_job.stream(SOURCES)
+    stream.advance()
+    rows = stream.batch(0)
+    stored = made_job.store.read("verdicts", ["trajectory_id", "verdict"]).rows()
+    verdicts, policy = dict(stored), made_job.policy()
+    for name, found in line["sources"].items():
+        own = [row for row in rows if row.source == name]
+        assert found["verdicts"] == Counter(verdicts[row.trajectory_id] for row in own) and found["rows"] == len(own)
+        assert found["problems"] == len({row.problem_id for row in own})
+        correct = {(row.problem_id, *row.completion_ids.tolist()) for row in own if row.reward == 0}
+        assert found["distinct_correct"] == len(correct)
+        means = []
+        for row in own:
+            ids = torch.tensor([[*row.prompt_ids.tolist(), *row.completion_ids.tolist()]])
+            with torch.no_grad():
+                logits = policy.model(ids).logits[0, len(row.prompt_ids) - 1 : -1]
+            means.append(float(torch.distributions.Categorical(logits=logits).entropy().mean()))
+        assert found["token_entropy"] == pytest.approx(sum(means) / len(means), rel=1e-4)
+    assert line["verdicts"] == dict(Counter(verdicts[row.trajectory_id] for row in rows))
+
+
+def test_looking_at_the_entropy_does_not_change_the_run(made_job, tmp_path):
+    looked, blind = run(made_job, tmp_path / "a", steps=2), run(made_job, tmp_path / "b", steps=2, entropy_tokens=0)
+    assert equal(weights(looked), weights(blind))
+    assert [line["token_entropy"] for line in log(tmp_path / "b")] == [None, None]
+    assert all(0 < line["token_entropy"] < math.log(400) + 1 for line in log(tmp_path / "a"))

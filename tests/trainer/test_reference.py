@@ -84,7 +84,7 @@ def test_a_changed_reference_is_an_error_of_score_and_train_that_says_what_chang
     said = re.escape(f"{names} ({before[part]} -> {now[part]}); put ")
     rows = job.store.version("reference_scores")
     with pytest.raises(ReferenceChanged, match=f"the reference changed since it was scored: {said}"):
-        score_task.fn(job.store.location, str(job.folder), 2048, "fp32", False)
+        score_task.fn(0, 1, job.store.location, str(job.folder), 2048, "fp32", False)
     assert job.store.version("reference_scores") == rows
     refused = spo("train", config)
     assert isinstance(refused.exception, ReferenceChanged) and "\n" not in str(refused.exception)

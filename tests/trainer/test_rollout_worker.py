@@ -117,12 +117,12 @@ def test_uncertain_problems_come_more_often_in_the_ratio_of_their_variances():
     variance = success_variance(COUNTS)
     # Beta(1/2, 1/2): 1/8. Beta(4.5, 4.5): 1/40. Beta(1/2, 8.5): 4.25 / 810.
     assert variance[[0, 10, 20]] == pytest.approx([1 / 40, 4.25 / 810, 1 / 8])
-    first = [ids(choose(COUNTS, "uncertainty", 1, seed=0, round_number=turn))[0] for turn in range(4000)]
+    first = [ids(choose(COUNTS, "uncertainty", 1, seed=0, round_number=turn))[0] for turn in range(2000)]
     counts = np.array([sum(name == problem for name in first) for problem in ids(COUNTS)])
     expected = variance / variance.sum()
     for group in (slice(0, 10), slice(10, 20), slice(20, 40)):
         share = expected[group].sum()
-        assert abs(counts[group].sum() / 4000 - share) < 4 * (share * (1 - share) / 4000) ** 0.5
+        assert abs(counts[group].sum() / 2000 - share) < 4 * (share * (1 - share) / 2000) ** 0.5
 
 
 def test_unsolved_problems_come_first_and_of_these_the_least_tried():

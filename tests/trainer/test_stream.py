@@ -4,18 +4,21 @@ import math
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
 
 from pipeline.label import label
 from pipeline.sql import connect, query
+from pipeline.store import StoreError
 from sandbox import Pool
 from trainer.pools import make_pool
 from trainer.reference import score
 from trainer.rollout import Provenance, SamplingSettings, rollout
 from trainer.soft_value import soft_value_of_counts
 from trainer.stream import Source, StreamError
+from trainer.tokens import PLACES
 
 HUMAN = Source(name="human", where="j.origin = 'human'", weight=0.7)
 SAMPLES = Source(name="samples", where="j.policy_id = 'reference'", weight=0.3)
@@ -97,6 +100,70 @@ def test_fresh_rows_are_drawn_as_soon_as_the_watermark_moves(job):
         online = query(connection, "select trajectory_id from judged where origin = 'online'")["trajectory_id"]
     assert set(ids(drawn)) <= set(online)
     assert stream.sizes()["online"] == 4 < len(online)  # the window
+
+
+FOLLOWED = [
+    HUMAN,
+    SAMPLES.model_copy(update={"unique": "near"}),
+    Source(name="window", where="j.origin = 'online'", weight=0.5, window=5, keep_correct=0.5, when_empty="others"),
+    Source(name="all", where="j.origin = 'online'", weight=0.5, reward="fraction", when_empty="others"),
+]
+
+
+def contents(stream):
+    """All that a batch may be cut from, tokens included, and the batches of some steps."""
+    pools = {}
+    for source in stream.mixture.source:
+        size = len(stream.pool(source.name))
+        pools[source.name] = [plain(row) for row in stream.take(source, np.arange(size))]
+    stream.drawn = dict.fromkeys(stream.drawn, 0)
+    return pools, [[plain(row) for row in stream.batch(step)] for step in range(4)]
+
+
+def plain(row):
+    return str(row._replace(prompt_ids=row.prompt_ids.tolist(), completion_ids=row.completion_ids.tolist()))
+
+
+def opened_at(job, watermark):
+    stream = job.stream(FOLLOWED)
+    stream.advance(watermark)
+    return stream
+
+
+def test_a_stream_that_is_advanced_reads_new_rows_only_and_gives_what_one_opened_there_gives(job):
+    stream = job.stream(FOLLOWED)
+    watermarks = [stream.advance()]
+    first = stream.rows_read
+    assert first == len(set(stream.pool("human").trajectory_ids) | set(stream.pool("samples").trajectory_ids))
+    for round_number in range(3):
+        added = add_online_samples(job, f"round-{round_number}")
+        before = stream.rows_read
+        watermarks.append(stream.advance())
+        assert stream.rows_read == before + added > before
+        if round_number == 1:
+            job.store.maintain("reference_scores")  # compacted, so that all the files are others
+        assert contents(stream) == contents(opened_at(job, watermarks[-1]))
+    unchanged = stream.rows_read
+    assert stream.advance() == watermarks[-1] and stream.rows_read == unchanged
+    for watermark in (watermarks[1], watermarks[3], watermarks[0], watermarks[2]):  # a replay, there and back
+        stream.advance(watermark)
+        assert contents(stream) == contents(opened_at(job, watermark))
+    window = job.stream(FOLLOWED[2:3])
+    for watermark in watermarks[1:]:
+        window.advance(watermark)
+        used = set(window.pool("window").places[:, 0].tolist())
+        assert set(window.pool("window").blocks) == used and len(used) > 0  # what no source uses any more is forgotten
+
+
+def test_a_stream_goes_on_where_maintenance_deleted_what_it_would_have_tailed(job):
+    stream = job.stream(FOLLOWED)
+    stream.advance()
+    add_online_samples(job, "one")
+    job.store.maintain("reference_scores", retention_hours=0)
+    with pytest.raises(StoreError):
+        job.store.tail("reference_scores", stream.watermark["reference_scores"])
+    watermark = stream.advance()
+    assert contents(stream) == contents(opened_at(job, watermark)) and len(stream.pool("all")) > 0
 
 
 def test_a_source_that_is_dry_is_an_error_that_names_it(made_job):
@@ -232,15 +299,20 @@ def frame(steps, rewards, hours):
     count = len(steps)
     start = datetime(2026, 1, 1, tzinfo=UTC)
     return pl.DataFrame({
-        "trajectory_id": [f"t{i}" for i in range(count)], "problem_id": ["p"] * count, "prompt_ids": [[1]] * count,
-        "completion_ids": [[2, 3]] * count, "logprob_sum": [-1.0] * count, "behaviour_logprob": [None] * count,
-        "reward": rewards, "policy_step": steps, "created_at": [start + timedelta(hours=h) for h in hours],
+        "trajectory_id": [f"t{i}" for i in range(count)], "problem_id": ["p"] * count,
+        "logprob_sum": [-1.0] * count, "behaviour_logprob": [None] * count,
+        "reward": rewards, "verdict": ["accepted" if r == 0 else "wrong_answer" for r in rewards],
+        "policy_step": steps, "created_at": [start + timedelta(hours=h) for h in hours],
     })  # fmt: skip
 
 
 def pooled(rows, **options):
     settings = {"window": None, "max_age_hours": None, "keep_correct": 0.0, "best": 0.0} | options
-    return make_pool(rows, {"p": 0}, **settings)
+
+    def find(ids):
+        return pl.DataFrame({"trajectory_id": ids, **{name: [0] * len(ids) for name in list(PLACES)[1:]}})
+
+    return make_pool(rows, {"p": 0}, find, {}, **settings)
 
 
 def test_windows_ages_and_what_is_kept_beyond_them():
