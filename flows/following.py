@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from flows.rules import alone
+from flows.locks import alone
 from pipeline.label import label
 from pipeline.store import Store, StoreError
 from sandbox import Pool

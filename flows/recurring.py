@@ -11,7 +11,8 @@ from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 
 from flows import stages
-from flows.rules import PATIENT, alone, done
+from flows.locks import alone
+from flows.rules import PATIENT, done
 from flows.terminal import progress
 from pipeline.corpora import read_spec
 from pipeline.store import Store, StoreError

@@ -5,20 +5,15 @@
   a broken contract or a machine without a sandbox fails at once.
 * What is done already is looked up in the store, which knows; there is no second cache that could say otherwise. Such a run
   ends as `Cached`, with a message.
-* One process at a time labels (deduplicates, ingests into, maintains) a store on a machine; others wait for it. The kernel lets
-  go of the lock when its holder dies, however it dies. Runs of one deployment on several machines: `flows/deployments.py`.
+* One process at a time labels (deduplicates, ingests into, maintains) a store on a machine; others wait for it
+  (`flows/locks.py`). Runs of one deployment on several machines: `flows/deployments.py`.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
-import hashlib
-import os
 import urllib.error
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 import httpx
@@ -29,7 +24,6 @@ from prefect.exceptions import MissingContextError
 from prefect.states import Completed
 from prefect.task_engine import TaskRunTimeoutError
 
-from flows.engine import DATA
 from pipeline.snapshot import StoreError
 
 AnyTask = TypeVar("AnyTask", bound=Task)
@@ -69,39 +63,6 @@ def done(value: Any, message: str, *, cached: bool = False) -> Any:
     """End of a flow: `value` for its caller, `message` for the run's page. `cached`: everything had been done before."""
     note(message)
     return Completed(data=value, message=message, name="Cached" if cached else None)
-
-
-@contextmanager
-def alone(store: str, work: str) -> Iterator[None]:
-    """Be the only process of this machine that does this work on this store; wait for another that does."""
-    path = lock_path(store, work)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            say(f"{work}: waits for process {file.read().strip() or '?'}, which does the same on this store")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
-
-
-def lock_path(store: str, work: str) -> Path:
-    """In a store that is a folder, so that everybody who uses it meets; of others, in the data folder."""
-    if "://" not in store:
-        return Path(store).resolve() / ".locks" / work
-    return DATA / "locks" / f"{hashlib.blake2b(store.rstrip('/').encode(), digest_size=8).hexdigest()}-{work}"
-
-
-def say(message: str) -> None:
-    """A line in the run's log and on the terminal."""
-    from flows.terminal import console
-
-    console.print(message, highlight=False, markup=False)
-    note(message)
 
 
 def note(message: str) -> None:

@@ -17,7 +17,8 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 
 from flows.events import announce_labelled
 from flows.health import health_of
-from flows.rules import PATIENT, alone, done, within
+from flows.locks import alone
+from flows.rules import PATIENT, done, within
 from flows.spread import runner_of, spread, where_part
 from flows.terminal import progress, show_table
 from pipeline.contracts import TABLES

@@ -78,7 +78,7 @@ def until_fixture():
 def server(tmp_path_factory):
     started = Server(tmp_path_factory.mktemp("server"))
     try:
-        until(started.healthy, "the server answers", 250, alive=started.process)
+        until(started.healthy, "the server answers", 500, alive=started.process)
         yield started
     finally:
         started.stop()

@@ -212,6 +212,7 @@ def test_an_error_is_one_line_and_an_exit_code(place, arguments, said):
     assert (place / "spo-error.log").exists()
 
 
+@pytest.mark.timeout(900)
 def test_a_failing_flow_is_one_line_and_its_traceback_in_the_log(place, server):
     environment = server.environment() | {"SPO_DATA_DIR": str(place)}
     ended = subprocess.run(

@@ -17,6 +17,8 @@ import pytest
 
 from flows.engine import ServerError, check_database
 
+pytestmark = pytest.mark.timeout(900)  # the first to need the server waits for it, on a busy machine for minutes
+
 
 def programs() -> Path:
     """The folder with `initdb` and `pg_ctl`."""
@@ -127,7 +129,6 @@ def test_outside_connections_are_seen_where_there_are_some():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_up_on_postgresql_keeps_runs_there_and_speaks_to_nobody_else(database, until, tmp_path):
     url, database_port, postgres = database
     until(lambda: listens(database_port), "PostgreSQL listens", alive=postgres)

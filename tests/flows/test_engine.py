@@ -11,6 +11,8 @@ import pytest
 
 from flows import engine
 
+pytestmark = pytest.mark.timeout(900)  # the first to need the server waits for it, on a busy machine for minutes
+
 
 @pytest.fixture
 def strangers():

@@ -13,7 +13,8 @@ import polars as pl
 import pytest
 from deltalake.exceptions import CommitFailedError
 
-from flows.rules import alone, another_try_may_help, lock_path
+from flows.locks import alone, lock_path
+from flows.rules import another_try_may_help
 from flows.spread import RunnerError, runner_of
 from pipeline.contracts import ContractError
 from pipeline.store import Store, StoreError
@@ -71,7 +72,7 @@ def test_a_broken_table_is_not_tried_again(tmp_path):
 
 HOLD = """
 import sys
-from flows.rules import alone
+from flows.locks import alone
 with alone(sys.argv[1], "label"):
     print("held", flush=True)
     sys.stdin.read()

@@ -15,6 +15,8 @@ import pytest
 from pipeline.store import Store
 from sandbox.cgroups import left_over
 
+pytestmark = pytest.mark.timeout(900)  # the first to need the server waits for it, on a busy machine for minutes
+
 DATA = Path(__file__).parents[2] / "data"
 
 
@@ -206,7 +208,6 @@ def children_of(pid: int) -> set[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_served_cancelled_and_stopped_it_leaves_nothing(server, api, until, tmp_path, schedule):
     """A labelling that would run for minutes is cancelled through the API; then Ctrl-C ends the serving process."""
     from prefect.client.schemas.objects import StateType
@@ -261,7 +262,6 @@ def alive(pid: int) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_a_killed_run_is_shown_as_crashed_and_the_next_one_is_not_held_up(server, api, until, tmp_path, schedule):
     """kill -9 of the serving process and of the run: its heartbeats end, and its place is free for the next."""
     from prefect.client.schemas.objects import StateType
@@ -303,7 +303,6 @@ def test_a_killed_run_is_shown_as_crashed_and_the_next_one_is_not_held_up(server
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_a_schedule_fires_and_new_verdicts_set_a_publication_off(server, api, until, tmp_path, schedule):
     """Ingestion by interval, labelling by interval, and the corpus published by the event, in one serving process."""
     schedule.write_text(
@@ -328,7 +327,6 @@ def test_a_schedule_fires_and_new_verdicts_set_a_publication_off(server, api, un
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_a_worker_of_a_pool_runs_what_was_deployed(server, api, until, tmp_path, schedule):
     """`spo deploy`, and a real `prefect worker` in another folder, as on another machine."""
     from prefect.client.schemas.objects import StateType
