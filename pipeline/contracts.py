@@ -283,7 +283,7 @@ class Policies(dy.Schema):
     parent_id = maybe("policy it was trained from")
     run_id = maybe("run that made it")
     step = dy.Int64(nullable=True, min=0, description="optimiser step")
-    folder = text("where its weights lie")
+    folder = text("where its weights lie; empty where they were not kept")
     details = text("JSON: configuration and figures of its training")
     created_at = dy.Datetime(time_zone="UTC", description="when it was published")
 

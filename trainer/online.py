@@ -14,7 +14,7 @@ from trainer.choosing import in_turn
 from trainer.logprobs import Precision
 from trainer.policy import Policy
 from trainer.reference import score
-from trainer.rollout import Provenance, SamplingSettings, rollout
+from trainer.rollout import Provenance, SamplingSettings, publish_policy, rollout
 
 
 class OnlineSettings(BaseModel):
@@ -47,12 +47,19 @@ class FreshData:
         provenance = Provenance(
             name=f"{self.run_id}/step-{step}", policy_id=f"{self.run_id}@{step}", run_id=self.run_id, policy_step=step
         )
+        self.record(policy, provenance.policy_id, step)
         rollout(self.store, policy, self.chosen(round_number), self.settings.sampling, provenance, seed=self.seed)
         label(self.store, self.pool)
         score(
             self.store, self.reference, where=f"p.split = 'train' and t.batch_id = '{provenance.name}'", precision=self.precision
         )
         return True
+
+    def record(self, policy: Policy, policy_id: str, step: int) -> None:
+        """Once, also where a run goes on elsewhere with other last bits. By this row `score` knows whose tokens the samples are;
+        without it, it would encode their programs anew, and end those that were cut."""
+        if policy_id not in self.store.read("policies", ["policy_id"])["policy_id"].to_list():
+            publish_policy(self.store, policy, None, policy_id=policy_id, run_id=self.run_id, step=step)
 
     def chosen(self, round_number: int) -> pl.DataFrame:
         """The problems of a round: a pure function of seed and round, in turn through one shuffle after another."""

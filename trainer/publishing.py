@@ -112,7 +112,8 @@ def find_policy(store: Store, name: str) -> Found:
     if named.height:
         row = named.row(0, named=True)
         if not has_weights(row["folder"]):
-            raise PolicyNotFound(f"policy {name} is published, but its weights are no longer in {row['folder']}")
+            place = f"no longer in {row['folder']}" if row["folder"] else "not kept"
+            raise PolicyNotFound(f"policy {name} is published, but its weights are {place}")
         return found(row)
     if newest := newest_policy(store, name):
         return newest
@@ -128,7 +129,7 @@ def find_policy(store: Store, name: str) -> Found:
 
 
 def has_weights(folder: str) -> bool:
-    return (Path(folder) / "config.json").is_file()
+    return bool(folder) and (Path(folder) / "config.json").is_file()
 
 
 def found(row: dict[str, Any]) -> Found:

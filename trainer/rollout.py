@@ -148,7 +148,7 @@ def trajectories(
 def publish_policy(
     store: Store,
     policy: Policy,
-    folder: Path,
+    folder: Path | None,
     *,
     policy_id: str,
     parent_id: str | None = None,
@@ -156,7 +156,7 @@ def publish_policy(
     step: int | None = None,
     details: dict | None = None,
 ) -> None:
-    """Record a policy that is saved in `folder`, once; raises ValueError if the name stands for other weights."""
+    """Record a policy that is saved in `folder` (None: nowhere), once; raises ValueError if the name stands for other weights."""
     fingerprint = policy.fingerprint()
     known = store.read("policies", ["policy_id", "details"]).filter(pl.col("policy_id") == policy_id)
     if known.height:
@@ -170,7 +170,7 @@ def publish_policy(
         "parent_id": parent_id,
         "run_id": run_id,
         "step": step,
-        "folder": str(folder),
+        "folder": str(folder or ""),
         "details": json.dumps({"fingerprint": fingerprint, **(details or {})}, sort_keys=True),
         "created_at": datetime.now(UTC),
     }

@@ -134,6 +134,10 @@ def test_half_online_run_resumes_without_a_row_lost_or_doubled(job, tmp_path):
     rows = job.store.read("trajectories").filter(job.store.read("trajectories")["run_id"] == "run")
     assert rows.height == rows["trajectory_id"].n_unique() == 2 * 2 * 2  # rounds at steps 2 and 4, two problems, two samples
     assert sorted(rows["policy_step"].unique()) == [2, 4]
+    # What is learned from is what was sampled: the policy's own tokens, without an end that a cut completion never had.
+    scored = job.store.read("reference_scores").join(rows.select("trajectory_id", "token_ids"), on="trajectory_id")
+    assert scored.height == rows.height and scored["completion_ids"].to_list() == scored["token_ids"].to_list()
+    assert "length" in rows["finish_reason"].to_list()
     with Pool() as pool:
         held_out = problems.head(3)
         sampling = SamplingSettings(samples_per_problem=10, max_new_tokens=12)
