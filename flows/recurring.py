@@ -79,7 +79,8 @@ def evaluate_published_flow(
 def published(store: Store, policy: str) -> dict[str, Any]:
     """The row of a policy. Raises StoreError where there is none."""
     rows = store.read("policies", ["policy_id", "folder", "run_id", "created_at"]).sort("created_at").to_dicts()
-    chosen = [row for row in rows if row["folder"]][-1:] if policy == "newest" else [row for row in rows if row["policy_id"] == policy]
+    kept = [row for row in rows if row["folder"]]
+    chosen = kept[-1:] if policy == "newest" else [row for row in kept if row["policy_id"] == policy]
     if not chosen:
         raise StoreError(
             f"no policy {policy} in {store.location}; there are: {', '.join(r['policy_id'] for r in rows) or 'none'}"
