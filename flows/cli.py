@@ -27,7 +27,6 @@ from flows.commands.common import (
     open_store,
     use_server,
 )
-from flows.interrupts import insist
 from pipeline.adapters import BUILT_IN
 
 MAP = """
@@ -244,7 +243,6 @@ app.command(rich_help_panel=SERVE)(maintain.maintain)
 
 def main() -> None:
     """Entry point: an error is one line with the next step, the traceback goes to `spo-error.log` in the data folder."""
-    insist()
     code = run()
     if code == INTERRUPTED:
         # What a Ctrl-C cut short (threads, database handles) is neither waited for nor complained about; servers are ended.

@@ -7,6 +7,7 @@ has is deleted, and a threshold goes on counting where it was. A start that fall
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from contextlib import suppress
 from datetime import timedelta
@@ -27,6 +28,7 @@ from prefect.schedules import Schedule as PrefectSchedule
 
 from flows.events import THRESHOLD, forget_others, rule_id, watch
 from flows.recurring import FLOWS, chain_flow
+from flows.rules import HEAVY_AT_ONCE
 from flows.schedule import Chain, Entry, Schedule
 
 TAG = "spo"
@@ -51,7 +53,8 @@ def deployment(schedule: Schedule, entry: Entry, file: Path, pool: str | None) -
         name=entry.name, parameters=parameters, paused=entry.paused, tags=[TAG, tag_of(file), entry.stage],
         schedules=[times] if times else [], triggers=triggers_of(schedule, entry),
         concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
-        work_pool_name=pool, entrypoint_type=EntrypointType.MODULE_PATH,
+        work_pool_name=pool, job_variables={"env": {HEAVY_AT_ONCE: str(schedule.heavy_at_once)}} if pool else None,
+        entrypoint_type=EntrypointType.MODULE_PATH,
         description=f"{(flow.__doc__ or '').splitlines()[0]}\n\n`{entry.stage}` of `{file.name}`.",
     )  # fmt: skip
 
@@ -118,9 +121,12 @@ def deployments_with(client: SyncPrefectClient, tag: str) -> list[Any]:
 def serve_schedule(schedule: Schedule, file: Path) -> None:
     """Register the file, and run what is due until this process is stopped; its schedules are paused then."""
     prepare(schedule, file)
+    os.environ[HEAVY_AT_ONCE] = str(schedule.heavy_at_once)  # its runs are processes of their own, which inherit it
     runner = Served(pause_on_shutdown=True, limit=schedule.runs_at_once)
     for one in deployments_of(schedule, file):
         runner.add_deployment(one)
+    # asyncio ends a loop in good order on the first Ctrl-C, where nobody else has a word in it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with suppress(KeyboardInterrupt):
         asyncio.run(runner.start())
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from flows.locks import alone
 from pipeline.label import label
+from pipeline.locks import alone
 from pipeline.store import Store, StoreError
 from sandbox import Pool
 from trainer.logprobs import Precision

@@ -11,7 +11,8 @@ INSIST_S = 8.0
 
 
 def insist() -> None:
-    """Make an interrupt come again every INSIST_S seconds for as long as this process lives. Main thread only."""
+    """Make an interrupt come again every INSIST_S seconds for as long as this process lives. Main thread only, and for
+    commands that an interrupt is to end: not for a prompt, nor for a loop of asyncio, which has its own way out."""
     signal.signal(signal.SIGINT, interrupt)
 
 

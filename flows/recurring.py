@@ -11,11 +11,11 @@ from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 
 from flows import stages
-from flows.locks import alone
-from flows.rules import PATIENT, done
+from flows.rules import PATIENT, done, processors
 from flows.terminal import progress
 from pipeline.corpora import read_spec
-from pipeline.store import Store, StoreError
+from pipeline.locks import alone
+from pipeline.store import Store
 
 if TYPE_CHECKING:
     from trainer.config import RunConfig
@@ -41,7 +41,7 @@ def train_config_flow(config: str, repeat: bool = False) -> str:
     final = chosen.run / "final"
     if resumes(chosen) is not None and (final / "config.json").exists():
         return done(str(final), f"{chosen.run} was finished before", cached=True)
-    with alone(str(chosen.run), "train"):
+    with processors(), alone(str(chosen.run), "train"):
         train_config_task(chosen)
     create_markdown_artifact(f"`{final}`", key="policy", description=f"Policy {chosen.run_id}")
     return done(str(final), f"{chosen.training.steps:,} steps, policy {chosen.run_id} in {final}")
@@ -70,22 +70,12 @@ def evaluate_published_flow(
     max_new_tokens: int = 512, temperature: float = 1.0, seed: int = 0,
 ) -> dict:  # fmt: skip
     """Evaluate a published policy, by its id or the newest one. Done once for a policy and settings, then looked up."""
-    row = published(Store(store), policy)
+    from trainer.publishing import find_policy, newest_of_all
+
+    chosen = newest_of_all(Store(store)) if policy == "newest" else find_policy(Store(store), policy)
     sampling = {"samples_per_problem": samples_per_problem, "max_new_tokens": max_new_tokens, "temperature": temperature}
-    found = stages.evaluate_flow(store, row["folder"], row["policy_id"], problems, sampling, run_id=row["run_id"], seed=seed)
-    return done(found, f"{row['policy_id']}: pass@1 {found['pass@1']:.3f} over {found['problems']:,} problems")
-
-
-def published(store: Store, policy: str) -> dict[str, Any]:
-    """The row of a policy. Raises StoreError where there is none."""
-    rows = store.read("policies", ["policy_id", "folder", "run_id", "created_at"]).sort("created_at").to_dicts()
-    kept = [row for row in rows if row["folder"]]
-    chosen = kept[-1:] if policy == "newest" else [row for row in kept if row["policy_id"] == policy]
-    if not chosen:
-        raise StoreError(
-            f"no policy {policy} in {store.location}; there are: {', '.join(r['policy_id'] for r in rows) or 'none'}"
-        )
-    return chosen[0]
+    found = stages.evaluate_flow(store, str(chosen.folder), chosen.policy_id, problems, sampling, run_id=chosen.run_id, seed=seed)
+    return done(found, f"{chosen.policy_id}: pass@1 {found['pass@1']:.3f} over {found['problems']:,} problems")
 
 
 FLOWS: dict[str, Callable[..., Any]] = {

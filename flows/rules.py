@@ -6,14 +6,18 @@
 * What is done already is looked up in the store, which knows; there is no second cache that could say otherwise. Such a run
   ends as `Cached`, with a message.
 * One process at a time labels (deduplicates, ingests into, maintains) a store on a machine; others wait for it
-  (`flows/locks.py`). Runs of one deployment on several machines: `flows/deployments.py`.
+  (`pipeline/locks.py`). Runs of one deployment on several machines: `flows/deployments.py`.
+* Of what fills all processors (deduplicate, label, score, train, evaluate), scheduled runs do so many at a time as
+  SPO_HEAVY_AT_ONCE says, which the schedule's `heavy_at_once` sets; what a person starts by hand waits for none of them.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import urllib.error
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar, cast
 
 import httpx
@@ -24,7 +28,10 @@ from prefect.exceptions import MissingContextError
 from prefect.states import Completed
 from prefect.task_engine import TaskRunTimeoutError
 
+from pipeline.locks import one_of
 from pipeline.snapshot import StoreError
+
+HEAVY_AT_ONCE = "SPO_HEAVY_AT_ONCE"
 
 AnyTask = TypeVar("AnyTask", bound=Task)
 
@@ -57,6 +64,19 @@ PATIENT: dict[str, Any] = {
 def within(task: AnyTask, timeout_s: float | None) -> AnyTask:
     """The task, failed if it takes longer than this. What it has appended stays, and the next run goes on from there."""
     return task if timeout_s is None else cast(AnyTask, task.with_options(timeout_seconds=timeout_s))
+
+
+@contextmanager
+def processors() -> Iterator[None]:
+    """Around work that fills all processors. Taken before any lock on a store, so that nobody waits in a ring."""
+    places = os.environ.get(HEAVY_AT_ONCE)
+    if not places:
+        yield
+    elif not places.isdecimal() or int(places) == 0:
+        raise ValueError(f"{HEAVY_AT_ONCE} is {places!r}; give a number from 1 on, or leave it away for no limit")
+    else:
+        with one_of(int(places), "processors"):
+            yield
 
 
 def done(value: Any, message: str, *, cached: bool = False) -> Any:

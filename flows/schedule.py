@@ -10,7 +10,7 @@ import difflib
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -86,6 +86,9 @@ class Label(Spread):
     stage = "label"
     name: str = "label"
     workers: int | None = Field(None, ge=1, description="sandbox workers; default: three for every two cores")
+    time_factor: float = Field(
+        1.0, ge=0.01, description="multiplies time limits, for a slower machine; part of the judge version"
+    )
 
 
 class Deduplicate(Spread):
@@ -97,7 +100,8 @@ class Score(Spread):
     stage = "score"
     name: str = "score"
     folder: str = Field(description="folder of the reference policy")
-    max_tokens: int = Field(2048, ge=2)
+    max_tokens: int = Field(2048, ge=2, description="longest prompt and completion")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="that of the training to come")
 
 
 class Publish(Entry):
@@ -119,7 +123,7 @@ class Train(Entry):
 
 class Evaluate(Entry):
     stage = "evaluate"
-    policy: str = Field("newest", description="policy_id of a published policy, or `newest`")
+    policy: str = Field("newest", description="a policy, a run for its newest, a folder, or `newest` of all")
     problems: str = Field("split = 'test'", description="SQL condition on `problems`")
     samples_per_problem: int = Field(10, ge=1)
     max_new_tokens: int = Field(512, ge=1)
@@ -157,7 +161,8 @@ class Schedule(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     store: str
     timezone: str = Field("UTC", description="that the cron times are meant in")
-    runs_at_once: int = Field(2, ge=1, description="runs side by side in one `spo serve`")
+    runs_at_once: int = Field(4, ge=1, description="runs side by side in one `spo serve`")
+    heavy_at_once: int = Field(1, ge=1, description="of them on one machine such as fill all processors; the others wait")
     ingest: list[Ingest] = []
     deduplicate: list[Deduplicate] = []
     label: list[Label] = []

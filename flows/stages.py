@@ -17,8 +17,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 
 from flows.events import announce_labelled
 from flows.health import health_of
-from flows.locks import alone
-from flows.rules import PATIENT, done, within
+from flows.rules import PATIENT, done, processors, within
 from flows.spread import runner_of, spread, where_part
 from flows.terminal import progress, show_table
 from pipeline.contracts import TABLES
@@ -26,6 +25,7 @@ from pipeline.corpora import Spec, publish
 from pipeline.dedup import deduplicate, sign_part
 from pipeline.ingest import BatchSummary, ingest
 from pipeline.label import label
+from pipeline.locks import alone
 from pipeline.sql import connect, query
 from pipeline.store import Store
 from sandbox import Pool
@@ -127,7 +127,7 @@ def deduplicate_flow(store: str, runner: str | None = None, parts: int | None = 
     With a `runner` (`flows/spread.py`) programs are signed in parts; clusters are made here, from the signatures.
     """
     where = runner_of(runner, parts)
-    with alone(store, "deduplicate"):
+    with processors(), alone(store, "deduplicate"):
         signed = 0 if where.kind == "threads" else sum(spread(within(sign_task, timeout_s), where, store=store))
         found = within(deduplicate_task, timeout_s)(store)
     found["signed"] += signed
@@ -154,7 +154,7 @@ def label_flow(
 ) -> dict:  # fmt: skip
     """Run every program that has no verdict yet in the sandbox; with a `runner` (`flows/spread.py`) on several machines."""
     started = datetime.now(UTC)
-    with alone(store, "label"):
+    with processors(), alone(store, "label"):
         task = within(label_task, timeout_s)
         found = total_of(spread(task, runner_of(runner, parts), store=store, workers=workers, time_factor=time_factor))
     rows = [{"verdict": name, "rows": count} for name, count in sorted(found["verdicts"].items())]
@@ -204,7 +204,7 @@ def score_flow(
     runner: str | None = None, parts: int | None = None, timeout_s: float | None = None,
 ) -> dict:  # fmt: skip
     """Store the reference policy's log-probabilities of every judged training trajectory; with a `runner` on several machines."""
-    with alone(store, "score"):
+    with processors(), alone(store, "score"):
         found = spread(
             within(score_task, timeout_s), runner_of(runner, parts),
             store=store, folder=folder, max_tokens=max_tokens, precision=precision, changed=changed,
@@ -321,7 +321,8 @@ def evaluate_flow(
     """Estimate pass@1 and pass@10 of a policy on the problems that `problems_sql` selects."""
     from trainer.rollout import SamplingSettings
 
-    found = evaluation_row(evaluate_task(store, folder, policy_id, problems_sql, SamplingSettings(**sampling), run_id, seed))
+    with processors():
+        found = evaluation_row(evaluate_task(store, folder, policy_id, problems_sql, SamplingSettings(**sampling), run_id, seed))
     report_table("evaluate", f"Evaluated {policy_id}", [found])
     return done(found, f"pass@1 {found['pass@1']:.3f} over {found['problems']:,} problems, {found['samples']:,} samples")
 

@@ -86,6 +86,7 @@ def label(
 
     Without a pool, one of `workers` and `time_factor` is opened if a program has to run. `where` (SQL over t: trajectories,
     p: problems) chooses a part; parts that share no problem may be labelled side by side, and give what one pass gives.
+    Two passes over the same rows would both judge them: take `alone(store, "label")` of `pipeline/locks.py` around it.
     Raises sandbox.SandboxUnavailable on a machine that cannot isolate. Judge errors are stored as such, tried again on the
     next pass up to JUDGE_ATTEMPTS times, and never become a reward.
     """

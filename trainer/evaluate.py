@@ -16,6 +16,7 @@ import polars as pl
 from pipeline.contracts import NOT_A_REWARD, Evaluations
 from pipeline.evaluated import mean_entropy, verdict_mix
 from pipeline.label import label
+from pipeline.locks import alone
 from pipeline.passk import Estimate, estimate
 from pipeline.signatures import sign
 from pipeline.sql import connect, query
@@ -74,7 +75,8 @@ def evaluate(
             store, policy, problems, settings, Provenance(name=name, policy_id=policy_id, run_id=run_id, policy_step=step),
             seed=seed, on_progress=on_progress,
         )  # fmt: skip
-        label(store, pool)
+        with alone(store.location, "label"):
+            label(store, pool)
         with connect(store) as connection:
             samples = query(connection, SAMPLES, {"name": name})
         entropies = entropy_of(policy, problems, samples) if isinstance(policy, Policy) else None

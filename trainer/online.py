@@ -8,6 +8,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.label import label
+from pipeline.locks import alone
 from pipeline.store import Store
 from sandbox import Pool
 from trainer.choosing import in_turn
@@ -49,10 +50,11 @@ class FreshData:
         )
         self.record(policy, provenance.policy_id, step)
         rollout(self.store, policy, self.chosen(round_number), self.settings.sampling, provenance, seed=self.seed)
-        label(self.store, self.pool)
-        score(
-            self.store, self.reference, where=f"p.split = 'train' and t.batch_id = '{provenance.name}'", precision=self.precision
-        )
+        with alone(self.store.location, "label"):
+            label(self.store, self.pool)
+        mine = f"p.split = 'train' and t.batch_id = '{provenance.name}'"
+        with alone(self.store.location, "score"):
+            score(self.store, self.reference, where=mine, precision=self.precision)
         return True
 
     def record(self, policy: Policy, policy_id: str, step: int) -> None:

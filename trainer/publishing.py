@@ -97,6 +97,15 @@ def newest_policy(store: Store, run_id: str) -> Found | None:
     return None
 
 
+def newest_of_all(store: Store) -> Found:
+    """The policy that was published last, of all whose weights are there. Raises PolicyNotFound."""
+    rows = store.read("policies").sort("created_at", descending=True)
+    for row in rows.iter_rows(named=True):
+        if has_weights(row["folder"]):
+            return found(row)
+    raise PolicyNotFound(f"no policy with weights in {store.location}; {rows.height} are recorded without; spo train makes one")
+
+
 def is_finished(store: Store, run_id: str) -> bool:
     """Whether the run has published its final policy, which bears the run's own name."""
     return run_id in store.read("policies", ["policy_id"])["policy_id"].to_list()

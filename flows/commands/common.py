@@ -44,9 +44,11 @@ def assignments(given: list[str] | None, option: str) -> dict[str, str]:
 
 
 def use_server() -> None:
-    """Have flows report to a server, and say where its UI is."""
+    """Have flows report to a server, and say where its UI is. Ctrl-C ends the process from here on, whatever Prefect is doing."""
     from flows import engine
+    from flows.interrupts import insist
 
+    insist()
     url = engine.use_server()
     typer.echo(f"Prefect's UI: {url.removesuffix('/api')}", err=True)
     keep_tracebacks_off_the_terminal()

@@ -9,8 +9,8 @@ import time
 from flows import interrupts
 interrupts.INSIST_S = 0.2
 interrupts.insist()
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     time.sleep(600)
 except:
     print("swallowed", flush=True)

@@ -1,11 +1,9 @@
-"""What is tried again and what is not, and who waits for whom."""
+"""What is tried again and what is not; where parts run."""
 
 from __future__ import annotations
 
 import errno
-import signal
-import subprocess
-import sys
+import os
 from datetime import UTC, datetime
 
 import httpx
@@ -13,10 +11,10 @@ import polars as pl
 import pytest
 from deltalake.exceptions import CommitFailedError
 
-from flows.locks import alone, lock_path
-from flows.rules import another_try_may_help
+from flows.rules import HEAVY_AT_ONCE, another_try_may_help, processors
 from flows.spread import RunnerError, runner_of
 from pipeline.contracts import ContractError
+from pipeline.locks import opened, taken
 from pipeline.store import Store, StoreError
 from sandbox import SandboxUnavailable
 
@@ -70,40 +68,18 @@ def test_a_broken_table_is_not_tried_again(tmp_path):
     assert not another_try_may_help(error.value)
 
 
-HOLD = """
-import sys
-from flows.locks import alone
-with alone(sys.argv[1], "label"):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-
-
-def test_one_process_at_a_time_and_a_killed_one_lets_go(tmp_path):
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    waiter = None
-    try:
-        assert holder.stdout.readline() == "held\n"
-        waiter = subprocess.Popen(
-            [sys.executable, "-c", HOLD, str(tmp_path)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert f"waits for process {holder.pid}" in waiter.stderr.readline()
-        with alone(str(tmp_path), "deduplicate"):
-            pass  # another work on the same store does not wait
-        holder.send_signal(signal.SIGKILL)
-        assert waiter.stdout.readline() == "held\n"
-    finally:
-        for process in filter(None, (holder, waiter)):
-            process.kill()
-            process.communicate()
-
-
-def test_locks_of_a_store_on_object_storage_lie_in_the_data_folder():
-    one, two = lock_path("s3://bucket/a", "label"), lock_path("s3://bucket/b", "label")
-    assert one != two and one == lock_path("s3://bucket/a/", "label") and "://" not in str(one)
+def test_scheduled_work_that_fills_the_processors_takes_turns(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    place = tmp_path / f"spo-locks-{os.getuid()}" / "processors-0"
+    monkeypatch.delenv(HEAVY_AT_ONCE, raising=False)
+    with processors():
+        assert not place.exists()  # by hand: nobody waits
+    monkeypatch.setenv(HEAVY_AT_ONCE, "1")
+    with processors(), opened(place) as file:
+        assert not taken(file)
+    monkeypatch.setenv(HEAVY_AT_ONCE, "none")
+    with pytest.raises(ValueError, match="SPO_HEAVY_AT_ONCE is 'none'; give a number"), processors():
+        pass
 
 
 def test_task_runners_by_name(monkeypatch):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import pytest
 
-from flows.schedule import ScheduleError, load_schedule
+from flows.recurring import FLOWS
+from flows.schedule import SECTIONS, ScheduleError, load_schedule
 
 DATA = Path(__file__).parents[2] / "data"
 WHOLE = f"""
@@ -37,6 +39,52 @@ run = "humans"
 """
 
 
+EVERYTHING = """
+store = "here"
+[[ingest]]
+name = "starter"
+adapter = "plain"
+source = "{data}/starter"
+limit = 3
+set = {{ origin = "human" }}
+timeout_s = 60
+[[deduplicate]]
+runner = "threads"
+parts = 2
+timeout_s = 60
+[[label]]
+workers = 2
+time_factor = 1.5
+runner = "threads"
+parts = 2
+timeout_s = 60
+[[score]]
+folder = "reference"
+max_tokens = 512
+precision = "bf16"
+runner = "threads"
+parts = 2
+timeout_s = 60
+[[publish]]
+name = "humans"
+spec = "{data}/corpora/humans.sql"
+[[train]]
+name = "nightly"
+config = "{data}/corpora/humans.sql"
+repeat = true
+[[evaluate]]
+name = "newest policy"
+policy = "mine"
+problems = "true"
+samples_per_problem = 4
+max_new_tokens = 64
+temperature = 0.8
+seed = 1
+[[maintain]]
+retention_hours = 24
+"""
+
+
 def written(folder: Path, text: str) -> Path:
     (folder / "schedule.toml").write_text(text)
     return folder / "schedule.toml"
@@ -54,11 +102,20 @@ def test_entries_with_their_flows_parameters(tmp_path, monkeypatch):
     assert ingest.parameters(store) == {
         "store": store, "adapter": "plain", "source": str(DATA / "starter"), "columns": {"origin": "human"},
     }  # fmt: skip
-    assert label.parameters(store) == {"store": store, "workers": 2}
+    assert label.parameters(store) == {"store": store, "workers": 2, "time_factor": 1.0}
     assert publish.parameters(store) == {"store": store, "spec_file": str(DATA / "corpora/humans.sql")}
     # A step that the file does not have is run with its defaults.
     assert [step.stage for step in schedule.steps_of_chain()] == ["ingest", "deduplicate", "label", "publish"]
     assert [when.name for when in schedule.thresholds()] == ["1000 new verdicts start humans"]
+
+
+def test_every_entry_with_every_key_fits_its_flow(tmp_path):
+    schedule = load_schedule(written(tmp_path, EVERYTHING.format(data=DATA)))
+    assert {entry.stage for entry in schedule.entries()} == {*SECTIONS}
+    for entry in schedule.entries():
+        keys = set(type(entry).model_fields) - {"name", "cron", "interval_s", "paused"}
+        assert keys <= entry.model_fields_set, entry
+        inspect.signature(FLOWS[entry.stage].fn).bind(**entry.parameters("store"))
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ import torch
 
 from pipeline.contracts import Evaluations
 from pipeline.evaluated import NotComparable, by_group, compare, rates, verdict_mix
+from pipeline.label import label
+from pipeline.locks import lock_path, opened, taken
 from pipeline.sql import connect, query
 from pipeline.store import Store
 from sandbox import Pool
@@ -30,6 +32,21 @@ def test_entropy_is_that_of_the_whole_distribution_at_every_completion_token(mad
             logits = policy.model(torch.tensor([prompt + completion])).logits[0, len(prompt) - 1 : -1].double()
         assert count == len(completion)
         assert total == pytest.approx(float(torch.distributions.Categorical(logits=logits).entropy().sum()), abs=1e-3)
+
+
+def test_evaluation_and_graders_take_turns(job, monkeypatch):
+    problems = job.store.read("problems", ["problem_id", "statement", "split"]).sort("problem_id").head(1)
+    free = []
+
+    def labelling(store, pool):
+        with opened(lock_path(store.location, "label")) as file:
+            free.append(taken(file))
+        return label(store, pool)
+
+    monkeypatch.setattr("trainer.evaluate.label", labelling)
+    with Pool() as pool:
+        evaluate(job.store, pool, job.policy(), "reference", problems, SamplingSettings(samples_per_problem=1, max_new_tokens=4))
+    assert free == [False]
 
 
 def test_an_evaluation_keeps_verdicts_entropy_and_pass_at_100(job):

@@ -15,7 +15,15 @@ from sandbox import Pool
 from trainer.choosing import WATERMARK_TABLES, choose, counted, success_variance
 from trainer.loop import TrainSettings, train
 from trainer.policy import load_policy
-from trainer.publishing import PolicyNotFound, Publisher, find_policy, is_finished, newest_policy, published_folders
+from trainer.publishing import (
+    PolicyNotFound,
+    Publisher,
+    find_policy,
+    is_finished,
+    newest_of_all,
+    newest_policy,
+    published_folders,
+)
 from trainer.reference import reference_fingerprint, score
 from trainer.rollout import SamplingSettings, publish_policy
 from trainer.stream import Mixture, Source, Stream
@@ -69,6 +77,8 @@ def test_policies_are_published_once_through_a_kill_and_old_weights_go(job, tmp_
     assert not list((tmp_path / "run").glob(".*"))
     newest = newest_policy(job.store, "run")
     assert (newest.policy_id, newest.step, newest.parent_id) == ("run@5", 5, "reference")
+    publish_policy(job.store, job.policy(), None, policy_id="sampled and dropped")
+    assert newest_of_all(job.store) == newest
     assert find_policy(job.store, "run") == newest and find_policy(job.store, "run@2").step == 2
     assert find_policy(job.store, str(job.folder)).policy_id == str(job.folder).strip("/")  # a copy of the published folder
     with pytest.raises(PolicyNotFound, match="policy run@4 is published, but its weights are no longer in"):
