@@ -27,8 +27,7 @@ SHORTEST_WAIT_S, LONGEST_WAIT_S = 0.25, 8.0
 STORE_ATTEMPTS = 5  # a store that cannot be reached is asked again, this often in a row
 
 # Tables whose growth may mean work.
-LABEL_TABLES = ["problems", "trajectories", "verdicts"]
-SCORE_TABLES = ["problems", "trajectories", "verdicts"]
+SOURCES_OF_WORK = ["problems", "trajectories", "verdicts"]
 
 
 def follow(work: Callable[[], Outcome], *, wait: Callable[[float], None] = time.sleep) -> Iterator[Outcome]:
@@ -69,7 +68,7 @@ class Grader:
     _seen: dict[str, int] | None = None
 
     def work(self) -> Outcome:
-        ended, now = ends(self.store, self.until), self.store.pins(LABEL_TABLES)
+        ended, now = ends(self.store, self.until), self.store.pins(SOURCES_OF_WORK)
         if now == self._seen:
             return Outcome(reason="everything is labelled", finished=ended)
         with alone(self.store.location, "label"):
@@ -92,7 +91,7 @@ class Scorer:
     _seen: dict[str, int] | None = None
 
     def work(self) -> Outcome:
-        ended, now = ends(self.store, self.until), self.store.pins(SCORE_TABLES)
+        ended, now = ends(self.store, self.until), self.store.pins(SOURCES_OF_WORK)
         if now == self._seen:
             return Outcome(reason="everything is scored", finished=ended)
         with alone(self.store.location, "score"):

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from prefect import flow, task
 
 from flows.policies import select_problems
+from flows.rules import PATIENT, done
 from flows.stages import report_table
 from flows.terminal import progress
 from pipeline.store import Store
@@ -24,22 +25,14 @@ def served_rollout_flow(
 ) -> int:  # fmt: skip
     """Sample a model that an OpenAI-compatible server has, and append the trajectories. `folder`: its policy, if ours."""
     sampled = served_rollout_task(
-        store,
-        url,
-        model,
-        endpoint,
-        concurrency,
-        folder,
-        Provenance(**provenance),
-        SamplingSettings(**sampling),
-        problems_sql,
+        store, url, model, endpoint, concurrency, folder, Provenance(**provenance), SamplingSettings(**sampling), problems_sql,
         seed,
-    )
+    )  # fmt: skip
     report_table("rollout", f"Sampled {model} at {url}", [{"rollout": provenance["name"], "samples": sampled}])
-    return sampled
+    return done(sampled, f"{sampled:,} samples of {model} at {url}", cached=not sampled)
 
 
-@task(name="sample through a server")
+@task(name="sample through a server", **PATIENT)
 def served_rollout_task(
     store: str, url: str, model: str, endpoint: Endpoint | None, concurrency: int, folder: str | None, provenance: Provenance,
     sampling: SamplingSettings, problems_sql: str, seed: int,
@@ -57,10 +50,10 @@ def search_flow(store: str, folder: str, provenance: dict, settings: dict, probl
     """Look for programs that plain sampling does not find, and append them as origin `search`."""
     found = search_task(store, folder, Provenance(**provenance), SearchSettings(**settings), problems_sql, seed)
     report_table("search", f"Search by {settings['method']}", [{"search": provenance["name"], "trajectories": found}])
-    return found
+    return done(found, f"{found:,} trajectories found by {settings['method']}", cached=not found)
 
 
-@task(name="search")
+@task(name="search", **PATIENT)
 def search_task(store: str, folder: str, provenance: Provenance, settings: SearchSettings, problems_sql: str, seed: int) -> int:
     problems = select_problems(store, problems_sql)
     with ExitStack() as stack:

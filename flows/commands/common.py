@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.engine import DATA as DATA
+
 if TYPE_CHECKING:
     from pipeline.store import Store
 
-DATA = Path(os.environ.get("SPO_DATA_DIR", "data"))
 STORE = str(DATA / "store")
 
 StoreOption = Annotated[str, typer.Option("--store", help="Folder or URL (s3://, gs://, az://) of the store.")]
