@@ -69,6 +69,36 @@ def until(holds, what: str, limit_s: float = 120, alive: subprocess.Popen | None
     return found
 
 
+def sampled_store(folder: Path, problems: int = 12, origin: str = "earlier_training"):
+    """A store in `folder/store` whose training problems an untrained policy, in `folder/reference`, has sampled; labelled."""
+    from pipeline.ingest import ingest
+    from pipeline.label import label
+    from pipeline.sql import connect, query
+    from pipeline.store import Store
+    from sandbox import Pool
+    from trainer.policy import new_policy
+    from trainer.rollout import Provenance, SamplingSettings, publish_policy, rollout
+
+    store = Store(folder / "store")
+    ingest(store, "plain", str(STARTER), limit=problems)
+    with connect(store) as connection:
+        chosen = query(connection, "select problem_id, statement from problems where split = 'train' order by problem_id")
+        texts = query(connection, "select statement as text from problems union all select program from trajectories")
+    policy = new_policy(texts["text"].sort().to_list(), vocab_size=400, layers=1, width=32, seed=1)
+    policy.save(folder / "reference")
+    publish_policy(store, policy, folder / "reference", policy_id="reference")
+    settings = SamplingSettings(samples_per_problem=2, max_new_tokens=12)
+    rollout(store, policy, chosen, settings, Provenance(name="samples", policy_id="reference", origin=origin), seed=0)
+    with Pool() as pool:
+        label(store, pool)
+    return store
+
+
+@pytest.fixture(scope="session", name="sampled_store")
+def sampled_store_fixture():
+    return sampled_store
+
+
 @pytest.fixture(scope="session", name="until")
 def until_fixture():
     return until

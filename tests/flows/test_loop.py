@@ -14,15 +14,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipeline.ingest import ingest
 from pipeline.label import label
 from pipeline.ledger import ledger
-from pipeline.sql import connect, query
 from pipeline.store import Store
 from sandbox import Pool
-from trainer.policy import new_policy
+from trainer.policy import load_policy
 from trainer.reference import score
-from trainer.rollout import Provenance, SamplingSettings, publish_policy, rollout
 
 STARTER = Path(__file__).parents[2] / "data" / "starter"
 DEADLINE_S = 400  # for each step, on a machine that does much else
@@ -51,20 +48,9 @@ weight = [[0, 0.0], [8, 0.5]]
 
 
 @pytest.fixture
-def place(tmp_path):
-    store = Store(tmp_path / "store")
-    ingest(store, "plain", str(STARTER), limit=12)
-    with connect(store) as connection:
-        problems = query(connection, "select problem_id, statement from problems where split = 'train' order by problem_id")
-        texts = query(connection, "select statement as text from problems union all select program from trajectories")
-    policy = new_policy(texts["text"].sort().to_list(), vocab_size=400, layers=1, width=32, seed=1)
-    policy.save(tmp_path / "reference")
-    publish_policy(store, policy, tmp_path / "reference", policy_id="reference")
-    settings = SamplingSettings(samples_per_problem=2, max_new_tokens=12)
-    rollout(store, policy, problems, settings, Provenance(name="samples", policy_id="reference"), seed=0)
-    with Pool() as pool:
-        label(store, pool)
-    score(store, policy)
+def place(sampled_store, tmp_path):
+    store = sampled_store(tmp_path, origin="online")
+    score(store, load_policy(tmp_path / "reference"))
     (tmp_path / "run.toml").write_text(CONFIG.format(folder=tmp_path))
     return tmp_path
 

@@ -8,15 +8,12 @@ import polars as pl
 import pytest
 
 from flows.following import LONGEST_WAIT_S, STORE_ATTEMPTS, Grader, Scorer, follow
-from pipeline.ingest import ingest
-from pipeline.label import label
 from pipeline.ledger import ledger
-from pipeline.sql import connect, query
 from pipeline.store import Store, StoreError
 from sandbox import Pool
-from trainer.policy import load_policy, new_policy
+from trainer.policy import load_policy
 from trainer.reference import score
-from trainer.rollout import Provenance, SamplingSettings, publish_policy, rollout
+from trainer.rollout import SamplingSettings, publish_policy
 from trainer.worker import Outcome, RolloutWorker, WorkerSettings
 
 STARTER = Path(__file__).parents[2] / "data" / "starter"
@@ -24,21 +21,10 @@ TINY = SamplingSettings(samples_per_problem=2, max_new_tokens=12)
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(sampled_store, tmp_path_factory):
     """A store with a reference policy that is sampled, labelled and scored."""
     folder = tmp_path_factory.mktemp("rollouts")
-    store = Store(folder / "store")
-    ingest(store, "plain", str(STARTER), limit=12)
-    with connect(store) as connection:
-        problems = query(connection, "select problem_id, statement from problems where split = 'train' order by problem_id")
-        texts = query(connection, "select statement as text from problems union all select program from trajectories")
-    policy = new_policy(texts["text"].sort().to_list(), vocab_size=400, layers=1, width=32, seed=1)
-    policy.save(folder / "reference")
-    publish_policy(store, policy, folder / "reference", policy_id="reference")
-    rollout(store, policy, problems, TINY, Provenance(name="samples", policy_id="reference", origin="earlier_training"), seed=0)
-    with Pool() as pool:
-        label(store, pool)
-    score(store, policy)
+    score(sampled_store(folder), load_policy(folder / "reference"))
     return folder
 
 

@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import polars as pl
@@ -14,6 +16,8 @@ import pytest
 
 from pipeline.store import Store
 from sandbox.cgroups import left_over
+from trainer.policy import load_policy
+from trainer.reference import score
 
 pytestmark = pytest.mark.timeout(900)  # the first to need the server waits for it, on a busy machine for minutes
 
@@ -208,6 +212,25 @@ def children_of(pid: int) -> set[int]:
     return found - {pid}
 
 
+@contextmanager
+def started(words: list[str], environment: dict[str, str], log: Path, **where) -> Iterator[subprocess.Popen]:
+    """A long-running command with its output in `log`; killed if the test leaves it alive."""
+    with open(log, "a") as output:
+        process = subprocess.Popen([sys.executable, "-m", *words], env=environment, stdout=output, stderr=output, **where)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def end(process: subprocess.Popen, number: int, log: Path) -> None:
+    process.send_signal(number)
+    assert process.wait(120) == 0, log.read_text()[-3000:]
+    assert "Traceback" not in log.read_text()
+
+
 @pytest.mark.slow
 def test_served_cancelled_and_stopped_it_leaves_nothing(server, api, until, tmp_path, schedule):
     """A labelling that would run for minutes is cancelled through the API; then Ctrl-C ends the serving process."""
@@ -218,11 +241,7 @@ def test_served_cancelled_and_stopped_it_leaves_nothing(server, api, until, tmp_
 
     store = Store(tmp_path / "store")
     stuck(store)
-    with open(tmp_path / "log", "w") as log:
-        serving = subprocess.Popen(
-            [sys.executable, "-m", "flows", "serve", str(schedule)], env=server.environment(), stderr=log, stdout=log
-        )
-    try:
+    with started(["flows", "serve", str(schedule)], server.environment(), tmp_path / "log") as serving:
         until(lambda: len(deployments_with(api, tag_of(schedule))) == 4, "deployments are registered", alive=serving)
         by_name = {one.name: one for one in deployments_with(api, tag_of(schedule))}
         run = api.create_flow_run_from_deployment(by_name["label"].id, state=Scheduled())
@@ -234,14 +253,8 @@ def test_served_cancelled_and_stopped_it_leaves_nothing(server, api, until, tmp_
         until(lambda: api.read_flow_run(run.id).state.type == StateType.CANCELLED, "the run is cancelled", alive=serving)
         until(lambda: not [pid for pid in below if alive(pid)], "its processes are gone", alive=serving)
         until(lambda: not [group for group in left_over() if pid_of(group) in below], "its control groups are gone")
-        serving.send_signal(signal.SIGINT)
-        assert serving.wait(120) == 0, (tmp_path / "log").read_text()[-3000:]
+        end(serving, signal.SIGINT, tmp_path / "log")
         assert all(one.paused for one in deployments_with(api, tag_of(schedule)))
-        assert "Traceback" not in (tmp_path / "log").read_text()
-    finally:
-        if serving.poll() is None:
-            serving.kill()
-            serving.wait()
 
 
 def pid_of(group: Path) -> int:
@@ -272,35 +285,25 @@ def test_a_killed_run_is_shown_as_crashed_and_the_next_one_is_not_held_up(server
 
     stuck(Store(tmp_path / "store"))
 
-    def serve():
-        with open(tmp_path / "log", "a") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "flows", "serve", str(schedule)], env=server.environment(), stderr=log, stdout=log
-            )
+    serve = ["flows", "serve", str(schedule)], server.environment(), tmp_path / "log"
 
     def start_labelling(serving):
         until(lambda: len(deployments_with(api, tag_of(schedule))) == 4, "deployments are registered", alive=serving)
         label = next(one for one in deployments_with(api, tag_of(schedule)) if one.name == "label")
         return api.create_flow_run_from_deployment(label.id, state=Scheduled())
 
-    serving = serve()
-    try:
+    with started(*serve) as serving:
         run = start_labelling(serving)
         until(lambda: any("bwrap" in cmdline(pid) for pid in children_of(serving.pid)), "the sandbox runs", alive=serving)
         for pid in [serving.pid, *children_of(serving.pid)]:
             if alive(pid) and "sandbox" not in cmdline(pid) and "bwrap" not in cmdline(pid):
                 os.kill(pid, signal.SIGKILL)
         serving.wait()
-        until(lambda: api.read_flow_run(run.id).state.type == StateType.CRASHED, "the run is shown as crashed", 400)
-        serving = serve()
+    until(lambda: api.read_flow_run(run.id).state.type == StateType.CRASHED, "the run is shown as crashed", 400)
+    with started(*serve) as serving:
         again = start_labelling(serving)
         until(lambda: api.read_flow_run(again.id).state.type == StateType.RUNNING, "the next one runs", 300, alive=serving)
-        serving.send_signal(signal.SIGTERM)
-        assert serving.wait(120) == 0, (tmp_path / "log").read_text()[-3000:]
-    finally:
-        if serving.poll() is None:
-            serving.kill()
-            serving.wait()
+        end(serving, signal.SIGTERM, tmp_path / "log")
 
 
 @pytest.mark.slow
@@ -310,49 +313,94 @@ def test_a_schedule_fires_and_new_verdicts_set_a_publication_off(server, api, un
         schedule.read_text().replace('cron = "*/5 * * * *"', "interval_s = 20").replace("workers = 1", "interval_s = 20")
     )
     store = Store(tmp_path / "store")
-    with open(tmp_path / "log", "w") as log:
-        serving = subprocess.Popen(
-            [sys.executable, "-m", "flows", "serve", str(schedule)], env=server.environment(), stderr=log, stdout=log
-        )
-    try:
+    with started(["flows", "serve", str(schedule)], server.environment(), tmp_path / "log") as serving:
         until(lambda: store.version("corpora") >= 0, "the corpus is published", 500, alive=serving)
         verdicts, trajectories = store.read("verdicts"), store.read("trajectories")
         assert verdicts.height == trajectories.height == verdicts["trajectory_id"].n_unique()
-        serving.send_signal(signal.SIGTERM)
-        assert serving.wait(120) == 0, (tmp_path / "log").read_text()[-3000:]
-        assert "Traceback" not in (tmp_path / "log").read_text()
-    finally:
-        if serving.poll() is None:
-            serving.kill()
-            serving.wait()
+        end(serving, signal.SIGTERM, tmp_path / "log")
+
+
+TRAINING = """
+[[train]]
+name = "again"
+config = "{place}/run.toml"
+repeat = true
+interval_s = 25
+[[evaluate]]
+name = "newest"
+problems = "split = 'train'"
+samples_per_problem = 1
+max_new_tokens = 8
+interval_s = 25
+"""
+RUN = """
+store = "{place}/store"
+run = "{place}/runs/nightly"
+reference = "{place}/reference"
+reference_policy = "reference"
+[training]
+steps = 2
+checkpoint_every = 2
+warmup_steps = 1
+[mixture]
+batch_sequences = 4
+[[source]]
+name = "human"
+where = "j.origin = 'human'"
+weight = 1.0
+"""
 
 
 @pytest.mark.slow
-def test_a_worker_of_a_pool_runs_what_was_deployed(server, api, until, tmp_path, schedule):
-    """`spo deploy`, and a real `prefect worker` in another folder, as on another machine."""
+def test_training_and_evaluation_come_by_schedule(server, api, until, sampled_store, tmp_path):
+    """Two runs, one after the other and in folders of their own, and evaluations of what was published last."""
+    store = sampled_store(tmp_path)
+    score(store, load_policy(tmp_path / "reference"))
+    (tmp_path / "run.toml").write_text(RUN.format(place=tmp_path))
+    schedule = tmp_path / "schedule.toml"
+    schedule.write_text(f'store = "{store.location}"\n' + TRAINING.format(place=tmp_path))
+    with started(["flows", "serve", str(schedule)], server.environment(), tmp_path / "log") as serving:
+        until(lambda: {"nightly", "nightly-2"} <= set(store.read("policies")["policy_id"]), "two runs", 500, serving)
+        until(lambda: {"nightly"} & set(store.read("evaluations")["policy_id"]), "an evaluation", 500, serving)
+        end(serving, signal.SIGTERM, tmp_path / "log")
+    assert (tmp_path / "runs" / "nightly-2" / "final" / "config.json").exists()
+    verdicts = store.read("verdicts")
+    assert verdicts.height == verdicts["trajectory_id"].n_unique()
+
+
+@pytest.mark.slow
+def test_workers_in_other_places_run_what_was_deployed_on_a_store_on_object_storage(
+    server, api, until, tmp_path, schedule, object_storage
+):
+    """`spo deploy`, and two real `prefect worker`s in folders of their own, as on two machines; they share a bucket."""
     from prefect.client.schemas.objects import StateType
     from prefect.states import Scheduled
 
     from flows.deployments import deployments_with, tag_of
 
+    schedule.write_text(schedule.read_text().replace(str(tmp_path / "store"), "s3://bucket/far"))
+    environment = server.environment() | {name.upper(): value for name, value in object_storage.items()}
     deployed = subprocess.run(
         [sys.executable, "-m", "flows", "deploy", str(schedule), "--pool", "far", "--json"],
-        env=server.environment(), capture_output=True, text=True, timeout=250,
+        env=environment, capture_output=True, text=True, timeout=250,
     )  # fmt: skip
     assert deployed.returncode == 0, deployed.stderr
-    ingest = next(one for one in deployments_with(api, tag_of(schedule)) if one.name == "starter")
-    run = api.create_flow_run_from_deployment(ingest.id, state=Scheduled())
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    with open(tmp_path / "worker.log", "w") as log:
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "prefect", "worker", "start", "--pool", "far", "--name", "far-1"],
-            env=server.environment(), cwd=elsewhere, stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
-    try:
-        ended = until(lambda: (state := api.read_flow_run(run.id).state).is_final() and state, "the run has ended", 500, worker)
-        assert ended.type == StateType.COMPLETED, ended.message
-        assert Store(tmp_path / "store").read("problems").height == 2
-    finally:
-        os.killpg(worker.pid, signal.SIGTERM)
-        worker.wait(60)
+    by_name = {one.name: one for one in deployments_with(api, tag_of(schedule))}
+
+    def ended(name: str):
+        run = api.create_flow_run_from_deployment(by_name[name].id, state=Scheduled())
+        state = until(lambda: (now := api.read_flow_run(run.id).state).is_final() and now, f"{name} has ended", 500)
+        assert state.type == StateType.COMPLETED, state.message
+
+    with ExitStack() as machines:
+        for machine in ("far-1", "far-2"):
+            (tmp_path / machine).mkdir()
+            worker = ["prefect", "worker", "start", "--pool", "far", "--name", machine, "--limit", "1"]
+            own = environment | {"TMPDIR": str(tmp_path / machine)}
+            machines.enter_context(started(worker, own, tmp_path / f"{machine}.log", cwd=tmp_path / machine))
+        ended("chain")  # on either
+        ended("label")
+    store = Store("s3://bucket/far", object_storage)
+    verdicts, trajectories = store.read("verdicts"), store.read("trajectories")
+    assert verdicts.height == trajectories.height == verdicts["trajectory_id"].n_unique() > 0
+    assert store.read("corpora").height == 1 and not (tmp_path / "store").exists()

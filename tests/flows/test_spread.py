@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from polars.testing import assert_frame_equal
 
 from pipeline.dedup import deduplicate, sign_part
 from pipeline.ingest import ingest
 from pipeline.label import label
 from pipeline.store import Store
 from sandbox import Pool
+from trainer.policy import load_policy
+from trainer.reference import score
 
 STARTER = Path(__file__).parents[2] / "data" / "starter"
 # What does not depend on when and where it was made.
@@ -70,3 +74,24 @@ def test_a_cluster_of_processes_gives_the_same(engine, on_one, server, tmp_path)
         )  # fmt: skip
         assert ended.returncode == 0, ended.stderr[-3000:]
     assert contents(store) == on_one
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("engine", ["dask", "ray"])
+def test_a_cluster_scores_as_one_process_does(engine, sampled_store, server, tmp_path):
+    pytest.importorskip(f"prefect_{engine}", reason=f"pip install 'spo[{engine}]'")
+    store, reference = sampled_store(tmp_path, 6), tmp_path / "reference"
+    shutil.copytree(tmp_path / "store", tmp_path / "other")
+    other = Store(tmp_path / "other")
+    score(other, load_policy(reference), folder=reference)
+    ended = subprocess.run(
+        [sys.executable, "-m", "flows", "score", str(reference), "--store", store.location, "--runner", engine, "--parts", "3"],
+        env=server.environment(), capture_output=True, text=True, timeout=280,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    columns = ["trajectory_id", "reference", "completion_ids", "logprobs"]
+    one, many = (one.read("reference_scores", columns).sort("trajectory_id") for one in (other, store))
+    assert one.height and one.drop("logprobs").equals(many.drop("logprobs"))
+    # Parts make other batches, and other batches other last bits.
+    assert_frame_equal(one, many, rel_tol=1e-4, abs_tol=1e-4)

@@ -10,16 +10,6 @@ from pipeline.contracts import TABLES
 from pipeline.corpus_export import export
 from pipeline.store import Store, StoreError
 
-pytest.importorskip("moto.server", reason="needs moto, from the extra dev")
-
-SERVER = """
-import sys
-from moto.server import ThreadedMotoServer
-server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-server.start()
-print("port", server.get_host_and_port()[1], flush=True)
-sys.stdin.read()
-"""
 # Stays within the store's address and keys, so that it can also be run in another process.
 WRITER = """
 import json, sys
@@ -32,29 +22,9 @@ print(sum(added))
 """
 
 
-@pytest.fixture(scope="module")
-def options():
-    server = subprocess.Popen(
-        [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    try:
-        port = next(line.split()[1] for line in server.stdout if line.startswith("port "))
-        options = {
-            "aws_endpoint_url": f"http://127.0.0.1:{port}", "aws_access_key_id": "test", "aws_secret_access_key": "test",
-            "aws_region": "us-east-1", "aws_allow_http": "true",
-        }  # fmt: skip
-        create_bucket(options["aws_endpoint_url"], "bucket")
-        yield options
-    finally:
-        server.kill()
-        server.wait()
-
-
-def create_bucket(endpoint, name):
-    import boto3
-
-    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
-    boto3.client("s3", endpoint_url=endpoint, **keys).create_bucket(Bucket=name)
+@pytest.fixture(name="options")
+def options_fixture(object_storage):
+    return object_storage
 
 
 def test_everything_works_as_on_a_disk(options, fill_store, small_store, tmp_path):
