@@ -6,7 +6,8 @@ a rule that looks neither at verdicts nor at the order of arrival. `level` says 
 
 Only what is missing is computed, so a second call does nothing and a killed one goes on. What was added since the last call
 comes from the change feed, and what it is compared with from an index by problem (`pipeline/problem_index.py`), so a small
-batch costs the same beside a thousand stored programs and beside a million. One process at a time.
+batch costs the same beside a thousand stored programs and beside a million: of the stored ones in its problems it reads the
+MinHash values, and all else only of those that share a band with a new one, and of their clusters. One process at a time.
 """
 
 from __future__ import annotations
@@ -21,15 +22,20 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipeline.clusters import Programs, components
-from pipeline.problem_index import ProblemIndex, few_added, index_folder
+from pipeline import contracts
+from pipeline.clusters import BandSet, Programs, band_keys, components
+from pipeline.problem_index import FOLLOWED_ROWS, KEY, ProblemIndex, few_added, index_folder, sorted_run
 from pipeline.signatures import ALGORITHM, PERMUTATIONS, sign
 from pipeline.store import Store
 
 PRODUCER = "deduplicate"
 SIGNED_AT_ONCE = 20_000
 CLUSTERED_AT_ONCE = 50_000
+# As many times more where only some of a problem's programs are read.
+RELATED_AT_ONCE = 10
 STATE = ["cluster_id", "representative_id", "level", "cluster_size"]
 TABLES = ("trajectories", "program_signatures", "duplicates")
 
@@ -85,6 +91,8 @@ class Pass:
     last: Finished
     signatures: ProblemIndex
     duplicates: ProblemIndex
+    # Signatures that no finished pass has seen, whole; None if that cannot be told, or they are many.
+    added: pl.DataFrame | None = None
     signed: int = 0
     problems: int = 0
     changed: int = 0
@@ -101,10 +109,20 @@ def deduplicate(store: Store, on_progress: OnProgress | None = None) -> DedupSum
         if on_progress:
             on_progress(DedupProgress(stage, done, total, time.monotonic() - begin))
 
+    with store.still():
+        now, levels = one_pass(store, report)
+    return DedupSummary(
+        now.signed, now.problems, now.changed, now.number, sum(levels.values()), now.clusters, levels, time.monotonic() - begin
+    )
+
+
+def one_pass(store: Store, report: Callable[[str, int, int], None]) -> tuple[Pass, dict[str, int]]:
+    """What a call did, and programs by level."""
     last = last_finished(store)
     known = last.versions.get("duplicates") == store.version("duplicates")
     now = Pass(store, report, last, ProblemIndex(store, "program_signatures"), ProblemIndex(store, "duplicates"))
     read, rows = store.version("trajectories"), store.statistics("trajectories").rows
+    now.added = added_since(now, "program_signatures")
     sign_missing(now)
     cluster_missing(now)
     if known:
@@ -117,9 +135,7 @@ def deduplicate(store: Store, on_progress: OnProgress | None = None) -> DedupSum
     now.signatures.catch_up()
     now.duplicates.catch_up()
     note_finished(now, read, rows, levels)
-    return DedupSummary(
-        now.signed, now.problems, now.changed, now.number, sum(levels.values()), now.clusters, levels, time.monotonic() - begin
-    )
+    return now, levels
 
 
 def last_finished(store: Store) -> Finished:
@@ -171,8 +187,12 @@ def sign_missing(now: Pass) -> None:
     for rows in portions:
         rows = rows.unique("trajectory_id", keep="first", maintain_order=True)
         parts = [signed(part, language) for (language,), part in rows.group_by(["language"], maintain_order=True)]
-        now.store.append_next("program_signatures", pl.concat(parts), producer=PRODUCER)
+        made = pl.concat(parts)
+        now.store.append_next("program_signatures", made, producer=PRODUCER)
         now.signed += rows.height
+        if now.added is not None:
+            few = total <= FOLLOWED_ROWS
+            now.added = pl.concat([now.added, made.select(now.added.columns)]) if few else None
         now.report("sign", now.signed, total)
 
 
@@ -184,7 +204,8 @@ def unsigned(now: Pass) -> tuple[int, Iterable[pl.DataFrame]]:
         if not added.height:
             return 0, ()
         rows = added.select(columns).unique("trajectory_id", keep="first", maintain_order=True)
-        there = now.signatures.rows(rows["problem_id"].unique().to_list(), ["trajectory_id", "algorithm"])
+        problems, ids = rows["problem_id"].unique().to_list(), rows["trajectory_id"]
+        there = now.signatures.rows(problems, ["trajectory_id", "algorithm"], only=ids)
         there = there.filter(pl.col("algorithm") == ALGORITHM)
         rows = rows.join(there, on="trajectory_id", how="anti").sort("trajectory_id")
         return rows.height, rows.iter_slices(SIGNED_AT_ONCE)
@@ -225,15 +246,15 @@ def signed(rows: pl.DataFrame, language: object) -> pl.DataFrame:
 
 def cluster_missing(now: Pass) -> None:
     """Cluster the problems with programs that no pass has seen."""
-    problem_ids, passes = unclustered(now)
+    problem_ids, passes, fresh = unclustered(now)
     if not problem_ids:
         return
     now.number = 1 + passes
     sizes = now.signatures.counts(problem_ids)
     now.problems, done = len(sizes), 0
-    for portion, programs in portions(sizes):
-        before = current_of(now.duplicates.rows(portion).lazy()).collect()
-        rows = clustered(now.signatures.rows(portion), before)
+    for portion, programs in portions(sizes, CLUSTERED_AT_ONCE * (1 if fresh is None else RELATED_AT_ONCE)):
+        signatures, before = all_of(now, portion) if fresh is None else related(now, fresh, portion)
+        rows = clustered(signatures, before)
         now.clusters += rows["cluster_id"].n_unique()
         replaced = before.join(rows, on="trajectory_id", how="semi")
         now.clusters -= replaced["cluster_id"].n_unique()
@@ -246,30 +267,71 @@ def cluster_missing(now: Pass) -> None:
         now.report("cluster", done, sum(sizes.values()))
 
 
-def unclustered(now: Pass) -> tuple[list[str], int]:
-    """Problems with programs that no pass has seen, sorted, and the number of the highest pass so far."""
-    added, passes = added_since(now, "program_signatures"), added_since(now, "duplicates")
-    if added is not None and passes is not None:
-        added = added.filter(pl.col("algorithm") == ALGORITHM)
-        ids = added["problem_id"].unique().to_list()
+def unclustered(now: Pass) -> tuple[list[str], int, pl.DataFrame | None]:
+    """Problems with programs that no pass has seen, sorted; the number of the highest pass so far; the signatures of those
+    programs, or None if they are many."""
+    passes = added_since(now, "duplicates")
+    if now.added is not None and passes is not None:
+        added = now.added.filter(pl.col("algorithm") == ALGORITHM).unique("trajectory_id")
+        ids = added["problem_id"].unique().sort().to_list()
         if not ids:
-            return [], now.last.pass_number
-        seen = current_of(now.duplicates.rows(ids, ["trajectory_id", "algorithm", "pass_number"]).lazy())
-        fresh = added.lazy().join(seen, on="trajectory_id", how="anti").collect()
-        return fresh["problem_id"].unique().sort().to_list(), max([now.last.pass_number, *passes["pass_number"].to_list()])
+            return [], now.last.pass_number, None
+        seen = now.duplicates.rows(ids, ["trajectory_id", "algorithm"], only=added["trajectory_id"])
+        fresh = added.join(seen, on=["trajectory_id", "algorithm"], how="anti")
+        problems = fresh["problem_id"].unique().sort().to_list()
+        return problems, max([now.last.pass_number, *passes["pass_number"].to_list()]), fresh
     before = current(now.store).select("trajectory_id", "pass_number").collect()
-    fresh = signed_ids(now.store).join(before.lazy(), on="trajectory_id", how="anti").collect()
-    return fresh["problem_id"].unique().sort().to_list(), max(before["pass_number"].to_list(), default=0)
+    missing = signed_ids(now.store).join(before.lazy(), on="trajectory_id", how="anti").collect()
+    return missing["problem_id"].unique().sort().to_list(), max(before["pass_number"].to_list(), default=0), None
 
 
-def portions(sizes: dict[str, int]) -> Iterator[tuple[list[str], int]]:
-    """Problems in portions of about CLUSTERED_AT_ONCE programs."""
+def all_of(now: Pass, problem_ids: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """All signatures of some problems, and what holds for their programs."""
+    return now.signatures.rows(problem_ids), current_of(now.duplicates.rows(problem_ids).lazy()).collect()
+
+
+def related(now: Pass, fresh: pl.DataFrame, problem_ids: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Signatures of the fresh programs of some problems and of all programs that an edge can tie to them, and what holds for
+    the latter: those that share a band with a fresh one, as programs of equal tokens do too, and the rest of their clusters."""
+    fresh = fresh.filter(pl.col("problem_id").is_in(problem_ids))
+    near = sharing_bands(now.signatures, fresh, problem_ids)
+    problems = near["problem_id"].unique().to_list()
+    before = current_of(now.duplicates.rows(problems).lazy()).collect() if problems else now.duplicates.rows([])
+    touched = before.join(near, on="trajectory_id", how="semi").select("cluster_id").unique()
+    before = before.join(touched, on="cluster_id", how="semi")
+    held = now.signatures.rows(before["problem_id"].unique().to_list(), only=before["trajectory_id"])
+    return pl.concat([fresh, held.select(fresh.columns)]), before
+
+
+def sharing_bands(signatures: ProblemIndex, fresh: pl.DataFrame, problem_ids: list[str]) -> pl.DataFrame:
+    """trajectory_id and problem_id of the programs that share a MinHash band with a fresh one of their problem."""
+    of_fresh = sorted_run(fresh.select("problem_id", "minhash"))
+    bands = BandSet(keys_of(of_fresh))
+    found = [contracts.TABLES["program_signatures"].empty.select("trajectory_id", "problem_id")]
+    for block in signatures.blocks(problem_ids, ["trajectory_id", "problem_id", "algorithm", "minhash", KEY]):
+        block = block.filter(pc.equal(block["algorithm"], ALGORITHM))
+        shared = block.select(["trajectory_id", "problem_id"]).filter(pa.array(bands.shared_with(keys_of(block))))
+        if shared.num_rows:
+            found.append(pl.DataFrame(shared))
+    return pl.concat(found)
+
+
+def keys_of(rows: pa.Table) -> np.ndarray:
+    """Keys of the bands of rows with KEY and minhash, within their problem; uint64 [BANDS, rows]."""
+    minhash, _ = words_of(rows["minhash"])
+    nothing = np.zeros(0, np.int64)
+    programs = Programs(rows[KEY].to_numpy().view(np.int64), nothing, minhash.reshape(-1, PERMUTATIONS), nothing, nothing)
+    return band_keys(programs, np.arange(rows.num_rows))
+
+
+def portions(sizes: dict[str, int], at_once: int) -> Iterator[tuple[list[str], int]]:
+    """Problems in portions of about so many programs, and how many they are."""
     taken: list[str] = []
     programs = 0
     for problem_id, size in sizes.items():
         taken.append(problem_id)
         programs += size
-        if programs >= CLUSTERED_AT_ONCE:
+        if programs >= at_once:
             yield taken, programs
             taken, programs = [], 0
     if taken:
@@ -323,9 +385,12 @@ def programs_of(rows: pl.DataFrame) -> Programs:
     )
 
 
-def words_of(column: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+def words_of(column: pl.Series | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     """Binary values as little-endian uint32 end to end, and where each begins, int64 [rows + 1]; nothing is copied twice."""
-    array = column.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+    if isinstance(column, pl.Series):
+        array = column.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+    else:
+        array = column.combine_chunks()
     _, offsets, values = array.buffers()
     cuts = np.frombuffer(offsets, dtype=np.int64)[array.offset : array.offset + len(array) + 1] // 4
     return np.frombuffer(values, dtype="<u4")[cuts[0] : cuts[-1]] if values else np.zeros(0, "<u4"), cuts - cuts[0]

@@ -7,7 +7,7 @@ Comparisons and their strictness, arithmetic and boolean operators, numbers by o
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 COMPARISONS: dict[type, tuple[type, ...]] = {
@@ -31,54 +31,57 @@ class Edit:
     what: str
 
 
+@dataclass(frozen=True)
+class Change:
+    """Another value for one field of a node of the syntax tree, and how to call that."""
+
+    what: str
+    field: str
+    value: object
+
+
 def edits(program: str) -> list[Edit]:
-    """Every program one edit away, each once and none equal to the program; [] for one that is no Python."""
+    """Every program one edit away, each once and none equal to the program; [] for one that is no Python.
+
+    The program is parsed once: each change is made in the tree, written out and taken back.
+    """
     try:
-        plain = ast.unparse(ast.parse(program))
-        count = len(list(ast.walk(ast.parse(program))))
+        tree = ast.parse(program)
+        plain = ast.unparse(tree)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
     found: dict[str, Edit] = {}
-    for place in range(count):
-        for change in range(len(list(changes(node_at(ast.parse(program), place))))):
-            tree = ast.parse(program)
-            node = node_at(tree, place)
-            what, apply = list(changes(node))[change]
-            apply()
+    for node in list(ast.walk(tree)):
+        for change in list(changes(node)):
+            before = getattr(node, change.field)
+            setattr(node, change.field, change.value)
             text = ast.unparse(tree) + "\n"
+            setattr(node, change.field, before)
             if text.rstrip() != plain and text not in found:
-                found[text] = Edit(text, f"line {getattr(node, 'lineno', 0)}: {what}")
+                found[text] = Edit(text, f"line {getattr(node, 'lineno', 0)}: {change.what}")
     return list(found.values())
 
 
-def node_at(tree: ast.AST, place: int) -> ast.AST:
-    return next(node for number, node in enumerate(ast.walk(tree)) if number == place)
-
-
-def changes(node: ast.AST) -> Iterator[tuple[str, Callable[[], None]]]:
-    """(what, function that does it in place) for each change of a node."""
-
-    def setting(owner: ast.AST, field: str, value: object) -> Callable[[], None]:
-        return lambda: setattr(owner, field, value)
-
+def changes(node: ast.AST) -> Iterator[Change]:
+    """Each change of a node."""
     if isinstance(node, ast.Compare):
         for place, operator in enumerate(node.ops):
             for other in COMPARISONS.get(type(operator), ()):
                 swapped = [*node.ops[:place], other(), *node.ops[place + 1 :]]
-                yield f"{type(operator).__name__} -> {other.__name__}", setting(node, "ops", swapped)
+                yield Change(f"{type(operator).__name__} -> {other.__name__}", "ops", swapped)
     elif isinstance(node, ast.BinOp | ast.AugAssign | ast.BoolOp):
         for other in OPERATORS.get(type(node.op), ()):
-            yield f"{type(node.op).__name__} -> {other.__name__}", setting(node, "op", other())
+            yield Change(f"{type(node.op).__name__} -> {other.__name__}", "op", other())
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        yield "without the minus", setting(node, "op", ast.UAdd())
+        yield Change("without the minus", "op", ast.UAdd())
     elif isinstance(node, ast.Constant) and type(node.value) is int and abs(node.value) < 10**6:
         for value in (node.value + 1, node.value - 1):
-            yield f"{node.value} -> {value}", setting(node, "value", value)
+            yield Change(f"{node.value} -> {value}", "value", value)
     elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
         for other_name in NAMES.get(node.id, ()):
-            yield f"{node.id} -> {other_name}", setting(node, "id", other_name)
+            yield Change(f"{node.id} -> {other_name}", "id", other_name)
     elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range" and node.args:
         last = len(node.args) - 1 if len(node.args) < 3 else 1
         for sign, shift in (("+", ast.Add()), ("-", ast.Sub())):
             wider = ast.BinOp(node.args[last], shift, ast.Constant(1))
-            yield f"end of range {sign} 1", setting(node, "args", [*node.args[:last], wider, *node.args[last + 1 :]])
+            yield Change(f"end of range {sign} 1", "args", [*node.args[:last], wider, *node.args[last + 1 :]])

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.contracts import TABLES
 from pipeline.lexers import text_hashes
@@ -33,6 +34,8 @@ KEY = "problem_key"
 LARGEST_RUN = 200_000
 # More new rows than this are read from the files: the change feed comes into memory as a whole.
 FOLLOWED_ROWS = 20_000
+# Rows at a time where all of a problem are looked through.
+BLOCK_ROWS = 8_192
 
 
 @dataclass(frozen=True)
@@ -55,20 +58,47 @@ class ProblemIndex:
         self._state = self._read_state()
         self._checked = False
 
-    def rows(self, problem_ids: list[str], columns: list[str] | None = None) -> pl.DataFrame:
-        """All rows of these problems, as the table has them now, or some columns of them; in no order."""
+    def rows(self, problem_ids: list[str], columns: list[str] | None = None, *, only: pl.Series | None = None) -> pl.DataFrame:
+        """All rows of these problems, as the table has them now, or some columns of them; in no order. With `only` those of
+        these trajectories: of the others nothing but the id is read."""
         wanted = columns or TABLES[self.table].empty.columns
         mine = pl.col("problem_id").is_in(problem_ids)
+        if only is not None:
+            mine &= pl.col("trajectory_id").is_in(only.implode())
         if self.folder is None:
             return self.store.snapshot(self.table).scan().filter(mine).select(wanted).collect()
-        self.catch_up()
-        keys = np.unique(text_hashes(problem_ids))
-        read = list(dict.fromkeys(["problem_id", *wanted]))
-        parts = [taken for name, _ in self._state.runs if (taken := rows_in(self.folder / name, keys, read)).num_rows]
+        ids = None if only is None else only.to_arrow(compat_level=pl.CompatLevel.oldest())
+        read = list(dict.fromkeys(["problem_id", "trajectory_id", *wanted]))
+        parts = []
+        for run, places in self._found(problem_ids):
+            if ids is not None:
+                places = places[pc.is_in(run["trajectory_id"].take(places), ids).to_numpy()]
+            if len(places):
+                parts.append(run.select(read).take(places))
         if not parts:
             return TABLES[self.table].empty.select(wanted)
         # Different problems may share a key.
         return pl.DataFrame(pa.concat_tables(parts)).filter(mine).select(wanted)
+
+    def blocks(self, problem_ids: list[str], columns: list[str]) -> Iterator[pa.Table]:
+        """Some columns of all rows of these problems, and a few more where two of them share a key, BLOCK_ROWS at a time."""
+        for run, places in self._found(problem_ids):
+            chosen = run.select(columns)
+            for begin in range(0, len(places), BLOCK_ROWS):
+                yield chosen.take(places[begin : begin + BLOCK_ROWS])
+
+    def _found(self, problem_ids: list[str]) -> Iterator[tuple[pa.Table, np.ndarray]]:
+        """Each run of the copy with the places in it of the rows that have the keys of these problems."""
+        self.catch_up()
+        assert self.folder is not None
+        keys = np.unique(keys_of(problem_ids))
+        for name, _ in self._state.runs:
+            run = mapped(self.folder / name)
+            held = run[KEY].to_numpy()
+            begins = np.searchsorted(held, keys)
+            counts = np.searchsorted(held, keys, side="right") - begins
+            if counts.any():
+                yield run, np.repeat(begins - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
 
     def counts(self, problem_ids: list[str]) -> dict[str, int]:
         """How many rows of each of these problems there are."""
@@ -76,7 +106,7 @@ class ProblemIndex:
             sizes = self.rows(problem_ids).group_by("problem_id").len()
             return dict(sizes.iter_rows())
         self.catch_up()
-        keys = text_hashes(problem_ids)
+        keys = keys_of(problem_ids)
         total = np.zeros(len(keys), dtype=np.int64)
         for name, _ in self._state.runs:
             held = mapped(self.folder / name)[KEY].to_numpy()
@@ -181,21 +211,22 @@ def few_added(store: Store, table: str, version: int, rows: int) -> pl.DataFrame
 
 def sorted_run(rows: pl.DataFrame) -> pa.Table:
     problems = rows["problem_id"].unique()
-    keys = pl.Series(text_hashes(problems.to_list()), dtype=pl.UInt64)
+    keys = pl.Series(keys_of(problems.to_list()), dtype=pl.UInt64)
     keyed = rows.with_columns(rows["problem_id"].replace_strict(problems, keys, return_dtype=pl.UInt64).alias(KEY))
     return keyed.sort(KEY).to_arrow(compat_level=pl.CompatLevel.oldest())
+
+
+def keys_of(problem_ids: list[str]) -> np.ndarray:
+    """What the rows of each problem are sorted by, uint64 [problem_ids]."""
+    return np.fromiter(map(key_of, problem_ids), dtype=np.uint64, count=len(problem_ids))
+
+
+@lru_cache(maxsize=1 << 16)
+def key_of(problem_id: str) -> int:
+    return int(text_hashes([problem_id])[0])
 
 
 @lru_cache(maxsize=64)
 def mapped(path: Path) -> pa.Table:
     """A run, mapped into memory. Runs are never changed, so one mapping serves as long as the process lives."""
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-
-
-def rows_in(path: Path, keys: np.ndarray, columns: list[str]) -> pa.Table:
-    """Rows of a run that have one of these keys."""
-    run = mapped(path)
-    held = run[KEY].to_numpy()
-    begins = np.searchsorted(held, keys)
-    counts = np.searchsorted(held, keys, side="right") - begins
-    return run.select(columns).take(np.repeat(begins - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum()))

@@ -75,10 +75,21 @@ class Store:
         self.location = location if "://" in location else str(Path(location).resolve())
         self.storage_options = storage_options
         self._handles: dict[str, DeltaTable] = {}
+        self._still: set[str] | None = None
 
     def exists(self) -> bool:
         """Whether anybody has written to it."""
         return any(self.version(name) > NOT_CREATED for name in TABLES)
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """Within it reads see each table as it was at the first look, and what this handle commits: a look at the log costs
+        3 ms, and more the more commits there are. Appends look at every time."""
+        before, self._still = self._still, set()
+        try:
+            yield
+        finally:
+            self._still = before
 
     def append(self, name: str, rows: pl.DataFrame, *, producer: str, sequence: int) -> bool:
         """Append rows once for each (producer, sequence), which must increase; True if this call added them.
@@ -111,7 +122,7 @@ class Store:
 
     def last_sequence(self, name: str, producer: str) -> int:
         """Highest sequence this producer has committed to the table, or -1."""
-        handle = self._refreshed(contract(name))
+        handle = self._refreshed(contract(name), to_write=True)
         return sequence_of(handle, producer) if handle else -1
 
     def append_next(self, name: str, rows: pl.DataFrame, *, producer: str) -> None:
@@ -254,17 +265,20 @@ class Store:
         except (DeltaError, OSError, pl.exceptions.PolarsError) as error:
             raise StoreError(f"{name}: cannot {what} {self._uri(name)}: {in_one_line(error)}") from error
 
-    def _refreshed(self, table: Table) -> DeltaTable | None:
-        """The table as it is now; None if it does not exist yet."""
+    def _refreshed(self, table: Table, *, to_write: bool = False) -> DeltaTable | None:
+        """The table as it is now, or for reading within `still` as it was; None if it does not exist yet."""
         with self._errors(table.name, "read"):
             if table.name in self._handles:
-                self._handles[table.name].update_incremental()
+                if to_write or self._still is None or table.name not in self._still:
+                    self._handles[table.name].update_incremental()
             elif DeltaTable.is_deltatable(self._uri(table.name), storage_options=self.storage_options):
                 self._handles[table.name] = self._opened(table)
+        if self._still is not None and table.name in self._handles:
+            self._still.add(table.name)
         return self._handles.get(table.name)
 
     def _created(self, table: Table) -> DeltaTable:
-        handle = self._refreshed(table)
+        handle = self._refreshed(table, to_write=True)
         if handle is None:
             try:
                 self._create(table, self._uri(table.name))

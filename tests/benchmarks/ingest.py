@@ -1,10 +1,9 @@
 """Benchmark of ingestion and deduplication: `./run bench ingest [--size SHARE]`, a share of the full sizes.
 
-The last line is JSON. What is compared with what:
+The last line is JSON. Each part runs in a process of its own. What is compared with what:
 * ingest_ratio: CPU-seconds of reading the bundle's files (gzip, JSON) and writing their rows to Parquet (zstd at the level of
   the store's appends) with polars alone, divided by CPU-seconds of ingesting them: hashes, contract checks, look-ups, Delta
-  commits. 1 would be free;
-  peak_mb is that of a process that does nothing else;
+  commits. 1 would be free; peak_mb is that of its process;
 * dedup_recall, dedup_precision: pairs of programs in one cluster, against clusters by comparing every pair of shingle sets, on a
   sample of the problems; 200,000 programs mutated from real ones, or from the starter set where the bundle is absent;
 * dedup_programs_per_cpu_s: the whole path (lex, sign, cluster, verify); dedup_vs_best_peer: that over the best whole path with
@@ -265,25 +264,37 @@ def bench_fuzz(folder: Path, rows: int) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=float, default=1.0, help="share of the full sizes")
-    parser.add_argument("--only", choices=["ingest", "dedup", "incremental", "fuzz"], help="one part")
+    parser.add_argument("--only", choices=PARTS, help="one part, in this process")
     options = parser.parse_args()
     figures: dict = {}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        parts = {
-            "ingest": lambda: bench_ingest(folder),
-            "dedup": lambda: bench_dedup(max(int(PROGRAMS * options.size), COMPARED)),
-            "incremental": lambda: bench_incremental(folder, max(int(STORED * options.size), NEW), NEW),
-            "fuzz": lambda: bench_fuzz(folder, int(FUZZED * options.size)),
-        }
-        for part, measured in parts.items():
-            if options.only in (None, part):
-                found = measured()
-                figures |= found
-                for key, value in found.items():
-                    print(f"{key:>26}  {value}")
-                sys.stdout.flush()
+    if options.only is None:
+        for part in PARTS:
+            figures |= in_a_process(part, options.size)
+    else:
+        with tempfile.TemporaryDirectory() as name:
+            figures = PARTS[options.only](Path(name), options.size)
+        for key, value in figures.items():
+            print(f"{key:>26}  {value}")
     print(json.dumps(figures))
+
+
+PARTS = {
+    "ingest": lambda folder, size: bench_ingest(folder),
+    "dedup": lambda folder, size: bench_dedup(max(int(PROGRAMS * size), COMPARED)),
+    "incremental": lambda folder, size: bench_incremental(folder, max(int(STORED * size), NEW), NEW),
+    "fuzz": lambda folder, size: bench_fuzz(folder, int(FUZZED * size)),
+}
+
+
+def in_a_process(part: str, size: float) -> dict:
+    """Figures of a part in a process that does nothing else: what an earlier part has left in memory slows the next."""
+    command = [sys.executable, "-P", __file__, "--only", part, "--size", str(size)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        *table, last = process.stdout
+        print("".join(table), end="", flush=True)
+    if process.returncode:
+        raise SystemExit(f"part {part} ended with exit code {process.returncode}")
+    return json.loads(last)
 
 
 if __name__ == "__main__":

@@ -271,6 +271,37 @@ def test_a_new_batch_reads_nothing_again(tmp_path):
     assert state(store) == state(whole)
 
 
+def test_of_stored_programs_a_batch_reads_those_that_share_a_band_and_their_clusters(store, monkeypatch):
+    generator = random.Random(4)
+    likes, others = mutants(SUM * 3, 20, generator), mutants(OTHER * 3, 40, generator)
+    add(store, rows(likes, prefix="like"), rows(others, prefix="other"), rows(["# nothing", "", "# no more"], prefix="empty"))
+    deduplicate(store)
+    before = {name: cluster for name, cluster, *_ in state(store)}
+    read, related = [], dedup.related
+
+    def observed(*arguments):
+        read.append(related(*arguments))
+        return read[-1]
+
+    monkeypatch.setattr(dedup, "related", observed)
+    fresh = {"fresh-a": likes[0], "fresh-b": "  # also nothing"}
+    add(store, rows(fresh))
+    summary = deduplicate(store)
+    [(signatures, held)] = read
+    by_name = {row["trajectory_id"]: np.frombuffer(row["minhash"], "<u4") for row in store.read("program_signatures").to_dicts()}
+
+    def share(one, other):
+        return any((by_name[one][a : a + 5] == by_name[other][a : a + 5]).all() for a in range(0, PERMUTATIONS, 5))
+
+    near = {name for name in before if any(share(name, new) for new in fresh)}
+    expected = {name for name in before if before[name] in {before[other] for other in near}}
+    assert set(held["trajectory_id"]) == expected and set(signatures["trajectory_id"]) == expected | set(fresh)
+    assert "like00000" in expected and any(name.startswith("empty") for name in expected)
+    assert not any(name.startswith("other") for name in expected) and summary.programs == 65
+    whole = {name: cluster for name, cluster, *_ in state(store)}
+    assert whole["fresh-a"] == whole["like00000"] and whole["fresh-b"] == whole["empty00000"]
+
+
 @pytest.mark.parametrize("loss", ["everything", "note", "run", "state damaged", "tables ahead", "compacted"])
 def test_a_lost_index_is_built_again(tmp_path, loss):
     everything = population()

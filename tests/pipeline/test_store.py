@@ -62,6 +62,20 @@ def test_append_next_counts_by_itself(store, rows):
     assert store.last_sequence("trajectories", "p") == 1 and ids(store.read("trajectories")) == ["a", "b"]
 
 
+def test_a_still_store_sees_what_was_there_and_what_it_writes_itself(store, add):
+    add(store, 0, ["a"])
+    other = Store(store.location)
+    with store.still():
+        assert store.version("trajectories") == 1 and store.version("verdicts") == -1
+        add(other, 0, ["b"], producer="q")
+        assert store.version("trajectories") == 1 and ids(store.read("trajectories")) == ["a"]
+        # A twin of what is there already is seen, although it came in meanwhile.
+        assert not add(store, 0, ["b"], producer="q") and store.last_sequence("trajectories", "q") == 0
+        assert add(store, 1, ["c"]) and ids(store.read("trajectories")) == ["a", "b", "c"]
+    add(other, 1, ["d"], producer="q")
+    assert ids(store.read("trajectories")) == ["a", "b", "c", "d"] and store.version("trajectories") == 4
+
+
 def test_a_refused_append_leaves_nothing(store, add, rows):
     add(store, 0, ["a"])
     with pytest.raises(ContractError):
