@@ -141,10 +141,13 @@ def train(
             log.write(figures)
             if on_step:
                 on_step(figures)
-            if (step + 1) % settings.checkpoint_every == 0 and step + 1 < settings.steps:
-                ranks.save_checkpoint(policy, optimiser, stream, folder, step + 1, {"beta": temperature.beta})
+            # Published first: a run killed between the two repeats the step, and finds that it is published.
             if publisher and settings.publish_every and (step + 1) % settings.publish_every == 0 and step + 1 < settings.steps:
                 publish(policy, publisher, step + 1, folder, ranks)
+            if (step + 1) % settings.checkpoint_every == 0 and step + 1 < settings.steps:
+                ranks.save_checkpoint(policy, optimiser, stream, folder, step + 1, {"beta": temperature.beta})
+    if ranks.rank == 0:
+        (folder / checkpoint.REPLAY).unlink(missing_ok=True)
     return ranks.finish(policy, folder, merge_adapter)
 
 

@@ -17,7 +17,7 @@ import torch
 from pipeline.sql import connect, query
 from pipeline.store import Store
 from sandbox import Pool
-from trainer.checkpoint import checkpoints
+from trainer.checkpoint import checkpoints, write_whole
 from trainer.config import ConfigError, RunConfig
 from trainer.leaks import refuse_leaking
 from trainer.logprobs import completion_logprobs
@@ -207,13 +207,6 @@ def run(config: RunConfig, *, on_step: Callable[[dict], None] | None = None, ran
             step=config.training.steps, details={"config": json.loads(config.model_dump_json())},
         )  # fmt: skip
     return config.run / "final"
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Other ranks may be reading the file at this moment: they see the old one or the new one."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    os.replace(partial, path)
 
 
 def check_begun_from(config: RunConfig, reference: Policy) -> None:
