@@ -60,7 +60,7 @@ def load_checkpoint(
     folder: Path, policy: Policy, prepare: Callable[[Policy], torch.optim.Optimizer]
 ) -> tuple[Policy, torch.optim.Optimizer, dict[str, Any]]:
     """Policy, optimiser and the rest of a checkpoint. `policy` is the run's start, to which an adapter is applied again."""
-    state = torch.load(folder / "trainer.pt", weights_only=True)
+    state = read_single(folder)
     if not state["adapter"]:
         device = policy.device
         policy = load_policy(folder)
@@ -68,7 +68,17 @@ def load_checkpoint(
     optimiser = prepare(policy)
     load_adapter(policy.model, state["adapter"])
     optimiser.load_state_dict(state["optimiser"])
-    return policy, optimiser, {"step": state["step"], "stream": json.loads(state["stream"]), **json.loads(state["more"])}
+    return policy, optimiser, rest_of(state)
+
+
+def read_single(folder: Path) -> dict[str, Any]:
+    """What a single process wrote beside the policy: optimiser, adapter, and the rest as JSON."""
+    return torch.load(folder / "trainer.pt", weights_only=True, map_location="cpu")
+
+
+def rest_of(state: dict[str, Any]) -> dict[str, Any]:
+    """Step, stream state and temperature."""
+    return {"step": state["step"], "stream": json.loads(state["stream"]), **json.loads(state["more"])}
 
 
 def truncate_log(path: Path, steps: int) -> dict[int, dict[str, Any]]:
