@@ -17,6 +17,7 @@ from trainer.setup import adapter_state, load_adapter
 from trainer.stream import Stream
 
 LOG, WEIGHTS = "metrics.jsonl", "weights.jsonl"
+REPLAY = "replay.jsonl"  # lines that a resumed run repeats and has not reached again
 SHARDED = "sharded.json"  # in a checkpoint that several ranks wrote: its step, stream state and temperature
 
 
@@ -59,7 +60,7 @@ def load_checkpoint(
     folder: Path, policy: Policy, prepare: Callable[[Policy], torch.optim.Optimizer]
 ) -> tuple[Policy, torch.optim.Optimizer, dict[str, Any]]:
     """Policy, optimiser and the rest of a checkpoint. `policy` is the run's start, to which an adapter is applied again."""
-    state = torch.load(folder / "trainer.pt", weights_only=True)
+    state = read_single(folder)
     if not state["adapter"]:
         device = policy.device
         policy = load_policy(folder)
@@ -67,23 +68,49 @@ def load_checkpoint(
     optimiser = prepare(policy)
     load_adapter(policy.model, state["adapter"])
     optimiser.load_state_dict(state["optimiser"])
-    return policy, optimiser, {"step": state["step"], "stream": json.loads(state["stream"]), **json.loads(state["more"])}
+    return policy, optimiser, rest_of(state)
+
+
+def read_single(folder: Path) -> dict[str, Any]:
+    """What a single process wrote beside the policy: optimiser, adapter, and the rest as JSON."""
+    return torch.load(folder / "trainer.pt", weights_only=True, map_location="cpu")
+
+
+def rest_of(state: dict[str, Any]) -> dict[str, Any]:
+    """Step, stream state and temperature."""
+    return {"step": state["step"], "stream": json.loads(state["stream"]), **json.loads(state["more"])}
 
 
 def truncate_log(path: Path, steps: int) -> dict[int, dict[str, Any]]:
-    """Drop the lines from step `steps` on, and one that a kill cut short; returns the lines that were dropped, by step."""
-    kept, dropped = [], {}
+    """Drop the lines from step `steps` on, and one that a kill cut short; returns the lines that were dropped, by step.
+
+    They stay in REPLAY beside the log until the run is done, for a run may be killed again before it came as far as it had been.
+    """
+    lines = log_lines(path)
+    replay = path.with_name(REPLAY)
+    dropped = {entry["step"]: entry for entry in [*log_lines(replay), *lines] if entry["step"] >= steps}
+    if dropped:
+        write_whole(replay, "".join(json.dumps(entry) + "\n" for _, entry in sorted(dropped.items())))
+    write_whole(path, "".join(json.dumps(entry) + "\n" for entry in lines if entry["step"] < steps))
+    return dropped
+
+
+def log_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a log up to one that a kill cut short; none where there is no file."""
+    found = []
     for line in path.read_text().splitlines() if path.exists() else []:
         try:
-            entry = json.loads(line)
+            found.append(json.loads(line))
         except json.JSONDecodeError:
             break
-        if entry["step"] < steps:
-            kept.append(line)
-        else:
-            dropped[entry["step"]] = entry
-    path.write_text("".join(line + "\n" for line in kept))
-    return dropped
+    return found
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Whoever reads the file at this moment, or after a kill, finds the old one or the new one."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text)
+    os.replace(partial, path)
 
 
 def ask_weights(folder: Path, weights: dict[str, float | None]) -> None:

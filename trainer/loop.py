@@ -121,7 +121,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / "final" / "config.json").exists():
         return load_policy(folder / "final")
-    check_settings(settings, ranks)
+    check_settings(settings)
     policy, optimiser, first, temperature, logged = start_or_resume(policy, stream, settings, folder, ranks)
     probe = EntropyProbe(settings.entropy_tokens) if settings.entropy_tokens else None
     forward = ranks.forward(policy, settings.head, probe)
@@ -141,10 +141,13 @@ def train(
             log.write(figures)
             if on_step:
                 on_step(figures)
-            if (step + 1) % settings.checkpoint_every == 0 and step + 1 < settings.steps:
-                ranks.save_checkpoint(policy, optimiser, stream, folder, step + 1, {"beta": temperature.beta})
+            # Published first: a run killed between the two repeats the step, and finds that it is published.
             if publisher and settings.publish_every and (step + 1) % settings.publish_every == 0 and step + 1 < settings.steps:
                 publish(policy, publisher, step + 1, folder, ranks)
+            if (step + 1) % settings.checkpoint_every == 0 and step + 1 < settings.steps:
+                ranks.save_checkpoint(policy, optimiser, stream, folder, step + 1, {"beta": temperature.beta})
+    if ranks.rank == 0:
+        (folder / checkpoint.REPLAY).unlink(missing_ok=True)
     return ranks.finish(policy, folder, merge_adapter)
 
 
@@ -278,9 +281,7 @@ def adapt(temperature: DualTemperature, settings: TrainSettings, figures: dict, 
         stream.set_beta(temperature.update(figures["kl"]))
 
 
-def check_settings(settings: TrainSettings, ranks: Ranks) -> None:
-    if ranks.world > 1 and (settings.lora or settings.optimiser != "adamw"):
-        raise TrainingError("lora and adamw8bit train in a single process; leave them out, or start without torchrun")
+def check_settings(settings: TrainSettings) -> None:
     if settings.head == "fused" and not has_fused_head():
         raise TrainingError("head = 'fused': this torch has no linear_cross_entropy; use head = 'chunked'")
 

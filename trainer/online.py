@@ -1,8 +1,14 @@
-"""Fresh rollouts while training: sample the policy, label, score under the reference, all through the store."""
+"""Fresh rollouts while training: sample the policy, label, score under the reference, all through the store.
+
+With several ranks each samples its share of every chunk; rank 0 asks for it, and alone writes to the store and has it judged, so
+that a round is appended once whatever was killed, and goes on with however many ranks there are then.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,8 +20,10 @@ from sandbox import Pool
 from trainer.choosing import in_turn
 from trainer.logprobs import Precision
 from trainer.policy import Policy
+from trainer.ranks import SINGLE, Ranks
 from trainer.reference import score
-from trainer.rollout import Provenance, SamplingSettings, publish_policy, rollout
+from trainer.rollout import LocalSampler, Provenance, Sampler, SamplingSettings, chunk_seed, publish_policy, rollout
+from trainer.sampling import Sample
 
 
 class OnlineSettings(BaseModel):
@@ -28,34 +36,77 @@ class OnlineSettings(BaseModel):
     sampling: SamplingSettings = SamplingSettings(samples_per_problem=4)
 
 
+@dataclass(frozen=True)
+class SharedSampler:
+    """Rank 0's sampler: what it is asked for, all ranks draw together."""
+
+    own: Sampler
+    ranks: Ranks
+
+    def draw(self, statements: list[str], settings: SamplingSettings, seed: int) -> list[Sample]:
+        return self.together(*self.ranks.agree((statements, settings, seed)))
+
+    def together(self, statements: list[str], settings: SamplingSettings, seed: int) -> list[Sample]:
+        """Every rank's share, on every rank; which statements those are and their seed follow from the rank."""
+        places = range(self.ranks.rank, len(statements), self.ranks.world)
+        drawn = self.own.draw([statements[i] for i in places], settings, chunk_seed(seed, "rank", self.ranks.rank))
+        found = self.ranks.gather({self.ranks.rank: [replace(one, prompt_index=places[one.prompt_index]) for one in drawn]})
+        return [one for rank in sorted(found) for one in found[rank]]
+
+    def help(self) -> None:
+        """Draw what rank 0 asks for, until it has enough."""
+        while asked := self.ranks.agree(None):
+            self.together(*asked)
+
+
+@contextmanager
+def shared(own: Sampler, ranks: Ranks) -> Iterator[Sampler | None]:
+    """The sampler of rank 0; None on the others, once they have helped."""
+    if ranks.world == 1:
+        yield own
+    elif ranks.rank == 0:
+        yield SharedSampler(own, ranks)
+        ranks.agree(None)
+    else:
+        SharedSampler(own, ranks).help()
+        yield None
+
+
 @dataclass
 class FreshData:
     """`before_step` of a training run: appends trajectories of origin `online`, each with a verdict and a reference score."""
 
     store: Store
-    pool: Pool
+    pool: Pool | None  # of rank 0
     reference: Policy
     problems: pl.DataFrame  # columns problem_id, statement: what may be sampled
     settings: OnlineSettings
     run_id: str
     seed: int
     precision: Precision = "fp32"
+    ranks: Ranks = SINGLE
 
     def before_step(self, step: int, policy: Policy) -> bool:
         round_number, rest = divmod(step - self.settings.from_step, self.settings.every)
         if round_number < 0 or rest:
             return False
-        provenance = Provenance(
-            name=f"{self.run_id}/step-{step}", policy_id=f"{self.run_id}@{step}", run_id=self.run_id, policy_step=step
-        )
-        self.record(policy, provenance.policy_id, step)
-        rollout(self.store, policy, self.chosen(round_number), self.settings.sampling, provenance, seed=self.seed)
-        with alone(self.store.location, "label"):
-            label(self.store, self.pool)
-        mine = f"p.split = 'train' and t.batch_id = '{provenance.name}'"
-        with alone(self.store.location, "score"):
-            score(self.store, self.reference, where=mine, precision=self.precision)
+        policy = self.ranks.whole(policy)
+        with shared(LocalSampler(policy), self.ranks) as sampler:
+            if sampler:
+                provenance = self.provenance(step)
+                self.record(policy, provenance.policy_id, step)
+                rollout(self.store, sampler, self.chosen(round_number), self.settings.sampling, provenance, seed=self.seed)
+        if self.pool:
+            with alone(self.store.location, "label"):
+                label(self.store, self.pool)
+            mine = f"p.split = 'train' and t.batch_id = '{self.provenance(step).name}'"
+            with alone(self.store.location, "score"):
+                score(self.store, self.reference, where=mine, precision=self.precision)
         return True
+
+    def provenance(self, step: int) -> Provenance:
+        name, policy_id = f"{self.run_id}/step-{step}", f"{self.run_id}@{step}"
+        return Provenance(name=name, policy_id=policy_id, run_id=self.run_id, policy_step=step)
 
     def record(self, policy: Policy, policy_id: str, step: int) -> None:
         """Once, also where a run goes on elsewhere with other last bits. By this row `score` knows whose tokens the samples are;

@@ -52,6 +52,10 @@ class Ranks:
     ) -> Callable[[TokenBatch], tuple[torch.Tensor, torch.Tensor]]:
         return lambda batch: completion_logprobs(policy.model, batch, head=head, probe=probe)
 
+    def whole(self, policy: Policy) -> Policy:
+        """The policy as it is now, not sharded."""
+        return policy
+
     def save_checkpoint(self, *arguments: Any) -> None:
         checkpoint.save_checkpoint(*arguments)
 

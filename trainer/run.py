@@ -17,7 +17,7 @@ import torch
 from pipeline.sql import connect, query
 from pipeline.store import Store
 from sandbox import Pool
-from trainer.checkpoint import checkpoints
+from trainer.checkpoint import checkpoints, write_whole
 from trainer.config import ConfigError, RunConfig
 from trainer.leaks import refuse_leaking
 from trainer.logprobs import completion_logprobs
@@ -180,8 +180,6 @@ def differences(one: object, other: object, prefix: str = "") -> set[str]:
 
 def run(config: RunConfig, *, on_step: Callable[[dict], None] | None = None, ranks: Ranks = SINGLE) -> Path:
     """Train, or go on training, and publish the policy under the run's name. Returns the folder of the final policy."""
-    if config.online and ranks.world > 1:
-        raise ConfigError("online: needs a single process; with several, sample beside the run and set mixture.follow_every")
     begun = resumes(config) is not None
     store, reference = Store(config.store), load_reference(config)
     if not begun and config.run_id in store.read("policies", ["policy_id"])["policy_id"].to_list():
@@ -195,7 +193,7 @@ def run(config: RunConfig, *, on_step: Callable[[dict], None] | None = None, ran
         write_whole(config.run / BEGUN_FROM, json.dumps(reference_parts(reference, config.training.precision), indent=1))
         write_whole(config.run / CONFIG, config.model_dump_json(indent=1))
     with ExitStack() as stack:
-        before_step = fresh_data(config, store, reference, stack)
+        before_step = fresh_data(config, store, reference, stack, ranks)
         publisher = publisher_of(config, store, stream.reference_policy, ranks)
         policy = train(
             load_reference(config), stream, config.training, config.run,
@@ -207,13 +205,6 @@ def run(config: RunConfig, *, on_step: Callable[[dict], None] | None = None, ran
             step=config.training.steps, details={"config": json.loads(config.model_dump_json())},
         )  # fmt: skip
     return config.run / "final"
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Other ranks may be reading the file at this moment: they see the old one or the new one."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    os.replace(partial, path)
 
 
 def check_begun_from(config: RunConfig, reference: Policy) -> None:
@@ -247,14 +238,18 @@ def refuse_leaks_of(config: RunConfig, store: Store) -> None:
     refuse_leaking(store, config.to_mixture(), config.evaluation, config.allow_leaks, sampled)
 
 
-def fresh_data(config: RunConfig, store: Store, reference: Policy, stack: ExitStack) -> Callable[[int, Policy], bool] | None:
+def fresh_data(
+    config: RunConfig, store: Store, reference: Policy, stack: ExitStack, ranks: Ranks
+) -> Callable[[int, Policy], bool] | None:
     if not config.online:
         return None
     problems = training_problems(store, config.online.problems_where)
     if problems.is_empty():
         raise ConfigError(f"online.problems_where: no problem fits {config.online.problems_where}")
-    pool, precision = stack.enter_context(Pool()), config.training.precision
-    return FreshData(store, pool, reference, problems, config.online, config.run_id, config.seed, precision).before_step
+    pool = stack.enter_context(Pool()) if ranks.rank == 0 else None
+    return FreshData(
+        store, pool, reference, problems, config.online, config.run_id, config.seed, config.training.precision, ranks
+    ).before_step
 
 
 def training_problems(store: Store, where: str) -> pl.DataFrame:

@@ -72,6 +72,7 @@ def sample(
     empty = [index for index, prompt in enumerate(prompts) if not prompt]
     if empty:
         raise ValueError(f"prompt {empty[0]} has no tokens")
+    policy.model.eval()  # of a model in training that recomputes activations, transformers would keep no cache
     generator = torch.Generator(device=policy.device).manual_seed(seed)
     order = sorted(range(len(prompts)), key=lambda index: (len(prompts[index]), index))
     wanted = [(prompt, number) for prompt in order for number in range(samples_per_prompt)]

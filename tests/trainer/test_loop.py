@@ -243,9 +243,18 @@ def test_weights_changed_while_it_runs_are_logged_and_replayed(made_job, tmp_pat
     shutil.copytree(tmp_path / "whole", tmp_path / "cut")
     shutil.rmtree(tmp_path / "cut" / "final")
     shutil.rmtree(tmp_path / "cut" / "checkpoint-4")
+
+    def kill(figures):
+        if figures["step"] == 2:
+            raise Killed
+
+    with pytest.raises(Killed):  # a second time, before the run is where it was: what was logged of steps 3 to 5 still holds
+        run(made_job, tmp_path / "cut", on_step=kill)
+    assert [line["step"] for line in log(tmp_path / "cut")] == [0, 1, 2]
     again = run(made_job, tmp_path / "cut")
     assert equal(weights(again), weights(whole))
     assert [line["rows_digest"] for line in log(tmp_path / "cut")] == [line["rows_digest"] for line in lines]
+    assert not (tmp_path / "cut" / "replay.jsonl").exists()
 
 
 def test_beta_follows_the_target_kl_and_a_resumed_run_follows_it_to_the_bit(made_job, tmp_path):

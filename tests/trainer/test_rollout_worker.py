@@ -24,6 +24,7 @@ from trainer.publishing import (
     newest_policy,
     published_folders,
 )
+from trainer.ranks import SINGLE, Ranks
 from trainer.reference import reference_fingerprint, score
 from trainer.rollout import SamplingSettings, publish_policy
 from trainer.stream import Mixture, Source, Stream
@@ -37,7 +38,7 @@ class Killed(Exception):
     """Stands for a process that ends between two steps."""
 
 
-def train_run(job, folder, *, on_step=None, sources=(HUMAN,), follow_every=None, **changes):
+def train_run(job, folder, *, on_step=None, sources=(HUMAN,), follow_every=None, publisher=Publisher, ranks=SINGLE, **changes):
     settings = TrainSettings(
         **{"steps": 6, "checkpoint_every": 3, "learning_rate": 1e-3, "warmup_steps": 1, "publish_every": 1, **changes}
     )
@@ -45,8 +46,8 @@ def train_run(job, folder, *, on_step=None, sources=(HUMAN,), follow_every=None,
         job.store, Mixture(batch_sequences=8, source=list(sources), follow_every=follow_every),
         reference=reference_fingerprint(job.policy()), reference_policy="reference", beta=0.1, seed=0,
     )  # fmt: skip
-    publisher = Publisher(job.store, "run", "reference", settings.publish_keep)
-    return train(job.policy(), stream, settings, folder, on_step=on_step, publisher=publisher)
+    published_by = publisher(job.store, "run", "reference", settings.publish_keep)
+    return train(job.policy(), stream, settings, folder, on_step=on_step, publisher=published_by, ranks=ranks)
 
 
 def published(store: Store) -> list[str]:
@@ -85,6 +86,34 @@ def test_policies_are_published_once_through_a_kill_and_old_weights_go(job, tmp_
         find_policy(job.store, "run@4")
     with pytest.raises(PolicyNotFound, match=r"no policy, run or folder nothing; published last: .*run@5"):
         find_policy(job.store, "nothing")
+
+
+class KilledBeforeItPublished(Publisher):
+    def publish(self, step, folder):
+        if step == 3:
+            raise Killed
+        super().publish(step, folder)
+
+
+class KilledBeforeItSaved(Ranks):
+    def save_checkpoint(self, *arguments):
+        raise Killed
+
+
+@pytest.mark.parametrize("killed", [{"publisher": KilledBeforeItPublished}, {"ranks": KilledBeforeItSaved()}])
+def test_a_kill_between_checkpoint_and_publication_loses_neither(job, tmp_path, killed):
+    """Step 3 is both saved and published; whichever of the two a kill prevents is made up for."""
+    with pytest.raises(Killed):
+        train_run(job, tmp_path / "run", steps=4, **killed)
+    train_run(job, tmp_path / "run", steps=4)
+    assert published(job.store) == ["run@1", "run@2", "run@3"]
+    assert load_policy(tmp_path / "run" / "policy-3").fingerprint() == fingerprint_of(job.store, "run@3")
+    assert (tmp_path / "run" / "checkpoint-3").exists()
+
+
+def fingerprint_of(store: Store, policy_id: str) -> dict:
+    details = store.read("policies").filter(pl.col("policy_id") == policy_id)["details"]
+    return json.loads(details.item())["fingerprint"]
 
 
 COUNTS = pl.DataFrame(

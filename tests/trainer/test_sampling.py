@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
 
 from trainer.policy import Policy, new_policy
 from trainer.sampling import Sample, draw_tokens, sample
+from trainer.setup import prepare
 from trainer.warmstart import warm_start
 
 STATEMENTS = ["Print n.", "Print the sum of the numbers.", "Print the largest of the even numbers from 1 to n."]
@@ -69,6 +72,14 @@ def test_the_log_probability_is_that_of_one_plain_forward_pass(policy: Policy, p
         logprobs = torch.log_softmax(policy.model(ids).logits[0, :-1].double(), dim=-1)
         own = logprobs.gather(1, ids[0, 1:, None]).squeeze(1)[len(prompts[index]) - 1 :]
         assert one.logprob == pytest.approx(own.sum().item(), abs=1e-3)
+
+
+def test_a_model_in_training_that_recomputes_activations_is_sampled_like_others(policy: Policy, prompts: list[list[int]]) -> None:
+    made = drawn(policy, prompts)
+    training = replace(policy, model=copy.deepcopy(policy.model))
+    prepare(training, lora=None, activation_checkpointing=True)
+    training.model.train()
+    assert drawn(training, prompts) == made
 
 
 def test_every_prompt_gets_all_its_samples(policy: Policy, prompts: list[list[int]]) -> None:
