@@ -11,10 +11,9 @@ from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 
 from flows import stages
-from flows.rules import PATIENT, done, processors
+from flows.rules import PATIENT, done, processors, turn
 from flows.terminal import progress
 from pipeline.corpora import read_spec
-from pipeline.locks import alone
 from pipeline.store import Store
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ def train_config_flow(config: str, repeat: bool = False) -> str:
     final = chosen.run / "final"
     if resumes(chosen) is not None and (final / "config.json").exists():
         return done(str(final), f"{chosen.run} was finished before", cached=True)
-    with processors(), alone(str(chosen.run), "train"):
+    with processors(), turn(str(chosen.run), "train"):
         train_config_task(chosen)
     create_markdown_artifact(f"`{final}`", key="policy", description=f"Policy {chosen.run_id}")
     return done(str(final), f"{chosen.training.steps:,} steps, policy {chosen.run_id} in {final}")

@@ -28,7 +28,7 @@ from prefect.exceptions import MissingContextError
 from prefect.states import Completed
 from prefect.task_engine import TaskRunTimeoutError
 
-from pipeline.locks import one_of
+from pipeline.locks import alone, one_of, say
 from pipeline.snapshot import StoreError
 
 HEAVY_AT_ONCE = "SPO_HEAVY_AT_ONCE"
@@ -67,16 +67,29 @@ def within(task: AnyTask, timeout_s: float | None) -> AnyTask:
 
 
 @contextmanager
+def turn(store: str, work: str) -> Iterator[None]:
+    """Around work that one process at a time does on a store, or in the folder of a run."""
+    with alone(store, work, tell):
+        yield
+
+
+@contextmanager
 def processors() -> Iterator[None]:
-    """Around work that fills all processors. Taken before any lock on a store, so that nobody waits in a ring."""
+    """Around work that fills all processors. Taken before any turn, so that nobody waits in a ring."""
     places = os.environ.get(HEAVY_AT_ONCE)
     if not places:
         yield
     elif not places.isdecimal() or int(places) == 0:
         raise ValueError(f"{HEAVY_AT_ONCE} is {places!r}; give a number from 1 on, or leave it away for no limit")
     else:
-        with one_of(int(places), "processors"):
+        with one_of(int(places), "processors", tell):
             yield
+
+
+def tell(line: str) -> None:
+    """Where a person looks: on the terminal, and on the run's page."""
+    say(line)
+    note(line)
 
 
 def done(value: Any, message: str, *, cached: bool = False) -> Any:

@@ -17,7 +17,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 
 from flows.events import announce_labelled
 from flows.health import health_of
-from flows.rules import PATIENT, done, processors, within
+from flows.rules import PATIENT, done, processors, turn, within
 from flows.spread import runner_of, spread, where_part
 from flows.terminal import progress, show_table
 from pipeline.contracts import TABLES
@@ -25,7 +25,6 @@ from pipeline.corpora import Spec, publish
 from pipeline.dedup import deduplicate, sign_part
 from pipeline.ingest import BatchSummary, ingest
 from pipeline.label import label
-from pipeline.locks import alone
 from pipeline.sql import connect, query
 from pipeline.store import Store
 from sandbox import Pool
@@ -60,7 +59,7 @@ def ingest_flow(
     timeout_s: float | None = None,
 ) -> list[dict]:  # fmt: skip
     """Bring a source into the store; every row is accepted, already present, or in quarantine."""
-    with alone(store, "ingest"):
+    with turn(store, "ingest"):
         summaries = within(ingest_task, timeout_s)(store, adapter, source, limit, columns)
     rows = [ingest_row(summary) for summary in summaries]
     report_table("ingest", f"Ingested {source}", rows)
@@ -127,7 +126,7 @@ def deduplicate_flow(store: str, runner: str | None = None, parts: int | None = 
     With a `runner` (`flows/spread.py`) programs are signed in parts; clusters are made here, from the signatures.
     """
     where = runner_of(runner, parts)
-    with processors(), alone(store, "deduplicate"):
+    with processors(), turn(store, "deduplicate"):
         signed = 0 if where.kind == "threads" else sum(spread(within(sign_task, timeout_s), where, store=store))
         found = within(deduplicate_task, timeout_s)(store)
     found["signed"] += signed
@@ -154,7 +153,7 @@ def label_flow(
 ) -> dict:  # fmt: skip
     """Run every program that has no verdict yet in the sandbox; with a `runner` (`flows/spread.py`) on several machines."""
     started = datetime.now(UTC)
-    with processors(), alone(store, "label"):
+    with processors(), turn(store, "label"):
         task = within(label_task, timeout_s)
         found = total_of(spread(task, runner_of(runner, parts), store=store, workers=workers, time_factor=time_factor))
     rows = [{"verdict": name, "rows": count} for name, count in sorted(found["verdicts"].items())]
@@ -204,7 +203,7 @@ def score_flow(
     runner: str | None = None, parts: int | None = None, timeout_s: float | None = None,
 ) -> dict:  # fmt: skip
     """Store the reference policy's log-probabilities of every judged training trajectory; with a `runner` on several machines."""
-    with processors(), alone(store, "score"):
+    with processors(), turn(store, "score"):
         found = spread(
             within(score_task, timeout_s), runner_of(runner, parts),
             store=store, folder=folder, max_tokens=max_tokens, precision=precision, changed=changed,
@@ -360,7 +359,7 @@ def maintain_flow(store: str, every_table: bool = False, retention_hours: int | 
 
     Files that a pin or a published corpus needs stay. `every_table`: those with few files too.
     """
-    with alone(store, "maintain"):
+    with turn(store, "maintain"):
         rows = maintain_task(store, every_table, retention_hours)
     health = health_of(store)
     if rows:

@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -20,29 +20,33 @@ from typing import IO
 LOOK_AGAIN_S = 0.5
 
 
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
 @contextmanager
-def alone(store: str, work: str) -> Iterator[None]:
-    """Be the only process of this machine that does this work on this store; wait for another that does.
+def alone(store: str, work: str, tell: Callable[[str], None] = say) -> Iterator[None]:
+    """Be the only process of this machine that does this work on this store; wait for another that does, and `tell` for which.
 
     Not to be entered twice by one process. Machines do not see each other's locks.
     """
     with opened(lock_path(store, work)) as file:
         if not taken(file):
-            say(f"{work}: waits for process {holder(file)}, which does the same on this store")
+            tell(f"{work}: waits for process {holder(file)}, which does the same on this store")
             fcntl.flock(file, fcntl.LOCK_EX)
         sign(file)
         yield
 
 
 @contextmanager
-def one_of(places: int, what: str) -> Iterator[None]:
+def one_of(places: int, what: str, tell: Callable[[str], None] = say) -> Iterator[None]:
     """Take one of so many places of this machine's user, e.g. among those that fill all processors; wait until one is free."""
     files = [opened(machine_locks() / f"{what}-{number}") for number in range(places)]
     try:
         waiting = False
         while (free := next(filter(taken, files), None)) is None:
             if not waiting:
-                say(f"{what}: waits for {' or '.join(f'process {holder(file)}' for file in files)}")
+                tell(f"{what}: waits for {' or '.join(f'process {holder(file)}' for file in files)}")
             waiting = True
             time.sleep(LOOK_AGAIN_S)
         sign(free)
@@ -86,7 +90,3 @@ def sign(file: IO[str]) -> None:
 def holder(file: IO[str]) -> str:
     file.seek(0)
     return file.read().strip() or "?"
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
