@@ -76,14 +76,20 @@ def show_ingested(source: str, summaries: list[BatchSummary]) -> None:
     """What became of the rows of each file, why rows were refused, and what to do next."""
     names = ("read", "accepted", "present", "quarantined")
     rows = [
-        {"file": Path(s.source_file).name, **{name: getattr(s, name) for name in names}, 
+        {"file": Path(s.source_file).name, **{name: getattr(s, name) for name in names},
          "seconds": None if s.was_finished else s.seconds, "state": "known" if s.was_finished else "new"}
         for s in summaries
     ]  # fmt: skip
     if len(rows) > 1:
+        rows = rows[:BATCH_ARTIFACTS]
         sums = {name: sum(getattr(s, name) for s in summaries) for name in names}
         rows.append(
-            {"file": "all", **sums, "seconds": sum(s.seconds for s in summaries if not s.was_finished) or None, "state": ""}
+            {
+                "file": f"all {len(summaries):,} files",
+                **sums,
+                "seconds": sum(s.seconds for s in summaries if not s.was_finished) or None,
+                "state": "",
+            }
         )
     show_table(f"Ingested {source}", [{("refused" if k == "quarantined" else k): v for k, v in row.items()} for row in rows])
     refused = [(count, Path(s.source_file).name, reason) for s in summaries for reason, count in s.reasons.items()]

@@ -65,7 +65,7 @@ def test_an_ingestion_is_shown_with_sums_reasons_and_what_to_do_next(screen):
     second = replace(first, source_file=FILE, read=1_000, accepted=600, present=49, quarantined=351, reasons={REASON: 351})
     show_ingested("../data", [first, second])
     text = " ".join(screen.getvalue().split())
-    assert "all 5,909 5,509 49 351 4.0" in text and "problems.jsonl.gz 4,909 4,909 0 0 2.0 new" in text
+    assert "all 2 files 5,909 5,509 49 351 4.0" in text and "problems.jsonl.gz 4,909 4,909 0 0 2.0 new" in text
     assert REASON in text and "next: spo quarantine show" in text and text.endswith("spo deduplicate")
     screen.truncate(screen.seek(0))
     show_ingested("../data", [replace(first, was_finished=True)])
