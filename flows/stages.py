@@ -19,7 +19,7 @@ from flows.events import announce_labelled
 from flows.health import health_of
 from flows.rules import PATIENT, done, processors, turn, within
 from flows.spread import runner_of, spread, where_part
-from flows.terminal import progress, show_table
+from flows.terminal import progress, show_next, show_table
 from pipeline.contracts import TABLES
 from pipeline.corpora import Spec, publish
 from pipeline.dedup import deduplicate, sign_part
@@ -62,11 +62,42 @@ def ingest_flow(
     with turn(store, "ingest"):
         summaries = within(ingest_task, timeout_s)(store, adapter, source, limit, columns)
     rows = [ingest_row(summary) for summary in summaries]
-    report_table("ingest", f"Ingested {source}", rows)
+    show_ingested(source, summaries)
+    if rows:
+        create_table_artifact(key="ingest", table=rows, description=f"Ingested {source}")
     for summary in [summary for summary in summaries if not summary.was_finished][:BATCH_ARTIFACTS]:
         report_batch(summary)
     report_refused(store, summaries)
     return done(rows, ingest_message(summaries), cached=all(summary.was_finished for summary in summaries))
+
+
+def show_ingested(source: str, summaries: list[BatchSummary]) -> None:
+    """What became of the rows of each file, why rows were refused, and what to do next."""
+    names = ("read", "accepted", "present", "quarantined")
+    rows = [
+        {"file": Path(s.source_file).name, **{name: getattr(s, name) for name in names},
+         "seconds": None if s.was_finished else s.seconds, "state": "known" if s.was_finished else "new"}
+        for s in summaries
+    ]  # fmt: skip
+    if len(rows) > 1:
+        rows = rows[:BATCH_ARTIFACTS]
+        sums = {name: sum(getattr(s, name) for s in summaries) for name in names}
+        rows.append(
+            {
+                "file": f"all {len(summaries):,} files",
+                **sums,
+                "seconds": sum(s.seconds for s in summaries if not s.was_finished) or None,
+                "state": "",
+            }
+        )
+    show_table(f"Ingested {source}", [{("refused" if k == "quarantined" else k): v for k, v in row.items()} for row in rows])
+    refused = [(count, Path(s.source_file).name, reason) for s in summaries for reason, count in s.reasons.items()]
+    if refused:
+        most = sorted(refused, key=lambda row: -row[0])[:SHOWN_ROWS]
+        show_table("Refused, and kept in quarantine", [{"rows": n, "file": file, "reason": reason} for n, file, reason in most])
+        show_next("spo quarantine show    # the refused rows; after a fix: spo quarantine retry", "spo deduplicate")
+    else:
+        show_next("spo deduplicate")
 
 
 def ingest_message(summaries: list[BatchSummary]) -> str:
@@ -130,7 +161,9 @@ def deduplicate_flow(store: str, runner: str | None = None, parts: int | None = 
         signed = 0 if where.kind == "threads" else sum(spread(within(sign_task, timeout_s), where, store=store))
         found = within(deduplicate_task, timeout_s)(store)
     found["signed"] += signed
-    report_table("deduplicate", "Deduplicated", [{k: v for k, v in found.items() if isinstance(v, int | float)}])
+    counts = {name: value for name, value in found.items() if isinstance(value, int | float)}
+    report_table("deduplicate", "Deduplicated", [counts | {f"programs, {level}": n for level, n in found["levels"].items()}])
+    show_next("spo decontaminate", "spo label")
     said = f"{found['signed']:,} programs signed, {found['rows_changed']:,} marks changed; {found['clusters']:,} clusters"
     return done(found, said, cached=not found["signed"] and not found["rows_changed"])
 

@@ -11,8 +11,8 @@ from uuid import UUID
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Column, Table
 from rich.text import Text
 
 console = Console(stderr=True)
@@ -27,6 +27,16 @@ Update = Callable[[int, int], None]
 class Rate(ProgressColumn):
     def render(self, task) -> Text:
         return Text(f"{task.speed:,.0f}/s" if task.speed else "", style="dim")
+
+
+class Count(ProgressColumn):
+    """How many are done, never cut short."""
+
+    def __init__(self):
+        super().__init__(table_column=Column(no_wrap=True))
+
+    def render(self, task) -> Text:
+        return Text(f"{task.completed:,.0f}" + (f"/{task.total:,.0f}" if task.total else ""), style="progress.download")
 
 
 @contextmanager
@@ -49,8 +59,7 @@ def shown_progress(what: str, unit: str) -> Iterator[Update]:
     if not console.is_terminal:
         yield plain_progress(what, unit)
         return
-    what_column = TextColumn("{task.description:<34}")
-    columns = (what_column, BarColumn(24), MofNCompleteColumn(), TextColumn(unit), Rate(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(16), Count(), TextColumn(unit), Rate(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
@@ -116,25 +125,45 @@ def plain_progress(what: str, unit: str) -> Update:
 
 
 def show_table(title: str, rows: list[dict], file: TextIO | None = None) -> None:
-    """A table of rows with the same keys, numbers to the right; on the terminal, or where a command's answer goes."""
+    """A table of rows with the same keys, numbers to the right; on the terminal, or where a command's answer goes.
+
+    Numbers are never cut and texts are folded. A single row that is wider than the terminal stands a value a line.
+    """
     target = console if file is None else Console(file=file, width=None if file.isatty() else 1000)
     if not rows:
-        target.print(f"[bold]{escape(title)}[/]: nothing")
+        target.print(f"[bold]{escape(title)}[/]: nothing", highlight=False)
         return
-    target.print(f"[bold]{escape(title)}[/]")  # as wide as it is: a title of the table would be folded to the table's width
+    target.print(f"[bold]{escape(title)}[/]", highlight=False)  # a title of the table would be folded to the table's width
+    cells = [[shown(value, name) for name, value in row.items()] for row in rows]
+    widths = [max(map(len, column)) for column in zip(list(rows[0]), *cells, strict=True)]
     table = Table(header_style="dim", box=None, padding=(0, 2, 0, 0))
-    for name, value in rows[0].items():
-        table.add_column(name, justify="right" if isinstance(value, int | float) else "left")
-    for row in rows:
-        table.add_row(*(escape(shown(value)) for value in row.values()))
+    if len(rows) == 1 and sum(widths) + 2 * len(widths) > target.width:
+        table.show_header = False
+        table.add_column(style="dim", no_wrap=True)
+        table.add_column(overflow="fold")
+        cells = [[name, cell] for name, cell in zip(rows[0], cells[0], strict=True)]
+    else:
+        for name in rows[0]:
+            is_number = any(isinstance(row[name], int | float) for row in rows)
+            table.add_column(name, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
+    for row in cells:
+        table.add_row(*map(escape, row))
     target.print(table)
     if file is None:
         target.print()
 
 
-def shown(value: object) -> str:
+def show_next(*commands: str) -> None:
+    """What to do after this, a line each: a command and what it is for."""
+    for number, command in enumerate(commands):
+        console.print(f"{'next:' if number == 0 else '     '} {command}", highlight=False, markup=False, soft_wrap=True)
+
+
+def shown(value: object, name: str = "") -> str:
     if isinstance(value, bool) or value is None:
         return "" if value is None else str(value).lower()
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:,.1f}" if name in ("seconds", "s") else f"{value:.3f}"
+    return str(value)

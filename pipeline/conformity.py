@@ -17,7 +17,7 @@ import dataframely as dy
 import polars as pl
 
 from pipeline.adapters import ReadItem, ReadProblem, ReadTrajectory, Refused
-from pipeline.contracts import TABLES
+from pipeline.contracts import TABLES, OneOf
 
 Fault = tuple[str | None, str]
 
@@ -273,5 +273,16 @@ def rule_faults(table: str, rows: pl.DataFrame) -> dict[int, Fault]:
         rule = next(rule for rule in rules if row[rule] == "invalid")
         column, _, broken = rule.replace("check__", "").partition("|")
         position = int(row[TABLES[table].key[-1]])
-        faults.setdefault(rows[ITEM][position], (column, f"breaks the rule {broken or column}, found {_shown(row.get(column))}"))
+        what = f"{in_words(COLUMNS[table].get(column), broken)}, found {_shown(row.get(column))}"
+        faults.setdefault(rows[ITEM][position], (column, what))
     return faults
+
+
+def in_words(column: dy.Column | None, rule: str) -> str:
+    """A rule of a column that a value breaks, as said of the value."""
+    checks = column.check if column is not None and isinstance(column.check, dict) else {}
+    if isinstance(checks.get(rule), OneOf):
+        return f"is none of {' '.join(checks[rule].allowed)}"
+    said = {"min_length": "is shorter than", "min": "is less than", "min_exclusive": "is not more than", "max": "is more than"}
+    bound = getattr(column, rule, None) if rule in said else None
+    return f"{said[rule]} {bound:g}" if bound is not None else f"breaks the rule {rule}"

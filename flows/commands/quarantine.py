@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.common import STORE, StoreOption, assignments, open_store
-from flows.terminal import progress, show_table
+from flows.terminal import progress, show_next, show_table
 
 app = typer.Typer(help="Rows that ingestion refused: list them, show them, try them again after a fix.", no_args_is_help=True)
 
@@ -34,6 +34,8 @@ def list_groups(store: StoreOption = STORE, as_json: JsonOption = False) -> None
         typer.echo("\n".join(map(json.dumps, rows)), nl=bool(rows))
     else:
         show_table(f"Quarantine of {store}", rows, file=sys.stdout)
+        if any(row["open"] for row in rows):
+            show_next("spo quarantine show    # the rows themselves; after a fix: spo quarantine retry")
 
 
 @app.command()
@@ -54,7 +56,8 @@ def show(
     from pipeline.quarantine import Selection, entries, raw_of
 
     place = open_store(store)
-    rows = entries(place, Selection(adapter, file, reason, tuple(ids or ())), only_open=not every).head(limit)
+    found = entries(place, Selection(adapter, file, reason, tuple(ids or ())), only_open=not every)
+    rows = found.head(limit)
     kept = raw_of(place, rows["quarantine_id"].to_list())
     for row in rows.iter_rows(named=True):
         text = kept[row["quarantine_id"]]
@@ -67,6 +70,8 @@ def show(
         typer.echo(f"  {shown}{f' ... ({len(text):,} bytes; --raw shows all)' if len(text) > SHOWN_CHARACTERS else ''}\n")
     if not rows.height:
         typer.echo("no such row", err=True)
+    elif found.height > rows.height:
+        typer.echo(f"{rows.height:,} of {found.height:,} rows; more: --limit; which: --file, --reason, --adapter", err=True)
 
 
 @app.command()
@@ -96,6 +101,10 @@ def retry(
     if as_json:
         typer.echo("\n".join(map(json.dumps, rows)))
         return
-    for row in rows:
-        row["reasons"] = ", ".join(f"{reason}: {count}" for reason, count in row["reasons"].items()) or "-"
-    show_table("Tried again", rows)
+    columns = ("adapter", "source_file", "rows", "admitted", "refused")
+    show_table("Tried again", [{name: row[name] for name in columns} for row in rows])
+    reasons = [{"rows": count, "reason": reason} for row in rows for reason, count in row["reasons"].items()]
+    if reasons:
+        show_table("Refused again", reasons)
+    if any(row["admitted"] for row in rows):
+        show_next("spo deduplicate")

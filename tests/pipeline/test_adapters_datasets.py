@@ -64,7 +64,7 @@ def bundle():
     wanted = {row["problem_id"] for rows in problems.values() for row in rows}
     with gzip.open(DATA / "human_solutions.jsonl.gz", "rt") as rows:
         for row in map(json.loads, rows):
-            if row["problem_id"] in wanted and row["solution_id"].endswith("#ref"):
+            if row["problem_id"] in wanted and row["solution_id"].endswith(("#ref", "#main")):
                 solutions[row["problem_id"]] = row["source"]
     with gzip.open(DATA / "model_samples.jsonl.gz", "rt") as rows:
         for row in itertools.islice(map(json.loads, rows), 3000):
@@ -107,6 +107,69 @@ def test_apps_in_its_schema(tmp_path):
     assert again.row == trajectories[1].row
     (again,) = rereads("apps", stdin, "apps/test.jsonl")
     assert (again.row, again.tests) == (stdin.row, stdin.tests)
+
+
+@needs_bundle
+def test_apps_with_real_rows(tmp_path, bundle):
+    """Real problems of APPS from the bundle, put back into the Hub's schema; the bundle has calls rewritten to stdin."""
+    given = bundle[0]["apps"]
+    rows = [
+        {
+            "id": int(row["title"]), "question": row["statement"], "solutions": "", "difficulty": row["difficulty"], "url": "",
+            "starter_code": "", "input_output": json.dumps({
+                "inputs": [test["input"] for test in row["public_tests"] + row["hidden_tests"]],
+                "outputs": [test["output"] for test in row["public_tests"] + row["hidden_tests"]],
+            }),
+        }
+        for row in given
+    ]  # fmt: skip
+    problems, trajectories, refused = read("apps", lines(tmp_path / "train.jsonl", rows))
+    assert len(problems) == len(given) == 25 and not refused and not trajectories
+    for problem, row in zip(problems, given, strict=True):
+        assert (problem.row["problem_id"], problem.row["split"]) == (f"apps/train/{row['title']}", "train")
+        assert (problem.row["statement"], problem.row["difficulty"]) == (row["statement"], row["difficulty"])
+        expected = [(test["input"], test["output"]) for test in row["public_tests"] + row["hidden_tests"]]
+        assert [(test["input"], test["expected_output"]) for test in problem.tests] == expected and expected
+
+
+@needs_bundle
+def test_code_contests_with_real_rows(tmp_path, bundle):
+    """Real problems of CodeContests from the bundle, put back into the schema of the Hub's card, with their solutions."""
+    given, accepted = bundle[0]["codecontests"], bundle[1]
+
+    def column(tests):
+        return {"input": [test["input"] for test in tests], "output": [test["output"] for test in tests]}
+
+    rows = [
+        {
+            "name": row["title"], "description": row["statement"], "source": 2, "difficulty": int(row["difficulty"]),
+            "public_tests": column(row["public_tests"]), "private_tests": column(row["hidden_tests"]),
+            "generated_tests": column([]), "cf_tags": row["tags"], "cf_rating": 0, "time_limit": None, "memory_limit_bytes": 0,
+            "solutions": {"language": [3], "solution": [accepted[row["problem_id"]]]},
+            "incorrect_solutions": {"language": [], "solution": []}, "input_file": "", "output_file": "",
+        }
+        for row in given
+    ]  # fmt: skip
+    texts, numbers = pa.list_(pa.string()), pa.list_(pa.int64())
+    pairs, programs = (pa.struct(list(fields.items())) for fields in (
+        {"input": texts, "output": texts}, {"language": numbers, "solution": texts},
+    ))  # fmt: skip
+    kinds = {name: pairs for name in ("public_tests", "private_tests", "generated_tests")}
+    kinds |= {"solutions": programs, "incorrect_solutions": programs, "cf_tags": texts}
+    limit = pa.struct([("seconds", pa.int64()), ("nanos", pa.int64())])
+    kinds |= {name: pa.int64() for name in ("source", "difficulty", "cf_rating", "memory_limit_bytes")} | {"time_limit": limit}
+    schema = pa.schema([(name, kinds.get(name, pa.string())) for name in rows[0]])
+    problems, trajectories, refused = read("code_contests", table(tmp_path / "train-0.parquet", rows, schema))
+    assert len(problems) == len(trajectories) == len(given) == 25 and not refused
+    for problem, trajectory, row in zip(problems, trajectories, given, strict=True):
+        assert problem.row["problem_id"] == f"codecontests/codeforces/{row['title']}" and problem.row["tags"] == row["tags"]
+        assert problem.row["difficulty"] == "ABCDEFGHIJKLMNOPQRSTUV"[int(row["difficulty"]) - 7]
+        assert problem.row["statement"] == row["statement"]
+        expected = [("public", test["input"], test["output"]) for test in row["public_tests"]]
+        expected += [("private", test["input"], test["output"]) for test in row["hidden_tests"]]
+        assert [(test["kind"], test["input"], test["expected_output"]) for test in problem.tests] == expected
+        assert (trajectory.row["language"], trajectory.row["claimed_verdict"]) == ("python3", "accepted")
+        assert trajectory.row["program"] == accepted[row["problem_id"]]
 
 
 def test_apps_sample_takes_few_solutions(tmp_path):

@@ -198,6 +198,7 @@ def ingested(tmp_path, adapter, path):
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)  # minutes to write the file and to read it, more beside other work
 @pytest.mark.parametrize("form", ["jsonl", "jsonl.gz", "jsonl.zst", "json", "parquet"])
 def test_memory_is_bounded_whatever_the_size(tmp_path, form):
     """A file of 2 GB with rows of up to 50 MB; the largest are problems with as many bytes of tests."""
