@@ -41,6 +41,7 @@ from trainer.stream import Stream
 
 LONGEST_WAIT = timedelta(hours=3)  # of the others for rank 0 while it has fresh samples judged
 
+
 class Whole(nn.Module):
     """Backbone and head in one module, for FSDP gathers the parameters a module owns when its `forward` is called."""
 
