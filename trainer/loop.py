@@ -11,6 +11,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -128,7 +129,7 @@ def train(
     with RunLog(folder, settings.tensorboard, first, ranks) as log:
         for step in range(first, settings.steps):
             started = time.monotonic()
-            fresh = before_step and (lambda k=step: before_step(k, policy))
+            fresh = partial(before_step, step, policy) if before_step else None
             making = move_stream(stream, step, logged.get(step), folder, ranks, fresh)
             rows = stream.batch(step)
             waited = time.monotonic() - started
