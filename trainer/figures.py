@@ -14,7 +14,7 @@ from torch import Tensor
 from trainer.stream import Row
 
 # Dense bf16 FLOP/s of the data sheets.
-PEAK_BF16_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "RTX 4090": 165e12}
+PEAK_BF16_FLOPS = {"B200": 2250e12, "H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "RTX 4090": 165e12}
 KL_WEIGHT_CAP = 10.0
 
 
