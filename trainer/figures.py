@@ -14,7 +14,7 @@ from torch import Tensor
 from trainer.stream import Row
 
 # Dense bf16 FLOP/s of the data sheets.
-PEAK_BF16_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "RTX 4090": 165e12}
+PEAK_BF16_FLOPS = {"B200": 2250e12, "H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "RTX 4090": 165e12}
 KL_WEIGHT_CAP = 10.0
 
 
@@ -39,6 +39,7 @@ def figures_of(scored: Scored, beta: float) -> dict:
     def summary(chosen: Tensor) -> dict:
         q = scored.terminal_q
         return {name: float(values[chosen].mean()) for name, values in columns.items()} | {
+            "max_log_ratio": float(scored.log_ratio[chosen].abs().max()),
             "rows": int(chosen.sum()),
             "success_share": float(success[chosen].float().mean()),
             "q_success": mean_or_none(q[chosen & success]),
@@ -100,19 +101,25 @@ def model_flops(model: Any, rows: list[Row]) -> float:
       + 6 x head parameters x completion tokens            (only places that predict a completion token reach the head)
       + 6 x layers x width x sum over sequences of length^2 (two causal products forward, four backward, half a square each)
 
-    Embedding look-ups cost nothing and are not counted; width is heads x head size.
+    Embedding look-ups cost nothing and are not counted; width is heads x head size. A weight that is not trained
+    (beside adapters) counts 4 and not 6: its gradient is not computed.
     """
     head = model.get_output_embeddings().weight
     embedding = model.get_input_embeddings().weight
-    tied = 0 if head is embedding else head.numel()
-    body = sum(p.numel() for p in model.parameters()) - embedding.numel() - tied
+    outside = {id(head), id(embedding)}
+    body = sum(cost_of(p) * p.numel() for p in model.parameters() if id(p) not in outside)
     config = model.config
     head_size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     width = config.num_attention_heads * head_size
     lengths = [row.tokens for row in rows]
     completions = sum(len(row.completion_ids) for row in rows)
     squares = float(sum(length * length for length in lengths))
-    return 6.0 * body * sum(lengths) + 6.0 * head.numel() * completions + 6.0 * config.num_hidden_layers * width * squares
+    return body * sum(lengths) + cost_of(head) * head.numel() * completions + 6.0 * config.num_hidden_layers * width * squares
+
+
+def cost_of(weight: Tensor) -> float:
+    """Operations a token and weight: two forward, two for the gradient of what came in, two for its own where it is trained."""
+    return 6.0 if weight.requires_grad else 4.0
 
 
 def peak_flops(device: torch.device) -> float | None:

@@ -11,6 +11,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -128,7 +129,8 @@ def train(
     with RunLog(folder, settings.tensorboard, first, ranks) as log:
         for step in range(first, settings.steps):
             started = time.monotonic()
-            move_stream(stream, step, logged.get(step), folder, ranks, before_step and (lambda k=step: before_step(k, policy)))
+            fresh = partial(before_step, step, policy) if before_step else None
+            making = move_stream(stream, step, logged.get(step), folder, ranks, fresh)
             rows = stream.batch(step)
             waited = time.monotonic() - started
             beta = temperature.beta
@@ -136,7 +138,7 @@ def train(
             adapt(temperature, settings, figures, stream)
             seconds = time.monotonic() - started
             figures |= speed_figures(policy.model, rows, seconds, policy.device, settings.peak_flops, ranks.world)
-            figures |= {"data_seconds": waited, "seconds": seconds, "watermark": stream.watermark}
+            figures |= {"data_seconds": waited, "fresh_seconds": making, "seconds": seconds, "watermark": stream.watermark}
             figures |= {"weights": stream.effective_weights(step), "overrides": dict(stream.weights)}
             log.write(figures)
             if on_step:
@@ -164,17 +166,23 @@ def publish(policy: Policy, publisher: Publisher, step: int, folder: Path, ranks
 
 def move_stream(
     stream: Stream, step: int, logged: dict | None, folder: Path, ranks: Ranks, fresh: Callable[[], bool] | None
-) -> None:
-    """Bring weights and watermark to where this step needs them: as they were logged, or as they are asked for now."""
+) -> float:
+    """Bring weights and watermark to where this step needs them: as they were logged, or as they are asked for now.
+
+    Returns the seconds in which fresh rows were made.
+    """
     if logged:
         stream.weights = dict(logged.get("overrides", {}))
         if stream.watermark != logged["watermark"]:
             stream.advance(logged["watermark"])
-        return
-    every = stream.mixture.follow_every
-    if (fresh and fresh()) or not stream.watermark or (every and step % every == 0):
+        return 0.0
+    every, started = stream.mixture.follow_every, time.monotonic()
+    made = fresh is not None and fresh()
+    making = time.monotonic() - started if made else 0.0
+    if made or not stream.watermark or (every and step % every == 0):
         stream.advance(ranks.agree(stream.latest()))
     stream.weights = ranks.agree(checkpoint.asked_weights(folder))
+    return making
 
 
 def training_step(

@@ -50,12 +50,12 @@ def train(
 
 
 def train_with_progress(run, chosen, ranks) -> Path:
-    from flows.terminal import progress
+    from flows.training import watched
 
     if ranks.rank:
         return run(chosen, ranks=ranks)
-    with progress(f"train {chosen.run_id}", "steps") as update:
-        return run(chosen, on_step=lambda figures: update(figures["step"] + 1, chosen.training.steps), ranks=ranks)
+    with watched(chosen.run_id, chosen.training.steps, chosen.training.gate_nats) as on_step:
+        return run(chosen, on_step=on_step, ranks=ranks)
 
 
 def ranks_of_this_process():

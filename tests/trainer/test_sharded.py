@@ -20,6 +20,7 @@ from trainer.reference import score
 from trainer.run import run
 from trainer.setup import adapter_state
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # several launches, each of many seconds on a busy machine
 SCRIPT = Path(__file__).with_name("sharded_run.py")
 CONFIG = """
 run = "{folder}/{name}"
@@ -83,8 +84,8 @@ class Runs:
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", str(SCRIPT)]
         command.append(json.dumps([[str(path), stop_after] for path, stop_after in runs]))
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
-        assert done.returncode == 0, done.stderr[-6000:]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
+        assert done.returncode == 0, done.stderr
 
     def alone(self, path: Path) -> None:
         run(load_config(path))
@@ -106,7 +107,6 @@ def equal(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.slow
 def test_any_number_of_ranks_draws_the_same_rows_and_takes_the_same_step(made_job, tmp_path):
     runs = Runs(made_job, tmp_path)
     runs.alone(runs.config("1"))
@@ -121,7 +121,6 @@ def test_any_number_of_ranks_draws_the_same_rows_and_takes_the_same_step(made_jo
         assert largest_difference(runs.weights("1"), runs.weights(name)) < 1e-5
 
 
-@pytest.mark.slow
 def test_two_ranks_resume_to_the_bit_and_another_number_goes_on_within_rounding(made_job, tmp_path):
     runs = Runs(made_job, tmp_path)
     whole, cut = runs.config("whole"), runs.config("cut")
@@ -152,7 +151,6 @@ def stop_after_2(figures: dict) -> None:
 
 
 @needs["lora"]
-@pytest.mark.slow
 def test_adapters_train_alone_on_two_ranks_and_are_published_merged(made_job, tmp_path):
     runs = Runs(made_job, tmp_path)
     training = LORA + "\npublish_every = 2"
@@ -186,7 +184,6 @@ def wide_reference(made_job, tmp_path) -> Path:
 
 
 @needs["eight"]
-@pytest.mark.slow
 def test_moments_in_8_bits_are_saved_and_joined_again(made_job, wide_reference, tmp_path):
     runs, training = Runs(made_job, tmp_path), 'optimiser = "adamw8bit"'
     score(runs.store, load_policy(wide_reference))
@@ -197,7 +194,7 @@ def test_moments_in_8_bits_are_saved_and_joined_again(made_job, wide_reference, 
     in_8_bits = [state["exp_avg"].codes.dtype for state in saved if hasattr(state["exp_avg"], "codes")]
     assert len(in_8_bits) >= 4 and set(in_8_bits) == {torch.uint8}
     runs.alone(runs.config("alone", training, reference=wide_reference))
-    # Blocks of other cuts round differently: by less than a hundredth of the 4 steps of 1e-3 that any weight may have moved.
+    # Blocks of other cuts round differently: by less than half of the 4 steps of 1e-3 that a weight may have moved.
     assert 0 < largest_difference(runs.weights("alone"), runs.weights("whole")) < 2e-3
     changing_ranks(runs, "whole", training, wide_reference, within=2e-3)
 

@@ -1,0 +1,64 @@
+"""What `spo train` shows of a run: worked out by hand from the figures of a few steps."""
+
+from __future__ import annotations
+
+import pytest
+
+from flows.training import Watch, mean, step_line
+
+
+def source(rows: int, loss: float, **changes) -> dict:
+    return {
+        "rows": rows, "loss": loss, "success_share": 0.5, "q_success": -0.1, "q_failure": -0.3, "residual": 0.2, "kl": None,
+        "token_entropy": 1.0, **changes,
+    }  # fmt: skip
+
+
+def figures(step: int, sources: dict, **changes) -> dict:
+    return {
+        "step": step, "loss": 1.0 - 0.25 * step, "q_success": -0.1, "q_failure": None, "kl": 0.5 * step, "gradient_norm": 2.0,
+        "learning_rate": 3e-4, "beta": 0.1, "tokens_per_s": 1000.0, "tokens": 500, "seconds": 2.0, "data_seconds": 0.5,
+        "fresh_seconds": 0.0, "peak_memory_gb": 1.25, "mfu": None, "max_log_ratio": 1e-5, "rows": 8, "sources": sources,
+        **changes,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def steps() -> list[dict]:
+    first = figures(0, {"human": source(8, 1.0)})
+    second = figures(1, {"human": source(4, 0.5, success_share=1.0), "fresh": source(4, 1.0)}, fresh_seconds=0.25)
+    return [first, second]
+
+
+def test_a_line_has_the_means_since_the_line_before_and_the_shares_of_the_sources(steps):
+    assert step_line(steps, 10, 40.0) == (
+        "step 2/10  loss 0.875  Q_T of successes -0.1  KL 0.25  gradient 2  rate 0.0003  beta 0.1  1,000 tokens/s"
+        "  fresh 25%, human 75%  40 s left"
+    )
+
+
+def test_the_gate_is_told_and_the_last_step_always(steps):
+    said: list[str] = []
+    watch = Watch(2, 0.05, said.append, every_s=1e9)
+    for one in steps:
+        watch(one)
+    assert said[0] == "step 0: |log pi - log pi_ref| is at most 1e-05 nat (gate: 0.05)"
+    assert len(said) == 2 and said[1].startswith("step 2/2  loss 0.875") and said[1].endswith("0 s left")
+    assert [(row["source"], row["rows"], row["share"], row["successes"], row["loss"]) for row in watch.sources()] == [
+        ("fresh", 4, "25.0%", "50.0%", 1.0), ("human", 12, "75.0%", "100.0%", 0.5),
+    ]  # fmt: skip
+    # 1,000 tokens in 4 s, of which 0.25 s made fresh samples; 0.75 s more were waited for data.
+    assert watch.summary() == (
+        "2 steps in 4.0 s; 267 tokens/s; 18.8% waiting for data; 6% making fresh samples; peak memory 1.2 GB"
+    )
+
+
+def test_a_line_is_told_as_soon_as_it_is_due(steps):
+    said: list[str] = []
+    watch = Watch(10, 0.05, said.append, every_s=0.0)
+    watch(steps[1])
+    assert len(said) == 1 and said[0].startswith("step 2/10  loss 0.75")
+
+
+def test_a_mean_is_over_the_steps_that_have_a_value(steps):
+    assert mean(steps, "kl") == 0.25 and mean(steps, "mfu") is None

@@ -1,0 +1,82 @@
+"""Fresh samples that several ranks draw together; here each rank is a thread, in test_sharded.py a process."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from threading import Barrier
+from typing import Any
+
+import pytest
+
+from trainer.online import shared
+from trainer.policy import new_policy
+from trainer.ranks import Ranks
+from trainer.rollout import LocalSampler, SamplingSettings
+
+STATEMENTS = ["Print n.", "Print n.", "Print the sum of the numbers.", "Print n.", "Print n."]
+SETTINGS = SamplingSettings(samples_per_problem=3, max_new_tokens=10)
+
+
+@dataclass
+class Table:
+    """What the threads pass to each other. A rank that does not come breaks the barrier, and so the test."""
+
+    world: int
+    values: dict[int, Any] = field(default_factory=dict)
+
+    def __post_init__(self):
+        self.barrier = Barrier(self.world, timeout=120)
+
+    def exchange(self, rank: int, value: Any) -> dict[int, Any]:
+        self.values[rank] = value
+        self.barrier.wait()
+        found = dict(self.values)
+        self.barrier.wait()
+        return found
+
+
+class ThreadRanks(Ranks):
+    def __init__(self, rank: int, table: Table):
+        self.rank, self.world, self.table = rank, table.world, table
+
+    def agree(self, value):
+        return self.table.exchange(self.rank, value)[0]
+
+    def gather(self, found):
+        return {place: value for part in self.table.exchange(self.rank, found).values() for place, value in part.items()}
+
+
+@pytest.fixture(scope="module")
+def policy():
+    return new_policy(STATEMENTS, vocab_size=300, layers=1, width=16, heads=2)
+
+
+def drawn(policy, world: int, seeds: list[int]) -> list[list]:
+    """What rank 0 gets for each seed; the others help until it has enough."""
+    table = Table(world)
+
+    def work(rank: int) -> list[list] | None:
+        with shared(LocalSampler(policy), ThreadRanks(rank, table)) as sampler:
+            return sampler and [list(sampler.draw(STATEMENTS, SETTINGS, seed)) for seed in seeds]
+
+    with ThreadPoolExecutor(world) as threads:
+        first, *others = threads.map(work, range(world))
+    assert others == [None] * (world - 1)
+    return first
+
+
+@pytest.mark.parametrize("world", [2, 3, 8])  # 8: more ranks than statements
+def test_ranks_draw_every_sample_once_and_the_same_ones_again(policy, world):
+    one, other = drawn(policy, world, [1, 2])
+    for samples in (one, other):
+        places = sorted((sample.prompt_index, sample.sample_index) for sample in samples)
+        assert places == [(prompt, number) for prompt in range(5) for number in range(3)]
+    assert one != other and drawn(policy, world, [1, 2]) == [one, other]
+    # The same statement at other places is other ranks' to sample, whose random numbers are others.
+    texts = [tuple(s.token_ids) for s in one if s.prompt_index != 2]
+    assert len(set(texts)) == len(texts)
+
+
+def test_a_single_rank_draws_as_it_does_without_any(policy):
+    assert drawn(policy, 1, [5]) == [list(LocalSampler(policy).draw(STATEMENTS, SETTINGS, 5))]
