@@ -154,6 +154,13 @@ def warm_up_compiler():
     compile("", "", "exec")
 
 
+def warm_up_messages():
+    """A loop for many sources loads what tells of errors once; for a single one that would be dearer than in the child."""
+    if "traceback" not in sys.modules:
+        __import__("traceback")
+        gc.freeze()
+
+
 def compile_program(source):
     return compile(source, "/program/main.py", "exec", dont_inherit=True)
 
@@ -161,7 +168,6 @@ def compile_program(source):
 def try_to_compile(source):
     """Exit 0 when the source compiles, 1 with the error's text on standard output when not."""
     posix.dup2(1, 2)  # where the compiler's warnings go
-    sys.setrecursionlimit(10_000)
     try:
         compile_program(source)
     except BaseException as error:  # SyntaxError, ValueError (NUL), RecursionError, MemoryError, OverflowError

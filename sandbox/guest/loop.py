@@ -52,6 +52,7 @@ class Loop:
             protocol.PROGRAM: self.take_command,
             protocol.ENVIRONMENT: self.take_environment,
             protocol.ARGUMENTS: self.take_arguments,
+            protocol.CHECK: self.check_python,
             protocol.PYTHON: self.take_python,
             protocol.FILE: self.take_file,
             protocol.COLLECT: self.collect,
@@ -111,24 +112,35 @@ class Loop:
         self.program = lambda: children.run_command(argv, self.environment)
         self.answer(OK)
 
+    def check_python(self, body, descriptors):
+        """One of many sources, for a loop that runs none of them."""
+        children.warm_up_messages()
+        self.answer(*self.try_to_compile(read_all(descriptors[0]), descriptors, *unpack(body)))
+
     def take_python(self, body, descriptors):
-        """Compile in a child first: what breaks or bloats the compiler must not take the loop with it."""
         source = read_all(descriptors[0])
         children.import_what_is_used(source)
-        children.warm_up_compiler()
-        *limits, function = unpack(body)
-        self.program = lambda: children.try_to_compile(source)
-        outcome = self.run_alone(descriptors, *limits)
-        status, *_, ending, _ = outcome
-        if status or ending:
-            killed = ending or status != 256
-            self.answer(protocol.COMPILE_KILLED if killed else protocol.COMPILE_FAILED, *outcome)
-            return
+        *limits, function, compiles = unpack(body)
+        outcome = ()
+        if not compiles:
+            what, *outcome = self.try_to_compile(source, descriptors, *limits)
+            if what != OK:
+                self.answer(what, *outcome)
+                return
         code = children.compile_program(source)
         runner = children.load_function_runner() if function else None
         self.program = children.python_program(code, runner)
         gc.freeze()
         self.answer(OK, *outcome)
+
+    def try_to_compile(self, source, descriptors, cpu_us, wall_us):
+        """Compile in a child: what breaks or bloats the compiler must not take the loop with it. Gives the answer's numbers."""
+        children.warm_up_compiler()
+        self.program = lambda: children.try_to_compile(source)
+        outcome = self.run_alone(descriptors, cpu_us, wall_us)
+        status, *_, ending, _ = outcome
+        what = protocol.COMPILE_KILLED if ending or status not in (0, 256) else protocol.COMPILE_FAILED if status else OK
+        return what, *outcome
 
     def take_file(self, body, descriptors):
         with open(f"{self.folder}/{decoded(body)}", "wb", buffering=0) as file:
