@@ -8,8 +8,6 @@ import _signal
 import _socket
 import gc
 import posix
-import resource
-import select
 import sys
 import time
 
@@ -17,7 +15,6 @@ GUEST_FOLDER = sys.argv[0].rpartition("/")[0]
 sys.path.insert(0, GUEST_FOLDER)
 import children  # noqa: E402
 import protocol  # noqa: E402
-import usage  # noqa: E402
 from protocol import OK, REFUSED, pack, unpack  # noqa: E402
 
 if len(sys.argv) == 3:
@@ -42,7 +39,6 @@ class Loop:
         self.memory_kb = 0
         self.watch_s = 0.01
         self.clean_scratch = None
-        self.poller = select.poll()
         self.native = None
 
     def serve(self):
@@ -74,6 +70,23 @@ class Loop:
         self.control.send(pack(what, status, cpu_us, wall_us, peak_kb, ending, flags, 0, 0))
 
     def set_up(self, body, _):
+        try:
+            self.native = children.Native("/guest/loop.so")
+        except OSError:
+            self.set_up_alone(body)
+        else:
+            if not self.native.prepare(body):
+                posix._exit(1)
+        self.answer(OK)
+
+    def set_up_alone(self, body):
+        """What the library in C does, and with it `watch`, where there is none. The modules cost each wall a millisecond."""
+        global resource, select, usage
+        import resource
+        import select
+
+        usage = children.guest_module("usage")
+        self.poller = select.poll()
         uid, self.memory_kb, file_bytes, processes, open_files, watch_ms = unpack(body)
         self.watch_s = watch_ms / 1000
         if uid:
@@ -91,13 +104,6 @@ class Loop:
         ):
             resource.setrlimit(name, (value, value))
         self.clean_scratch = None if self.confinement else scratch_state()
-        try:
-            self.native = children.Native("/guest/loop.so")
-        except OSError:
-            self.native = None
-        if self.native and not self.native.prepare(self.memory_kb, watch_ms):
-            posix._exit(1)
-        self.answer(OK)
 
     def take_environment(self, body, _):
         self.environment = dict(word.split("=", 1) for word in decoded(body).split("\0") if word)
@@ -128,7 +134,7 @@ class Loop:
                 self.answer(what, *outcome)
                 return
         code = children.compile_program(source)
-        runner = children.load_function_runner() if function else None
+        runner = children.guest_module("functions").run if function else None
         self.program = children.python_program(code, runner)
         gc.freeze()
         self.answer(OK, *outcome)
