@@ -1,6 +1,6 @@
 """Memory and process limits by control group, v2 or v1, where this process may make one.
 
-One group per worker, used by one wall after the other. Whether a machine allows it is found out by making one: both
+One group per worker and purpose, used by one wall after the other. Whether a machine allows it is found out by making one: both
 versions exist in the field, also side by side, with the controllers in either tree. A group's name says whose it is, so
 that what a killed worker leaves can be told from what is in use.
 """
@@ -89,19 +89,19 @@ def remove(folders: Iterable[Path], patience_s: float = 0.0) -> None:
             time.sleep(0.005)
 
 
-def make() -> Group | None:
-    """A group that works, or None."""
+def make(purpose: str = "") -> Group | None:
+    """A group that works, or None. One process's groups for several purposes are told apart by their names."""
     own = _own_paths()
     for parent in _ancestors(_mount("cgroup2", ""), own.get("")):
         if {"memory", "pids"} <= set(_read(parent / "cgroup.subtree_control").split()):
-            group = _try(V2, (parent,))
+            group = _try(V2, (parent,), purpose)
             if group:
                 return group
     memory, pids = _mount("cgroup", "memory"), _mount("cgroup", "pids")
     if memory and pids:
         for memory_parent in _ancestors(memory, own.get("memory")):
             for pids_parent in _ancestors(pids, own.get("pids")):
-                group = _try(V1, tuple(dict.fromkeys((memory_parent, pids_parent))))
+                group = _try(V1, tuple(dict.fromkeys((memory_parent, pids_parent))), purpose)
                 if group:
                     return group
     return None
@@ -125,9 +125,9 @@ def left_over() -> list[Path]:
     return found
 
 
-def _try(files: Files, parents: tuple[Path, ...]) -> Group | None:
+def _try(files: Files, parents: tuple[Path, ...], purpose: str) -> Group | None:
     """Make a group below the parents and put a process in, to see whether it can be done."""
-    group = Group(files, tuple(parent / own_name() for parent in parents))
+    group = Group(files, tuple(parent / own_name(purpose) for parent in parents))
     try:
         for folder in group.folders:
             folder.mkdir()
@@ -147,15 +147,15 @@ def _try(files: Files, parents: tuple[Path, ...]) -> Group | None:
         return None
 
 
-def own_name() -> str:
+def own_name(purpose: str = "") -> str:
     """Process ids are used again, and other containers have the same ones: the name holds what tells them apart."""
-    return f"{NAME}{_pid_namespace()}-{os.getpid()}-{_start_time(os.getpid())}"
+    words = (purpose, _pid_namespace(), str(os.getpid()), _start_time(os.getpid()))
+    return NAME + "-".join(filter(None, words))
 
 
 def _is_left_over(name: str) -> bool:
     """Whether the group's worker, one of this process's namespace, is no more."""
-    namespace, _, process = name.removeprefix(NAME).partition("-")
-    pid, _, started = process.partition("-")
+    *_, namespace, pid, started = ("", "", *name.removeprefix(NAME).split("-"))
     return namespace == _pid_namespace() and pid.isdigit() and _start_time(int(pid)) != started
 
 

@@ -19,6 +19,7 @@ from sandbox.contracts import MIB, Limits
 from sandbox.guest import protocol
 from sandbox.languages import Language
 from sandbox.session import Session, WallDied, sealed, stack_bytes
+from sandbox.syntax import SyntaxWalls
 
 COMPILE_LIMITS = Limits(time_s=30.0, memory_mb=2048, output_bytes=256 * MIB, processes=128)
 LIMIT_NAMES = {
@@ -53,6 +54,11 @@ class Builder:
     def __init__(self, cache: Path) -> None:
         self.cache = cache
         cache.mkdir(parents=True, exist_ok=True)
+        self.syntax = SyntaxWalls(cache)
+
+    def close(self) -> None:
+        """End what stands between two programs."""
+        self.syntax.close()
 
     def build(self, language: Language, source: str, files: Mapping[str, str] = MappingProxyType({})) -> Built:
         """Build a program with `files`, {name: text}, beside its source. Raises CompileError."""

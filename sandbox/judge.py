@@ -15,11 +15,24 @@ JUDGE_VERSION = "2"
 
 
 class Judge:
-    """Judges submissions one after the other. Holds nothing between them but the folder of built programs."""
+    """Judges submissions one after the other. Holds between them the folder of built programs, and walls that compile.
+
+    A context manager.
+    """
 
     def __init__(self, cache: Path) -> None:
         self.builder = Builder(cache)
         self.loop = native.loop(cache)
+
+    def __enter__(self) -> Judge:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all walls."""
+        self.builder.close()
 
     def judge(self, submission: Submission) -> Judgement:
         """The judgement. Raises SandboxUnavailable where no wall can stand."""

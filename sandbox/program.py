@@ -11,7 +11,7 @@ from sandbox.compiling import Builder, Built, CompileError
 from sandbox.contracts import Limits
 from sandbox.guest import protocol
 from sandbox.languages import Language
-from sandbox.session import Session, stack_bytes
+from sandbox.session import Run, Session, stack_bytes
 
 
 class Program:
@@ -27,6 +27,7 @@ class Program:
     ) -> None:  # fmt: skip
         self.language, self.source, self.limits, self.heap_mb = language, source, limits, heap_mb
         self.loop, self.group, self.arguments = loop if wall.kind == "bwrap" else None, group, arguments
+        self.syntax, self.compiles = builder.syntax, False
         self.library = native.library(builder.cache) if self.loop is not None else None
         self.built = None if language.name == "python3" else builder.build(language, source, files or {})
         self.standing: Session | None = None
@@ -49,21 +50,27 @@ class Program:
 
     def _open_python(self, function: bool) -> Session:
         source = compiling.encoded(self.source)
+        if not self.compiles and (outcome := self.syntax.compile(source, self.limits, compiling.COMPILE_LIMITS)):
+            self._taken(*outcome)
         seed = int.from_bytes(hashlib.blake2b(source, digest_size=4).digest(), "big")
         room = wall.Room(stack_bytes=stack_bytes(self.limits), hash_seed=seed, library=self.library)
         session = Session(room, self.limits, self.group)
         try:
-            outcome, run, messages = session.set_python(source, compiling.COMPILE_LIMITS, function)
-            if outcome == protocol.COMPILE_FAILED:
-                raise CompileError(messages.strip())
-            if outcome == protocol.COMPILE_KILLED:
-                raise CompileError(f"the Python compiler was ended by signal {run.signal} after {run.cpu_s:.1f} s")
+            self._taken(*session.set_python(source, compiling.COMPILE_LIMITS, function, self.compiles))
             if self.arguments:
                 session.set_arguments(self.arguments)
         except BaseException:
             session.close()
             raise
         return session
+
+    def _taken(self, outcome: int, run: Run, messages: str) -> None:
+        """Look at what the Python compiler says. Raises CompileError."""
+        if outcome == protocol.COMPILE_FAILED:
+            raise CompileError(messages.strip())
+        if outcome == protocol.COMPILE_KILLED:
+            raise CompileError(f"the Python compiler was ended by signal {run.signal} after {run.cpu_s:.1f} s")
+        self.compiles = True
 
     def _open_command(self, built: Built) -> Session:
         argv = self._argv(built)

@@ -114,13 +114,20 @@ class Session:
         self._ask(protocol.ENVIRONMENT + os.fsencode("\0".join(words)))
         self._ask(protocol.PROGRAM + os.fsencode("\0".join(argv)))
 
-    def set_python(self, source: bytes, limits: Limits, function: bool) -> tuple[int, Run, str]:
-        """Hand over Python source. Gives OK, COMPILE_FAILED or COMPILE_KILLED, the compiler's run and its messages."""
+    def check_python(self, source: bytes, limits: Limits) -> tuple[int, Run, str]:
+        """Have Python source compiled and forgotten. Gives OK, COMPILE_FAILED or COMPILE_KILLED, the run and its messages."""
+        return self._compile(protocol.CHECK, source, limits)
+
+    def set_python(self, source: bytes, limits: Limits, function: bool, compiles: bool = False) -> tuple[int, Run, str]:
+        """Hand over Python source, which may be known to compile. Gives what `check_python` gives."""
+        return self._compile(protocol.PYTHON, source, limits, function, compiles)
+
+    def _compile(self, request: bytes, source: bytes, limits: Limits, *modes: int) -> tuple[int, Run, str]:
         source_file, messages = sealed(source), os.memfd_create("compile")
         try:
             self.socket.settimeout(limits.wall_s * protocol.STARVED_FACTOR + GRACE_S)
-            body = pack(int(limits.time_s * 1e6), int(limits.wall_s * 1e6), function)
-            answer = self._ask(protocol.PYTHON + body, (source_file, messages), expect=None)
+            body = pack(int(limits.time_s * 1e6), int(limits.wall_s * 1e6), *modes)
+            answer = self._ask(request + body, (source_file, messages), expect=None)
             return answer[0], _run(answer), os.pread(messages, 4096, 0).decode("utf-8", "replace")
         finally:
             os.close(source_file)

@@ -18,7 +18,17 @@ FORCED = "SPO_SANDBOX_TIER"
 @cache
 def group() -> Group | None:
     """This process's control group, made once; None where the machine does not let us."""
-    made = cgroups.make()
+    return made_group("")
+
+
+@cache
+def syntax_group() -> Group | None:
+    """The one of its walls that stand beside those of the programs."""
+    return made_group("syntax")
+
+
+def made_group(purpose: str) -> Group | None:
+    made = cgroups.make(purpose)
     if made:
         atexit.register(made.close)
     return made

@@ -32,18 +32,18 @@ def serve(connection: Connection, cache: Path) -> None:
     """First message out: the tier and the control groups' folders, or why there is none. Then one judgement per submission."""
     try:
         tier = tiers.require()
-        group = tiers.group()
-        connection.send((tier, group.folders if group else ()))
+        groups = filter(None, (tiers.group(), tiers.syntax_group()))
+        connection.send((tier, tuple(folder for group in groups for folder in group.folders)))
     except SandboxUnavailable as error:
         connection.send(error)
         return
-    judge = Judge(cache)
-    while True:
-        try:
-            submission = connection.recv()
-        except EOFError:
-            return
-        connection.send(judge.judge(submission))
+    with Judge(cache) as judge:
+        while True:
+            try:
+                submission = connection.recv()
+            except EOFError:
+                return
+            connection.send(judge.judge(submission))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ import atexit
 import builtins
 import gc
 import posix
-import resource
 import sys
 
 PR_SET_DUMPABLE = 4
@@ -99,6 +98,7 @@ def start(program):
 
 def enter(program, descriptors, cpu_us, confinement):
     """First thing after a fork without the library, which does the same. Never returns."""
+    resource = sys.modules["resource"]
     try:
         if confinement:
             confinement.enter_child()
@@ -154,6 +154,13 @@ def warm_up_compiler():
     compile("", "", "exec")
 
 
+def warm_up_messages():
+    """A loop for many sources loads what tells of errors once; for a single one that would be dearer than in the child."""
+    if "traceback" not in sys.modules:
+        __import__("traceback")
+        gc.freeze()
+
+
 def compile_program(source):
     return compile(source, "/program/main.py", "exec", dont_inherit=True)
 
@@ -161,7 +168,6 @@ def compile_program(source):
 def try_to_compile(source):
     """Exit 0 when the source compiles, 1 with the error's text on standard output when not."""
     posix.dup2(1, 2)  # where the compiler's warnings go
-    sys.setrecursionlimit(10_000)
     try:
         compile_program(source)
     except BaseException as error:  # SyntaxError, ValueError (NUL), RecursionError, MemoryError, OverflowError
@@ -172,20 +178,20 @@ def try_to_compile(source):
     exit_now(0)
 
 
-def load_function_runner():
-    """The module that runs function tests; only they pay for it."""
+def guest_module(name):
+    """One of the loop's modules that not every wall needs; out of the program's sight."""
     sys.path.insert(0, GUEST_FOLDER)
-    import functions
-
+    module = __import__(name)
     sys.path.remove(GUEST_FOLDER)
-    del sys.modules["functions"]
-    return functions.run
+    del sys.modules[name]
+    return module
 
 
 def python_program(code, function_runner):
     """A program for `start` that runs compiled code as the main module. From here on the loop has stepped out of sight."""
     # Function tests don't run what stands under `if __name__ == "__main__"`.
     main = fresh_module("program" if function_runner else "__main__")
+    gc.freeze()  # what the loop has imported need not be looked through
     gc.collect(1)  # the counts of collections begin at nought
     collections = gc.get_stats()[1]["collections"]  # of the middle generation, which moves objects to the oldest
     return _functools.partial(run_python, code, main, collections, function_runner)
@@ -231,7 +237,7 @@ def fresh_module(name):
     """The module the program runs as, and out of its sight what belongs to the loop."""
     main = type(sys)(name)
     main.__dict__.update(__builtins__=builtins, __file__="/program/main.py", __spec__=None)
-    for loops_own in ("protocol", "children", "usage", "confine", "_ctypes", "_socket"):
+    for loops_own in ("protocol", "children", "confine", "_ctypes", "_socket"):
         sys.modules.pop(loops_own, None)
     sys.modules[name] = sys.modules["__main__"] = main
     sys.argv[0] = "/program/main.py"

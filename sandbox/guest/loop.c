@@ -107,9 +107,8 @@ static void limit(int what, rlim_t value) {
     if (setrlimit(what, &both)) die("setrlimit");
 }
 
-static void set_up(const struct request *request) {
-    int64_t numbers[6]; /* uid, memory in KiB, file size, processes, open files, interval of looking in ms */
-    memcpy(numbers, request->body, sizeof numbers);
+/* Numbers: uid, memory in KiB, file size, processes, open files, interval of looking in ms. */
+static void set_up(const int64_t numbers[6]) {
     memory_kb = numbers[1];
     watch_s = (double)numbers[5] / 1000;
     if (numbers[0]) become((uid_t)numbers[0]);
@@ -120,7 +119,6 @@ static void set_up(const struct request *request) {
     limit(RLIMIT_CORE, 0);
     limit(RLIMIT_MSGQUEUE, 0);
     if (!remember_scratch()) die("scratch folders");
-    answer_plainly(OK);
 }
 
 /* Words with NUL between them, as a list that ends with NULL. */
@@ -274,12 +272,10 @@ static void close_all(const int *descriptors, int count) {
 #ifdef LIBRARY
 static struct answer answers[MOST_TESTS];
 
-/* Numbers are ints, as ctypes hands them over. */
-int prepare(int memory_limit_kb, int watch_ms) {
-    memory_kb = memory_limit_kb;
-    watch_s = watch_ms / 1000.0;
+int prepare(const int64_t numbers[6]) {
     cores = sysconf(_SC_NPROCESSORS_ONLN);
-    return remember_scratch();
+    set_up(numbers);
+    return true;
 }
 
 /* True in the child. The loop's descriptors are closed in both; the answers go to `socket`, if that is one. */
@@ -321,6 +317,13 @@ static void receive(struct request *request) {
     }
 }
 
+static void take_limits(const struct request *request) {
+    int64_t numbers[6];
+    memcpy(numbers, request->body, sizeof numbers);
+    set_up(numbers);
+    answer_plainly(OK);
+}
+
 static void answer_tests(struct request *request) {
     static struct answer answers[MOST_TESTS];
     int64_t numbers[3];
@@ -339,7 +342,7 @@ int main(int argc, char **argv) {
     if (send(control, "H", 1, MSG_NOSIGNAL) != 1) return 0;
     for (;;) {
         receive(&request);
-        if (request.letter == 'S') set_up(&request);
+        if (request.letter == 'S') take_limits(&request);
         else if (request.letter == 'E') take_words(&request, environment_words);
         else if (request.letter == 'A') take_words(&request, argv_words);
         else if (request.letter == 'T') answer_tests(&request);

@@ -8,8 +8,6 @@ import _signal
 import _socket
 import gc
 import posix
-import resource
-import select
 import sys
 import time
 
@@ -17,7 +15,6 @@ GUEST_FOLDER = sys.argv[0].rpartition("/")[0]
 sys.path.insert(0, GUEST_FOLDER)
 import children  # noqa: E402
 import protocol  # noqa: E402
-import usage  # noqa: E402
 from protocol import OK, REFUSED, pack, unpack  # noqa: E402
 
 if len(sys.argv) == 3:
@@ -42,7 +39,6 @@ class Loop:
         self.memory_kb = 0
         self.watch_s = 0.01
         self.clean_scratch = None
-        self.poller = select.poll()
         self.native = None
 
     def serve(self):
@@ -52,6 +48,7 @@ class Loop:
             protocol.PROGRAM: self.take_command,
             protocol.ENVIRONMENT: self.take_environment,
             protocol.ARGUMENTS: self.take_arguments,
+            protocol.CHECK: self.check_python,
             protocol.PYTHON: self.take_python,
             protocol.FILE: self.take_file,
             protocol.COLLECT: self.collect,
@@ -73,6 +70,23 @@ class Loop:
         self.control.send(pack(what, status, cpu_us, wall_us, peak_kb, ending, flags, 0, 0))
 
     def set_up(self, body, _):
+        try:
+            self.native = children.Native("/guest/loop.so")
+        except OSError:
+            self.set_up_alone(body)
+        else:
+            if not self.native.prepare(body):
+                posix._exit(1)
+        self.answer(OK)
+
+    def set_up_alone(self, body):
+        """What the library in C does, and with it `watch`, where there is none. The modules cost each wall a millisecond."""
+        global resource, select, usage
+        import resource
+        import select
+
+        usage = children.guest_module("usage")
+        self.poller = select.poll()
         uid, self.memory_kb, file_bytes, processes, open_files, watch_ms = unpack(body)
         self.watch_s = watch_ms / 1000
         if uid:
@@ -90,13 +104,6 @@ class Loop:
         ):
             resource.setrlimit(name, (value, value))
         self.clean_scratch = None if self.confinement else scratch_state()
-        try:
-            self.native = children.Native("/guest/loop.so")
-        except OSError:
-            self.native = None
-        if self.native and not self.native.prepare(self.memory_kb, watch_ms):
-            posix._exit(1)
-        self.answer(OK)
 
     def take_environment(self, body, _):
         self.environment = dict(word.split("=", 1) for word in decoded(body).split("\0") if word)
@@ -111,24 +118,35 @@ class Loop:
         self.program = lambda: children.run_command(argv, self.environment)
         self.answer(OK)
 
+    def check_python(self, body, descriptors):
+        """One of many sources, for a loop that runs none of them."""
+        children.warm_up_messages()
+        self.answer(*self.try_to_compile(read_all(descriptors[0]), descriptors, *unpack(body)))
+
     def take_python(self, body, descriptors):
-        """Compile in a child first: what breaks or bloats the compiler must not take the loop with it."""
         source = read_all(descriptors[0])
         children.import_what_is_used(source)
-        children.warm_up_compiler()
-        *limits, function = unpack(body)
-        self.program = lambda: children.try_to_compile(source)
-        outcome = self.run_alone(descriptors, *limits)
-        status, *_, ending, _ = outcome
-        if status or ending:
-            killed = ending or status != 256
-            self.answer(protocol.COMPILE_KILLED if killed else protocol.COMPILE_FAILED, *outcome)
-            return
+        *limits, function, compiles = unpack(body)
+        outcome = ()
+        if not compiles:
+            what, *outcome = self.try_to_compile(source, descriptors, *limits)
+            if what != OK:
+                self.answer(what, *outcome)
+                return
         code = children.compile_program(source)
-        runner = children.load_function_runner() if function else None
+        runner = children.guest_module("functions").run if function else None
         self.program = children.python_program(code, runner)
         gc.freeze()
         self.answer(OK, *outcome)
+
+    def try_to_compile(self, source, descriptors, cpu_us, wall_us):
+        """Compile in a child: what breaks or bloats the compiler must not take the loop with it. Gives the answer's numbers."""
+        children.warm_up_compiler()
+        self.program = lambda: children.try_to_compile(source)
+        outcome = self.run_alone(descriptors, cpu_us, wall_us)
+        status, *_, ending, _ = outcome
+        what = protocol.COMPILE_KILLED if ending or status not in (0, 256) else protocol.COMPILE_FAILED if status else OK
+        return what, *outcome
 
     def take_file(self, body, descriptors):
         with open(f"{self.folder}/{decoded(body)}", "wb", buffering=0) as file:

@@ -11,8 +11,10 @@ SETUP = b"S"  # Once, first.
 PROGRAM = b"A"  # body: argv, NUL between words. The program is a command.
 ARGUMENTS = b"W"  # body: the Python program's arguments, NUL between them.
 ENVIRONMENT = b"E"  # body: NAME=VALUE, NUL between them.
-# CPU limit and wall limit in microseconds; the mode: 0 whole program, 1 function
-PYTHON = b"P"  # one descriptor: Python source. The program is Python, run in forks of the loop itself.
+# Two descriptors: Python source, and where the compiler's messages go. Body: CPU limit and wall limit in microseconds.
+CHECK = b"K"  # says whether the source compiles, and forgets it.
+# Body also: 1 for functions, 0 for a whole program; 1 where the source is known to compile.
+PYTHON = b"P"  # The program is Python, run in forks of the loop itself.
 FILE = b"F"  # body: name; one descriptor: contents. Puts a file into the scratch folder.
 COLLECT = b"C"  # body: name. Answers with a descriptor for a file of the scratch folder, or a refusal.
 LIST = b"L"  # answers with the names of the files in the scratch folder, NUL between them.

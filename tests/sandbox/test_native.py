@@ -79,7 +79,9 @@ def judges(cache):
     with_c, without = Judge(cache), Judge(cache)
     assert with_c.loop is not None
     without.loop = None
-    return with_c, without
+    yield with_c, without
+    with_c.close()
+    without.close()
 
 
 @pytest.mark.parametrize("language", PROGRAMS)

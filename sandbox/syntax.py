@@ -1,0 +1,66 @@
+"""Whether Python programs compile, before a wall is stood up for each: many of what models write do not.
+
+The walls here stand for one program after the other. None of them is run: a fork of the loop compiles it, under the limits it
+would have in its own wall, and ends. What a program does to the compiler ends with the fork; a fork that did not end by itself,
+or left something behind, takes its wall with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from sandbox import native, tiers, wall
+from sandbox.contracts import Limits, SandboxUnavailable
+from sandbox.guest import protocol
+from sandbox.session import Run, Session, WallDied, stack_bytes
+
+MOST_WALLS = 3  # each for programs of the same limits, and with some 10 MB of its own
+MOST_PROGRAMS = 1000  # that one wall sees
+
+Outcome = tuple[int, Run, str]
+
+
+class SyntaxWalls:
+    """Standing walls that compile, and forget what they have compiled. A context manager."""
+
+    def __init__(self, cache: Path) -> None:
+        self.cache = cache
+        self.standing: dict[Limits, tuple[Session, int]] = {}  # the one used last comes last; how many programs it has seen
+
+    def __enter__(self) -> SyntaxWalls:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        while self.standing:
+            self.standing.popitem()[1][0].close()
+
+    def compile(self, source: bytes, limits: Limits, compile_limits: Limits) -> Outcome | None:
+        """What `Session.set_python` would say of a program with `limits`; None where nothing can be said: the wall broke.
+
+        Of the compiler, `compile_limits` bound the time; the other limits are the program's, as in its own wall.
+        """
+        asked = replace(limits, time_s=1.0, wall_limit_s=None)  # whatever its time, it may share the wall
+        session, seen = self.standing.pop(asked, (None, 0))
+        try:
+            session = session or self._stand_up(asked)
+            outcome = session.check_python(source, compile_limits)
+        except (WallDied, SandboxUnavailable):
+            if session:
+                session.close()
+            return None
+        kind, run, _ = outcome
+        if kind == protocol.COMPILE_KILLED or run.scratch_changed or seen + 1 == MOST_PROGRAMS:
+            session.close()
+        else:
+            self.standing[asked] = session, seen + 1
+        return outcome
+
+    def _stand_up(self, limits: Limits) -> Session:
+        while len(self.standing) >= MOST_WALLS:
+            self.standing.pop(next(iter(self.standing)))[0].close()
+        library = native.library(self.cache) if wall.kind == "bwrap" else None
+        return Session(wall.Room(stack_bytes=stack_bytes(limits), library=library), limits, tiers.syntax_group())
