@@ -27,7 +27,7 @@ from flows.commands.common import (
     open_store,
     use_server,
 )
-from pipeline.adapters import BUILT_IN
+from pipeline.adapters import BUILT_IN, find
 
 MAP = """
 Store, judge and trainer for off-policy RL on programming contests.
@@ -107,6 +107,7 @@ def ingest(
     Examples: `spo ingest plain my-solutions.jsonl.gz` -- `spo ingest verl runs/a/rollouts --set policy_id=qwen3-8b`
     """
     columns = assignments(said, "--set")
+    find(adapter)  # a mistyped name is told at once, not after a server has started
     use_server()
     from flows.stages import ingest_flow
 

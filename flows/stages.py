@@ -39,6 +39,11 @@ if TYPE_CHECKING:
 # A folder of problem packages is a batch each: beyond these the summary of the source serves.
 BATCH_ARTIFACTS = 50
 SHOWN_ROWS = 20
+DEDUPLICATED = {
+    "seconds": "seconds", "signed": "programs signed now", "problems_clustered": "problems clustered now",
+    "rows_changed": "marks changed now", "programs": "programs", "clusters": "clusters",
+}  # fmt: skip
+LEVELS = ("unique", "exact", "token", "near")
 
 
 def report_table(key: str, title: str, rows: list[dict]) -> None:
@@ -161,8 +166,8 @@ def deduplicate_flow(store: str, runner: str | None = None, parts: int | None = 
         signed = 0 if where.kind == "threads" else sum(spread(within(sign_task, timeout_s), where, store=store))
         found = within(deduplicate_task, timeout_s)(store)
     found["signed"] += signed
-    counts = {name: value for name, value in found.items() if isinstance(value, int | float)}
-    report_table("deduplicate", "Deduplicated", [counts | {f"programs, {level}": n for level, n in found["levels"].items()}])
+    levels = {f"programs, {level}": found["levels"][level] for level in LEVELS if level in found["levels"]}
+    report_table("deduplicate", "Deduplicated", [{said: found[name] for name, said in DEDUPLICATED.items()} | levels])
     show_next("spo decontaminate", "spo label")
     said = f"{found['signed']:,} programs signed, {found['rows_changed']:,} marks changed; {found['clusters']:,} clusters"
     return done(found, said, cached=not found["signed"] and not found["rows_changed"])

@@ -6,8 +6,7 @@ a rule that looks neither at verdicts nor at the order of arrival. `level` says 
 
 Only what is missing is computed, so a second call does nothing and a killed one goes on. What was added since the last call
 comes from the change feed, and what it is compared with from an index by problem (`pipeline/problem_index.py`), so a small
-batch costs the same beside a thousand stored programs and beside a million: of the stored ones in its problems it reads the
-MinHash values, and all else only of those that share a band with a new one, and of their clusters. One process at a time.
+batch costs the same beside a thousand stored programs and beside a million (`pipeline/related.py`). One process at a time.
 """
 
 from __future__ import annotations
@@ -22,13 +21,11 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from pipeline import contracts
-from pipeline.clusters import BandSet, Programs, band_keys, components
-from pipeline.problem_index import FOLLOWED_ROWS, KEY, ProblemIndex, few_added, index_folder, sorted_run
-from pipeline.signatures import ALGORITHM, PERMUTATIONS, sign
+from pipeline.clusters import components
+from pipeline.problem_index import FOLLOWED_ROWS, ProblemIndex, few_added, index_folder
+from pipeline.related import all_of, current_of, programs_of, related
+from pipeline.signatures import ALGORITHM, sign
 from pipeline.store import Store
 
 PRODUCER = "deduplicate"
@@ -171,11 +168,6 @@ def current(store: Store) -> pl.LazyFrame:
     return current_of(store.snapshot("duplicates").scan())
 
 
-def current_of(duplicates: pl.LazyFrame) -> pl.LazyFrame:
-    rows = duplicates.filter(pl.col("algorithm") == ALGORITHM)
-    return rows.filter(pl.col("pass_number") == pl.col("pass_number").max().over("trajectory_id"))
-
-
 def signed_ids(store: Store) -> pl.LazyFrame:
     rows = store.snapshot("program_signatures").scan().filter(pl.col("algorithm") == ALGORITHM)
     return rows.select("trajectory_id", "problem_id")
@@ -253,8 +245,9 @@ def cluster_missing(now: Pass) -> None:
     sizes = now.signatures.counts(problem_ids)
     now.problems, done = len(sizes), 0
     for portion, programs in portions(sizes, CLUSTERED_AT_ONCE * (1 if fresh is None else RELATED_AT_ONCE)):
-        signatures, before = all_of(now, portion) if fresh is None else related(now, fresh, portion)
-        rows = clustered(signatures, before)
+        indices = now.signatures, now.duplicates
+        rows, before = all_of(*indices, portion) if fresh is None else related(*indices, fresh, portion)
+        rows = clustered(rows, before)
         now.clusters += rows["cluster_id"].n_unique()
         replaced = before.join(rows, on="trajectory_id", how="semi")
         now.clusters -= replaced["cluster_id"].n_unique()
@@ -283,45 +276,6 @@ def unclustered(now: Pass) -> tuple[list[str], int, pl.DataFrame | None]:
     before = current(now.store).select("trajectory_id", "pass_number").collect()
     missing = signed_ids(now.store).join(before.lazy(), on="trajectory_id", how="anti").collect()
     return missing["problem_id"].unique().sort().to_list(), max(before["pass_number"].to_list(), default=0), None
-
-
-def all_of(now: Pass, problem_ids: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """All signatures of some problems, and what holds for their programs."""
-    return now.signatures.rows(problem_ids), current_of(now.duplicates.rows(problem_ids).lazy()).collect()
-
-
-def related(now: Pass, fresh: pl.DataFrame, problem_ids: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Signatures of the fresh programs of some problems and of all programs that an edge can tie to them, and what holds for
-    the latter: those that share a band with a fresh one, as programs of equal tokens do too, and the rest of their clusters."""
-    fresh = fresh.filter(pl.col("problem_id").is_in(problem_ids))
-    near = sharing_bands(now.signatures, fresh, problem_ids)
-    problems = near["problem_id"].unique().to_list()
-    before = current_of(now.duplicates.rows(problems).lazy()).collect() if problems else now.duplicates.rows([])
-    touched = before.join(near, on="trajectory_id", how="semi").select("cluster_id").unique()
-    before = before.join(touched, on="cluster_id", how="semi")
-    held = now.signatures.rows(before["problem_id"].unique().to_list(), only=before["trajectory_id"])
-    return pl.concat([fresh, held.select(fresh.columns)]), before
-
-
-def sharing_bands(signatures: ProblemIndex, fresh: pl.DataFrame, problem_ids: list[str]) -> pl.DataFrame:
-    """trajectory_id and problem_id of the programs that share a MinHash band with a fresh one of their problem."""
-    of_fresh = sorted_run(fresh.select("problem_id", "minhash"))
-    bands = BandSet(keys_of(of_fresh))
-    found = [contracts.TABLES["program_signatures"].empty.select("trajectory_id", "problem_id")]
-    for block in signatures.blocks(problem_ids, ["trajectory_id", "problem_id", "algorithm", "minhash", KEY]):
-        block = block.filter(pc.equal(block["algorithm"], ALGORITHM))
-        shared = block.select(["trajectory_id", "problem_id"]).filter(pa.array(bands.shared_with(keys_of(block))))
-        if shared.num_rows:
-            found.append(pl.DataFrame(shared))
-    return pl.concat(found)
-
-
-def keys_of(rows: pa.Table) -> np.ndarray:
-    """Keys of the bands of rows with KEY and minhash, within their problem; uint64 [BANDS, rows]."""
-    minhash, _ = words_of(rows["minhash"])
-    nothing = np.zeros(0, np.int64)
-    programs = Programs(rows[KEY].to_numpy().view(np.int64), nothing, minhash.reshape(-1, PERMUTATIONS), nothing, nothing)
-    return band_keys(programs, np.arange(rows.num_rows))
 
 
 def portions(sizes: dict[str, int], at_once: int) -> Iterator[tuple[list[str], int]]:
@@ -370,27 +324,3 @@ def clustered(signatures: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
         .otherwise(pl.lit("near")).alias("level"),
         size.cast(pl.Int32).alias("cluster_size"),
     )  # fmt: skip
-
-
-def programs_of(rows: pl.DataFrame) -> Programs:
-    """Rows of `program_signatures` as arrays."""
-    minhash, _ = words_of(rows["minhash"])
-    shingles, offsets = words_of(rows["shingles"])
-    return Programs(
-        group=rows.select(pl.struct("problem_id", "language").hash()).to_series().to_numpy().view(np.int64),
-        token=rows["token_hash"].hash().to_numpy().view(np.int64),
-        minhash=minhash.reshape(-1, PERMUTATIONS),
-        shingles=shingles,
-        shingle_offsets=offsets,
-    )
-
-
-def words_of(column: pl.Series | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """Binary values as little-endian uint32 end to end, and where each begins, int64 [rows + 1]; nothing is copied twice."""
-    if isinstance(column, pl.Series):
-        array = column.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
-    else:
-        array = column.combine_chunks()
-    _, offsets, values = array.buffers()
-    cuts = np.frombuffer(offsets, dtype=np.int64)[array.offset : array.offset + len(array) + 1] // 4
-    return np.frombuffer(values, dtype="<u4")[cuts[0] : cuts[-1]] if values else np.zeros(0, "<u4"), cuts - cuts[0]

@@ -203,6 +203,7 @@ def test_the_store_is_kept_and_its_pins_are_shown(place):
         (("sql", "select 1", "--store", "/nowhere/store"), "no store at /nowhere/store; name it with --store"),
         (("corpus", "show", "nothing"), "no corpus 'nothing'; published:"),
         (("store", "maintain", "nothing"), "no table nothing; there are:"),
+        (("ingest", "bundel", "x"), "no adapter 'bundel'; there are:"),
     ],
 )
 def test_an_error_is_one_line_and_an_exit_code(place, arguments, said):

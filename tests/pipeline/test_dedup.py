@@ -302,6 +302,22 @@ def test_of_stored_programs_a_batch_reads_those_that_share_a_band_and_their_clus
     assert whole["fresh-a"] == whole["like00000"] and whole["fresh-b"] == whole["empty00000"]
 
 
+def test_signatures_of_another_algorithm_are_left_alone(tmp_path):
+    everything = population(13)
+    whole, store = Store(tmp_path / "whole"), Store(tmp_path / "store")
+    add(whole, everything)
+    deduplicate(whole)
+    add(store, everything[::2])
+    deduplicate(store)
+    # Of another width, of stored programs and of one that is still to come.
+    older = store.read("program_signatures").with_columns(pl.lit("older").alias("algorithm"), pl.lit(b"1234").alias("minhash"))
+    late = older.head(1).with_columns(pl.lit(everything[1]["trajectory_id"]).alias("trajectory_id"))
+    store.append_next("program_signatures", pl.concat([older, late]), producer="test")
+    add(store, everything[1::2])
+    summary = deduplicate(store)
+    assert summary.signed == len(everything[1::2]) and state(store) == state(whole)
+
+
 @pytest.mark.parametrize("loss", ["everything", "note", "run", "state damaged", "tables ahead", "compacted"])
 def test_a_lost_index_is_built_again(tmp_path, loss):
     everything = population()
