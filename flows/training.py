@@ -39,23 +39,22 @@ class Watch:
     def left(self, done: int, now: float) -> float:
         return (self.steps - done) * (now - self.began) / len(self.seen)
 
+    def total(self, name: str) -> float:
+        return sum(figures[name] for figures in self.seen)
+
     def sources(self) -> list[Figures]:
         """A row for each source that was drawn: all of its rows, and means over the last steps that have it."""
         names = sorted({name for figures in self.seen for name in figures["sources"]})
-        rows = sum(figures["rows"] for figures in self.seen)
+        rows = round(self.total("rows"))
         return [source_row(name, [f["sources"][name] for f in self.seen if name in f["sources"]], rows) for name in names]
 
     def summary(self) -> str:
         """Where the time went, and what it needed."""
-        seconds = sum(figures["seconds"] for figures in self.seen)
-        fresh = sum(figures["fresh_seconds"] for figures in self.seen)
-        waited = sum(figures["data_seconds"] for figures in self.seen) - fresh
-        rate = sum(figures["tokens"] for figures in self.seen) / (seconds - fresh)
-        parts = [
-            f"{len(self.seen):,} steps in {seconds:,.1f} s",
-            f"{rate:,.0f} tokens/s",
-            f"{waited / seconds:.1%} waiting for data",
-        ]
+        seconds, fresh = self.total("seconds"), self.total("fresh_seconds")
+        first, *others = [figures["data_seconds"] - figures["fresh_seconds"] for figures in self.seen]
+        rate = self.total("tokens") / (seconds - fresh)
+        parts = [f"{len(self.seen):,} steps in {seconds:,.1f} s", f"{rate:,.0f} tokens/s"]
+        parts += [f"store opened in {first:.1f} s", f"then {sum(others) / seconds:.1%} waiting for data"]
         if fresh:
             parts.append(f"{fresh / seconds:.0%} making fresh samples")
         if (mfu := mean(self.seen, "mfu")) is not None:

@@ -103,16 +103,21 @@ def packed_batch(prompts: Sequence[Tokens], completions: Sequence[Tokens], row_t
 
 def pack_rows(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
     """Indices that share a row: first-fit, longest first. The same rows come out again for the members of some of them."""
-    width = max(row_tokens, *lengths)
+    width, shortest, first = max(row_tokens, *lengths), min(lengths), 0
     rows: list[list[int]] = []
     used: list[int] = []
-    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        row = next((r for r, filled in enumerate(used) if filled + lengths[i] <= width), len(used))
-        if row == len(used):
+    for length, i in sorted((-length, i) for i, length in enumerate(lengths)):
+        while first < len(used) and used[first] + shortest > width:
+            first += 1  # a row that is full is not looked at again
+        for row in range(first, len(used)):
+            if used[row] - length <= width:
+                break
+        else:
+            row = len(used)
             used.append(0)
             rows.append([])
         rows[row].append(i)
-        used[row] += lengths[i]
+        used[row] -= length
     return rows
 
 

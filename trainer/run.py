@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable
@@ -29,7 +30,7 @@ from trainer.ranks import SINGLE, Ranks
 from trainer.reference import ReferenceChanged, changes, check_scored, name_of, reference_parts
 from trainer.rollout import publish_policy
 from trainer.setup import prepare
-from trainer.stream import Row, Stream
+from trainer.stream import Row, Source, Stream
 
 CONFIG, BEGUN_FROM = "config.json", "reference.json"
 # Places, for a run may be moved with them, and what is looked at only before a run begins.
@@ -48,6 +49,7 @@ class SourcePlan:
     drawn: int  # rows over all steps
     epochs: float  # drawn / rows
     without_q0: int  # problems left out because no reference sample of theirs has a verdict
+    dry_at_step: int | None  # where its rows have been used as often as `uses` allows, unless fresh ones come
 
 
 @dataclass(frozen=True)
@@ -109,18 +111,20 @@ def plan(config: RunConfig, *, timed: bool = True) -> Plan:
     speed = micro_batch_speed(config, reference, first) if timed else float("nan")
     per_step = tokens / len(sampled)
     found = [
-        source_plan(stream, source.name, float(share), round(drawn[source.name] * scale))
+        source_plan(stream, source, float(share), round(drawn[source.name] * scale), steps)
         for source, share in zip(config.source, shares, strict=True)
     ]
     return Plan(found, steps, rows / len(sampled), per_step, speed, per_step * steps / speed / 3600)
 
 
-def source_plan(stream: Stream, name: str, share: float, drawn: int) -> SourcePlan:
-    pool = stream.pool(name)
+def source_plan(stream: Stream, source: Source, share: float, drawn: int, steps: int) -> SourcePlan:
+    pool = stream.pool(source.name)
     success = float((pool.verdicts == "accepted").mean()) if len(pool) else 0.0
+    most = source.uses * pool.rows_ever if source.uses else math.inf
     return SourcePlan(
-        source=name, rows=len(pool), tokens=int(pool.lengths.sum()), success=success, share=share, drawn=drawn,
+        source=source.name, rows=len(pool), tokens=int(pool.lengths.sum()), success=success, share=share, drawn=drawn,
         epochs=drawn / len(pool) if len(pool) else 0.0, without_q0=pool.problems_without_value,
+        dry_at_step=int(steps * most / drawn) if drawn > most else None,
     )  # fmt: skip
 
 

@@ -208,7 +208,8 @@ class Stream:
         weight = self.weights.get(source.name, source.weight_at(step))
         if weight > 0 and (lacks := self.lacks(source, step)):
             if source.when_empty == "error":
-                raise StreamError(f"source {source.name} has {lacks}: {source.where}")
+                mend = "wait for fresh ones, change its limits, or set when_empty = 'others'"
+                raise StreamError(f"step {step}: source {source.name} has {lacks} ({source.where}); {mend}")
             return 0.0
         return weight
 

@@ -84,6 +84,11 @@ def show_plan(found, as_json: bool) -> None:
         for s in found.sources
     ]  # fmt: skip
     show_table(f"Mixture over {found.steps:,} steps, as the store is now", rows, file=sys.stdout)
+    for source in found.sources:
+        if source.dry_at_step is not None:
+            typer.echo(
+                f"{source.source} runs dry about step {source.dry_at_step:,}, unless fresh rows come: see uses and when_empty"
+            )
     typer.echo(
         f"a step: {found.sequences_a_step:.1f} sequences, {found.tokens_a_step:,.0f} tokens;"
         f" timed micro-batch: {found.tokens_per_s:,.0f} tokens/s; all steps: about {duration(found.hours)},"

@@ -47,9 +47,10 @@ def test_the_gate_is_told_and_the_last_step_always(steps):
     assert [(row["source"], row["rows"], row["share"], row["successes"], row["loss"]) for row in watch.sources()] == [
         ("fresh", 4, "25.0%", "50.0%", 1.0), ("human", 12, "75.0%", "100.0%", 0.5),
     ]  # fmt: skip
-    # 1,000 tokens in 4 s, of which 0.25 s made fresh samples; 0.75 s more were waited for data.
+    # 1,000 tokens in 4 s, of which 0.25 s made fresh samples; at the second step 0.25 s more were waited for data.
     assert watch.summary() == (
-        "2 steps in 4.0 s; 267 tokens/s; 18.8% waiting for data; 6% making fresh samples; peak memory 1.2 GB"
+        "2 steps in 4.0 s; 267 tokens/s; store opened in 0.5 s; then 6.2% waiting for data; 6% making fresh samples;"
+        " peak memory 1.2 GB"
     )
 
 

@@ -15,6 +15,7 @@ from pipeline.decontaminate import LeakError
 from trainer.config import ConfigError, load_config
 from trainer.reference import reference_fingerprint
 from trainer.run import plan
+from trainer.stream import StreamError
 
 README = Path(__file__).parents[2] / "trainer" / "README.md"
 CONFIG = """
@@ -102,6 +103,23 @@ def test_the_plan_counts_what_the_run_will_draw_and_writes_nothing(config, job):
         name: pytest.approx(np.mean([judged[i] == "accepted" for i in stream.pool(name).trajectory_ids]))
         for name in ("human", "samples")
     }
+
+
+def test_the_plan_foretells_where_a_source_runs_dry(config, job):
+    text = (
+        config.read_text()
+        .replace("steps = 4", "steps = 400")
+        .replace("where = \"j.origin = 'human'\"", 'uses = 2\nwhere = "true"')
+    )
+    config.write_text(text)
+    human, samples = plan(load_config(config), timed=False).sources
+    assert samples.dry_at_step is None and human.dry_at_step == pytest.approx(400 * 2 * human.rows / human.drawn, abs=1)
+    stream = job.stream(load_config(config).source, batch_sequences=6)
+    stream.advance()
+    with pytest.raises(StreamError, match=r"source human has given each of its rows 2 times in the mean") as dry:
+        for step in range(400):
+            stream.batch(step)
+    assert abs(step - human.dry_at_step) <= 2 and f"step {step}: " in str(dry.value)
 
 
 def test_durations_are_told_in_a_readable_unit():

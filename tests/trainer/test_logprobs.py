@@ -1,5 +1,7 @@
 """Chunked, padded log-probabilities against the plain way: one sequence at a time, all logits at once."""
 
+import random
+
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ from trainer.logprobs import (
     completion_logprobs,
     has_fused_head,
     length_buckets,
+    pack_rows,
     packed_batch,
     sequence_logprob,
     token_batch,
@@ -122,3 +125,16 @@ def test_fused_head_equals_the_naive_form_with_its_gradient():
         values.square().sum().backward()
         for name, parameter in model.named_parameters():
             assert torch.allclose(gradients[name], parameter.grad, atol=1e-4), name
+
+
+def test_rows_are_packed_first_fit_longest_first():
+    """The definition, written down without any shortcut: every row is looked at for every sequence."""
+    draws = random.Random(0)
+    for _ in range(200):
+        lengths = [draws.randint(1, draws.choice([5, 40, 300])) for _ in range(draws.randint(1, 60))]
+        row_tokens = draws.randint(1, 300)
+        rows: list[list[int]] = []
+        for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+            room = [row for row in rows if sum(lengths[j] for j in row) + lengths[i] <= max(row_tokens, *lengths)]
+            (room[0] if room else rows.append([]) or rows[-1]).append(i)
+        assert pack_rows(lengths, row_tokens) == rows
