@@ -85,6 +85,8 @@ def try_wall(kind: str) -> str:
 
 def mend(complaint: str) -> str:
     """The command that mends what bubblewrap complains about."""
+    if "namespaces exceeded" in complaint:
+        return "; mend with: sudo sysctl -w user.max_user_namespaces=15000"
     if "No permissions to create a new namespace" in complaint or "user namespace" in complaint:
         return "; mend with: sudo sysctl -w kernel.unprivileged_userns_clone=1 user.max_user_namespaces=15000"
     if "setting up uid map" in complaint:
