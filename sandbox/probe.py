@@ -48,7 +48,7 @@ def probe() -> Report:
 def first_refusal() -> str:
     """Why the second kind of wall stands."""
     try:
-        tiers.try_bwrap()
+        tiers.try_wall("bwrap")
     except SandboxUnavailable as error:
         return str(error)
     finally:

@@ -8,7 +8,8 @@ from sandbox.contracts import Limits, SandboxUnavailable
 from sandbox.session import Session, sealed
 
 LIMITS = Limits()
-# Runs behind the wall. Prints the names of the escapes that worked, and a last word to show that it came to the end.
+# Runs behind the wall. Prints the names of the escapes that worked, and a last word to show that it came to the end. The numbers
+# are those of x86-64, as in `seccomp.py`: on other machines they are other calls, and no wall is tried there.
 ESCAPES = b"""
 import ctypes, os
 call = ctypes.CDLL(None).syscall

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sandbox import native, tiers, wall
+from sandbox.cgroups import Group
 from sandbox.contracts import Limits, SandboxUnavailable
 from sandbox.guest import protocol
 from sandbox.session import Run, Session, WallDied, stack_bytes
@@ -47,8 +48,10 @@ class SyntaxWalls:
         session, seen = self.standing.pop(asked, (None, 0))
         try:
             session = session or self._stand_up(asked)
+            if self.group:
+                self.group.set_limits(limits.memory_mb, limits.processes)  # walls of other limits stand in it, too
             outcome = session.check_python(source, compile_limits)
-        except (WallDied, SandboxUnavailable):
+        except (WallDied, SandboxUnavailable, OSError):
             if session:
                 session.close()
             return None
@@ -63,4 +66,9 @@ class SyntaxWalls:
         while len(self.standing) >= MOST_WALLS:
             self.standing.pop(next(iter(self.standing)))[0].close()
         library = native.library(self.cache) if wall.kind == "bwrap" else None
-        return Session(wall.Room(stack_bytes=stack_bytes(limits), library=library), limits, tiers.syntax_group())
+        return Session(wall.Room(stack_bytes=stack_bytes(limits), library=library), limits, self.group)
+
+    @property
+    def group(self) -> Group | None:
+        """The control group of all of them."""
+        return tiers.syntax_group()

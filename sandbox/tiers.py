@@ -56,47 +56,37 @@ def require() -> str:
     forced = os.environ.get(FORCED)
     if forced not in (None, "", "bwrap", "landlock"):
         raise SandboxUnavailable(f"{FORCED} is {forced!r}; it names a kind of wall: bwrap or landlock")
-    if forced == "landlock":
-        return try_landlock()
+    if forced:
+        return try_wall(forced)
     try:
-        return try_bwrap()
+        return try_wall("bwrap")
     except SandboxUnavailable as error:
-        if forced:
-            raise
         try:
-            return try_landlock()
+            return try_wall("landlock")
         except SandboxUnavailable as second:
             raise SandboxUnavailable(f"{error}; nor is there a second kind of wall: {second}") from error
 
 
-def try_landlock() -> str:
-    """The second kind of wall. Raises SandboxUnavailable."""
-    binary, needs = wall.interpreter()
-    landlock.require([binary, *needs, str(landlock.GUEST), tempfile.gettempdir()])
-    wall.kind = "landlock"
-    try:
-        with Session(wall.Room(), Limits(), group()) as session:
-            selftest.check(session)
-    except (WallDied, OSError) as error:
-        raise SandboxUnavailable(f"the sandbox does not start: {error}") from error
-    return current_tier()
-
-
-def try_bwrap() -> str:
-    """Bubblewrap's wall. Raises SandboxUnavailable with the command that mends it."""
-    wall.kind = "bwrap"
+def try_wall(kind: str) -> str:
+    """Stand up this kind of wall, which is then this process's. Raises SandboxUnavailable with the command that mends it."""
+    if kind == "landlock":
+        binary, needs = wall.interpreter()
+        landlock.require([binary, *needs, str(landlock.GUEST), tempfile.gettempdir()])
+    wall.kind = kind
     try:
         with Session(wall.Room(), Limits(), group()) as session:
             selftest.check(session)
     except (WallDied, OSError) as error:
         raise SandboxUnavailable(f"the sandbox does not start: {error}") from error
     except SandboxUnavailable as error:
-        raise SandboxUnavailable(f"{error}{mend(str(error))}") from error
+        raise SandboxUnavailable(f"{error}{mend(str(error)) if kind == 'bwrap' else ''}") from error
     return current_tier()
 
 
 def mend(complaint: str) -> str:
     """The command that mends what bubblewrap complains about."""
+    if "namespaces exceeded" in complaint:
+        return "; mend with: sudo sysctl -w user.max_user_namespaces=15000"
     if "No permissions to create a new namespace" in complaint or "user namespace" in complaint:
         return "; mend with: sudo sysctl -w kernel.unprivileged_userns_clone=1 user.max_user_namespaces=15000"
     if "setting up uid map" in complaint:

@@ -8,6 +8,7 @@ python_ratio         fork of an equally loaded interpreter + wait, over a judged
 python_vs_cold       `python -I -S -E` started per test, over a judged test
 vs_bwrap_per_test    bubblewrap started per test around the static binary, over a judged test
 trusted_ms           CPU time of the judge's side per test of the static binary
+refused_ms           CPU time per Python program that does not compile, in a wall for all of them; its share is in python_ms, too
 cpu_p99_ratio        a fixed program's CPU time among four times as many spinning processes as processors, at the 99th
                      percentile, over its median on the machine as it is
 hostile_*            every attack of tests/sandbox, with its expected verdict
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 TESTS = Path(__file__).parents[1] / "sandbox"
 CPP = '#include <cstdio>\nint main() { long n; scanf("%ld", &n); printf("%ld\\n", 2 * n); }'
 PYTHON = "print(int(input()) * 2)"
+REFUSED = "print(int(input()) * 2"
 FIXED = """
 #include <stdio.h>
 int main(void) {
@@ -54,9 +56,10 @@ int main(void) {
     puts("done");
 }
 """
-# The floor of Python: fork, take up input and output, run compiled code, flush, leave. With the modules that the loop has.
+# The floor of Python: fork, take up input and output, run compiled code, flush, leave. With the modules that the loop has, and
+# one for the measuring.
 FORKED = """
-import _ctypes, _signal, _sitebuiltins, _socket, atexit, builtins, gc, os, posix, resource, select, sys, time
+import _ctypes, _signal, _sitebuiltins, _socket, atexit, builtins, gc, os, posix, resource, sys, time
 code, count = compile(sys.argv[1], "main.py", "exec"), int(sys.argv[2])
 given, taken = os.memfd_create("in"), os.memfd_create("out")
 os.write(given, b"21\\n")
@@ -94,6 +97,13 @@ def judged(judge: Judge, language: str, program: str, count: int) -> None:
     tests = tuple(Test(str(i), "stdin", f"{i}\n", f"{2 * i}\n") for i in range(count))
     judgement = judge.judge(Submission(program, language, tests))
     assert judgement.verdict == "accepted", judgement
+
+
+def refused(judge: Judge, count: int) -> None:
+    """As many as that do not compile. The wall that says so goes down at the end: only then its CPU time is counted."""
+    for _ in range(count):
+        assert judge.judge(Submission(REFUSED, "python3", (Test("1", "stdin", "21\n", "42\n"),))).verdict == "compile_error"
+    judge.close()
 
 
 def spawned(command: list[str], count: int) -> None:
@@ -134,7 +144,10 @@ def prices(cache: Path, rounds: int, count: int) -> dict[str, float]:
     for number in range(rounds + 1):  # the first round warms up
         trusted, cpp = cpu_ms(lambda: judged(judge, "cpp", CPP, count), count)
         floor = cpu_ms(lambda: spawned([f"{folder}/main"], count), count)[1]
+        judged(judge, "python3", PYTHON, 1)  # stands up the wall that compiles, which is counted in `refused`
         python = cpu_ms(lambda: judged(judge, "python3", PYTHON, count), count)[1]
+        refused_ms = cpu_ms(lambda: refused(judge, count), count)[1]
+        python += refused_ms / count  # one that compiles goes the same way
         python_floor = forked_ms(count)
         from_cold = cpu_ms(lambda: spawned(cold, few), few)[1]
         per_test = cpu_ms(lambda: spawned(behind_bwrap(folder), few), few)[1]
@@ -142,6 +155,7 @@ def prices(cache: Path, rounds: int, count: int) -> dict[str, float]:
             row = {
                 "cpp_ms": cpp, "spawn_ms": floor, "cpp_ratio": floor / cpp, "trusted_ms": trusted,
                 "python_ms": python, "fork_ms": python_floor, "python_ratio": python_floor / python,
+                "refused_ms": refused_ms,
                 "cold_ms": from_cold, "python_vs_cold": from_cold / python,
                 "bwrap_ms": per_test, "vs_bwrap_per_test": per_test / cpp,
             }  # fmt: skip

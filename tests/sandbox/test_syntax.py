@@ -96,6 +96,14 @@ def test_what_goes_over_a_limit_ends_its_wall(walls, limits, compile_limits):
     assert told(walls.compile(SOURCES["open bracket"], limits, COMPILE_LIMITS)) == told(in_own_wall(SOURCES["open bracket"]))
 
 
+def test_walls_of_other_limits_do_not_count(walls):
+    """What is too much for one wall is not for another one that stood before it, and the other way round."""
+    source = b"x = [" + b"a.b(c)[d]," * 30_000 + b"]"
+    limits = Limits(memory_mb=1024), Limits(memory_mb=40)
+    kinds = [walls.compile(source, limit, COMPILE_LIMITS)[0] for limit in (*limits, *limits)]
+    assert kinds == [protocol.OK, protocol.COMPILE_KILLED] * 2
+
+
 def test_messages_are_cut_where_a_wall_of_its_own_cuts_them(walls):
     source, limits = b"x = (" + b"y" * 3000, Limits(output_bytes=1000)
     outcome = walls.compile(source, limits, COMPILE_LIMITS)

