@@ -110,8 +110,14 @@ def ingest(
     find(adapter)  # a mistyped name is told at once, not after a server has started
     use_server()
     from flows.stages import ingest_flow
+    from flows.terminal import show_next
 
-    finish(ingest_flow(str(store), adapter, source, limit, columns), as_json)
+    rows = ingest_flow(str(store), adapter, source, limit, columns)
+    if any(row["quarantined"] for row in rows):
+        show_next("spo quarantine show    # the refused rows; after a fix: spo quarantine retry", "spo deduplicate")
+    else:
+        show_next("spo deduplicate")
+    finish(rows, as_json)
 
 
 RunnerOption = Annotated[
@@ -130,8 +136,11 @@ def deduplicate(
     """
     use_server()
     from flows.stages import deduplicate_flow
+    from flows.terminal import show_next
 
-    finish(deduplicate_flow(str(store), runner, parts), as_json)
+    found = deduplicate_flow(str(store), runner, parts)
+    show_next("spo decontaminate", "spo label")
+    finish(found, as_json)
 
 
 @app.command(rich_help_panel=DATA_IN)

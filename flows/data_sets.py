@@ -8,7 +8,6 @@ from prefect import flow, task
 
 from flows.rules import PATIENT
 from flows.stages import report_table
-from flows.terminal import show_next
 from pipeline.decontaminate import decontaminate
 from pipeline.store import Store
 
@@ -29,7 +28,6 @@ def decontaminate_flow(store: str, evaluation: str) -> dict:
     report_table("decontaminate", f"Kept apart from {evaluation}", [counts])
     if found["examples"]:
         report_table("contaminated", "The clearest; all of them: spo sql @leaks", [example_row(row) for row in found["examples"]])
-    show_next("spo corpus publish FILE    # a query that selects from clean_trajectories leaves out what is marked")
     return found
 
 

@@ -19,7 +19,7 @@ from flows.events import announce_labelled
 from flows.health import health_of
 from flows.rules import PATIENT, done, processors, turn, within
 from flows.spread import runner_of, spread, where_part
-from flows.terminal import progress, show_next, show_table
+from flows.terminal import progress, show_table
 from pipeline.contracts import TABLES
 from pipeline.corpora import Spec, publish
 from pipeline.dedup import deduplicate, sign_part
@@ -77,7 +77,7 @@ def ingest_flow(
 
 
 def show_ingested(source: str, summaries: list[BatchSummary]) -> None:
-    """What became of the rows of each file, why rows were refused, and what to do next."""
+    """What became of the rows of each file, and why rows were refused."""
     names = ("read", "accepted", "present", "quarantined")
     rows = [
         {"file": Path(s.source_file).name, **{name: getattr(s, name) for name in names},
@@ -100,9 +100,6 @@ def show_ingested(source: str, summaries: list[BatchSummary]) -> None:
     if refused:
         most = sorted(refused, key=lambda row: -row[0])[:SHOWN_ROWS]
         show_table("Refused, and kept in quarantine", [{"rows": n, "file": file, "reason": reason} for n, file, reason in most])
-        show_next("spo quarantine show    # the refused rows; after a fix: spo quarantine retry", "spo deduplicate")
-    else:
-        show_next("spo deduplicate")
 
 
 def ingest_message(summaries: list[BatchSummary]) -> str:
@@ -168,7 +165,6 @@ def deduplicate_flow(store: str, runner: str | None = None, parts: int | None = 
     found["signed"] += signed
     levels = {f"programs, {level}": found["levels"][level] for level in LEVELS if level in found["levels"]}
     report_table("deduplicate", "Deduplicated", [{said: found[name] for name, said in DEDUPLICATED.items()} | levels])
-    show_next("spo decontaminate", "spo label")
     said = f"{found['signed']:,} programs signed, {found['rows_changed']:,} marks changed; {found['clusters']:,} clusters"
     return done(found, said, cached=not found["signed"] and not found["rows_changed"])
 

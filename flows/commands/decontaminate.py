@@ -25,5 +25,8 @@ def decontaminate(
     open_store(store)
     use_server()
     from flows.data_sets import decontaminate_flow
+    from flows.terminal import show_next
 
-    finish(decontaminate_flow(store, evaluation), as_json)
+    found = decontaminate_flow(store, evaluation)
+    show_next("spo corpus publish FILE    # a query that selects from clean_trajectories leaves out what is marked")
+    finish(found, as_json)
