@@ -56,27 +56,27 @@ int main(void) {
     puts("done");
 }
 """
-# The floor of Python: fork, take up input and output, run compiled code, flush, leave. With the modules that the loop has, and
-# one for the measuring.
+# The floor of Python: fork, take up input and output, run compiled code, flush, leave. With the modules that the loop has.
 FORKED = """
-import _ctypes, _signal, _sitebuiltins, _socket, atexit, builtins, gc, os, posix, resource, sys, time
+import _ctypes, _functools, _signal, _sitebuiltins, _socket, atexit, builtins, gc, posix, sys, time
 code, count = compile(sys.argv[1], "main.py", "exec"), int(sys.argv[2])
-given, taken = os.memfd_create("in"), os.memfd_create("out")
-os.write(given, b"21\\n")
-def used():
-    return sum(r.ru_utime + r.ru_stime for r in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
-before = used()
+given, taken = posix.memfd_create("in", 0), posix.memfd_create("out", 0)
+posix.write(given, b"21\\n")
+before = time.process_time()
 for _ in range(count):
-    pid = os.fork()
+    pid = posix.fork()
     if pid == 0:
-        os.lseek(given, 0, 0)
-        os.dup2(given, 0)
-        os.dup2(taken, 1)
+        posix.lseek(given, 0, 0)
+        posix.dup2(given, 0)
+        posix.dup2(taken, 1)
         exec(code, {"__name__": "__main__"})
         sys.stdout.flush()
-        os._exit(0)
-    os.waitpid(pid, 0)
-sys.stderr.write(str(used() - before))
+        posix._exit(0)
+    posix.waitpid(pid, 0)
+own = time.process_time() - before
+import resource
+children = resource.getrusage(resource.RUSAGE_CHILDREN)
+sys.stderr.write(str(own + children.ru_utime + children.ru_stime))
 """
 
 
