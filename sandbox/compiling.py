@@ -31,6 +31,7 @@ MAX_FILES = 500
 MAX_TOTAL_BYTES = 256 * MIB
 MESSAGE_BYTES = 4000
 HEADER = "bits/stdc++.h"
+HEADER_AGAIN = b"#include_next <bits/stdc++.h>\n"  # for other headers that include it, such as bits/extc++.h
 # Only where nothing stands before it but comments: what is defined there may change what the header says.
 HEADER_FIRST = re.compile(rb"(?:\s|//[^\n]*\n|/\*.*?\*/)*#[ \t]*include[ \t]*<bits/stdc\+\+\.h>", re.DOTALL)
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_$][A-Za-z0-9_$.\-]{0,200}")
@@ -79,14 +80,14 @@ class Builder:
 
     def _header(self, language: Language) -> Path:
         """The folder with the large header everybody includes, compiled beforehand: opening it takes a fifth of its time."""
-        recipe = [HEADER, language.name, language.compile, languages.toolchain(language)]
+        recipe = [HEADER, HEADER_AGAIN.decode(), language.name, language.compile, languages.toolchain(language)]
         folder = self.cache / f"header-{hashlib.sha256(json.dumps(recipe).encode()).hexdigest()}"
         if not folder.is_dir():
             flags = [word for word in language.compile[1:] if word not in ("-static", "-pipe", "-o", "main", "{source}")]
             flags[flags.index("-x") + 1] = "c++-header"
             files = {"main.h": f"#include <{HEADER}>".encode()}
             built = self._run(language, files, [*flags, "-o", "compiled", "main.h"])
-            _store({f"{HEADER}.gch": built["compiled"]}, folder)
+            _store({f"{HEADER}.gch": built["compiled"], HEADER: HEADER_AGAIN}, folder)
         return folder
 
     def _compile(self, language: Language, files: Mapping[str, bytes], main: str) -> dict[str, bytes]:

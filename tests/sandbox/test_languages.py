@@ -123,6 +123,14 @@ def test_the_large_header_is_compiled_once(cache):
     assert HEADER_FIRST.match(b"#include <bits/stdc++.h>") and not HEADER_FIRST.match(b"int a;\n#include <bits/stdc++.h>")
 
 
+def test_another_header_may_include_the_large_one_again(judge):
+    if "cpp" not in HERE:
+        pytest.skip("no g++")
+    headers = "#include <bits/stdc++.h>\n#include <bits/extc++.h>\n"
+    program = headers + "int main() { __gnu_pbds::gp_hash_table<int, int> t; std::cout << t[1]; }"
+    assert judge("cpp", program, ("", "0")).verdict == "accepted"
+
+
 def children_cpu_s():
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
