@@ -11,7 +11,7 @@ from sandbox.contracts import Judgement, Output, Submission, TestResult, Verdict
 from sandbox.runs import Runs
 from sandbox.session import WallDied
 
-JUDGE_VERSION = "2"
+JUDGE_VERSION = "3"
 
 
 class Judge:
