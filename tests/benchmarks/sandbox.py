@@ -1,10 +1,10 @@
-"""Benchmark of the sandbox: `./run bench sandbox [--rounds N] [--tests N] [--solutions N] [--data FOLDER] [--json-only]`.
+"""Benchmark of the sandbox: `./run bench sandbox [--rounds N] [--tests N] [--solutions N] [--data FOLDER]`.
 
 The last line is JSON. Prices are CPU time of everything a test costs, the judge's side and the start of the wall included, and
 every ratio compares with a floor measured in turn with it in the same run, on one processor:
 
 cpp_ratio            posix_spawn + wait of the same static binary, over a judged test
-python_ratio         fork of an equally loaded interpreter + wait, over a judged test
+python_ratio         fork of an equally loaded interpreter (the loop's modules) + wait, over a judged test
 python_vs_cold       `python -I -S -E` started per test, over a judged test
 vs_bwrap_per_test    bubblewrap started per test around the static binary, over a judged test
 trusted_ms           CPU time of the judge's side per test of the static binary
@@ -37,7 +37,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 sys.path[:] = [folder for folder in sys.path if folder != str(Path(__file__).parent)]  # this file has the room's name
-from sandbox import Limits, Pool, Submission, Test, languages, wall  # noqa: E402
+from sandbox import Limits, Pool, Submission, Test, guest_code, languages, wall  # noqa: E402
 from sandbox.compiling import Builder  # noqa: E402
 from sandbox.judge import Judge  # noqa: E402
 
@@ -56,9 +56,13 @@ int main(void) {
     puts("done");
 }
 """
-# The floor of Python: fork, take up input and output, run compiled code, flush, leave. With the modules that the loop has.
+# The floor of Python: fork, take up input and output, run compiled code, flush, leave. With the modules that the loop has, its
+# own two among them, compiled as they are there; none more.
 FORKED = """
-import _ctypes, _functools, _signal, _sitebuiltins, _socket, atexit, builtins, gc, posix, sys, time
+import sys
+sys.path.insert(0, sys.argv[3])
+import _ctypes, _functools, _signal, _sitebuiltins, _socket, atexit, builtins, gc, posix, time
+import children, protocol
 code, count = compile(sys.argv[1], "main.py", "exec"), int(sys.argv[2])
 given, taken = posix.memfd_create("in", 0), posix.memfd_create("out", 0)
 posix.write(given, b"21\\n")
@@ -118,9 +122,16 @@ def spawned(command: list[str], count: int) -> None:
     os.close(taken)
 
 
-def forked_ms(count: int) -> float:
-    command = [wall.interpreter()[0], "-S", "-s", "-B", "-X", "utf8", "-c", FORKED, PYTHON, str(count)]
+def forked_ms(count: int, guest: Path) -> float:
+    command = [wall.interpreter()[0], "-S", "-s", "-B", "-X", "utf8", "-c", FORKED, PYTHON, str(count), str(guest)]
     return 1000 * float(subprocess.run(command, capture_output=True, text=True, check=True).stderr) / count
+
+
+def guest_modules(folder: Path) -> Path:
+    """The loop's own modules as they lie behind the wall."""
+    for name, descriptor in guest_code.files().items():
+        (folder / name).write_bytes(os.pread(descriptor, 1 << 20, 0))
+    return folder
 
 
 def behind_bwrap(folder: str) -> list[str]:
@@ -148,7 +159,8 @@ def prices(cache: Path, rounds: int, count: int) -> dict[str, float]:
         python = cpu_ms(lambda: judged(judge, "python3", PYTHON, count), count)[1]
         refused_ms = cpu_ms(lambda: refused(judge, count), count)[1]
         python += refused_ms / count  # one that compiles goes the same way
-        python_floor = forked_ms(count)
+        with tempfile.TemporaryDirectory() as guest:
+            python_floor = forked_ms(count, guest_modules(Path(guest)))
         from_cold = cpu_ms(lambda: spawned(cold, few), few)[1]
         per_test = cpu_ms(lambda: spawned(behind_bwrap(folder), few), few)[1]
         if number:
