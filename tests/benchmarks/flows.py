@@ -142,7 +142,7 @@ def online_loop(minutes: float) -> dict[str, float]:
     if not path.exists():
         return {}
     loop = module_at(path)
-    small = loop.Sizes(known_problems=330, train_problems=100, test_problems=30, points=0, warm_start_steps=200)
+    small = loop.Sizes(known_problems=500, train_problems=120, points=0)
     return loop.loop(minutes=minutes, kill_every_s=30, sizes=small)
 
 
