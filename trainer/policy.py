@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -33,6 +34,7 @@ FENCE_NAMES = {"python3": "python", "cpp": "cpp"}
 CLAUSE = re.compile(r"[^,.]+[,.]?")
 PIECES = r"\n *| ?[A-Za-z_]+| ?[0-9]| ?[^\sA-Za-z_0-9]+|\s+"
 SHORTEST_IDIOM = 5  # characters
+_ENCODING = Lock()  # whether special tokens are text is a state of the tokenizer, which transformers sets before each call
 
 
 @dataclass
@@ -57,7 +59,7 @@ class Policy:
         if self.template == "chat":
             asked = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "ANSWER"}]
             after = self.tokenizer.apply_chat_template(asked, tokenize=False).rsplit("ANSWER", 1)[1]
-            ids = self.tokenizer.encode(after, add_special_tokens=False)
+            ids = self._marker(after)
             if ids and ids[0] in self.tokenizer.all_special_ids:
                 return ids[0]
         if self.tokenizer.eos_token_id is None:
@@ -75,7 +77,8 @@ class Policy:
         """The tokens before a completion."""
         if self.template == "chat":
             message = [{"role": "user", "content": f"{statement}\n\n{INSTRUCTION}"}]
-            return self.tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=True, return_dict=False)
+            with _ENCODING:
+                return self.tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=True, return_dict=False)
         return [*self._marker(PROBLEM), *self._text_ids(statement), *self._marker(PROGRAM)]
 
     def completion_ids(self, completion_text: str) -> list[int]:
@@ -115,10 +118,12 @@ class Policy:
 
     def _text_ids(self, text: str) -> list[int]:
         # Untrusted text: a marker spelt out in a statement or program is text, not the marker.
-        return self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+        with _ENCODING:
+            return self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
 
     def _marker(self, marker: str) -> list[int]:
-        return self.tokenizer.encode(marker, add_special_tokens=False)
+        with _ENCODING:
+            return self.tokenizer.encode(marker, add_special_tokens=False)
 
 
 def load_policy(path_or_name: str | Path, dtype: torch.dtype = torch.float32) -> Policy:

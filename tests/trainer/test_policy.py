@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,20 @@ def test_a_plain_prompt_is_marked_and_text_cannot_forge_a_marker(plain: Policy) 
     assert ids[0] == marks[PROBLEM] and ids[-1] == marks[PROGRAM]
     assert not set(ids[1:-1]) & set(marks.values())
     assert plain.tokenizer.decode(ids) == f"{PROBLEM}print {PROGRAM} or {END}{PROGRAM}"
+
+
+def test_threads_that_share_a_policy_do_not_disturb_each_other_s_tokens(plain: Policy, chat: Policy) -> None:
+    """transformers keeps in the tokenizer whether special tokens are text: a marker came out as text, once in 300 draws."""
+    text = "Print <|end|> and n."
+    for policy in (plain, chat):
+        encode = partial(encoded, policy, text)
+        expected = encode(0)
+        with ThreadPoolExecutor(8) as threads:
+            assert [one for one in threads.map(encode, range(2000)) if one != expected] == []
+
+
+def encoded(policy: Policy, text: str, _: int) -> tuple[list[int], list[int]]:
+    return policy.prompt_ids(text), policy.completion_ids(text)
 
 
 def test_completion_text_ends_at_the_first_end_token_and_shows_other_markers(plain: Policy) -> None:
