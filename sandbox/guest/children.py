@@ -50,6 +50,7 @@ WORTH_LOADING = frozenset(
     ]
 )
 
+LOOPS_ENVIRONMENT = (b"LD_BIND_NOW",)
 exit_now = posix._exit  # programs may replace the name
 _library = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
 _prctl, _capset = _ctypes.dlsym(_library, "prctl"), _ctypes.dlsym(_library, "capset")
@@ -129,6 +130,13 @@ def default_signals():
     """What Python ignores, and the loop: programs find no signal ignored. Process 1 needs no more to be out of their reach."""
     for number in IGNORED_BY_PYTHON:
         _signal.signal(number, _signal.SIG_DFL)
+
+
+def forget_own_environment():
+    """What was set for the loop's start alone."""
+    for name in LOOPS_ENVIRONMENT:
+        if posix.environ.pop(name, None) is not None:
+            posix.unsetenv(name)
 
 
 def run_command(argv, environment):

@@ -298,6 +298,7 @@ def read_all(descriptor):
 if __name__ == "__main__":
     gc.disable()  # the loop makes no rubbish worth the time; the programs switch it on again
     children.default_signals()
+    children.forget_own_environment()
     channel = _socket.socket(fileno=int(sys.argv.pop()))
     confinement = confine.Confinement(sys.argv.pop()) if len(sys.argv) == 2 else None
     channel.send(protocol.HELLO)
