@@ -6,6 +6,7 @@ import atexit
 import os
 import tempfile
 from functools import cache
+from pathlib import Path
 
 from sandbox import cgroups, landlock, seccomp, selftest, wall
 from sandbox.cgroups import Group
@@ -13,6 +14,7 @@ from sandbox.contracts import Limits, SandboxUnavailable
 from sandbox.session import Session, WallDied
 
 FORCED = "SPO_SANDBOX_TIER"
+USERNS_SWITCH = Path("/proc/sys/kernel/unprivileged_userns_clone")  # on Debian and its descendants
 
 
 @cache
@@ -84,13 +86,14 @@ def try_wall(kind: str) -> str:
 
 
 def mend(complaint: str) -> str:
-    """The command that mends what bubblewrap complains about."""
+    """The command that mends what bubblewrap complains about. Docker's were tried in Docker."""
     if "namespaces exceeded" in complaint:
         return "; mend with: sudo sysctl -w user.max_user_namespaces=15000"
-    if "No permissions to create a new namespace" in complaint or "user namespace" in complaint:
-        return "; mend with: sudo sysctl -w kernel.unprivileged_userns_clone=1 user.max_user_namespaces=15000"
     if "setting up uid map" in complaint:
         return "; mend with: sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
-    if "Operation not permitted" in complaint:
-        return "; mend with: docker run --security-opt seccomp=unconfined --cap-add SYS_ADMIN, or run outside the container"
+    if not wall.as_root() and USERNS_SWITCH.exists() and USERNS_SWITCH.read_text().strip() == "0":
+        return "; mend with: sudo sysctl -w kernel.unprivileged_userns_clone=1"
+    if any(sign in complaint for sign in ("Operation not permitted", "No permissions to creat", "RTM_NEWADDR")):
+        allowed = "--cap-add SYS_ADMIN --cap-add NET_ADMIN" if wall.as_root() else "--security-opt systempaths=unconfined"
+        return f"; mend with: docker run --security-opt seccomp=unconfined {allowed}, or run outside the container"
     return ""

@@ -86,7 +86,7 @@ def report(folder: Path, situation: str, **environment: str) -> dict:
     ("situation", "tier", "mend"),
     [
         ("used_up", "landlock-user", "sudo sysctl -w user.max_user_namespaces="),
-        ("dropped", "landlock-root", "docker run --security-opt seccomp=unconfined --cap-add SYS_ADMIN"),
+        ("dropped", "landlock-root", "docker run --security-opt seccomp=unconfined --cap-add SYS_ADMIN --cap-add NET_ADMIN"),
     ],
 )
 def test_the_second_kind_of_wall_is_chosen(folder, situation, tier, mend):
