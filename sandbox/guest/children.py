@@ -2,6 +2,7 @@
 
 import _ctypes
 import _functools
+import _io
 import _signal
 import _sitebuiltins
 import atexit
@@ -50,6 +51,7 @@ WORTH_LOADING = frozenset(
     ]
 )
 
+WARM_UP = "print(int(input()))\nfor line in sys.stdin: print(*map(int, line.split()))"
 LOOPS_ENVIRONMENT = (b"LD_BIND_NOW",)
 exit_now = posix._exit  # programs may replace the name
 _library = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
@@ -167,6 +169,20 @@ def warm_up_messages():
     if "traceback" not in sys.modules:
         __import__("traceback")
         gc.freeze()
+
+
+def warm_up_streams():
+    """Read and print a little: what the first calls look up in types and keep is then there in every fork."""
+    inlet, outlet = posix.pipe()
+    posix.write(outlet, b"1\n2 3\n")
+    posix.close(outlet)
+    streams = sys.stdin, sys.stdout
+    with (
+        _io.TextIOWrapper(_io.BufferedReader(_io.FileIO(inlet)), encoding="utf-8") as sys.stdin,
+        _io.TextIOWrapper(_io.BufferedWriter(_io.FileIO(1, "w", closefd=False)), encoding="utf-8") as sys.stdout,
+    ):
+        exec(WARM_UP)
+    sys.stdin, sys.stdout = streams
 
 
 def compile_program(source):

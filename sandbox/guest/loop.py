@@ -133,6 +133,7 @@ class Loop:
             if what != OK:
                 self.answer(what, *outcome)
                 return
+        children.warm_up_streams()
         code = children.compile_program(source)
         runner = children.guest_module("functions").run if function else None
         self.program = children.python_program(code, runner)
