@@ -20,15 +20,19 @@ import numpy as np
 import polars as pl
 
 # Part of every signature: any change that alters tokens must raise it.
-LEXER_VERSION = 1
+LEXER_VERSION = 2
 TAB_COLUMNS = 8
 NEWLINE = "\n"
 
 NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 NUMBER = r"(?:[0-9]|\.[0-9])(?:[eEpP][+-]|[0-9A-Za-z_.]|'[0-9A-Fa-f])*"
+# Where `0..n` is a range, a number ends before a point without a digit.
+RANGE_NUMBER = r"(?:[0-9]|\.[0-9])(?:[eEpP][+-]|[0-9A-Za-z_]|\.[0-9])*"
 PYTHON_NUMBER = r"0[xX][0-9A-Fa-f_]+|0[bBoO][0-7_]+|(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(?:[eE][+-]?[0-9]+)?[jJlL]?"
 SLASH_COMMENTS = r"//(?:[^\r\n\\]|\\(?:\r\n|[\s\S]))*|/\*[\s\S]*?(?:\*/|\z)"
 QUOTED = r'"(?:[^"\\\r\n]|\\(?:\r\n|[\s\S]))*"'
+LONG_QUOTED = r'"(?:[^"\\]|\\[\s\S])*"'  # over several lines, too
+LONG_SINGLE_QUOTED = r"'(?:[^'\\]|\\[\s\S])*'"
 SINGLE_QUOTED = r"'(?:[^'\\\r\n]|\\(?:\r\n|[\s\S]))*'"
 ASSIGNING = r"[-+*/%&|^!<>=]=|[^\s]"
 PYTHON_OPERATORS = rf"<<=|>>=|\*\*=|//=|\.\.\.|->|\*\*|//|<<|>>|:=|@=|{ASSIGNING}"
@@ -63,7 +67,45 @@ CPP_PATTERN = "|".join(
 )
 JAVA_PATTERN = "|".join((SLASH_COMMENTS, r'"""(?:[^\\]|\\[\s\S])*?"""', QUOTED, SINGLE_QUOTED, NAME, NUMBER, C_OPERATORS))
 # Languages of the C family differ in their strings: verbatim in C#, raw in Go, templates in JavaScript.
-BRACES_PATTERN = "|".join((SLASH_COMMENTS, r'[@$]{1,2}"(?:[^"]|"")*"', r"`(?:[^`\\]|\\[\s\S])*`", JAVA_PATTERN))
+BRACES_PATTERN = "|".join(
+    (
+        SLASH_COMMENTS,
+        r'[@$]{1,2}"(?:[^"]|"")*"',
+        r"`(?:[^`\\]|\\[\s\S])*`",
+        r'"""(?:[^\\]|\\[\s\S])*?"""',
+        QUOTED,
+        SINGLE_QUOTED,
+        NAME,
+        RANGE_NUMBER,
+        C_OPERATORS,
+    )
+)
+RUST_PATTERN = "|".join(
+    (
+        r"//[^\r\n]*",
+        r"/\*[\s\S]*?(?:\*/|\z)",  # one inside another ends both
+        r'b?r"[^"]*"',
+        r'b?r#"[\s\S]*?"#',
+        r'b?r##"[\s\S]*?"##',
+        rf"b?{LONG_QUOTED}",
+        r"b?'(?:[^'\\\r\n]|\\(?:u\{[0-9A-Fa-f_]*\}|x[0-9A-Fa-f]{2}|[^\r\n]))'",
+        rf"'{NAME}",  # a lifetime
+        NAME,
+        RANGE_NUMBER,
+        rf"\.\.=|\.\.|{C_OPERATORS}",
+    )
+)
+PHP_PATTERN = "|".join(
+    (
+        r"(?://|#)(?:[^\r\n?]|\?+[^\r\n?>])*(?:\?+(?:[\r\n]|\z))?",  # the end of the program ends it, too: ?>
+        r"/\*[\s\S]*?(?:\*/|\z)",
+        LONG_QUOTED,
+        LONG_SINGLE_QUOTED,
+        NAME,
+        RANGE_NUMBER,
+        C_OPERATORS,
+    )
+)
 # Nothing is dropped from a language without a lexer of its own: its comments count as text.
 PLAIN_PATTERN = "|".join((QUOTED, NAME, NUMBER, C_OPERATORS))
 
@@ -76,6 +118,12 @@ wchar_t while define ifdef ifndef endif include pragma undef main std cin cout c
 putchar string vector map set pair queue stack deque list bitset tuple array unordered_map unordered_set multiset multimap
 priority_queue max min abs swap sort reverse make_pair push_back size_t int64_t uint64_t int32_t uint32_t NULL EOF INT_MAX
 INT_MIN sqrt pow ceil floor memset getline lower_bound upper_bound accumulate begin end size greater less
+"""
+RUST_WORDS = """
+as async await break const continue crate dyn else enum extern false fn for if impl in let loop match mod move mut pub ref
+return self Self static struct super trait true type unsafe use where while i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize
+f32 f64 bool char str String Vec Option Some None Result Ok Err Box HashMap HashSet BTreeMap BTreeSet VecDeque BinaryHeap std io
+stdin read_line println print format unwrap parse trim split_whitespace map collect iter into_iter len push pop main
 """
 JAVA_WORDS = """
 abstract assert boolean break byte case catch char class const continue default do double else enum extends final finally
@@ -101,6 +149,8 @@ class Lexer:
 PYTHON = Lexer("python", PYTHON_PATTERN, ("#", "\\\n", "\\\r\n"), frozenset({*keyword.kwlist, *dir(builtins)}), indented=True)
 CPP = Lexer("cpp", CPP_PATTERN, ("//", "/*"), frozenset(C_WORDS.split()))
 JAVA = Lexer("java", JAVA_PATTERN, ("//", "/*"), frozenset(JAVA_WORDS.split()))
+RUST = Lexer("rust", RUST_PATTERN, ("//", "/*"), frozenset(RUST_WORDS.split()))
+PHP = Lexer("php", PHP_PATTERN, ("//", "/*", "#"), frozenset(C_WORDS.split()))
 BRACES = Lexer("braces", BRACES_PATTERN, ("//", "/*"), frozenset(C_WORDS.split() + JAVA_WORDS.split()))
 PLAIN = Lexer("plain", PLAIN_PATTERN)
 LEXERS = {
@@ -109,7 +159,9 @@ LEXERS = {
     "cpp": CPP,
     "c": CPP,
     "java": JAVA,
-    **dict.fromkeys(("csharp", "go", "javascript", "rust", "kotlin", "php", "scala"), BRACES),
+    "rust": RUST,
+    "php": PHP,
+    **dict.fromkeys(("csharp", "go", "javascript", "kotlin", "scala"), BRACES),
 }
 
 

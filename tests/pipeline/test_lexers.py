@@ -84,7 +84,26 @@ def test_java(program, expected):
     assert tokens(program, JAVA) == expected
 
 
+RUST_CASES = [
+    ("fn f<'a>(x: &'a str) {} // it's", ["fn", "f", "<", "'a", ">", "(", "x", ":", "&", "'a", "str", ")", "{", "}"]),
+    ("b'x' '\\'' '\\u{1F}' 'é' b'\\x41'", ["b'x'", "'\\''", "'\\u{1F}'", "'é'", "b'\\x41'"]),
+    ('r#"a " // b"# b"01" r"\\"', ['r#"a " // b"#', 'b"01"', 'r"\\"']),
+    ('"two\n// lines"; /* c */ 1', ['"two\n// lines"', ";", "1"]),
+    ("for i in 0..n {}", ["for", "i", "in", "0", "..", "n", "{", "}"]),
+    ("1..=10 2.5e-3 1_000u64 t.0", ["1", "..=", "10", "2.5e-3", "1_000u64", "t", ".0"]),
+    ("// no \\\nx", ["x"]),
+]
+
+
+@pytest.mark.parametrize(("program", "expected"), RUST_CASES)
+def test_rust(program, expected):
+    assert tokens(program, lexer_of("rust")) == expected
+
+
 def test_other_languages_know_their_strings():
+    assert tokens("for (i in 0..n) // c", lexer_of("kotlin")) == ["for", "(", "i", "in", "0", ".", ".", "n", ")"]
+    assert tokens("$a = 'x\n# no' . \"b\"; # c", lexer_of("php")) == ["$", "a", "=", "'x\n# no'", ".", '"b"', ";"]
+    assert tokens("1; // a? b?\n2; # c ?>", lexer_of("php")) == ["1", ";", "2", ";", "?", ">"]
     assert tokens('s := `raw // "`; // c', lexer_of("go")) == ["s", ":=", '`raw // "`', ";"]
     assert tokens('s = @"c:\\"; // c', lexer_of("csharp")) == ["s", "=", '@"c:\\"', ";"]
     assert tokens("puts 'a' # b", lexer_of("ruby")) == ["puts", "'", "a", "'", "#", "b"]
