@@ -195,7 +195,7 @@ def steadiness(pool: Pool, repeats: int) -> dict[str, float]:
         for spinner in spinners:
             spinner.kill()
             spinner.wait()
-    p99 = crowded[min(len(crowded) - 1, int(0.99 * len(crowded)))]
+    p99 = statistics.quantiles(crowded, n=100, method="inclusive")[98]
     progress(f"{repeats} runs alone {1000 * quiet[0]:.1f} to {1000 * quiet[-1]:.1f} ms, crowded to {1000 * crowded[-1]:.1f} ms")
     return {"cpu_p99_ratio": p99 / statistics.median(quiet), "quiet_spread": quiet[-1] / quiet[0]}
 
@@ -314,7 +314,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Benchmark of the sandbox; the last line is JSON.")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--tests", type=int, default=200, help="tests per program, over which the start of its wall is spread")
-    parser.add_argument("--repeats", type=int, default=100, help="runs of the fixed program, alone and crowded")
+    parser.add_argument("--repeats", type=int, default=200, help="runs of the fixed program, alone and crowded")
     parser.add_argument("--solutions", type=int, default=100, help="human solutions judged; 0: all of them")
     parser.add_argument("--throughput", type=float, default=0, help="seconds of judging the whole bundle, drawn at random")
     parser.add_argument("--only-throughput", action="store_true")
