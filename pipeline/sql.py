@@ -236,7 +236,10 @@ def single_value(connection: duckdb.DuckDBPyConnection, sql: str, parameters: li
 
 def in_one_line(error: duckdb.Error) -> str:
     message = str(error).split("\nLINE ")[0].strip()
-    return "; ".join(line.strip() for line in message.splitlines() if line.strip())
+    said = "; ".join(line.strip() for line in message.splitlines() if line.strip())
+    if "Table with name" in said and not any(f'Did you mean "{name}' in said for name in (*TABLES, *VIEWS)):
+        said = f"{said.partition(';')[0]} There are: {', '.join(sorted((*TABLES, *VIEWS)))}"
+    return said
 
 
 def quoted(name: str) -> str:

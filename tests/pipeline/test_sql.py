@@ -210,6 +210,7 @@ def test_every_view_is_explained():
 
 
 WRONG = {
+    "SELECT verdict FROM labels": "Table with name labels does not exist! There are: .*, judged, .*, verdicts",
     "SELECT program FROM trajectory": 'Table with name trajectory does not exist.*"trajectories"',
     "SELECT programm FROM trajectories": 'column "programm" not found.*"program"',
     "SELEC 1": "syntax error",
