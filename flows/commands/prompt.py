@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import duckdb
@@ -65,8 +65,9 @@ class Prompt:
             try:
                 running.result()
             except KeyboardInterrupt:
-                self.connection.interrupt()
-                running.exception()
+                while not running.done():  # an interrupt that comes before the query has begun is forgotten
+                    self.connection.interrupt()
+                    wait([running], timeout=0.1)
                 raise
 
     def command(self, name: str, *arguments: str) -> bool:

@@ -50,7 +50,7 @@ struct scratch {
 
 static const char *const SCRATCH[] = {"/tmp", "/dev/shm"};
 static struct scratch clean_scratch[2];
-static int control;
+static int control = -1;
 static double watch_s = 0.01;
 static long memory_kb, cores = 1;
 static char *argv_words[MAX_WORDS], *environment_words[MAX_WORDS];
@@ -145,16 +145,19 @@ static void take_up(const int *descriptors, int count, int64_t cpu_us) {
     for (int target = 0; target < count; target++) dup2(descriptors[target], target);
 }
 
-/* Wait for the main process to end or to go over a limit. Gives how it ended. */
+/* Wait for the main process to end or to go over a limit. Gives how it ended. Where the judge's worker is killed meanwhile, the loop
+ * ends, and with it all of its namespace: bubblewrap dies with its parent, but may not signal a loop that became another user. */
 static int watch(pid_t pid, double cpu_s, double wall_s, struct usage *usage) {
     int ending = ENDED;
-    struct pollfd process = {.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN};
-    if (process.fd < 0) die("pidfd_open");
+    struct pollfd ends[2] = {{.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN}, {.fd = control}};
+    if (ends[0].fd < 0) die("pidfd_open");
     for (;;) {
         double wait_s = (cpu_s - usage->cpu_s) / (double)cores;
         if (wall_s - usage->slept_s < wait_s) wait_s = wall_s - usage->slept_s;
         if (watch_s < wait_s) wait_s = watch_s;
-        if (poll(&process, 1, wait_s > 0.001 ? (int)(wait_s * 1000) : 1) > 0) break;
+        int ready = poll(ends, 2, wait_s > 0.001 ? (int)(wait_s * 1000) : 1);
+        if (ready > 0 && ends[1].revents) _exit(0);
+        if (ready > 0) break;
         usage_look(usage, memory_kb);
         if (usage->cpu_s > cpu_s) ending = CPU_EXCEEDED;
         else if (usage->peak_kb > memory_kb) ending = MEMORY_EXCEEDED;
@@ -162,7 +165,7 @@ static int watch(pid_t pid, double cpu_s, double wall_s, struct usage *usage) {
         else if (usage->wall_s > STARVED_FACTOR * wall_s) ending = STARVED;
         if (ending != ENDED) break;
     }
-    close(process.fd);
+    close(ends[0].fd);
     return ending;
 }
 
@@ -283,6 +286,7 @@ int fork_tests(int socket, const int64_t numbers[3], const int *given, int count
     int descriptors[MAX_DESCRIPTORS];
     if (count > MAX_DESCRIPTORS) die("descriptors");
     memcpy(descriptors, given, (size_t)count * sizeof(int));
+    control = socket;
     PyOS_BeforeFork(); /* once for all: what a child finds is the same */
     int done = run_tests(numbers, descriptors, count, answers);
     if (done < 0) {
@@ -291,7 +295,6 @@ int fork_tests(int socket, const int64_t numbers[3], const int *given, int count
     }
     PyOS_AfterFork_Parent();
     close_all(descriptors, count);
-    control = socket;
     if (socket >= 0) answer_with(answers, (size_t)done);
     return false;
 }

@@ -87,6 +87,7 @@ class Loop:
 
         usage = children.guest_module("usage")
         self.poller = select.poll()
+        self.poller.register(self.control, 0)  # only that the judge's end is closed
         uid, self.memory_kb, file_bytes, processes, open_files, watch_ms = unpack(body)
         self.watch_s = watch_ms / 1000
         if uid:
@@ -227,14 +228,17 @@ class Loop:
         return status, int(cpu * 1e6), int(wall * 1e6), peak_kb, ending, flags
 
     def watch(self, pid, cpu_s, wall_s):
-        """Wait for the main process to end or to go over a limit. Gives how it ended and the largest memory seen."""
+        """Wait for the main process to end or to go over a limit. Gives how it ended and the largest memory seen. Ends the loop
+        where the judge's worker is killed meanwhile: see loop.c."""
         pidfd = posix.pidfd_open(pid)
         self.poller.register(pidfd, select.POLLIN)
         used = usage.Usage(pid, self.memory_kb, alone=not self.confinement)
         try:
             while True:
                 wait_s = min((cpu_s - used.cpu_s) / CORES, wall_s - used.slept_s, self.watch_s)
-                if self.poller.poll(max(wait_s * 1000, 1)):
+                if ready := self.poller.poll(max(wait_s * 1000, 1)):
+                    if any(descriptor != pidfd for descriptor, _ in ready):
+                        posix._exit(0)
                     return protocol.ENDED, used.peak_kb
                 used.look()
                 if used.cpu_s > cpu_s:

@@ -7,7 +7,7 @@ import sys
 SWALLOWS = """
 import time
 from flows import interrupts
-interrupts.INSIST_S = 0.2
+interrupts.INSIST_S = 2
 interrupts.insist()
 try:
     print("ready", flush=True)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 
 from sandbox import Limits, Pool, Submission, Test
 
-SPIN_S = 60
 SPINNERS = 6
+SPIN = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: pass"  # not for longer than the tests live
 WORK = "import time\nwhile time.process_time() < 0.25: pass\nprint('done')"
 THREADED = f"import threading\nt = threading.Thread(target=lambda: exec({WORK!r}))\nt.start()\nt.join()"
 IN_A_CHILD = f"import os\npid = os.fork()\nif pid == 0:\n    exec({WORK!r})\nelse:\n    os.waitpid(pid, 0)"
@@ -24,12 +23,11 @@ def crowded_pool(cache):
     """One worker on one processor, together with processes that never let go of it."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})
-    spin = f"import time\nend = time.monotonic() + {SPIN_S}\nwhile time.monotonic() < end: pass"
     spinners = []
     try:
         with Pool(1, cache=cache) as pool:
             # A session each, so that a kernel which shares out the processor by session counts them one by one.
-            spinners += [subprocess.Popen([sys.executable, "-S", "-c", spin], start_new_session=True) for _ in range(SPINNERS)]
+            spinners += [subprocess.Popen([sys.executable, "-S", "-c", SPIN], start_new_session=True) for _ in range(SPINNERS)]
             yield pool
     finally:
         os.sched_setaffinity(0, before)
@@ -39,22 +37,19 @@ def crowded_pool(cache):
 
 
 def judged(pool, program):
-    started = time.monotonic()
-    judgement = pool.judge(Submission(program, "python3", (Test("1", "stdin", "", "done"),), LIMITS))
-    return judgement, time.monotonic() - started
+    return pool.judge(Submission(program, "python3", (Test("1", "stdin", "", "done"),), LIMITS))
 
 
 @pytest.mark.parametrize("program", [WORK, THREADED, IN_A_CHILD], ids=["alone", "threaded", "in a child"])
 def test_a_starved_program_is_no_sleeper(crowded_pool, program):
-    judgement, _ = judged(crowded_pool, program)
+    judgement = judged(crowded_pool, program)
     assert judgement.tests[0].wall_s > LIMITS.wall_s, "the processor was not crowded enough for this test to say anything"
     assert judgement.verdict == "accepted", judgement
 
 
 def test_a_sleeper_is_caught_all_the_same(crowded_pool):
-    judgement, took_s = judged(crowded_pool, "import time\ntime.sleep(60)\nprint('done')")
+    judgement = judged(crowded_pool, "import time\ntime.sleep(3600)\nprint('done')")
     assert (judgement.verdict, judgement.tests[0].detail) == ("time_limit_exceeded", "slept for 0.5 s")
-    assert took_s < SPIN_S
 
 
 def test_one_that_never_gets_a_processor_is_no_verdict_on_the_program(crowded_pool):

@@ -7,14 +7,20 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from sandbox import Checker, Limits, Pool, SandboxUnavailable, Submission, Test, judge_version, probe, tiers, wall
+from sandbox import Checker, Limits, Pool, SandboxUnavailable, Submission, Test, judge_version, probe, runs, tiers, wall
+from sandbox.judge import Judge
 from sandbox.pool import IN_FLIGHT_PER_WORKER
 
 ROOT = Path(__file__).parents[2]
+SLEEPERS = {
+    "c": '#include <sys/prctl.h>\n#include <unistd.h>\nint main(void) { prctl(15, "NAME"); sleep(250); }',  # PR_SET_NAME
+    "python3": "import ctypes, time\nctypes.CDLL(None).prctl(15, b'NAME')\ntime.sleep(250)",
+}
 
 
 def submission(key, program="print(int(input()) * 2)", expected="42", **fields):
@@ -90,6 +96,39 @@ def test_a_submission_that_kills_every_worker_is_a_judge_error(cache):
         assert (judgement.verdict, judgement.passed, judgement.key) == ("judge_error", 0, "doomed")
 
 
+def named(name):
+    """Processes with a name, of all that have not ended."""
+    found = set()
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            words, _, fields = status.read_text().rpartition(")")
+        except OSError:
+            continue
+        if words.endswith("(" + name) and fields.split()[0] != "Z":
+            found.add(status.parent.name)
+    return found
+
+
+@pytest.mark.parametrize(("language", "program"), SLEEPERS.items(), ids=[*SLEEPERS])
+def test_what_a_killed_worker_judges_ends_with_it(cache, language, program):
+    """Though it has minutes left."""
+    name = f"spo-{os.getpid()}"
+    work = Submission(program.replace("NAME", name), language, (Test("a", "stdin", "", ""),), Limits(wall_limit_s=250))
+    with Pool(1, cache=cache) as pool:
+        judging = threading.Thread(target=pool.judge, args=(work,))
+        judging.start()
+        while not named(name):
+            assert judging.is_alive()
+            time.sleep(0.02)
+        pool.closed = True  # so that it is not judged a second time
+        pool.workers[0].process.kill()
+        judging.join()
+        deadline = time.monotonic() + 100
+        while named(name):
+            assert time.monotonic() < deadline, "the program goes on"
+            time.sleep(0.02)
+
+
 def test_nothing_is_left_when_the_pool_closes(cache):
     def walls():
         found = []
@@ -123,12 +162,19 @@ def test_a_killed_workers_control_group_is_removed_at_close(cache):
 
 def test_what_a_killed_run_left_is_removed_at_the_next_start(cache, pool):
     """A whole run killed, so that nobody was there to close its pool; the groups of living workers stay."""
-    script = "import os\nfrom sandbox import tiers\nprint(*tiers.group().folders, flush=True)\nos.kill(os.getpid(), 9)"
+    script = """
+import os
+from sandbox import tiers
+folders = tiers.group().folders
+assert all(folder.exists() for folder in folders)
+print(*folders, flush=True)
+os.kill(os.getpid(), 9)
+"""
     if not pool.workers[0].groups:
         pytest.skip("no control groups on this machine")
     printed = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True).stdout
     left = [Path(word) for word in printed.split()]
-    assert left and all(folder.exists() for folder in left)
+    assert left  # and there, unless another process on this machine has started a pool by now
     with Pool(1, cache=cache):
         assert not any(folder.exists() for folder in left)
         assert all(folder.exists() for worker in pool.workers for folder in worker.groups)
@@ -154,11 +200,23 @@ def test_time_is_cpu_time(judge):
     assert judge("python3", "import time\ntime.sleep(0.6)", ("", ""), limits=limits).verdict == "accepted"
 
 
-def test_a_program_just_over_the_limit_is_run_again(judge):
-    program = "import time\nwhile time.process_time() < 0.52: pass"
-    judgement = judge("python3", program, ("", ""), limits=Limits(time_s=0.5))
-    assert judgement.verdict == "time_limit_exceeded"
-    assert judgement.tests[0].cpu_s < 0.56
+def test_a_program_just_over_the_limit_is_run_again(cache, monkeypatch):
+    """Once, and the quicker of both runs holds. Times are told by hand: those of a busy machine would be any."""
+    told, run = [], runs.Runs._run
+
+    def with_times(self, tests):
+        told.append(times.pop(0))
+        return [replace(result, cpu_s=told[-1], verdict=verdict_of(told[-1])) for result in run(self, tests)]
+
+    def verdict_of(cpu_s):
+        return "accepted" if cpu_s <= 2.0 else "time_limit_exceeded"
+
+    monkeypatch.setattr(runs.Runs, "_run", with_times)
+    with Judge(cache) as judge:
+        for times, cpu_s, count in (([2.05, 2.02], 2.02, 2), ([2.05, 1.99], 1.99, 2), ([2.05, 2.08], 2.05, 2), ([3.0], 3.0, 1)):
+            told.clear()
+            (result,) = judge.judge(replace(submission("x"), limits=Limits(time_s=2.0))).tests
+            assert (result.cpu_s, result.verdict, len(told)) == (cpu_s, verdict_of(cpu_s), count)
 
 
 def test_memory_is_measured(judge):
@@ -223,6 +281,4 @@ def test_without_bubblewrap_nothing_runs(cache, monkeypatch):
 
 
 def test_version_is_stamped(judge):
-    started = time.monotonic()
     assert judge("python3", "print(1)", ("", "1")).judge_version == judge_version()
-    assert time.monotonic() - started < 30

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import Limits, Pool, Submission, Test, cgroups, wall
+from sandbox import Limits, Pool, Submission, Test, wall
 
 RUNS = int(os.environ.get("SPO_SOAK_RUNS", 100_000))
 SHORT_RUNS = 600
@@ -72,9 +72,9 @@ def users_of(pool: Pool) -> set[int]:
     return {wall.program_uid(worker.process.pid) for worker in pool.workers} if wall.as_root() else set()
 
 
-def left_behind(folder: Path, users: set[int]) -> list[str]:
-    """What is left of the sandbox: its users' processes, control groups without a worker, mounts, files in its folder."""
-    found = [f"group {path}" for path in cgroups.left_over()]
+def left_behind(folder: Path, users: set[int], groups: set[Path]) -> list[str]:
+    """What is left of the sandbox: its users' processes, its control groups, mounts, files in its folder."""
+    found = [f"group {path}" for path in groups if path.exists()]
     found += [f"file {path}" for path in folder.iterdir() if path.name != "programs"]
     for process in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -91,10 +91,11 @@ def soak(folder: Path, runs: int, only: tuple[str, ...], every: int) -> tuple[in
     """Gives how many runs there were and what went wrong."""
     attacks = attack_submissions(only)
     allowed = {submission.key: verdicts for submission, verdicts in attacks}
-    wrong, done, users = [], 0, set()
+    wrong, done, users, groups = [], 0, set(), set()
     with Pool(cache=folder / "programs") as pool:
         for judgement in pool.stream(mixture(runs, attacks, every)):
             users |= users_of(pool)
+            groups.update(*(worker.groups for worker in pool.workers))
             done += len(judgement.tests)
             verdicts = [test.verdict for test in judgement.tests]
             if judgement.key in allowed:
@@ -103,7 +104,7 @@ def soak(folder: Path, runs: int, only: tuple[str, ...], every: int) -> tuple[in
                 right = judgement.verdict == "accepted" and len(verdicts) == TESTS
             if not right:
                 wrong.append(f"{judgement.key}: {verdicts}")
-    return done, wrong + left_behind(folder, users)
+    return done, wrong + left_behind(folder, users, groups)
 
 
 def test_nothing_is_left_after_a_short_mixture(tmp_path, monkeypatch):

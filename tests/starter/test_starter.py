@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter, defaultdict
@@ -41,7 +42,7 @@ def solutions() -> list[dict]:
 
 def test_the_generator_writes_the_committed_rows(tmp_path: Path) -> None:
     command = [sys.executable, str(STARTER / "generate.py"), "--out", str(tmp_path)]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    subprocess.run(command, check=True, capture_output=True)
     for name in ("problems.jsonl.gz", "solutions.jsonl.gz"):
         committed, again = (STARTER / name).read_bytes(), (tmp_path / name).read_bytes()
         # The compressed bytes depend on the zlib build too, so the rows are compared, and the header's time must be 0.
@@ -129,10 +130,11 @@ def test_reference_solutions_give_what_was_worked_out_by_hand(
 
 
 def verdict_in_a_process(command: list[str], problem: dict) -> str:
+    """A second of CPU time a test; whatever else the machine does is not the program's."""
+    limited = ["sh", "-c", 'ulimit -t 1 && exec "$@"', "sh", *command]
     for test in problem["tests"]:
-        try:
-            run = subprocess.run(command, input=test["input"], capture_output=True, text=True, timeout=5)
-        except subprocess.TimeoutExpired:
+        run = subprocess.run(limited, input=test["input"], capture_output=True, text=True)
+        if run.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
             return "time_limit_exceeded"
         if run.returncode != 0:
             return "runtime_error"
@@ -162,7 +164,7 @@ def test_cpp_programs_pass(problems: dict[str, dict], solutions: list[dict], tmp
     assert len(written) >= 15 and all(row["claimed_verdict"] == "accepted" for row in written)
     for row in Random(7).sample(written, 3):
         (tmp_path / "main.cpp").write_text(row["program"])
-        subprocess.run(["g++", "-o", str(tmp_path / "main"), str(tmp_path / "main.cpp")], check=True, timeout=60)
+        subprocess.run(["g++", "-o", str(tmp_path / "main"), str(tmp_path / "main.cpp")], check=True)
         assert verdict_in_a_process([str(tmp_path / "main")], problems[row["problem_id"]]) == "accepted"
 
 
