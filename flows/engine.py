@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import gc
 import json
 import os
 import signal
@@ -15,13 +16,16 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from importlib import import_module
 from pathlib import Path
 
 DATA = Path(os.environ.get("SPO_DATA_DIR", "data"))
 STARTUP_LIMIT_S = 300.0  # a new database is migrated first
 PR_SET_PDEATHSIG = 1
 PORTS_TRIED = 3
+# What a flow's run needs of it, if not its server.
+PREFECT_MODULES = ("prefect.main", "prefect.artifacts", "prefect.events", "prefect.flow_engine", "prefect.task_engine")
 ANSWER_WITHIN_S = 30.0  # of a machine that is busy; nobody at all is known at once
 
 DEFAULTS = {
@@ -40,6 +44,15 @@ DEFAULTS = {
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
     # Slots that a killed run held are given back when their lease ends, also if the server was killed with it.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+    # What the server looks for every five seconds, whether anything runs or not, though nobody waits for it.
+    "PREFECT_SERVER_SERVICES_LATE_RUNS_LOOP_SECONDS": "30",
+    "PREFECT_SERVER_SERVICES_PAUSE_EXPIRATIONS_LOOP_SECONDS": "60",
+    "PREFECT_SERVER_SERVICES_CLEANUP_RECONCILER_LOOP_SECONDS": "60",
+    "PREFECT_SERVER_EVENTS_PROACTIVE_GRANULARITY": "PT15S",
+}
+# Of a server that lives as long as one command.
+EMBEDDED = {
+    "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",  # its catalogue of blocks takes a third of its start; `spo up` has it
 }
 
 for name, value in DEFAULTS.items():
@@ -56,16 +69,52 @@ def use_server() -> str:
 
     The server has a session of its own, so that Ctrl-C reaches the flows and not the server they report to.
     """
-    if url := os.environ.get("PREFECT_API_URL"):
-        return url
     home = Path(os.environ["PREFECT_HOME"])
-    url = running_server(home) or start_server(home)
+    url = os.environ.get("PREFECT_API_URL") or running_server(home) or start_server(home, meanwhile=report_to)
+    report_to(url)
+    return url
+
+
+def report_to(url: str) -> None:
+    """Have Prefect in this process, and in those that it starts, talk to the server at this address. Imports Prefect."""
+    known = os.environ.get("PREFECT_API_URL")
     os.environ["PREFECT_API_URL"] = url
-    if "prefect" in sys.modules:  # it has read its settings without this one, and would start a server of its own
+    if url.startswith("http://") and "PREFECT_API_SSL_CERT_FILE" not in os.environ:
+        os.environ["PREFECT_API_SSL_CERT_FILE"] = str(one_authority())
+    if "prefect" not in sys.modules:
+        import_prefect()
+    elif url != known:  # it has read its settings without this one, and would start a server of its own
         from prefect.context import refresh_global_settings_context
 
         refresh_global_settings_context()
-    return url
+
+
+def import_prefect() -> None:
+    """Import Prefect: 180,000 objects that stay. The collector of garbage would go through them again and again while they
+    are made, and once more at the end of the process, for a quarter of the time that Prefect takes."""
+    gc.disable()
+    try:
+        for name in PREFECT_MODULES:
+            import_module(name)
+    finally:
+        gc.enable()
+    if "duckdb" not in sys.modules:  # it complains at the end of a process about objects of its own that are not collected
+        gc.freeze()
+
+
+def one_authority() -> Path:
+    """A file with the first certificate of the usual list. Prefect's clients, of which a run has several, each read the list,
+    20 ms of it, also for a server without TLS."""
+    import certifi
+
+    end = "-----END CERTIFICATE-----\n"
+    path = Path(os.environ["PREFECT_HOME"]) / "authority.pem"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}")
+        partial.write_text(Path(certifi.where()).read_text().partition(end)[0] + end)
+        os.replace(partial, path)
+    return path
 
 
 def running_server(home: Path) -> str | None:
@@ -77,25 +126,29 @@ def running_server(home: Path) -> str | None:
     return url if is_ours(url, home) else None
 
 
-def start_server(home: Path, ports: Iterable[int] | None = None) -> str:
-    """Start a server on the first of these ports that nobody takes before it; Prefect's usual one, then free ones."""
+def start_server(home: Path, ports: Iterable[int] | None = None, meanwhile: Callable[[str], None] = lambda url: None) -> str:
+    """Start a server on the first of these ports that nobody takes before it; Prefect's usual one, then free ones.
+
+    `meanwhile(url)` is called while it starts, which takes seconds; the port may yet turn out to be taken.
+    """
     home.mkdir(parents=True, exist_ok=True)
     log = home / "server.log"
     for port in ports or (free_port() for _ in range(PORTS_TRIED)):
-        if server := started_server(home, port, log):
+        if server := started_server(home, port, log, meanwhile):
             atexit.register(server.terminate)
             record_server(api_url(port), server.pid)
             return api_url(port)
     raise ServerError(f"Prefect's server did not start; see {log}")
 
 
-def started_server(home: Path, port: int, log: Path) -> subprocess.Popen | None:
+def started_server(home: Path, port: int, log: Path, meanwhile: Callable[[str], None]) -> subprocess.Popen | None:
     """The server, once it answers; None if it ended, as it does where another process took the port meanwhile."""
     with open(log, "ab") as output:
         server = subprocess.Popen(
             server_command(port), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
-            preexec_fn=die_with_parent, env={**os.environ, "PREFECT_SERVER_UI_API_URL": api_url(port)},
+            preexec_fn=die_with_parent, env={**EMBEDDED, **os.environ, "PREFECT_SERVER_UI_API_URL": api_url(port)},
         )  # fmt: skip
+    meanwhile(api_url(port))
     deadline = time.monotonic() + STARTUP_LIMIT_S
     while not is_ours(api_url(port), home):
         if server.poll() is not None:

@@ -30,6 +30,7 @@ def serve(file: FileArgument) -> None:
     from flows.schedule import load_schedule
 
     schedule = load_schedule(file)
+    os.environ.setdefault("PREFECT_SERVER_REGISTER_BLOCKS_ON_START", "true")  # a server that lasts has the whole of its UI
     use_server()
     from flows.deployments import serve_schedule
 
