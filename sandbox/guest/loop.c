@@ -145,8 +145,8 @@ static void take_up(const int *descriptors, int count, int64_t cpu_us) {
     for (int target = 0; target < count; target++) dup2(descriptors[target], target);
 }
 
-/* Wait for the main process to end or to go over a limit. Gives how it ended. Where the judge's worker is killed meanwhile, the loop
- * ends, and with it all of its namespace: bubblewrap dies with its parent, but may not signal a loop that became another user. */
+/* Wait for the main process to end or to go over a limit. Gives how it ended. Where the judge's worker is killed meanwhile, the
+ * loop ends, and all of its namespace with it: bubblewrap dies with its parent, but may not signal a loop that is another user. */
 static int watch(pid_t pid, double cpu_s, double wall_s, struct usage *usage) {
     int ending = ENDED;
     struct pollfd ends[2] = {{.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN}, {.fd = control}};

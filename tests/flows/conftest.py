@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,7 @@ class Server:
                 server_command(port), env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
         self.healthy = lambda: is_ours(self.url, home)
+        self.settled = lambda: self.process.poll() is not None or self.healthy()
 
     def environment(self) -> dict[str, str]:
         from flows.engine import DEFAULTS
@@ -106,9 +108,11 @@ def until_fixture():
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    started = Server(tmp_path_factory.mktemp("server"))
-    try:
-        until(started.healthy, "the server answers", 500, alive=started.process)
+    with ExitStack() as stack:
+        for _ in range(3):  # another process may take the port before the server does, which then ends
+            started = Server(tmp_path_factory.mktemp("server"))
+            stack.callback(started.stop)
+            until(started.settled, "the server answers", 500)
+            if started.process.poll() is None:
+                break
         yield started
-    finally:
-        started.stop()

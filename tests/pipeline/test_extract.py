@@ -82,7 +82,7 @@ def test_texts_that_nobody_wrote_take_no_time(piece):
     begin = time.process_time()
     detect_language(text)
     extract_program(text)
-    assert time.process_time() - begin < 2
+    assert time.process_time() - begin < 10  # looked through again from every place, it would be minutes
 
 
 @pytest.fixture(scope="module")

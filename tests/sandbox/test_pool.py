@@ -147,7 +147,10 @@ def test_nothing_is_left_when_the_pool_closes(cache):
     assert walls()
     pool.judge(submission("x"))
     pool.close()
-    assert not walls()
+    deadline = time.monotonic() + 60
+    while walls():  # killed, and with a busy kernel not gone at once
+        assert time.monotonic() < deadline, "walls are left"
+        time.sleep(0.05)
 
 
 def test_a_killed_workers_control_group_is_removed_at_close(cache):
@@ -202,21 +205,21 @@ def test_time_is_cpu_time(judge):
 
 def test_a_program_just_over_the_limit_is_run_again(cache, monkeypatch):
     """Once, and the quicker of both runs holds. Times are told by hand: those of a busy machine would be any."""
-    told, run = [], runs.Runs._run
+    due, run = [], runs.Runs._run
 
     def with_times(self, tests):
-        told.append(times.pop(0))
-        return [replace(result, cpu_s=told[-1], verdict=verdict_of(told[-1])) for result in run(self, tests)]
+        cpu_s = due.pop(0)
+        return [replace(result, cpu_s=cpu_s, verdict=verdict_of(cpu_s)) for result in run(self, tests)]
 
     def verdict_of(cpu_s):
         return "accepted" if cpu_s <= 2.0 else "time_limit_exceeded"
 
     monkeypatch.setattr(runs.Runs, "_run", with_times)
     with Judge(cache) as judge:
-        for times, cpu_s, count in (([2.05, 2.02], 2.02, 2), ([2.05, 1.99], 1.99, 2), ([2.05, 2.08], 2.05, 2), ([3.0], 3.0, 1)):
-            told.clear()
+        for times, cpu_s in (([2.05, 2.02], 2.02), ([2.05, 1.99], 1.99), ([2.05, 2.08], 2.05), ([3.0], 3.0)):
+            due[:] = times
             (result,) = judge.judge(replace(submission("x"), limits=Limits(time_s=2.0))).tests
-            assert (result.cpu_s, result.verdict, len(told)) == (cpu_s, verdict_of(cpu_s), count)
+            assert (result.cpu_s, result.verdict, due) == (cpu_s, verdict_of(cpu_s), [])
 
 
 def test_memory_is_measured(judge):

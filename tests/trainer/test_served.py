@@ -166,7 +166,7 @@ def test_both_endpoints_name_tokens_and_their_log_probabilities(server, made_job
 
 
 def wait_for(url: str, process: subprocess.Popen, log) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 250
     while time.monotonic() < deadline:
         assert process.poll() is None, log.read_text()
         try:
