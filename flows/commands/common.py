@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -55,9 +56,7 @@ def use_server() -> None:
 
 def keep_tracebacks_off_the_terminal() -> None:
     """A run that fails is one line of ours on the terminal; its traceback is in the run's log in the UI and in spo-error.log."""
-    from prefect.logging.configuration import setup_logging
-
-    setup_logging()
+    import_module("prefect.main")  # which sets logging up
     for handler in logging.getLogger().handlers:
         handler.addFilter(lambda record: not record.name.startswith(("prefect.flow_runs", "prefect.task_runs")))
 
