@@ -9,8 +9,9 @@
   nothing of Prefect, and what these start. Their CPU seconds are nine tenths of the work and differ by several percent from one
   pass to the next, more than Prefect takes; so they are in the work that is divided by, not in the difference, and are printed
   for both kinds (plain_children_cpu_s, flows_children_cpu_s). The whole difference, noise and all, is whole_difference_share.
-  What Prefect adds is nearly the same for any batch, so the share falls as the batch grows. A server that runs (`spo up`) is
-  measured; a command that has to start one pays server_start_cpu_s more, once.
+  What Prefect adds is nearly the same for any batch, so the share falls as the batch grows; but the server costs something for
+  every minute that the pass takes (server_idle_minute_cpu_s), so on a machine that does other work too it rises. A server that
+  runs (`spo up`) is measured; a command that has to start one pays server_start_cpu_s more, once.
 * engines_agree: whether labels, signatures and clusters made on a cluster of processes (Dask, Ray: those that are installed) are
   those made by one process; null where neither is installed.
 * rows_lost, rows_doubled, judge_errors_as_rewards, kills, pass10_offline, pass10_online: trainer, rollout worker and grader as
@@ -112,7 +113,7 @@ def prefect_overhead(folder: Path, problems: int, rounds: int) -> dict[str, floa
         time.sleep(SETTLED_S)
         for number in range(rounds):
             for kind in ("plain", "flows"):
-                before = sum(cpu_so_far(pid))
+                before, started = sum(cpu_so_far(pid)), time.monotonic()
                 command = [sys.executable, "-P", __file__, "--pass", kind, str(folder / f"{kind}-{number}")]
                 own, children = cpu_of([*command, "--problems", str(problems)], environment)
                 seconds[kind].append(own)
@@ -120,6 +121,8 @@ def prefect_overhead(folder: Path, problems: int, rounds: int) -> dict[str, floa
                 if kind == "flows":
                     time.sleep(SETTLED_S)
                     seconds["server"].append(sum(cpu_so_far(pid)) - before)
+                else:
+                    seconds["server_idle_minute"].append(60 * (sum(cpu_so_far(pid)) - before) / (time.monotonic() - started))
         assert runs_of(url) == 3 * rounds, f"{runs_of(url)} flow runs at {url} instead of {3 * rounds}"
     finally:
         keeper.stdin.close()  # the server lives as long as the process that started it
