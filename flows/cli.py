@@ -25,6 +25,7 @@ from flows.commands.common import (
     assignments,
     finish,
     open_store,
+    show_next,
     use_server,
 )
 from pipeline.adapters import BUILT_IN, find
@@ -110,13 +111,12 @@ def ingest(
     find(adapter)  # a mistyped name is told at once, not after a server has started
     use_server()
     from flows.stages import ingest_flow
-    from flows.terminal import show_next
 
     rows = ingest_flow(str(store), adapter, source, limit, columns)
     if any(row["quarantined"] for row in rows):
-        show_next("spo quarantine show    # the refused rows; after a fix: spo quarantine retry", "spo deduplicate")
+        show_next(store, "spo quarantine show    # the refused rows", "spo quarantine retry    # after a fix", "spo deduplicate")
     else:
-        show_next("spo deduplicate")
+        show_next(store, "spo deduplicate")
     finish(rows, as_json)
 
 
@@ -136,10 +136,9 @@ def deduplicate(
     """
     use_server()
     from flows.stages import deduplicate_flow
-    from flows.terminal import show_next
 
     found = deduplicate_flow(str(store), runner, parts)
-    show_next("spo decontaminate", "spo label")
+    show_next(store, "spo decontaminate", "spo label")
     finish(found, as_json)
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from prefect import flow, task
 
-from flows.rules import PATIENT
+from flows.rules import IN_MEMORY, PATIENT
 from flows.stages import report_table
 from pipeline.decontaminate import decontaminate
 from pipeline.store import Store
@@ -15,7 +15,7 @@ from pipeline.store import Store
 SHOWN_CHARACTERS = 48
 
 
-@flow(name="decontaminate", flow_run_name="{store}")
+@flow(name="decontaminate", flow_run_name="{store}", **IN_MEMORY)
 def decontaminate_flow(store: str, evaluation: str) -> dict:
     """Mark what would give an evaluation set away; nothing is deleted."""
     found = decontaminate_task(store, evaluation)

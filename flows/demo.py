@@ -19,6 +19,7 @@ from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows import policies, stages
+from flows.rules import IN_MEMORY
 from flows.terminal import show_table
 from pipeline.sql import connect, query
 from pipeline.store import Store
@@ -104,7 +105,7 @@ class Run:
         os.replace(partial, self.path)
 
 
-@flow(name="demo")
+@flow(name="demo", **IN_MEMORY)
 def demo_flow(settings: dict, store: str, data: str, command: str) -> dict:
     """Ingest, deduplicate, label, score, publish, train and evaluate over several seeds, and write the report."""
     chosen = DemoSettings(**settings)

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 from prefect import flow, task
 
-from flows.rules import PATIENT, done
+from flows.rules import IN_MEMORY, PATIENT, done
 from flows.terminal import progress
 from pipeline.sql import connect, query
 from pipeline.store import Store
@@ -18,7 +18,7 @@ from trainer.rollout import Provenance, SamplingSettings, publish_policy, rollou
 from trainer.warmstart import warm_start
 
 
-@flow(name="warm-start", flow_run_name="{policy_id}")
+@flow(name="warm-start", flow_run_name="{policy_id}", **IN_MEMORY)
 def warm_start_flow(store: str, folder: str, policy_id: str, settings: dict[str, Any]) -> str:
     """Make the reference policy: supervised training on some of the correct programs. Returns its folder."""
     made = warm_start_task(store, folder, policy_id, settings)
@@ -72,7 +72,7 @@ def warm_start_texts(store: Store) -> list[str]:
     return sorted(found["text"].to_list())
 
 
-@flow(name="adopt-model", flow_run_name="{policy_id}")
+@flow(name="adopt-model", flow_run_name="{policy_id}", **IN_MEMORY)
 def adopt_flow(store: str, model: str, folder: str, policy_id: str) -> str:
     """Take a pretrained model as the reference policy: a folder, a Hub name or a GGUF file. Returns its folder in the run."""
     made = adopt_task(store, model, folder, policy_id)
@@ -88,7 +88,7 @@ def adopt_task(store: str, model: str, folder: str, policy_id: str) -> str:
     return folder
 
 
-@flow(name="rollout", flow_run_name="{provenance[name]}")
+@flow(name="rollout", flow_run_name="{provenance[name]}", **IN_MEMORY)
 def rollout_flow(store: str, folder: str, provenance: dict, sampling: dict, problems_sql: str, seed: int) -> int:
     """Sample a policy on the problems that `problems_sql` selects, and append the trajectories."""
     count = rollout_task(store, folder, Provenance(**provenance), SamplingSettings(**sampling), problems_sql, seed)

@@ -11,7 +11,7 @@ from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 
 from flows import stages
-from flows.rules import PATIENT, done, processors, turn
+from flows.rules import IN_MEMORY, PATIENT, done, processors, turn
 from flows.terminal import progress
 from pipeline.corpora import read_spec
 from pipeline.store import Store
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from trainer.config import RunConfig
 
 
-@flow(name="publish", flow_run_name="{spec_file}")
+@flow(name="publish", flow_run_name="{spec_file}", **IN_MEMORY)
 def publish_file_flow(store: str, spec_file: str) -> dict:
     """Publish the corpus that a .toml or .sql file defines, as the store is now; the same rows again add nothing."""
     spec = read_spec(spec_file)
@@ -29,7 +29,7 @@ def publish_file_flow(store: str, spec_file: str) -> dict:
     return done(found, f"corpus {found['name']}: {found['rows']:,} rows, {found['corpus']}")
 
 
-@flow(name="train-from-config", flow_run_name="{config}")
+@flow(name="train-from-config", flow_run_name="{config}", **IN_MEMORY)
 def train_config_flow(config: str, repeat: bool = False) -> str:
     """Train what a configuration says. A run that is there goes on; a finished one is left alone, or with `repeat` followed by a
     new one beside it: run, run-2, run-3, ..."""
@@ -63,7 +63,7 @@ def train_config_task(config: RunConfig) -> None:
         run(config, on_step=lambda figures: update(figures["step"] + 1, config.training.steps))
 
 
-@flow(name="evaluate-published", flow_run_name="{policy}")
+@flow(name="evaluate-published", flow_run_name="{policy}", **IN_MEMORY)
 def evaluate_published_flow(
     store: str, policy: str = "newest", problems: str = "split = 'test'", samples_per_problem: int = 10,
     max_new_tokens: int = 512, temperature: float = 1.0, seed: int = 0,
@@ -84,7 +84,7 @@ FLOWS: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 
-@flow(name="chain", flow_run_name="{name}")
+@flow(name="chain", flow_run_name="{name}", **IN_MEMORY)
 def chain_flow(steps: list[dict], name: str = "chain") -> list[str]:
     """Run entries of a schedule in turn, each `{"name", "stage", "parameters"}`; the first that fails ends it."""
     ended = []

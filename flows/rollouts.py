@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from prefect import flow, task
 
 from flows.policies import select_problems
-from flows.rules import PATIENT, done
+from flows.rules import IN_MEMORY, PATIENT, done
 from flows.stages import report_table
 from flows.terminal import progress
 from pipeline.store import Store
@@ -18,7 +18,7 @@ from trainer.search import SearchSettings, search
 from trainer.served import Endpoint, ServedSampler
 
 
-@flow(name="rollout-server", flow_run_name="{provenance[name]}")
+@flow(name="rollout-server", flow_run_name="{provenance[name]}", **IN_MEMORY)
 def served_rollout_flow(
     store: str, url: str, model: str, endpoint: Endpoint | None, concurrency: int, folder: str | None, provenance: dict,
     sampling: dict, problems_sql: str, seed: int,
@@ -45,7 +45,7 @@ def served_rollout_task(
         )
 
 
-@flow(name="search", flow_run_name="{provenance[name]}")
+@flow(name="search", flow_run_name="{provenance[name]}", **IN_MEMORY)
 def search_flow(store: str, folder: str, provenance: dict, settings: dict, problems_sql: str, seed: int) -> int:
     """Look for programs that plain sampling does not find, and append them as origin `search`."""
     found = search_task(store, folder, Provenance(**provenance), SearchSettings(**settings), problems_sql, seed)

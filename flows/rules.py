@@ -18,6 +18,7 @@ import os
 import urllib.error
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import httpx
@@ -28,6 +29,7 @@ from prefect.exceptions import MissingContextError
 from prefect.states import Completed
 from prefect.task_engine import TaskRunTimeoutError
 
+from flows.engine import DEFAULTS
 from pipeline.locks import alone, one_of, say
 from pipeline.snapshot import StoreError
 
@@ -59,6 +61,10 @@ def worth_retrying(task: Task, task_run: TaskRun, state: State) -> bool:
 PATIENT: dict[str, Any] = {
     "retries": 3, "retry_delay_seconds": [2, 10, 60], "retry_jitter_factor": 0.3, "retry_condition_fn": worth_retrying,
 }  # fmt: skip
+
+# For every flow: `@flow(name=..., **IN_MEMORY)`. What a flow gives is for its caller, and Prefect stores none of it; without a
+# place named here it would ask the server for one, three times a run.
+IN_MEMORY: dict[str, Any] = {"persist_result": False, "result_storage": Path(DEFAULTS["PREFECT_HOME"]) / "storage"}
 
 
 def within(task: AnyTask, timeout_s: float | None) -> AnyTask:

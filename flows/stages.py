@@ -17,7 +17,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 
 from flows.events import announce_labelled
 from flows.health import health_of
-from flows.rules import PATIENT, done, processors, turn, within
+from flows.rules import IN_MEMORY, PATIENT, done, processors, turn, within
 from flows.spread import runner_of, spread, where_part
 from flows.terminal import progress, show_table
 from pipeline.contracts import TABLES
@@ -58,7 +58,7 @@ def rows_of(store: str, sql: str, parameters: dict[str, Any]) -> list[dict]:
         return query(connection, sql, parameters).to_dicts()
 
 
-@flow(name="ingest", flow_run_name="{adapter} {source}")
+@flow(name="ingest", flow_run_name="{adapter} {source}", **IN_MEMORY)
 def ingest_flow(
     store: str, adapter: str, source: str, limit: int | None = None, columns: dict[str, str] | None = None,
     timeout_s: float | None = None,
@@ -152,7 +152,7 @@ def ingest_row(summary: BatchSummary) -> dict:
     return {"file": name, **counts, "refused because": reasons, "seconds": round(summary.seconds, 1), "batch": state}
 
 
-@flow(name="deduplicate", flow_run_name="{store}")
+@flow(name="deduplicate", flow_run_name="{store}", **IN_MEMORY)
 def deduplicate_flow(store: str, runner: str | None = None, parts: int | None = None, timeout_s: float | None = None) -> dict:
     """Mark equal and nearly equal programs; nothing is deleted.
 
@@ -180,7 +180,7 @@ def deduplicate_task(store: str) -> dict:
         return asdict(deduplicate(Store(store), on_progress=lambda p: update(p.done, p.total)))
 
 
-@flow(name="label", flow_run_name="{store}")
+@flow(name="label", flow_run_name="{store}", **IN_MEMORY)
 def label_flow(
     store: str, workers: int | None = None, runner: str | None = None, parts: int | None = None, time_factor: float = 1.0,
     timeout_s: float | None = None,
@@ -231,7 +231,7 @@ def label_task(part: int, parts: int, store: str, workers: int | None, time_fact
     return {**asdict(found), "verdicts": dict(found.verdicts)}
 
 
-@flow(name="score", flow_run_name="{store}")
+@flow(name="score", flow_run_name="{store}", **IN_MEMORY)
 def score_flow(
     store: str, folder: str, max_tokens: int, precision: Literal["fp32", "bf16"] = "fp32", changed: bool = False,
     runner: str | None = None, parts: int | None = None, timeout_s: float | None = None,
@@ -265,7 +265,7 @@ def score_task(
     return asdict(scored)
 
 
-@flow(name="publish-corpus", flow_run_name="{spec[name]}")
+@flow(name="publish-corpus", flow_run_name="{spec[name]}", **IN_MEMORY)
 def publish_flow(store: str, spec: dict) -> dict:
     """Publish a corpus: the rows a query selects now, at pinned versions."""
     corpus = publish_task(store, spec)
@@ -283,7 +283,7 @@ def publish_task(store: str, spec: dict) -> dict:
     return found | {"new": opened.version("corpora") > before}
 
 
-@flow(name="train", flow_run_name="{run_id}")
+@flow(name="train", flow_run_name="{run_id}", **IN_MEMORY)
 def train_flow(
     store: str,
     folder: str,
@@ -347,7 +347,7 @@ def train_task(
     return str(Path(folder) / "final")
 
 
-@flow(name="evaluate", flow_run_name="{policy_id}")
+@flow(name="evaluate", flow_run_name="{policy_id}", **IN_MEMORY)
 def evaluate_flow(
     store: str, folder: str, policy_id: str, problems_sql: str, sampling: dict, run_id: str | None = None, seed: int = 0
 ) -> dict:
@@ -387,7 +387,7 @@ def evaluation_row(found: Evaluation) -> dict:
     }
 
 
-@flow(name="maintain", flow_run_name="{store}")
+@flow(name="maintain", flow_run_name="{store}", **IN_MEMORY)
 def maintain_flow(store: str, every_table: bool = False, retention_hours: int | None = None) -> dict:
     """Compact the tables that have gathered many small files, delete what nothing needs any more, and say how the store is.
 
@@ -414,7 +414,7 @@ def maintain_task(store_path: str, every_table: bool = False, retention_hours: i
     return rows
 
 
-@flow(name="report", flow_run_name="{run_folder}")
+@flow(name="report", flow_run_name="{run_folder}", **IN_MEMORY)
 def report_flow(store: str, run_folder: str, target: str) -> str:
     """Write the report of a run."""
     path = report_task(store, run_folder, target)

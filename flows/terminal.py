@@ -153,12 +153,6 @@ def show_table(title: str, rows: list[dict], file: TextIO | None = None) -> None
         target.print()
 
 
-def show_next(*commands: str) -> None:
-    """What to do after this, a line each: a command and what it is for."""
-    for number, command in enumerate(commands):
-        console.print(f"{'next:' if number == 0 else '     '} {command}", highlight=False, markup=False, soft_wrap=True)
-
-
 def shown(value: object, name: str = "") -> str:
     if isinstance(value, bool) or value is None:
         return "" if value is None else str(value).lower()

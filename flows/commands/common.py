@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -55,11 +57,20 @@ def use_server() -> None:
 
 def keep_tracebacks_off_the_terminal() -> None:
     """A run that fails is one line of ours on the terminal; its traceback is in the run's log in the UI and in spo-error.log."""
-    from prefect.logging.configuration import setup_logging
-
-    setup_logging()
+    import_module("prefect.main")  # which sets logging up
     for handler in logging.getLogger().handlers:
         handler.addFilter(lambda record: not record.name.startswith(("prefect.flow_runs", "prefect.task_runs")))
+
+
+def show_next(store: str, *commands: str) -> None:
+    """What to do after this, a line each: a command, and behind a # what it is for. A store other than the usual is named."""
+    from flows.terminal import console
+
+    where = "" if store == STORE else f" --store {shlex.quote(store)}"
+    for number, line in enumerate(commands):
+        command, sign, reason = line.partition("    #")
+        text = f"{'next:' if number == 0 else '     '} {command}{where}{sign}{reason}"
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def finish(result: object, as_json: bool) -> None:

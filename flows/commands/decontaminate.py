@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.common import STORE, JsonOption, StoreOption, finish, open_store, use_server
+from flows.commands.common import STORE, JsonOption, StoreOption, finish, open_store, show_next, use_server
 
 
 def decontaminate(
@@ -25,8 +25,7 @@ def decontaminate(
     open_store(store)
     use_server()
     from flows.data_sets import decontaminate_flow
-    from flows.terminal import show_next
 
     found = decontaminate_flow(store, evaluation)
-    show_next("spo corpus publish FILE    # a query that selects from clean_trajectories leaves out what is marked")
+    show_next(store, "spo corpus publish FILE    # a query that selects from clean_trajectories leaves out what is marked")
     finish(found, as_json)

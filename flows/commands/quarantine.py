@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.common import STORE, StoreOption, assignments, open_store
-from flows.terminal import progress, show_next, show_table
+from flows.commands.common import STORE, StoreOption, assignments, open_store, show_next
+from flows.terminal import progress, show_table
 
 app = typer.Typer(help="Rows that ingestion refused: list them, show them, try them again after a fix.", no_args_is_help=True)
 
@@ -35,7 +35,7 @@ def list_groups(store: StoreOption = STORE, as_json: JsonOption = False) -> None
     else:
         show_table(f"Quarantine of {store}", rows, file=sys.stdout)
         if any(row["open"] for row in rows):
-            show_next("spo quarantine show    # the rows themselves; after a fix: spo quarantine retry")
+            show_next(store, "spo quarantine show    # the rows themselves", "spo quarantine retry    # after a fix")
 
 
 @app.command()
@@ -107,4 +107,4 @@ def retry(
     if reasons:
         show_table("Refused again", reasons)
     if any(row["admitted"] for row in rows):
-        show_next("spo deduplicate")
+        show_next(store, "spo deduplicate")

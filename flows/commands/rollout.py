@@ -58,8 +58,9 @@ def rollout(
     )  # fmt: skip
     if follow and server:
         raise typer.BadParameter(
-            "a server does not follow a run's policies; leave --follow or --server out", param_hint="--follow"
-        )
+            "a server samples the weights it was started with and does not say which, so a run's newest policy cannot be followed"
+            f" there; once it serves one, sample that: spo rollout {policy}@STEP --server {server}", param_hint="--follow",
+        )  # fmt: skip
     if follow:
         from flows.following import follow_aloud
         from trainer.worker import RolloutWorker, WorkerSettings

@@ -1,9 +1,17 @@
 """Benchmark of the flows: `./run bench flows [--minutes MINUTES] [--problems COUNT] [--rounds ROUNDS]`; the last line is JSON.
 
-* prefect_overhead_share: CPU seconds of ingesting, labelling and deduplicating a fixed batch as flows on a running server, the
-  server's own among them, over those of calling the same functions without Prefect, less 1. Every pass is a process with a store
-  of its own, the two kinds in turn; medians. The import of Prefect counts. What it adds is nearly the same for any batch
-  (prefect_cpu_s), so the share falls as the batch grows.
+* prefect_overhead_share: what Prefect adds to ingesting, labelling and deduplicating a fixed batch, over all CPU seconds of doing
+  so by calling the same functions without Prefect, those of the sandbox's processes among them. Every pass is a process with a
+  store of its own, the two kinds in turn; medians of the rounds. What Prefect adds (prefect_cpu_s) is
+      the flows' process, from its first import to its end, less the same of the process without Prefect, plus
+      the server, of any process of its, from the start of the pass until it has written down what it was told (SETTLED_S after).
+  Prefect adds to no other process: the children of both kinds are the sandbox's workers, programs of their own that import
+  nothing of Prefect, and what these start. Their CPU seconds are nine tenths of the work and differ by several percent from one
+  pass to the next, more than Prefect takes; so they are in the work that is divided by, not in the difference, and are printed
+  for both kinds (plain_children_cpu_s, flows_children_cpu_s). The whole difference, noise and all, is whole_difference_share.
+  What Prefect adds is nearly the same for any batch, so the share falls as the batch grows; but the server costs something for
+  every minute that the pass takes (server_idle_minute_cpu_s), so on a machine that does other work too it rises. A server that
+  runs (`spo up`) is measured; a command that has to start one pays server_start_cpu_s more, once.
 * engines_agree: whether labels, signatures and clusters made on a cluster of processes (Dask, Ray: those that are installed) are
   those made by one process; null where neither is installed.
 * rows_lost, rows_doubled, judge_errors_as_rewards, kills, pass10_offline, pass10_online: trainer, rollout worker and grader as
@@ -21,11 +29,14 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
+from collections import defaultdict
 from pathlib import Path
 from types import ModuleType
 
 HERE = Path(__file__).parent
 STARTER = HERE.parents[1] / "data" / "starter"
+SETTLED_S = 7.0  # the server gathers events for up to 5 s before it writes them down
 NEEDED = (
     "prefect_overhead_share", "rows_lost", "rows_doubled", "judge_errors_as_rewards", "kills", "pass10_offline", "pass10_online",
     "engines_agree",
@@ -46,6 +57,9 @@ sys.stdin.read()
 def one_pass(kind: str, store: str, problems: int) -> None:
     """Ingest, label, deduplicate; run in a process of its own."""
     if kind == "flows":
+        from flows.commands.common import use_server
+
+        use_server()  # the way every command goes; it finds the server that runs on its data folder
         from flows import stages
 
         stages.ingest_flow(store, "plain", str(STARTER), problems)
@@ -62,21 +76,23 @@ def one_pass(kind: str, store: str, problems: int) -> None:
     deduplicate(Store(store))
 
 
-def cpu_of(command: list[str], environment: dict[str, str]) -> float:
-    """CPU seconds of a process and all it waited for: the sandbox's workers and the programs they ran."""
+def cpu_of(command: list[str], environment: dict[str, str]) -> tuple[float, float]:
+    """CPU seconds of a process by itself, and of the children that it waited for, with theirs."""
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(command, env=environment, stdout=said, stderr=said)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        own, children = cpu_so_far(process.pid)
+        process.wait()
         said.seek(0)
         assert process.returncode == 0, said.read().decode()[-2000:]
-    return usage.ru_utime + usage.ru_stime
+    return own, children
 
 
-def cpu_so_far(pid: int) -> float:
-    """CPU seconds of a process that runs, and of the children it waited for."""
+def cpu_so_far(pid: int) -> tuple[float, float]:
+    """CPU seconds of a process that has not been waited for, and of the children that it waited for."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    user, system, children_user, children_system = (int(field) / os.sysconf("SC_CLK_TCK") for field in fields[11:15])
+    return user + system, children_user + children_system
 
 
 def surroundings(data: Path) -> dict[str, str]:
@@ -90,27 +106,43 @@ def prefect_overhead(folder: Path, problems: int, rounds: int) -> dict[str, floa
     keeper = subprocess.Popen(
         [sys.executable, "-c", KEEP_A_SERVER], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
+    seconds: dict[str, list[float]] = defaultdict(list)
     try:
         url, pid = keeper.stdout.readline().strip(), int(keeper.stdout.readline())
-        seconds: dict[str, list[float]] = {"plain": [], "flows": [], "server": []}
+        seconds["server_start"] = [sum(cpu_so_far(pid))]
+        time.sleep(SETTLED_S)
         for number in range(rounds):
             for kind in ("plain", "flows"):
-                before = cpu_so_far(pid)
-                store = str(folder / f"{kind}-{number}")
-                command = [sys.executable, "-P", __file__, "--pass", kind, store, "--problems", str(problems)]
-                seconds[kind].append(cpu_of(command, environment | {"PREFECT_API_URL": url}))
+                before, started = sum(cpu_so_far(pid)), time.monotonic()
+                command = [sys.executable, "-P", __file__, "--pass", kind, str(folder / f"{kind}-{number}")]
+                own, children = cpu_of([*command, "--problems", str(problems)], environment)
+                seconds[kind].append(own)
+                seconds[f"{kind}_children"].append(children)
                 if kind == "flows":
-                    seconds["server"].append(cpu_so_far(pid) - before)
+                    time.sleep(SETTLED_S)
+                    seconds["server"].append(sum(cpu_so_far(pid)) - before)
+                else:
+                    seconds["server_idle_minute"].append(60 * (sum(cpu_so_far(pid)) - before) / (time.monotonic() - started))
+        assert runs_of(url) == 3 * rounds, f"{runs_of(url)} flow runs at {url} instead of {3 * rounds}"
     finally:
         keeper.stdin.close()  # the server lives as long as the process that started it
         keeper.wait(60)
     medians = {kind: statistics.median(values) for kind, values in seconds.items()}
+    work = medians["plain"] + medians["plain_children"]
     added = medians["flows"] + medians["server"] - medians["plain"]
     return {
-        "plain_cpu_s": round(medians["plain"], 2), "flows_cpu_s": round(medians["flows"], 2),
-        "server_cpu_s": round(medians["server"], 2), "prefect_cpu_s": round(added, 2),
-        "prefect_overhead_share": round(added / medians["plain"], 4),
+        **{f"{kind}_cpu_s": round(value, 2) for kind, value in sorted(medians.items())},
+        "prefect_cpu_s": round(added, 2), "prefect_overhead_share": round(added / work, 4),
+        "whole_difference_share": round((added + medians["flows_children"] - medians["plain_children"]) / work, 4),
     }  # fmt: skip
+
+
+def runs_of(url: str) -> int:
+    """How many flow runs the server has seen end well: a pass that reported to another server would cost this one nothing."""
+    question = json.dumps({"flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}}).encode()
+    asked = urllib.request.Request(f"{url}/flow_runs/count", question, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(asked, timeout=60) as answer:
+        return json.load(answer)
 
 
 def engines_agree(folder: Path, problems: int = 6) -> dict[str, bool | str | None]:

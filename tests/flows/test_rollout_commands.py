@@ -62,6 +62,8 @@ def test_rollouts_and_searches_are_done_once(place, server):
     unknown = spo(server, place, "rollout", "nobody", *short)
     assert unknown.returncode == 1 and "no policy, run or folder nobody; published last: policy-1, policy-2" in unknown.stderr
     assert spo(server, place, "rollout", "run", "--follow", "--worker", "2/2").returncode == 2
+    followed = spo(server, place, "rollout", "run", "--follow", "--server", "http://127.0.0.1:9")
+    assert followed.returncode == 2 and "run@STEP" in followed.stderr
 
 
 @pytest.mark.slow

@@ -6,10 +6,14 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 from rich.progress import Progress
+from typer.testing import CliRunner
 
 from flows import terminal
+from flows.cli import app
+from flows.commands.common import STORE, show_next
 from flows.stages import show_ingested
-from pipeline.ingest import BatchSummary
+from pipeline.ingest import BatchSummary, ingest
+from pipeline.store import Store
 
 FILE = "data/a_file_with_quite_a_long_name_and_then_some_more_of_it.jsonl.gz"
 REASON = "program: is empty, and there is no completion either"
@@ -71,3 +75,25 @@ def test_an_ingestion_is_shown_with_sums_and_reasons(screen):
     show_ingested("../data", [replace(first, was_finished=True)])
     text = " ".join(screen.getvalue().split())
     assert text.endswith("problems.jsonl.gz 4,909 4,909 0 0 known")
+
+
+def test_what_to_do_next_names_a_store_that_is_not_the_usual_one(screen):
+    show_next(STORE, "spo deduplicate")
+    show_next("s3://bucket/store", "spo quarantine show    # the refused rows", "spo deduplicate")
+    assert lines(screen) == [
+        "next: spo deduplicate",
+        "next: spo quarantine show --store s3://bucket/store    # the refused rows",
+        "      spo deduplicate --store s3://bucket/store",
+    ]
+
+
+def test_a_command_on_another_store_says_how_to_go_on_with_that_one(screen, tmp_path):
+    (tmp_path / "broken.jsonl").write_text('{"problem_id": "p"}\n')
+    store = str(tmp_path / "another store")
+    assert [s.quarantined for s in ingest(Store(store), "plain", str(tmp_path))] == [1]
+    ran = CliRunner().invoke(app, ["quarantine", "list", "--store", store])
+    assert ran.exit_code == 0, ran.output
+    assert lines(screen) == [
+        f"next: spo quarantine show --store '{store}'    # the rows themselves",
+        f"      spo quarantine retry --store '{store}'    # after a fix",
+    ]
