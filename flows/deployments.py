@@ -26,6 +26,7 @@ from prefect.runner import Runner
 from prefect.schedules import Cron, Interval
 from prefect.schedules import Schedule as PrefectSchedule
 
+from flows.engine import HEARTBEATS
 from flows.events import THRESHOLD, forget_others, rule_id, watch
 from flows.recurring import FLOWS, chain_flow
 from flows.rules import HEAVY_AT_ONCE
@@ -53,7 +54,7 @@ def deployment(schedule: Schedule, entry: Entry, file: Path, pool: str | None) -
         name=entry.name, parameters=parameters, paused=entry.paused, tags=[TAG, tag_of(file), entry.stage],
         schedules=[times] if times else [], triggers=triggers_of(schedule, entry),
         concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
-        work_pool_name=pool, job_variables={"env": {HEAVY_AT_ONCE: str(schedule.heavy_at_once)}} if pool else None,
+        work_pool_name=pool, job_variables={"env": {HEAVY_AT_ONCE: str(schedule.heavy_at_once), **HEARTBEATS}} if pool else None,
         entrypoint_type=EntrypointType.MODULE_PATH,
         description=f"{(flow.__doc__ or '').splitlines()[0]}\n\n`{entry.stage}` of `{file.name}`.",
     )  # fmt: skip

@@ -40,8 +40,6 @@ DEFAULTS = {
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     # A run that was interrupted says so once; it does not wait minutes for a server that is gone.
     "PREFECT_CLIENT_MAX_RETRIES": "2",
-    # A run whose process is gone is found out by these, see `flows/deployments.py`.
-    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
     # Slots that a killed run held are given back when their lease ends, also if the server was killed with it.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     # What the server looks for every five seconds, whether anything runs or not, though nobody waits for it.
@@ -55,6 +53,10 @@ EMBEDDED = {
     "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",  # its catalogue of blocks takes a third of its start; `spo up` has it
 }
 
+# By these a server that outlives a run finds out that its process is gone, see `flows/deployments.py`. No other run has them:
+# a run waits up to a second for the end of its own.
+HEARTBEATS = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
+
 for name, value in DEFAULTS.items():
     os.environ.setdefault(name, value)
 
@@ -63,14 +65,18 @@ class ServerError(RuntimeError):
     """Prefect's server did not start; the message names its log."""
 
 
-def use_server() -> str:
+def use_server(serves: bool = False) -> str:
     """Make this process's flows report to a server, and return its address: PREFECT_API_URL if set, else the one that runs on
-    our database, else a new one on loopback that lives as long as this process.
+    our database, else a new one on loopback that lives as long as this process, which `serves` runs of others if it says so.
 
     The server has a session of its own, so that Ctrl-C reaches the flows and not the server they report to.
     """
     home = Path(os.environ["PREFECT_HOME"])
-    url = os.environ.get("PREFECT_API_URL") or running_server(home) or start_server(home, meanwhile=report_to)
+    url = os.environ.get("PREFECT_API_URL") or running_server(home)
+    if url or serves:
+        for name, value in HEARTBEATS.items():
+            os.environ.setdefault(name, value)
+    url = url or start_server(home, meanwhile=report_to)
     report_to(url)
     return url
 

@@ -44,13 +44,16 @@ def assignments(given: list[str] | None, option: str) -> dict[str, str]:
     return {name: value for name, _, value in pairs.values()}
 
 
-def use_server() -> None:
-    """Have flows report to a server, and say where its UI is. Ctrl-C ends the process from here on, whatever Prefect is doing."""
+def use_server(serves: bool = False) -> None:
+    """Have flows report to a server, which `serves` others' runs where it says so, and say where its UI is.
+
+    Ctrl-C ends the process from here on, whatever Prefect is doing.
+    """
     from flows import engine
     from flows.interrupts import insist
 
     insist()
-    url = engine.use_server()
+    url = engine.use_server(serves)
     typer.echo(f"Prefect's UI: {url.removesuffix('/api')}", err=True)
     keep_tracebacks_off_the_terminal()
 

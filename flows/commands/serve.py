@@ -31,7 +31,7 @@ def serve(file: FileArgument) -> None:
 
     schedule = load_schedule(file)
     os.environ.setdefault("PREFECT_SERVER_REGISTER_BLOCKS_ON_START", "true")  # a server that lasts has the whole of its UI
-    use_server()
+    use_server(serves=True)
     from flows.deployments import serve_schedule
 
     show(schedule)
