@@ -312,7 +312,7 @@ def shown(value: object) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Benchmark of the sandbox; the last line is JSON.")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--tests", type=int, default=200, help="tests per program, over which the start of its wall is spread")
     parser.add_argument("--repeats", type=int, default=200, help="runs of the fixed program, alone and crowded")
     parser.add_argument("--solutions", type=int, default=100, help="human solutions judged; 0: all of them")
@@ -328,6 +328,7 @@ def main() -> None:
             result |= prices(cache, arguments.rounds, arguments.tests)
         with Pool(cache=cache) as pool:
             users = load("test_soak").users_of(pool)
+            groups = {folder for worker in pool.workers for folder in worker.groups}
             result["tier"] = pool.tier
             if not arguments.only_throughput:
                 result |= steadiness(pool, arguments.repeats)
@@ -335,7 +336,7 @@ def main() -> None:
                 result |= agreement(pool, arguments.data, arguments.solutions)
             if arguments.throughput:
                 result |= throughput(pool, arguments.data, arguments.throughput)
-        left = load("test_soak").left_behind(Path(folder), users)
+        left = load("test_soak").left_behind(Path(folder), users, groups)
     result |= {"leaks": len(left), "left": left}
     for name, value in result.items():
         print(f"{name:<22} {shown(value)}")
