@@ -189,7 +189,7 @@ def module_at(path: Path) -> ModuleType:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Benchmark of the flows; the last line is JSON.")
     parser.add_argument("--minutes", type=float, default=2.5, help="of the loop with kills; the long run is online_loop.py")
-    parser.add_argument("--problems", type=int, default=300, help="starter problems of the batch whose cost is compared")
+    parser.add_argument("--problems", type=int, default=600, help="starter problems of the batch whose cost is compared")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--without-loop", action="store_true")
     parser.add_argument("--pass", nargs=2, metavar=("KIND", "STORE"), dest="one", help=argparse.SUPPRESS)
