@@ -221,7 +221,7 @@ def frame(table: str, items: Iterable[int], rows: list[Row]) -> pl.DataFrame:
         elif rows and not column.nullable:
             raise MisfitError
         else:
-            columns[name] = pl.repeat(None, len(rows), dtype=column.dtype, eager=True).alias(name)
+            columns[name] = pl.Series(name, [], dtype=column.dtype).clear(len(rows))
     return pl.DataFrame(columns)
 
 
