@@ -56,7 +56,7 @@ def config(job, tmp_path) -> Path:
 def test_the_worked_example_of_the_readme_parses(tmp_path):
     example = re.search(r"```toml\n(.*?)```", README.read_text(), re.DOTALL).group(1)
     found = load_config(written(tmp_path, example))
-    assert [source.name for source in found.source] == ["human", "earlier", "fresh"]
+    assert [source.name for source in found.source] == ["human", "earlier", "fresh-right", "fresh-wrong"]
     assert found.to_mixture().batch_tokens_global == 8192 and found.online.every == 10
 
 
