@@ -72,7 +72,8 @@ class Sizes:
     warm_start_steps: int = 300
     publish_every: int = 20  # steps; each policy is kept for the evaluation, a few MB
     arrivals: int = 4  # parts in which the held-back programs arrive
-    rate: float = 1e-3  # learning rate, constant
+    rate: float = 3e-4  # learning rate, constant
+    taught: str = "g"  # first hexadecimal digit below which human programs of a problem are trained on: 4 is a quarter, g is all
 
 
 # ---- what there is before the loop begins
@@ -148,9 +149,9 @@ def some_problems(split: str, count: int) -> str:
     return f"problem_id in (select problem_id from problems where split = '{split}' order by md5(problem_id) limit {count})"
 
 
-# Both runs learn from the human programs of a quarter of the problems only: with those of all there is little left to find out.
-# (The reference learned its first language from all, as by pretraining.)
-TAUGHT = "j.origin = 'human' and md5('taught ' || j.problem_id) < '40'"
+# In a long run both sides learn from the human programs of a quarter of the problems only: with those of all there is little left
+# to find out. (The reference learned its first language from all, as by pretraining.)
+TAUGHT = "j.origin = 'human' and md5('taught ' || j.problem_id) < '{}'"
 CONFIG = """
 run = "{folder}/{name}"
 store = "{folder}/store"
@@ -203,7 +204,7 @@ when_empty = "others"
 def write_config(folder: Path, name: str, steps: int, sizes: Sizes, more: str = "") -> Path:
     path = folder / f"{name}.toml"
     given = {"steps": steps, "rate": sizes.rate, "publish": sizes.publish_every}
-    path.write_text(CONFIG.format(folder=folder, name=name, taught=TAUGHT, **given) + more)
+    path.write_text(CONFIG.format(folder=folder, name=name, taught=TAUGHT.format(sizes.taught), **given) + more)
     return path
 
 
@@ -532,7 +533,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=3.0, help="of the loop itself; preparation and evaluation come on top")
     parser.add_argument("--kill-every", type=float, default=60.0, help="seconds between kills")
-    parser.add_argument("--rate", type=float, help="learning rate, constant; else 1e-3, and 3e-4 in a long run")
+    parser.add_argument("--rate", type=float, default=Sizes.rate, help="learning rate, constant")
     parser.add_argument("--seed", type=int, default=0, help="of the kills")
     parser.add_argument("--out", type=Path, default=Path("data/bench/online_loop"), help="folder for table, figures and plot")
     parser.add_argument("--keep", action="store_true", help="keep store, runs and logs, in the folder `work` beside them")
@@ -541,13 +542,11 @@ def main() -> None:
     work = given.out / f"work-{time.strftime('%H%M%S')}" if given.keep else None
     long = given.minutes >= 15
     sizes = (
-        Sizes(train_problems=662, reference_samples=6, test_problems=100, points=5, arrivals=12, publish_every=50, rate=3e-4)
+        Sizes(train_problems=662, reference_samples=6, test_problems=100, points=5, arrivals=12, publish_every=50, taught="4")
         if long
         else Sizes()
     )
-    if given.rate:
-        sizes = replace(sizes, rate=given.rate)
-    found = run(given.minutes, given.kill_every, work, sizes=sizes, seed=given.seed)
+    found = run(given.minutes, given.kill_every, work, sizes=replace(sizes, rate=given.rate), seed=given.seed)
     (given.out / "online_loop.json").write_text(json.dumps(found, indent=1))
     (given.out / "online_loop.txt").write_text(table(found) + "\n")
     plot(found, given.out / "online_loop.svg")
