@@ -271,9 +271,7 @@ def main() -> None:
     figures: dict = {}
     if options.only is None:
         for part in PARTS:
-            rounds = [in_a_process(part, options.size) for _ in range(ROUNDS if part == "ingest" else 1)]
-            figures |= median_round(rounds) if part == "ingest" else rounds[0]
-        print(f"{'ingest_ratio, median of':>26}  {figures.get('ingest_ratios')}")
+            figures |= median_round(options.size) if part == "ingest" else in_a_process(part, options.size)
     else:
         with tempfile.TemporaryDirectory() as name:
             figures = PARTS[options.only](Path(name), options.size)
@@ -281,11 +279,13 @@ def main() -> None:
     print(json.dumps(figures))
 
 
-def median_round(rounds: list[dict]) -> dict:
+def median_round(size: float) -> dict:
+    rounds = [in_a_process("ingest", size) for _ in range(ROUNDS)]
     ratios = [found["ingest_ratio"] for found in rounds]
     if None in ratios:
         return rounds[0]
-    return sorted(rounds, key=lambda found: found["ingest_ratio"])[len(rounds) // 2] | {"ingest_ratios": ratios}
+    print(f"{'ingest_ratio, median of':>26}  {ratios}")
+    return sorted(rounds, key=lambda found: found["ingest_ratio"])[ROUNDS // 2] | {"ingest_ratios": ratios}
 
 
 def shown(figures: dict) -> None:

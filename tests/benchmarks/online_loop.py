@@ -4,6 +4,7 @@ processes on the starter set, one of them killed at random every minute; against
     ./run bench online_loop                                  # some eight minutes
     ./run bench online_loop --minutes 30 --out data/bench    # the long run, with three times the evaluation
 
+In the long run both sides train on human programs of a quarter of the problems, in the short one on those of all.
 Writes `online_loop.json`, `.txt` and `.svg` into the folder of `--out`, and ends with one JSON line. Each run begins anew.
 """
 

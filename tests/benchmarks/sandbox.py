@@ -37,7 +37,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 sys.path[:] = [folder for folder in sys.path if folder != str(Path(__file__).parent)]  # this file has the room's name
-from sandbox import Limits, Pool, Submission, Test, guest_code, languages, wall  # noqa: E402
+from sandbox import Limits, Pool, Submission, Test, cgroups, guest_code, languages, wall  # noqa: E402
 from sandbox.compiling import Builder  # noqa: E402
 from sandbox.judge import Judge  # noqa: E402
 
@@ -336,7 +336,7 @@ def main() -> None:
                 result |= agreement(pool, arguments.data, arguments.solutions)
             if arguments.throughput:
                 result |= throughput(pool, arguments.data, arguments.throughput)
-        left = load("test_soak").left_behind(Path(folder), users, groups)
+        left = load("test_soak").left_behind(Path(folder), users, groups | set(cgroups.left_over()))
     result |= {"leaks": len(left), "left": left}
     for name, value in result.items():
         print(f"{name:<22} {shown(value)}")
