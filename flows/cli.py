@@ -13,7 +13,19 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows.commands import corpus, decontaminate, evaluate, judge, maintain, quarantine, rollout, serve, sql, store, train
+from flows.commands import (
+    corpus,
+    decontaminate,
+    evaluate,
+    judge,
+    maintain,
+    quarantine,
+    rollout,
+    serve,
+    sql,
+    store,
+    train,
+)
 from flows.commands.common import (
     DATA,
     STORE,
@@ -45,9 +57,12 @@ sandbox); 2 wrong use; 130 interrupted, the same command goes on where it was.
 """
 
 app = typer.Typer(
-    help=MAP, epilog=EXIT_CODES,
-    no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False,
-)  # fmt: skip
+    help=MAP,
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
 
 ADAPTERS = "\n\n".join(f"* `{name}` {what}" for name, what in BUILT_IN.items())
 INTERRUPTED = 130
@@ -57,13 +72,21 @@ START, DATA_IN, ASK, LEARN, SERVE = "Start here", "Data in", "Look and choose", 
 
 @app.command(rich_help_panel=START)
 def demo(
-    data: Annotated[Path | None, typer.Option(help="Folder of real contests, in the layout of the `bundle` adapter.")] = None,
-    hub: Annotated[str | None, typer.Option(help="DeepMind CodeContests: a Hub name or local parquet files.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of real contests, in the layout of the `bundle` adapter.")
+    ] = None,
+    hub: Annotated[
+        str | None, typer.Option(help="DeepMind CodeContests: a Hub name or local parquet files.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Problems taken of each real data set.")] = 350,
     everything: Annotated[bool, typer.Option("--everything", help="Take real data sets whole.")] = False,
-    model: Annotated[str | None, typer.Option(help="Causal model: a folder, a Hub name or a .gguf file.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Causal model: a folder, a Hub name or a .gguf file.")
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="SPO runs from the same reference.")] = 3,
-    settings: Annotated[Path | None, typer.Option(help="JSON file with more settings of `flows/demo.py:DemoSettings`.")] = None,
+    settings: Annotated[
+        Path | None, typer.Option(help="JSON file with more settings of `flows/demo.py:DemoSettings`.")
+    ] = None,
     store: StoreOption = STORE,
     as_json: JsonOption = False,
 ) -> None:
@@ -79,10 +102,18 @@ def demo(
 
     given = json.loads(settings.read_text()) if settings else {}
     chosen = DemoSettings(
-        **{"data": str(data.resolve()) if data else None, "hub": hub, "limit": None if everything else limit, "model": model,
-           "seeds": seeds, **given}
-    )  # fmt: skip
-    found = demo_flow(chosen.model_dump(mode="json"), str(store), str(DATA), shlex.join(["spo", *sys.argv[1:]]))
+        **{
+            "data": str(data.resolve()) if data else None,
+            "hub": hub,
+            "limit": None if everything else limit,
+            "model": model,
+            "seeds": seeds,
+            **given,
+        }
+    )
+    found = demo_flow(
+        chosen.model_dump(mode="json"), str(store), str(DATA), shlex.join(["spo", *sys.argv[1:]])
+    )
     typer.echo(f"report: {found['report']}", err=True)
     if as_json:
         typer.echo(json.dumps(found))
@@ -98,7 +129,9 @@ def ingest(
     limit: Annotated[int | None, typer.Option(min=1, help="Problems at most, chosen by hash.")] = None,
     said: Annotated[
         list[str] | None,
-        typer.Option("--set", help="COLUMN=VALUE of all its trajectories: origin, policy_id, run_id, temperature, ..."),
+        typer.Option(
+            "--set", help="COLUMN=VALUE of all its trajectories: origin, policy_id, run_id, temperature, ..."
+        ),
     ] = None,
     store: StoreOption = STORE,
     as_json: JsonOption = False,
@@ -110,32 +143,41 @@ def ingest(
     columns = assignments(said, "--set")
     find(adapter)  # a mistyped name is told at once, not after a server has started
     use_server()
-    from flows.stages import ingest_flow
+    from flows.stages.ingest import ingest_flow
 
     rows = ingest_flow(str(store), adapter, source, limit, columns)
     if any(row["quarantined"] for row in rows):
-        show_next(store, "spo quarantine show    # the refused rows", "spo quarantine retry    # after a fix", "spo deduplicate")
+        show_next(
+            store,
+            "spo quarantine show    # the refused rows",
+            "spo quarantine retry    # after a fix",
+            "spo deduplicate",
+        )
     else:
         show_next(store, "spo deduplicate")
     finish(rows, as_json)
 
 
 RunnerOption = Annotated[
-    str | None, typer.Option(help="threads (here), dask, ray, or dask@tcp://HOST:8786; else what SPO_TASK_RUNNER says.")
+    str | None,
+    typer.Option(help="threads (here), dask, ray, or dask@tcp://HOST:8786; else what SPO_TASK_RUNNER says."),
 ]
 PartsOption = Annotated[int | None, typer.Option(min=1, help="Parts of the work on a cluster; default 8.")]
 
 
 @app.command(rich_help_panel=DATA_IN)
 def deduplicate(
-    runner: RunnerOption = None, parts: PartsOption = None, store: StoreOption = STORE, as_json: JsonOption = False
+    runner: RunnerOption = None,
+    parts: PartsOption = None,
+    store: StoreOption = STORE,
+    as_json: JsonOption = False,
 ) -> None:
     """Mark equal and nearly equal programs; nothing is deleted.
 
     Examples: `spo deduplicate` -- `spo deduplicate --runner dask@tcp://10.0.0.1:8786 --store s3://bucket/store`
     """
     use_server()
-    from flows.stages import deduplicate_flow
+    from flows.stages.deduplicate import deduplicate_flow
 
     found = deduplicate_flow(str(store), runner, parts)
     show_next(store, "spo decontaminate", "spo label")
@@ -144,7 +186,9 @@ def deduplicate(
 
 @app.command(rich_help_panel=DATA_IN)
 def label(
-    workers: Annotated[int | None, typer.Option(min=1, help="Sandbox workers; default: three for every two cores.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Sandbox workers; default: three for every two cores.")
+    ] = None,
     time_factor: TimeFactorOption = 1.0,
     follow: FollowOption = False,
     until: UntilOption = None,
@@ -158,13 +202,13 @@ def label(
     Examples: `spo label` -- `spo label --workers 4 --json` -- `spo label --follow` -- `spo label --runner dask`
     """
     if follow:
-        from flows.following import Grader, follow_aloud
+        from flows.serving.following import Grader, follow_aloud
         from sandbox import Pool
 
         with Pool(workers, time_factor=time_factor) as pool:
             return finish(follow_aloud("label", Grader(open_store(store), pool, until).work), as_json)
     use_server()
-    from flows.stages import label_flow
+    from flows.stages.label import label_flow
 
     finish(label_flow(str(store), workers, runner, parts, time_factor), as_json)
 
@@ -181,8 +225,12 @@ app.add_typer(store.app, name="store", rich_help_panel=ASK)
 def score(
     policy: Annotated[Path, typer.Argument(help="Folder of the reference policy.")],
     max_tokens: Annotated[int, typer.Option(min=2, help="Longest prompt and completion.")] = 2048,
-    precision: Annotated[Literal["fp32", "bf16"], typer.Option(help="That of the training to come.")] = "fp32",
-    changed: Annotated[bool, typer.Option("--changed", help="The folder holds another policy than it did; keep both.")] = False,
+    precision: Annotated[
+        Literal["fp32", "bf16"], typer.Option(help="That of the training to come.")
+    ] = "fp32",
+    changed: Annotated[
+        bool, typer.Option("--changed", help="The folder holds another policy than it did; keep both.")
+    ] = False,
     follow: FollowOption = False,
     until: UntilOption = None,
     runner: RunnerOption = None,
@@ -195,13 +243,13 @@ def score(
     Examples: `spo score data/runs/demo-1a2b3c4d/reference` -- `spo score models/qwen --precision bf16 --max-tokens 8192`
     """
     if follow:
-        from flows.following import Scorer, follow_aloud
-        from trainer.policy import load_policy
+        from flows.serving.following import Scorer, follow_aloud
+        from trainer.policies import load_policy
 
         scorer = Scorer(open_store(store), load_policy(policy), max_tokens, policy, changed, precision, until)
         return finish(follow_aloud("score", scorer.work), as_json)
     use_server()
-    from flows.stages import score_flow
+    from flows.stages.score import score_flow
 
     finish(score_flow(str(store), str(policy), max_tokens, precision, changed, runner, parts), as_json)
 
@@ -223,7 +271,7 @@ def report(
     Example: `spo report data/runs/demo-1a2b3c4d`
     """
     use_server()
-    from flows.stages import report_flow
+    from flows.stages.report import report_flow
 
     typer.echo(report_flow(str(store), str(run), str(DATA / "reports" / run.name)))
 
@@ -234,10 +282,12 @@ def doctor(as_json: JsonOption = False) -> None:
 
     Examples: `spo doctor` -- `spo doctor --json`
     """
-    from flows.doctor import examine
+    from flows.commands.examine import examine
 
     found = examine(DATA)
-    typer.echo(json.dumps(found) if as_json else "\n".join(f"{name:<14} {value}" for name, value in found["lines"]))
+    typer.echo(
+        json.dumps(found) if as_json else "\n".join(f"{name:<14} {value}" for name, value in found["lines"])
+    )
     raise typer.Exit(0 if found["sandbox"] else 1)
 
 

@@ -18,15 +18,14 @@ from typing import Any
 from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows import policies, stages
-from flows.rules import IN_MEMORY
-from flows.terminal import show_table
-from pipeline.sql import connect, query
-from pipeline.store import Store
-from trainer.loop import TrainSettings
-from trainer.online import OnlineSettings
-from trainer.rollout import SamplingSettings
-from trainer.stream import Mixture, Source
+from flows import stages
+from flows.display.terminal import show_table
+from flows.runtime.rules import IN_MEMORY
+from flows.stages import policies
+from pipeline.store import Store, connect, query
+from trainer.data import Mixture, Source
+from trainer.rollouts import OnlineSettings, SamplingSettings
+from trainer.run import TrainSettings
 
 STARTER = Path(__file__).parent.parent / "data" / "starter"
 
@@ -37,20 +36,35 @@ class DemoSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     starter_limit: int | None = Field(None, ge=1, description="problems taken of the starter set; null: all")
     data: str | None = Field(None, description="folder of real contest data in the bundle's layout")
-    hub: str | None = Field(None, description="DeepMind CodeContests: a Hub name or a local parquet file or folder")
+    hub: str | None = Field(
+        None, description="DeepMind CodeContests: a Hub name or a local parquet file or folder"
+    )
     limit: int | None = Field(350, ge=1, description="problems taken of each real data set; null: everything")
-    model: str | None = Field(None, description="folder or Hub name of a causal model; null: a small one, warm-started here")
+    model: str | None = Field(
+        None, description="folder or Hub name of a causal model; null: a small one, warm-started here"
+    )
     seeds: int = Field(3, ge=1)
-    train_problems: int = Field(662, ge=1, description="starter problems that are sampled for the soft value and online")
-    earlier_problems: int = Field(200, ge=1, description="of these, problems that the earlier policy is sampled on")
+    train_problems: int = Field(
+        662, ge=1, description="starter problems that are sampled for the soft value and online"
+    )
+    earlier_problems: int = Field(
+        200, ge=1, description="of these, problems that the earlier policy is sampled on"
+    )
     test_problems: int = Field(80, ge=1, description="held-out starter problems of the evaluation")
-    contest_problems: int = Field(24, ge=0, description="real problems with short statements that are sampled too, with `data`")
+    contest_problems: int = Field(
+        24, ge=0, description="real problems with short statements that are sampled too, with `data`"
+    )
     max_tokens: int = Field(768, ge=1, description="longest prompt and completion that is trained on")
     warm_start: dict[str, Any] = {
-        "share": 0.5, "programs": 2, "seed": 0,
-        "model": {"layers": 3, "width": 128}, "training": {"steps": 300, "batch_tokens": 2048},
-    }  # fmt: skip
-    earlier_steps: int = Field(200, ge=1, description="warm-start steps of the earlier policy whose samples are mixed in")
+        "share": 0.5,
+        "programs": 2,
+        "seed": 0,
+        "model": {"layers": 3, "width": 128},
+        "training": {"steps": 300, "batch_tokens": 2048},
+    }
+    earlier_steps: int = Field(
+        200, ge=1, description="warm-start steps of the earlier policy whose samples are mixed in"
+    )
     reference_sampling: SamplingSettings = SamplingSettings(samples_per_problem=6, max_new_tokens=128)
     earlier_sampling: SamplingSettings = SamplingSettings(samples_per_problem=4, max_new_tokens=128)
     evaluation: SamplingSettings = SamplingSettings(samples_per_problem=20, max_new_tokens=128)
@@ -61,10 +75,26 @@ class DemoSettings(BaseModel):
 
 # The name decides the seeds of what is sampled, so a setting that most runs leave alone stays out of it where it is left alone.
 NAMED_IF_CHANGED = (
-    "target_kl", "beta_rate", "beta_floor", "schedule", "final_share", "optimiser", "lora", "layout", "row_tokens", "head",
-    "precision", "activation_checkpointing", "entropy_tokens", "max_log_ratio", "max_loss", "peak_flops", "tensorboard",
-    "publish_every", "publish_keep",
-)  # fmt: skip
+    "target_kl",
+    "beta_rate",
+    "beta_floor",
+    "schedule",
+    "final_share",
+    "optimiser",
+    "lora",
+    "layout",
+    "row_tokens",
+    "head",
+    "precision",
+    "activation_checkpointing",
+    "entropy_tokens",
+    "max_log_ratio",
+    "max_loss",
+    "peak_flops",
+    "tensorboard",
+    "publish_every",
+    "publish_keep",
+)
 
 
 def identity_of(settings: DemoSettings) -> str:
@@ -83,9 +113,13 @@ class Run:
         self.path = self.folder / "run.json"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.record: dict[str, Any] = {
-            "run": self.name, "started_at": datetime.now(UTC).isoformat(), "command": command,
-            "reference_policy": f"{self.name}/reference", "policies": [], "stages": [],
-        }  # fmt: skip
+            "run": self.name,
+            "started_at": datetime.now(UTC).isoformat(),
+            "command": command,
+            "reference_policy": f"{self.name}/reference",
+            "policies": [],
+            "stages": [],
+        }
         if self.path.exists():
             self.record = json.loads(self.path.read_text())
         self.record["settings"] = settings.model_dump(mode="json")
@@ -122,7 +156,9 @@ def demo_flow(settings: dict, store: str, data: str, command: str) -> dict:
     run.stage("score", lambda: stages.score_flow(store, reference, chosen.max_tokens))
     corpus = run.stage("publish corpus", lambda: stages.publish_flow(store, corpus_spec(run)))["corpus"]
     reference_id = run.record["reference_policy"]
-    before = run.stage("evaluate reference", lambda: evaluate_policy(chosen, run, store, reference, reference_id))
+    before = run.stage(
+        "evaluate reference", lambda: evaluate_policy(chosen, run, store, reference, reference_id)
+    )
     after = [train_and_evaluate(chosen, run, store, reference, corpus, seed) for seed in range(chosen.seeds)]
     run.stage("deduplicate rollouts", lambda: stages.deduplicate_flow(store))
     run.stage("maintain", lambda: stages.maintain_flow(store))
@@ -158,12 +194,16 @@ def reference_samples(settings: DemoSettings, run: Run, store: str, reference: s
     chosen = train_problems(settings, settings.train_problems)
     who = {"origin": "earlier_training", "run_id": run.name}
     provenance = {"name": f"{run.name}/reference-samples", "policy_id": run.record["reference_policy"], **who}
-    policies.rollout_flow(store, reference, provenance, settings.reference_sampling.model_dump(), chosen, seed=0)
+    policies.rollout_flow(
+        store, reference, provenance, settings.reference_sampling.model_dump(), chosen, seed=0
+    )
     earlier = run.folder / "earlier"
     if earlier.exists():
         provenance = {"name": f"{run.name}/earlier-samples", "policy_id": f"{run.name}/earlier", **who}
         some = train_problems(settings, settings.earlier_problems)
-        policies.rollout_flow(store, str(earlier), provenance, settings.earlier_sampling.model_dump(), some, seed=0)
+        policies.rollout_flow(
+            store, str(earlier), provenance, settings.earlier_sampling.model_dump(), some, seed=0
+        )
 
 
 def train_problems(settings: DemoSettings, count: int) -> str:
@@ -200,14 +240,34 @@ def mixture(settings: DemoSettings, run: Run, run_id: str, corpus: str) -> Mixtu
     reference = f"j.policy_id = '{run.record['reference_policy']}'"
     offline = [
         Source(
-            name="human, right", where="j.origin = 'human' and j.verdict = 'accepted'", weight=0.5, unique="token", corpus=corpus
+            name="human, right",
+            where="j.origin = 'human' and j.verdict = 'accepted'",
+            weight=0.5,
+            unique="token",
+            corpus=corpus,
         ),
         Source(
-            name="human, wrong", where="j.origin = 'human' and j.verdict <> 'accepted'", weight=0.1, unique="token", corpus=corpus
+            name="human, wrong",
+            where="j.origin = 'human' and j.verdict <> 'accepted'",
+            weight=0.1,
+            unique="token",
+            corpus=corpus,
         ),
         Source(name="reference", where=reference, weight=0.25, corpus=corpus),
-        Source(name="earlier", where=f"j.policy_id = '{run.name}/earlier'", weight=0.1, corpus=corpus, when_empty="others"),
-        Source(name="other policies", where="j.origin = 'other_policy'", weight=0.05, corpus=corpus, when_empty="others"),
+        Source(
+            name="earlier",
+            where=f"j.policy_id = '{run.name}/earlier'",
+            weight=0.1,
+            corpus=corpus,
+            when_empty="others",
+        ),
+        Source(
+            name="other policies",
+            where="j.origin = 'other_policy'",
+            weight=0.05,
+            corpus=corpus,
+            when_empty="others",
+        ),
     ]
     total = sum(source.weight_at(0) for source in offline)
     online = Source(
@@ -220,18 +280,30 @@ def mixture(settings: DemoSettings, run: Run, run_id: str, corpus: str) -> Mixtu
     return Mixture(batch_sequences=settings.batch_sequences, source=[*offline, online])
 
 
-def train_and_evaluate(settings: DemoSettings, run: Run, store: str, reference: str, corpus: str, seed: int) -> dict:
+def train_and_evaluate(
+    settings: DemoSettings, run: Run, store: str, reference: str, corpus: str, seed: int
+) -> dict:
     policy_id, folder = f"{run.name}/seed-{seed}", run.folder / f"seed-{seed}"
     final = run.stage(
         f"train seed {seed}",
         lambda: stages.train_flow(
-            store, str(folder), reference, run.record["reference_policy"], policy_id, seed,
-            settings.training.model_dump(), mixture(settings, run, policy_id, corpus).model_dump(), settings.online.model_dump(),
+            store,
+            str(folder),
+            reference,
+            run.record["reference_policy"],
+            policy_id,
+            seed,
+            settings.training.model_dump(),
+            mixture(settings, run, policy_id, corpus).model_dump(),
+            settings.online.model_dump(),
             # Held-out starter problems are new combinations of the words of the others.
-            evaluation=held_out(settings), allow_leaks=("ngrams",),
+            evaluation=held_out(settings),
+            allow_leaks=("ngrams",),
         ),
-    )  # fmt: skip
-    found = run.stage(f"evaluate seed {seed}", lambda: evaluate_policy(settings, run, store, final, policy_id, seed))
+    )
+    found = run.stage(
+        f"evaluate seed {seed}", lambda: evaluate_policy(settings, run, store, final, policy_id, seed)
+    )
     entry = {"policy_id": policy_id, "seed": seed, "folder": f"seed-{seed}"}
     if entry not in run.record["policies"]:
         run.record["policies"].append(entry)
@@ -243,7 +315,9 @@ def held_out(settings: DemoSettings) -> str:
     return chosen_by_hash("split = 'test' and source = 'starter'", settings.test_problems)
 
 
-def evaluate_policy(settings: DemoSettings, run: Run, store: str, folder: str, policy_id: str, seed: int = 0) -> dict:
+def evaluate_policy(
+    settings: DemoSettings, run: Run, store: str, folder: str, policy_id: str, seed: int = 0
+) -> dict:
     problems = held_out(settings)
     sampling = settings.evaluation.model_dump()
     return stages.evaluate_flow(store, folder, policy_id, problems, sampling, run_id=run.name, seed=seed)
@@ -259,7 +333,9 @@ def show_agreement(store: str) -> None:
     show_table("Agreement with the verdicts that sources claim", found.to_dicts())
 
 
-def outcome(store: str, ingested: list[dict], before: dict, after: list[dict], report: str, seconds: float) -> dict:
+def outcome(
+    store: str, ingested: list[dict], before: dict, after: list[dict], report: str, seconds: float
+) -> dict:
     """The demo in one flat record; pass@k after training are means over seeds."""
     with connect(Store(store)) as connection:
         totals = query(
@@ -275,9 +351,15 @@ def outcome(store: str, ingested: list[dict], before: dict, after: list[dict], r
         return round(sum(row[name] for row in after) / len(after), 4)
 
     return {
-        "read": total("read"), "accepted": total("accepted"), "quarantined": total("quarantined"),
-        "labelled": totals["labelled"], "agreement": round(totals["agreement"], 4),
-        "pass1_before": before["pass@1"], "pass1_after": mean("pass@1"),
-        "pass10_before": before["pass@10"], "pass10_after": mean("pass@10"),
-        "seconds": round(seconds, 1), "report": report,
-    }  # fmt: skip
+        "read": total("read"),
+        "accepted": total("accepted"),
+        "quarantined": total("quarantined"),
+        "labelled": totals["labelled"],
+        "agreement": round(totals["agreement"], 4),
+        "pass1_before": before["pass@1"],
+        "pass1_after": mean("pass@1"),
+        "pass10_before": before["pass@10"],
+        "pass10_after": mean("pass@10"),
+        "seconds": round(seconds, 1),
+        "report": report,
+    }

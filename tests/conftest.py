@@ -20,14 +20,21 @@ def object_storage():
     """Options of a store in `s3://bucket/...`: somebody else's S3 server (moto) on the loopback, in a process of its own."""
     pytest.importorskip("moto.server", reason="needs moto, from the extra dev")
     server = subprocess.Popen(
-        [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-c", SERVER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     try:
         port = next(line.split()[1] for line in server.stdout if line.startswith("port "))
         options = {
-            "aws_endpoint_url": f"http://127.0.0.1:{port}", "aws_access_key_id": "test", "aws_secret_access_key": "test",
-            "aws_region": "us-east-1", "aws_allow_http": "true",
-        }  # fmt: skip
+            "aws_endpoint_url": f"http://127.0.0.1:{port}",
+            "aws_access_key_id": "test",
+            "aws_secret_access_key": "test",
+            "aws_region": "us-east-1",
+            "aws_allow_http": "true",
+        }
         create_bucket(options["aws_endpoint_url"], "bucket")
         yield options
     finally:

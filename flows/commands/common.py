@@ -10,20 +10,30 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.engine import DATA as DATA
+from flows.runtime.engine import DATA as DATA
 
 if TYPE_CHECKING:
     from pipeline.store import Store
 
 STORE = str(DATA / "store")
 
-StoreOption = Annotated[str, typer.Option("--store", help="Folder or URL (s3://, gs://, az://) of the store.")]
+StoreOption = Annotated[
+    str, typer.Option("--store", help="Folder or URL (s3://, gs://, az://) of the store.")
+]
 TimeFactorOption = Annotated[
-    float, typer.Option(min=0.01, help="Multiplies time limits, for a slower machine; verdicts carry it in their judge version.")
+    float,
+    typer.Option(
+        min=0.01,
+        help="Multiplies time limits, for a slower machine; verdicts carry it in their judge version.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="End with one JSON line on stdout.")]
-FollowOption = Annotated[bool, typer.Option("--follow", help="Go on with whatever comes, until Ctrl-C or --until.")]
-UntilOption = Annotated[str | None, typer.Option("--until", help="With --follow: end when this run is done and nothing is left.")]
+FollowOption = Annotated[
+    bool, typer.Option("--follow", help="Go on with whatever comes, until Ctrl-C or --until.")
+]
+UntilOption = Annotated[
+    str | None, typer.Option("--until", help="With --follow: end when this run is done and nothing is left.")
+]
 
 
 def open_store(location: str) -> Store:
@@ -32,7 +42,9 @@ def open_store(location: str) -> Store:
 
     store = Store(location)
     if not store.exists():
-        raise StoreError(f"no store at {store.location}; name it with --store, or make one: spo ingest, spo demo")
+        raise StoreError(
+            f"no store at {store.location}; name it with --store, or make one: spo ingest, spo demo"
+        )
     return store
 
 
@@ -49,8 +61,8 @@ def use_server(serves: bool = False) -> None:
 
     Ctrl-C ends the process from here on, whatever Prefect is doing.
     """
-    from flows import engine
-    from flows.interrupts import insist
+    from flows.runtime import engine
+    from flows.runtime.interrupts import insist
 
     insist()
     url = engine.use_server(serves)
@@ -62,12 +74,14 @@ def keep_tracebacks_off_the_terminal() -> None:
     """A run that fails is one line of ours on the terminal; its traceback is in the run's log in the UI and in spo-error.log."""
     import_module("prefect.main")  # which sets logging up
     for handler in logging.getLogger().handlers:
-        handler.addFilter(lambda record: not record.name.startswith(("prefect.flow_runs", "prefect.task_runs")))
+        handler.addFilter(
+            lambda record: not record.name.startswith(("prefect.flow_runs", "prefect.task_runs"))
+        )
 
 
 def show_next(store: str, *commands: str) -> None:
     """What to do after this, a line each: a command, and behind a # what it is for. A store other than the usual is named."""
-    from flows.terminal import console
+    from flows.display.terminal import console
 
     where = "" if store == STORE else f" --store {shlex.quote(store)}"
     for number, line in enumerate(commands):

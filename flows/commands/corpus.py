@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from pipeline.corpora import Corpus
 
 app = typer.Typer(help="Corpora: the rows a query selected, pinned for good.", no_args_is_help=True)
-KeyArgument = Annotated[str, typer.Argument(help="Name of a corpus (its newest version), or the beginning of an id.")]
+KeyArgument = Annotated[
+    str, typer.Argument(help="Name of a corpus (its newest version), or the beginning of an id.")
+]
 SHOWN_ID = 12
 
 
@@ -25,21 +27,26 @@ def list_(store: StoreOption = STORE, as_json: JsonOption = False) -> None:
 
     Example: `spo corpus list --json`
     """
-    from flows.terminal import show_table
+    from flows.display.terminal import show_table
     from pipeline.corpora import list_corpora
 
     rows = list_corpora(open_store(store)).drop("statistics").to_dicts()
     if as_json:
         return typer.echo(json.dumps(rows, default=str))
     shown = [
-        row | {"corpus_id": row["corpus_id"][:SHOWN_ID], "published_at": f"{row['published_at']:%Y-%m-%d %H:%M}"} for row in rows
+        row
+        | {"corpus_id": row["corpus_id"][:SHOWN_ID], "published_at": f"{row['published_at']:%Y-%m-%d %H:%M}"}
+        for row in rows
     ]
     show_table("Corpora", shown, file=sys.stdout)
 
 
 @app.command()
 def publish(
-    files: Annotated[list[Path], typer.Argument(help="Definitions: .toml or .sql files, see `pipeline/corpora.py`.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="Definitions: .toml or .sql files, see `pipeline/corpora/publication.py`."),
+    ],
     store: StoreOption = STORE,
     as_json: JsonOption = False,
 ) -> None:
@@ -47,14 +54,19 @@ def publish(
 
     Example: `spo corpus publish data/corpora/humans.sql`
     """
-    from flows.terminal import show_table
+    from flows.display.terminal import show_table
     from pipeline.corpora import publish, read_spec
 
     opened = open_store(store)
     specs = [read_spec(file) for file in files]
     published = [publish(opened, spec) for spec in specs]
     rows = [
-        {"corpus_id": corpus.corpus_id, "name": corpus.name, "rows": len(corpus.rows), "reward": corpus.reward}
+        {
+            "corpus_id": corpus.corpus_id,
+            "name": corpus.name,
+            "rows": len(corpus.rows),
+            "reward": corpus.reward,
+        }
         for corpus in published
     ]
     if as_json:
@@ -81,7 +93,17 @@ def show(key: KeyArgument, store: StoreOption = STORE, as_json: JsonOption = Fal
 
 
 def description(corpus: Corpus) -> dict[str, Any]:
-    names = ("corpus_id", "name", "description", "reward", "parameters", "published_at", "pins", "statistics", "query")
+    names = (
+        "corpus_id",
+        "name",
+        "description",
+        "reward",
+        "parameters",
+        "published_at",
+        "pins",
+        "statistics",
+        "query",
+    )
     return {name: getattr(corpus, name) for name in names}
 
 
@@ -90,7 +112,8 @@ def diff(
     before: KeyArgument,
     after: KeyArgument,
     output: Annotated[
-        str, typer.Option("--output", "-o", help="table (counts), csv, json, jsonl, or a file with every row.")
+        str,
+        typer.Option("--output", "-o", help="table (counts), csv, json, jsonl, or a file with every row."),
     ] = "table",
     store: StoreOption = STORE,
 ) -> None:
@@ -101,18 +124,16 @@ def diff(
     import duckdb
 
     from flows.commands.sql import STREAMED
-    from flows.terminal import show_table
-    from pipeline import sql_output
+    from flows.display.terminal import show_table
     from pipeline.corpora import diff, load
+    from pipeline.store import sql_output
 
     opened = open_store(store)
     old, new = load(opened, before), load(opened, after)
     changes = diff(opened, old, new)
     if output == "table":
         counts = changes.group_by("change", "origin").len("rows").sort("change", "origin").to_dicts()
-        title = (
-            f"{old.name} {old.corpus_id:.12} ({len(old.rows):,} rows) -> {new.name} {new.corpus_id:.12} ({len(new.rows):,} rows)"
-        )
+        title = f"{old.name} {old.corpus_id:.12} ({len(old.rows):,} rows) -> {new.name} {new.corpus_id:.12} ({len(new.rows):,} rows)"
         return show_table(title, counts, file=sys.stdout)
     with duckdb.connect() as connection:
         rows = connection.from_arrow(changes.to_arrow())
@@ -132,8 +153,7 @@ def export(
 
     Example: `spo corpus export humans exported/`
     """
-    from pipeline.corpora import load
-    from pipeline.corpus_export import export
+    from pipeline.corpora import export, load
 
     opened = open_store(store)
     typer.echo(export(opened, load(opened, key), folder))

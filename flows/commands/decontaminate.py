@@ -11,7 +11,10 @@ from flows.commands.common import STORE, JsonOption, StoreOption, finish, open_s
 
 def decontaminate(
     evaluation: Annotated[
-        str, typer.Option(help="SQL condition on `problems` that chooses the evaluation set, e.g. \"source = 'livecodebench'\".")
+        str,
+        typer.Option(
+            help="SQL condition on `problems` that chooses the evaluation set, e.g. \"source = 'livecodebench'\"."
+        ),
     ] = "split = 'test'",
     store: StoreOption = STORE,
     as_json: JsonOption = False,
@@ -24,8 +27,11 @@ def decontaminate(
     """
     open_store(store)
     use_server()
-    from flows.data_sets import decontaminate_flow
+    from flows.stages.decontaminate import decontaminate_flow
 
     found = decontaminate_flow(store, evaluation)
-    show_next(store, "spo corpus publish FILE    # a query that selects from clean_trajectories leaves out what is marked")
+    show_next(
+        store,
+        "spo corpus publish FILE    # a query that selects from clean_trajectories leaves out what is marked",
+    )
     finish(found, as_json)

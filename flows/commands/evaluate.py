@@ -11,15 +11,20 @@ import typer
 from flows.commands.common import STORE, JsonOption, StoreOption, finish, open_store, use_server
 
 if TYPE_CHECKING:
-    from pipeline.passk import Estimate
-    from pipeline.store import Store
-    from trainer.evaluate import Evaluation
+    from pipeline.store import Estimate, Store
+    from trainer.evaluation import Evaluation
 
 
 def evaluate(
-    policies: Annotated[list[str], typer.Argument(help="Policies: ids or folders, or a run for its newest policy.")],
-    compare: Annotated[bool, typer.Option("--compare", help="Compare the first with each other, as evaluated before.")] = False,
-    problems: Annotated[str, typer.Option(help="SQL condition on `problems`: what is evaluated on.")] = "split = 'test'",
+    policies: Annotated[
+        list[str], typer.Argument(help="Policies: ids or folders, or a run for its newest policy.")
+    ],
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Compare the first with each other, as evaluated before.")
+    ] = False,
+    problems: Annotated[
+        str, typer.Option(help="SQL condition on `problems`: what is evaluated on.")
+    ] = "split = 'test'",
     samples: Annotated[int, typer.Option(min=1, help="Samples a problem; pass@k needs k.")] = 20,
     temperature: Annotated[float, typer.Option(min=0.01)] = 1.0,
     top_p: Annotated[float, typer.Option(min=0.01, max=1)] = 1.0,
@@ -36,21 +41,23 @@ def evaluate(
     opened = open_store(store)
     if compare:
         return show_comparisons(opened, policies, as_json)
-    from trainer.publishing import find_policy
-    from trainer.rollout import SamplingSettings
+    from trainer.policies import find_policy
+    from trainer.rollouts import SamplingSettings
 
     settings = SamplingSettings(
         samples_per_problem=samples, temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens
-    )  # fmt: skip
+    )
     chosen = [find_policy(opened, name) for name in policies]
     use_server()
-    from flows.policies import select_problems
-    from flows.stages import evaluate_flow
-    from trainer.evaluate import settings_key, stored, summary_of
+    from flows.stages.evaluate import evaluate_flow
+    from flows.stages.policies import select_problems
+    from trainer.evaluation import settings_key, stored, summary_of
 
     key, found = settings_key(settings, select_problems(store, problems), seed), []
     for policy in chosen:
-        evaluate_flow(store, str(policy.folder), policy.policy_id, problems, settings.model_dump(), policy.run_id, seed)
+        evaluate_flow(
+            store, str(policy.folder), policy.policy_id, problems, settings.model_dump(), policy.run_id, seed
+        )
         rows = stored(opened, policy.policy_id, key)
         summary = summary_of(policy.policy_id, rows)
         if not as_json:
@@ -61,16 +68,25 @@ def evaluate(
 
 def show(store: Store, summary: Evaluation, rows) -> None:
     """Groups and totals of one policy, on standard output."""
-    from flows.terminal import show_table
-    from pipeline.evaluated import by_group
+    from flows.display.terminal import show_table
+    from pipeline.evaluation import by_group
 
     groups = store.read("problems", ["problem_id", "source", "difficulty"])
     table = [{name: text(value) for name, value in group.items()} for group in by_group(rows, groups)]
     total = {
-        "source": "all", "difficulty": "", "problems": summary.problems, "pass@1": text(summary.pass_at_1),
-        "pass@10": text(summary.pass_at_10), "pass@100": text(summary.pass_at_100), "distinct correct": summary.distinct_correct,
-    }  # fmt: skip
-    show_table(f"{summary.policy_id}: {summary.samples:,} samples; intervals of 95 % over problems", [*table, total], sys.stdout)
+        "source": "all",
+        "difficulty": "",
+        "problems": summary.problems,
+        "pass@1": text(summary.pass_at_1),
+        "pass@10": text(summary.pass_at_10),
+        "pass@100": text(summary.pass_at_100),
+        "distinct correct": summary.distinct_correct,
+    }
+    show_table(
+        f"{summary.policy_id}: {summary.samples:,} samples; intervals of 95 % over problems",
+        [*table, total],
+        sys.stdout,
+    )
     total_samples = sum(summary.verdicts.values())
     mix = ", ".join(f"{verdict} {count / total_samples:.1%}" for verdict, count in summary.verdicts.items())
     entropy = "" if summary.token_entropy is None else f"; token entropy {summary.token_entropy:.3f} nats"
@@ -80,8 +96,8 @@ def show(store: Store, summary: Evaluation, rows) -> None:
 def show_comparisons(store: Store, policies: list[str], as_json: bool) -> None:
     from dataclasses import asdict
 
-    from flows.terminal import show_table
-    from pipeline.evaluated import compare
+    from flows.display.terminal import show_table
+    from pipeline.evaluation import compare
 
     if len(policies) < 2:
         raise typer.BadParameter("name two policies, the one to compare with first", param_hint="POLICIES")
@@ -91,11 +107,21 @@ def show_comparisons(store: Store, policies: list[str], as_json: bool) -> None:
         found.append({"a": first, "b": other, "metrics": [asdict(difference) for difference in differences]})
         if not as_json:
             rows = [
-                {"metric": d.metric, first: text(d.a), other: text(d.b), "change": f"{d.change.mean:+.3f}",
-                 "interval": f"[{d.change.low:+.3f}, {d.change.high:+.3f}]", "problems": d.change.problems}
+                {
+                    "metric": d.metric,
+                    first: text(d.a),
+                    other: text(d.b),
+                    "change": f"{d.change.mean:+.3f}",
+                    "interval": f"[{d.change.low:+.3f}, {d.change.high:+.3f}]",
+                    "problems": d.change.problems,
+                }
                 for d in differences
-            ]  # fmt: skip
-            show_table(f"{other} against {first}, paired by problem, intervals of 95 % over problems", rows, sys.stdout)
+            ]
+            show_table(
+                f"{other} against {first}, paired by problem, intervals of 95 % over problems",
+                rows,
+                sys.stdout,
+            )
     if as_json:
         typer.echo(json.dumps(found))
 

@@ -27,10 +27,17 @@ TOKEN_VARIABLE = "SPO_JUDGE_TOKEN"
 
 
 def judge(
-    file: Annotated[Path, typer.Argument(help="The program; its name's ending says the language.", exists=True, dir_okay=False)],
-    problem: Annotated[str, typer.Option(help="Problem id in the store; the end of one will do where only one ends so.")],
+    file: Annotated[
+        Path,
+        typer.Argument(help="The program; its name's ending says the language.", exists=True, dir_okay=False),
+    ],
+    problem: Annotated[
+        str, typer.Option(help="Problem id in the store; the end of one will do where only one ends so.")
+    ],
     language: Annotated[str | None, typer.Option(help="In place of what the name's ending says.")] = None,
-    first_failure: Annotated[bool, typer.Option("--first-failure", help="Stop at the first test that fails.")] = False,
+    first_failure: Annotated[
+        bool, typer.Option("--first-failure", help="Stop at the first test that fails.")
+    ] = False,
     time_factor: TimeFactorOption = 1.0,
     store: StoreOption = STORE,
     as_json: JsonOption = False,
@@ -41,13 +48,15 @@ def judge(
     """
     from dataclasses import asdict, replace
 
-    from pipeline.adapters.names import SUFFIX_LANGUAGES
-    from pipeline.label import Judgeables
+    from pipeline.labelling import Judgeables
+    from pipeline.text import SUFFIX_LANGUAGES
     from sandbox import Pool
 
     language = language or SUFFIX_LANGUAGES.get(file.suffix.lower())
     if language is None:
-        raise typer.BadParameter(f"no language known by {file.suffix or 'no ending'}; give --language", param_hint="FILE")
+        raise typer.BadParameter(
+            f"no language known by {file.suffix or 'no ending'}; give --language", param_hint="FILE"
+        )
     opened = open_store(store)
     problem_id = find_problem(opened, problem)
     source = file.read_text(encoding="utf-8", errors="surrogateescape")
@@ -77,7 +86,7 @@ def find_problem(store: Store, wanted: str) -> str:
 
     import polars as pl
 
-    from pipeline.checkers import CheckerMissing, checker_of
+    from pipeline.labelling import CheckerMissing, checker_of
 
     problems = store.snapshot("problems").scan().drop("statement").collect()
     ids = problems["problem_id"].to_list()
@@ -85,7 +94,9 @@ def find_problem(store: Store, wanted: str) -> str:
     if len(found) != 1:
         near = found or difflib.get_close_matches(wanted, ids, 5, 0.4)
         hint = f"; did you mean {', '.join(near[:5])}?" if near else ""
-        raise typer.BadParameter(f"no problem {wanted} among the {len(ids)} of the store{hint}", param_hint="--problem")
+        raise typer.BadParameter(
+            f"no problem {wanted} among the {len(ids)} of the store{hint}", param_hint="--problem"
+        )
     row = problems.row(by_predicate=pl.col("problem_id") == found[0], named=True)
     lacks = "" if row["test_count"] else "it has no tests"
     try:
@@ -135,13 +146,19 @@ def first_failure_of(submission: Submission, judgement: Judgement) -> list[Rende
     output = next((output for output in judgement.outputs if output.test_id == judgement.first_failure), None)
     if test is None or output is None:
         return []
-    parts: list[RenderableType] = [f"\n[bold]test {escape(test.test_id)}[/]\n[dim]input[/]", escape(first_lines(test.input))]
+    parts: list[RenderableType] = [
+        f"\n[bold]test {escape(test.test_id)}[/]\n[dim]input[/]",
+        escape(first_lines(test.input)),
+    ]
     if test.mode == "stdin" and test.expected_output is not None:
         parts += ["[dim]output[/]", side_by_side(test.expected_output, output.stdout)]
     elif output.stdout.strip():
         parts += ["[dim]printed[/]", escape(first_lines(output.stdout))]
     if output.stderr.strip():
-        parts += ["[dim]standard error, its end[/]", escape("\n".join(output.stderr.strip().splitlines()[-CONTEXT_LINES * 2 :]))]
+        parts += [
+            "[dim]standard error, its end[/]",
+            escape("\n".join(output.stderr.strip().splitlines()[-CONTEXT_LINES * 2 :])),
+        ]
     return parts
 
 
@@ -181,12 +198,18 @@ def side_by_side(expected: str, got: str) -> Table:
 
 
 def serve_judge(
-    host: Annotated[str, typer.Option(help="Address to listen on; beyond loopback, a token is needed.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; beyond loopback, a token is needed.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8080,
-    workers: Annotated[int | None, typer.Option(min=1, help="Sandbox workers; default: as many as `spo label` has.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Sandbox workers; default: as many as `spo label` has.")
+    ] = None,
     token_file: Annotated[
         Path | None,
-        typer.Option(help=f"File whose first line is the token; or set {TOKEN_VARIABLE}.", exists=True, dir_okay=False),
+        typer.Option(
+            help=f"File whose first line is the token; or set {TOKEN_VARIABLE}.", exists=True, dir_okay=False
+        ),
     ] = None,
 ) -> None:
     """Serve the judge over HTTP: `/run_code` as SandboxFusion does (for verl and others), and `/judge` for many at once.
@@ -202,8 +225,13 @@ def serve_judge(
     everywhere = not is_loopback(host)
     if everywhere and not token:
         raise typer.BadParameter(
-            f"{host} can be reached from other machines: give --token-file, or set {TOKEN_VARIABLE}", param_hint="--host"
+            f"{host} can be reached from other machines: give --token-file, or set {TOKEN_VARIABLE}",
+            param_hint="--host",
         )
     with Pool(workers) as pool:
-        typer.echo(f"judge: http://{host}:{port}/run_code, {len(pool.workers)} workers, {pool.tier}", err=True)
-        uvicorn.run(application(pool, token, everywhere), host=host, port=port, log_level="warning", access_log=False)
+        typer.echo(
+            f"judge: http://{host}:{port}/run_code, {len(pool.workers)} workers, {pool.tier}", err=True
+        )
+        uvicorn.run(
+            application(pool, token, everywhere), host=host, port=port, log_level="warning", access_log=False
+        )

@@ -11,7 +11,9 @@ from flows.commands.common import STORE, JsonOption, StoreOption, finish, use_se
 
 def maintain(
     every_table: Annotated[bool, typer.Option("--every-table", help="Tables with few files too.")] = False,
-    retention_hours: Annotated[int | None, typer.Option(min=0, help="Keep what was live in the last hours; default 168.")] = None,
+    retention_hours: Annotated[
+        int | None, typer.Option(min=0, help="Keep what was live in the last hours; default 168.")
+    ] = None,
     store: StoreOption = STORE,
     as_json: JsonOption = False,
 ) -> None:
@@ -20,8 +22,8 @@ def maintain(
     Examples: `spo maintain` -- `spo maintain --json`
     """
     use_server()
-    from flows.stages import maintain_flow
-    from flows.terminal import console
+    from flows.display.terminal import console
+    from flows.stages.maintain import maintain_flow
 
     found = maintain_flow(str(store), every_table, retention_hours)
     for name, value in found["figures"].items():

@@ -17,12 +17,7 @@ from prompt_toolkit.lexers import PygmentsLexer
 from pygments.lexers.sql import SqlLexer
 
 from flows.commands.sql import answer, list_questions
-from pipeline import sql
-from pipeline.contract_tables import kind_of, meaning
-from pipeline.contracts import TABLES
-from pipeline.snapshot import StoreError
-from pipeline.sql import SqlError
-from pipeline.store import Store
+from pipeline.store import TABLES, SqlError, Store, StoreError, kind_of, meaning, sql
 
 HELP = """A query ends with a semicolon and may take several lines. @NAME; answers a worked question.
   .tables            tables and ready views       .describe NAME   columns of one, with what they mean

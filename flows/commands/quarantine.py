@@ -9,9 +9,12 @@ from typing import Annotated
 import typer
 
 from flows.commands.common import STORE, StoreOption, assignments, open_store, show_next
-from flows.terminal import progress, show_table
+from flows.display.terminal import progress, show_table
 
-app = typer.Typer(help="Rows that ingestion refused: list them, show them, try them again after a fix.", no_args_is_help=True)
+app = typer.Typer(
+    help="Rows that ingestion refused: list them, show them, try them again after a fix.",
+    no_args_is_help=True,
+)
 
 SHOWN_CHARACTERS = 2_000
 AdapterOption = Annotated[str | None, typer.Option(help="Only rows of this adapter.")]
@@ -27,7 +30,7 @@ def list_groups(store: StoreOption = STORE, as_json: JsonOption = False) -> None
 
     Example: `spo quarantine list --json`
     """
-    from pipeline.quarantine import groups
+    from pipeline.ingest import groups
 
     rows = groups(open_store(store)).to_dicts()
     if as_json:
@@ -35,7 +38,9 @@ def list_groups(store: StoreOption = STORE, as_json: JsonOption = False) -> None
     else:
         show_table(f"Quarantine of {store}", rows, file=sys.stdout)
         if any(row["open"] for row in rows):
-            show_next(store, "spo quarantine show    # the rows themselves", "spo quarantine retry    # after a fix")
+            show_next(
+                store, "spo quarantine show    # the rows themselves", "spo quarantine retry    # after a fix"
+            )
 
 
 @app.command()
@@ -45,7 +50,9 @@ def show(
     file: FileOption = None,
     reason: ReasonOption = None,
     limit: Annotated[int, typer.Option(min=1, help="Rows at most.")] = 5,
-    raw: Annotated[bool, typer.Option("--raw", help="Nothing but the bytes as they were read, a line each.")] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Nothing but the bytes as they were read, a line each.")
+    ] = False,
     every: Annotated[bool, typer.Option("--all", help="Also rows that a retry has got in.")] = False,
     store: StoreOption = STORE,
 ) -> None:
@@ -53,7 +60,7 @@ def show(
 
     Example: `spo quarantine show --limit 5`
     """
-    from pipeline.quarantine import Selection, entries, raw_of
+    from pipeline.ingest import Selection, entries, raw_of
 
     place = open_store(store)
     found = entries(place, Selection(adapter, file, reason, tuple(ids or ())), only_open=not every)
@@ -65,13 +72,20 @@ def show(
             sys.stdout.buffer.write(text + b"\n")
             continue
         fault = f"{row['field']}: {row['reason']}" if row["field"] else row["reason"]
-        typer.echo(f"{row['quarantine_id']}  {row['source_file']}:{row['source_line']}  {row['adapter']}\n  {fault}")
+        typer.echo(
+            f"{row['quarantine_id']}  {row['source_file']}:{row['source_line']}  {row['adapter']}\n  {fault}"
+        )
         shown = text[:SHOWN_CHARACTERS].decode(errors="backslashreplace")
-        typer.echo(f"  {shown}{f' ... ({len(text):,} bytes; --raw shows all)' if len(text) > SHOWN_CHARACTERS else ''}\n")
+        typer.echo(
+            f"  {shown}{f' ... ({len(text):,} bytes; --raw shows all)' if len(text) > SHOWN_CHARACTERS else ''}\n"
+        )
     if not rows.height:
         typer.echo("no such row", err=True)
     elif found.height > rows.height:
-        typer.echo(f"{rows.height:,} of {found.height:,} rows; more: --limit; which: --file, --reason, --adapter", err=True)
+        typer.echo(
+            f"{rows.height:,} of {found.height:,} rows; more: --limit; which: --file, --reason, --adapter",
+            err=True,
+        )
 
 
 @app.command()
@@ -80,8 +94,12 @@ def retry(
     adapter: AdapterOption = None,
     file: FileOption = None,
     reason: ReasonOption = None,
-    encoding: Annotated[str | None, typer.Option(help="Read the rows in this encoding, e.g. latin-1.")] = None,
-    said: Annotated[list[str] | None, typer.Option("--set", help="COLUMN=VALUE, as with `spo ingest`.")] = None,
+    encoding: Annotated[
+        str | None, typer.Option(help="Read the rows in this encoding, e.g. latin-1.")
+    ] = None,
+    said: Annotated[
+        list[str] | None, typer.Option("--set", help="COLUMN=VALUE, as with `spo ingest`.")
+    ] = None,
     store: StoreOption = STORE,
     as_json: JsonOption = False,
 ) -> None:
@@ -91,12 +109,18 @@ def retry(
     """
     from dataclasses import asdict
 
-    from pipeline.quarantine import Selection
-    from pipeline.quarantine import retry as try_again
+    from pipeline.ingest import Selection
+    from pipeline.ingest import retry as try_again
 
     selection = Selection(adapter, file, reason, tuple(ids or ()))
     with progress("retry", "rows") as update:
-        found = try_again(open_store(store), selection, encoding=encoding, columns=assignments(said, "--set"), on_progress=update)
+        found = try_again(
+            open_store(store),
+            selection,
+            encoding=encoding,
+            columns=assignments(said, "--set"),
+            on_progress=update,
+        )
     rows = [asdict(one) for one in found]
     if as_json:
         typer.echo("\n".join(map(json.dumps, rows)))

@@ -11,7 +11,7 @@ import typer
 from flows.commands.common import JsonOption, finish, use_server
 
 if TYPE_CHECKING:
-    from flows.schedule import Schedule
+    from flows.serving.schedule import Schedule
 
 FileArgument = Annotated[Path, typer.Argument(help="Schedule file in TOML; flows/README.md has an example.")]
 DatabaseOption = Annotated[
@@ -27,12 +27,14 @@ def serve(file: FileArgument) -> None:
 
     Example: `spo serve schedule.toml`
     """
-    from flows.schedule import load_schedule
+    from flows.serving.schedule import load_schedule
 
     schedule = load_schedule(file)
-    os.environ.setdefault("PREFECT_SERVER_REGISTER_BLOCKS_ON_START", "true")  # a server that lasts has the whole of its UI
+    os.environ.setdefault(
+        "PREFECT_SERVER_REGISTER_BLOCKS_ON_START", "true"
+    )  # a server that lasts has the whole of its UI
     use_server(serves=True)
-    from flows.deployments import serve_schedule
+    from flows.serving.deployments import serve_schedule
 
     show(schedule)
     serve_schedule(schedule, file)
@@ -48,11 +50,11 @@ def deploy(
 
     Example: `spo deploy schedule.toml --pool graders`, then on each machine: `prefect worker start --pool graders`
     """
-    from flows.schedule import load_schedule
+    from flows.serving.schedule import load_schedule
 
     schedule = load_schedule(file)
     use_server()
-    from flows.deployments import deploy_schedule
+    from flows.serving.deployments import deploy_schedule
 
     names = deploy_schedule(schedule, file, pool)
     show(schedule)
@@ -62,16 +64,21 @@ def deploy(
 
 def show(schedule: Schedule) -> None:
     """What runs when, as a table."""
-    from flows.terminal import show_table
+    from flows.display.terminal import show_table
 
-    rows = [{"stage": entry.stage, "name": entry.name, "when": when_of(schedule, entry)} for entry in schedule.entries()]
+    rows = [
+        {"stage": entry.stage, "name": entry.name, "when": when_of(schedule, entry)}
+        for entry in schedule.entries()
+    ]
     show_table(f"Into {schedule.location()}", rows)
 
 
 def when_of(schedule: Schedule, entry) -> str:
     times = [f"cron {entry.cron} ({schedule.timezone})"] if entry.cron else []
     times += [f"every {entry.interval_s:g} s"] if entry.interval_s else []
-    times += [f"every {when.labelled_rows:,} new verdicts" for when in schedule.when if when.run == entry.name]
+    times += [
+        f"every {when.labelled_rows:,} new verdicts" for when in schedule.when if when.run == entry.name
+    ]
     times += ["in the chain"] if entry in (schedule.steps_of_chain() if schedule.chain else []) else []
     return ("paused: " if entry.paused else "") + (", ".join(times) or "when asked to")
 
@@ -87,11 +94,13 @@ def up(
 
     Examples: `spo up` -- `spo up --database postgresql+asyncpg://spo:secret@localhost/prefect`
     """
-    from flows.engine import api_url, check_database, record_server, server_command
+    from flows.runtime.engine import api_url, check_database, record_server, server_command
 
     if database:
         os.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = check_database(database)
-    os.environ.setdefault("PREFECT_SERVER_UI_API_URL", api_url(port) if host == "127.0.0.1" else f"http://{host}:{port}/api")
+    os.environ.setdefault(
+        "PREFECT_SERVER_UI_API_URL", api_url(port) if host == "127.0.0.1" else f"http://{host}:{port}/api"
+    )
     record_server(api_url(port), os.getpid())
     typer.echo(f"Prefect's UI: http://{host}:{port}", err=True)
     command = server_command(port, host)

@@ -23,14 +23,24 @@ UNLIMITED_WIDTH = 100_000  # a pipe folds nothing and hides no column
 
 def sql(
     statement: Annotated[str | None, typer.Argument(help="A query, or @NAME of a worked question.")] = None,
-    file: Annotated[Path | None, typer.Option("--file", "-f", help="Read the query from a file; - is standard input.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="Read the query from a file; - is standard input.")
+    ] = None,
     output: Annotated[
-        str, typer.Option("--output", "-o", help="table, csv, json, jsonl, or a file: .csv .json .jsonl .parquet")
+        str,
+        typer.Option("--output", "-o", help="table, csv, json, jsonl, or a file: .csv .json .jsonl .parquet"),
     ] = "table",
-    parameter: Annotated[list[str] | None, typer.Option("--parameter", "-p", help="NAME=VALUE for a $NAME in the query.")] = None,
-    rows: Annotated[int, typer.Option("--rows", min=1, help="Rows shown of a table; files and pipes get all.")] = TABLE_ROWS,
+    parameter: Annotated[
+        list[str] | None, typer.Option("--parameter", "-p", help="NAME=VALUE for a $NAME in the query.")
+    ] = None,
+    rows: Annotated[
+        int, typer.Option("--rows", min=1, help="Rows shown of a table; files and pipes get all.")
+    ] = TABLE_ROWS,
     read_write: Annotated[
-        bool, typer.Option("--read-write", help="Allow other files, COPY and SET; the store itself is never changed by SQL.")
+        bool,
+        typer.Option(
+            "--read-write", help="Allow other files, COPY and SET; the store itself is never changed by SQL."
+        ),
     ] = False,
     questions: Annotated[bool, typer.Option("--questions", help="List the worked questions.")] = False,
     store: StoreOption = STORE,
@@ -40,7 +50,7 @@ def sql(
     Examples: `spo sql` -- `spo sql @best_policies` -- `spo sql -f query.sql -o rows.parquet` --
     `spo sql "select origin, count(*) from trajectories group by all" -o csv`
     """
-    from pipeline.sql import connect
+    from pipeline.store import connect
 
     if questions:
         return list_questions()
@@ -55,7 +65,7 @@ def sql(
 
 
 def list_questions() -> None:
-    from pipeline.sql import questions
+    from pipeline.store import questions
 
     for question in questions():
         typer.echo(f"@{question.name:<28} {question.title}")
@@ -72,9 +82,11 @@ def text_of(statement: str | None, file: Path | None) -> str:
         raise typer.BadParameter(f"cannot read {file}: {error}", param_hint="--file") from error
 
 
-def answer(connection: duckdb.DuckDBPyConnection, text: str, parameters: dict[str, str], output: str, rows: int) -> None:
+def answer(
+    connection: duckdb.DuckDBPyConnection, text: str, parameters: dict[str, str], output: str, rows: int
+) -> None:
     """Run a query and put its result where `output` says."""
-    from pipeline import sql, sql_output
+    from pipeline.store import sql, sql_output
 
     found = sql.relation(connection, text, parameters)
     if found is None:
@@ -98,4 +110,7 @@ def show(found: duckdb.DuckDBPyRelation, rows: int) -> None:
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else UNLIMITED_WIDTH
     kept.show(max_width=width, max_rows=rows, max_col_width=CELL_WIDTH)
     if len(kept) == READ_ROWS:
-        typer.echo(f"only the first {READ_ROWS:,} rows were read; -o rows.parquet (or csv, jsonl) gives all", err=True)
+        typer.echo(
+            f"only the first {READ_ROWS:,} rows were read; -o rows.parquet (or csv, jsonl) gives all",
+            err=True,
+        )

@@ -22,8 +22,8 @@ def status(store: StoreOption = STORE, as_json: JsonOption = False) -> None:
     """
     from dataclasses import asdict
 
-    from flows.terminal import show_table
-    from pipeline.contracts import TABLES
+    from flows.display.terminal import show_table
+    from pipeline.store import TABLES
 
     opened = open_store(store)
     rows = [{"table": name, **asdict(opened.statistics(name))} for name in TABLES]
@@ -36,7 +36,10 @@ def status(store: StoreOption = STORE, as_json: JsonOption = False) -> None:
 def maintain(
     tables: Annotated[list[str] | None, typer.Argument(help="Tables; all if none is named.")] = None,
     retention_hours: Annotated[
-        int | None, typer.Option(min=0, help="Keep what was live in the last hours; default 168. Less breaks slower readers.")
+        int | None,
+        typer.Option(
+            min=0, help="Keep what was live in the last hours; default 168. Less breaks slower readers."
+        ),
     ] = None,
     store: StoreOption = STORE,
     as_json: JsonOption = False,
@@ -47,11 +50,14 @@ def maintain(
     """
     from dataclasses import asdict
 
-    from flows.terminal import show_table
-    from pipeline.contracts import TABLES
+    from flows.display.terminal import show_table
+    from pipeline.store import TABLES
 
     opened = open_store(store)
-    rows = [{"table": name, **asdict(opened.maintain(name, retention_hours=retention_hours))} for name in tables or TABLES]
+    rows = [
+        {"table": name, **asdict(opened.maintain(name, retention_hours=retention_hours))}
+        for name in tables or TABLES
+    ]
     if as_json:
         return typer.echo(json.dumps(rows))
     show_table(f"Maintained {opened.location}", rows, file=sys.stdout)
@@ -63,7 +69,7 @@ def pins(store: StoreOption = STORE, as_json: JsonOption = False) -> None:
 
     Example: `spo store pins --json`
     """
-    from flows.terminal import show_table
+    from flows.display.terminal import show_table
 
     kept = open_store(store).pinned()
     if as_json:

@@ -18,7 +18,9 @@ ConfigArgument = Annotated[Path, typer.Argument(help="TOML file; trainer/README.
 def train(
     config: ConfigArgument,
     resume: Annotated[bool, typer.Option("--resume", help="Fail if there is no run to go on with.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show mixture, counts and cost, and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show mixture, counts and cost, and stop.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train a policy with SPO on a mixture. A run whose folder exists goes on where it was.
@@ -26,21 +28,24 @@ def train(
     Examples: `spo train run.toml --dry-run` -- `spo train run.toml` -- `torchrun --nproc-per-node 8 -m flows train run.toml`
     """
     from flows.commands.common import open_store
-    from trainer.config import ConfigError, load_config
-    from trainer.run import plan, resumes, run
+    from trainer.run import ConfigError, load_config, plan, resumes, run
 
     chosen = load_config(config)
     open_store(chosen.store)
     step = resumes(chosen)
     if resume and step is None:
-        raise ConfigError(f"{config}: --resume, but there is no run in {chosen.run}; leave it out to begin one")
+        raise ConfigError(
+            f"{config}: --resume, but there is no run in {chosen.run}; leave it out to begin one"
+        )
     if dry_run:
         return show_plan(plan(chosen), as_json)
     ranks = ranks_of_this_process()
     try:
         if ranks.rank == 0 and step is not None:
             done = (chosen.run / "final" / "config.json").exists()
-            typer.echo(f"{chosen.run} " + ("is done" if done else f"exists and goes on from step {step}"), err=True)
+            typer.echo(
+                f"{chosen.run} " + ("is done" if done else f"exists and goes on from step {step}"), err=True
+            )
         final = train_with_progress(run, chosen, ranks)
     finally:
         ranks.close()
@@ -50,7 +55,7 @@ def train(
 
 
 def train_with_progress(run, chosen, ranks) -> Path:
-    from flows.training import watched
+    from flows.display.training import watched
 
     if ranks.rank:
         return run(chosen, ranks=ranks)
@@ -60,11 +65,11 @@ def train_with_progress(run, chosen, ranks) -> Path:
 
 def ranks_of_this_process():
     """One process, or what torchrun says."""
-    from trainer.ranks import Ranks
+    from trainer.distributed import Ranks
 
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Ranks()
-    from trainer.sharded import Sharded
+    from trainer.distributed.sharded import Sharded
 
     return Sharded.from_environment()
 
@@ -72,17 +77,23 @@ def ranks_of_this_process():
 def show_plan(found, as_json: bool) -> None:
     from dataclasses import asdict
 
-    from flows.terminal import show_table
+    from flows.display.terminal import show_table
 
     if as_json:
         return typer.echo(json.dumps(asdict(found)))
     rows = [
         {
-            "source": s.source, "rows": s.rows, "tokens": s.tokens, "successes": f"{s.success:.1%}", "share": f"{s.share:.1%}",
-            "rows drawn": s.drawn, "epochs": f"{s.epochs:.2f}", "problems without Q0": s.without_q0,
+            "source": s.source,
+            "rows": s.rows,
+            "tokens": s.tokens,
+            "successes": f"{s.success:.1%}",
+            "share": f"{s.share:.1%}",
+            "rows drawn": s.drawn,
+            "epochs": f"{s.epochs:.2f}",
+            "problems without Q0": s.without_q0,
         }
         for s in found.sources
-    ]  # fmt: skip
+    ]
     show_table(f"Mixture over {found.steps:,} steps, as the store is now", rows, file=sys.stdout)
     for source in found.sources:
         if source.dry_at_step is not None:
@@ -105,24 +116,27 @@ def duration(hours: float) -> str:
 
 def weights(
     run: Annotated[Path, typer.Argument(help="Folder of the run.")],
-    changes: Annotated[list[str], typer.Argument(help="NAME=WEIGHT, or NAME=schedule to go back to the configuration.")],
+    changes: Annotated[
+        list[str], typer.Argument(help="NAME=WEIGHT, or NAME=schedule to go back to the configuration.")
+    ],
 ) -> None:
     """Change the weights of sources while a run goes on, from its next step; logged there and replayed.
 
     Example: `spo weights data/runs/mine online=0.8 human=0.2`
     """
-    from trainer.checkpoint import ask_weights
-    from trainer.config import ConfigError
-    from trainer.run import CONFIG
+    from trainer.distributed import ask_weights
+    from trainer.run import CONFIG, ConfigError
 
     if not (run / CONFIG).exists():
-        raise ConfigError(f"no run in {run}: it has no {CONFIG}; name the folder that `run` names in the configuration")
+        raise ConfigError(
+            f"no run in {run}: it has no {CONFIG}; name the folder that `run` names in the configuration"
+        )
     known = [source["name"] for source in json.loads((run / CONFIG).read_text())["source"]]
     ask_weights(run, dict(parsed(change, known) for change in changes))
 
 
 def parsed(change: str, known: list[str]) -> tuple[str, float | None]:
-    from trainer.config import ConfigError
+    from trainer.run import ConfigError
 
     name, equals, value = change.rpartition("=")
     if not equals or name not in known:

@@ -16,8 +16,8 @@ stands for itself, `pipeline/adapters/rows.py:RowAdapter` streams, refuses and s
 
     register(Mine())
 
-An adapter translates; it does not judge. It hands on a row in the columns of `pipeline/contracts.py`, or a `Refused` where it
-cannot make sense of one. Types, allowed values, duplicates and unknown problems are looked after by `pipeline/admission.py`.
+An adapter translates; it does not judge. It hands on a row in the columns of `pipeline/store/contracts.py`, or a `Refused` where it
+cannot make sense of one. Types, allowed values, duplicates and unknown problems are looked after by `pipeline/ingest/admission.py`.
 """
 
 from __future__ import annotations

@@ -17,11 +17,10 @@ from typing import Any
 from pipeline.adapters import ReadItem, ReadProblem, ReadTrajectory, SourceFile, register
 from pipeline.adapters.io_tests import human_solution, io_tests, mode_columns
 from pipeline.adapters.lines import JsonRow
-from pipeline.adapters.names import split_of
 from pipeline.adapters.rows import RowAdapter, at_most, written
 from pipeline.adapters.sample import Place
-from pipeline.extract import detect_language
-from pipeline.identity import content_id
+from pipeline.store import content_id
+from pipeline.text import detect_language, split_of
 
 BASIS = "APPS `solutions` (accepted on the original site)"
 
@@ -45,9 +44,13 @@ class Apps(RowAdapter):
             part = {"id": number_of(value), "solutions": [program]}
             language = detect_language(program)
             trajectory = human_solution(
-                problem_id, f"solutions#{content_id(program)}", program,
-                "python3" if language == "unknown" else language, "accepted", BASIS,
-            )  # fmt: skip
+                problem_id,
+                f"solutions#{content_id(program)}",
+                program,
+                "python3" if language == "unknown" else language,
+                "accepted",
+                BASIS,
+            )
             yield ReadTrajectory(row.line, partial(written, part), trajectory, len(program))
 
 
@@ -66,7 +69,9 @@ def parsed(value: Any) -> Any:
     return json.loads(value) if isinstance(value, str) and value.strip() else value or None
 
 
-def problem(problem_id: str, split: str, value: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def problem(
+    problem_id: str, split: str, value: dict[str, Any]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     given = parsed(value["input_output"]) or {}
     tests = io_tests(given)
     row = {

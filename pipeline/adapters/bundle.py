@@ -23,8 +23,8 @@ from pipeline.adapters import (
     register,
 )
 from pipeline.adapters.lines import JsonRow, json_rows, parse
-from pipeline.adapters.names import language_name, verdict_name
 from pipeline.adapters.sample import Place, bounded
+from pipeline.text import language_name, verdict_name
 
 PROBLEMS, HUMAN, MODEL = "problems.jsonl.gz", "human_solutions.jsonl.gz", "model_samples.jsonl.gz"
 CHECKERS = {"token": "tokens", "float": "float", "custom": "custom"}
@@ -92,7 +92,9 @@ def read_problem(row: JsonRow) -> ReadItem:
         "starter_code": value.get("starter_code"),
         "time_limit_s": value["time_limit_s"],
         "memory_limit_mb": value["memory_limit_mb"],
-        "checker": "function" if checker["kind"].startswith("function-") else CHECKERS.get(checker["kind"], checker["kind"]),
+        "checker": "function"
+        if checker["kind"].startswith("function-")
+        else CHECKERS.get(checker["kind"], checker["kind"]),
         "case_sensitive": checker.get("case_sensitive", True),
         "float_tol": checker.get("float_tol"),
         "tags": value["tags"],

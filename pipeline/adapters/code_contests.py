@@ -34,16 +34,18 @@ from pipeline.adapters import (
 from pipeline.adapters.hub import hub_files
 from pipeline.adapters.io_tests import DECIMAL, FLOAT_TOL
 from pipeline.adapters.lines import parse
-from pipeline.adapters.names import split_of
 from pipeline.adapters.rows import table_rows, written
-from pipeline.extract import detect_language
-from pipeline.identity import content_id
+from pipeline.store import content_id
+from pipeline.text import detect_language, split_of
 
 SOURCES = ("unknown", "codechef", "codeforces", "hackerearth", "codejam", "atcoder", "aizu")
 LANGUAGES = ("unknown", "python2", "cpp", "python3", "java")
 DIFFICULTIES = ("", "EASY", "MEDIUM", "HARD", "HARDER", "HARDEST", "EXTERNAL", *"ABCDEFGHIJKLMNOPQRSTUV")
 LABELS = {
-    **{name: number for number, name in enumerate(("UNKNOWN_SOURCE", *(source.upper() for source in SOURCES[1:])))},
+    **{
+        name: number
+        for number, name in enumerate(("UNKNOWN_SOURCE", *(source.upper() for source in SOURCES[1:])))
+    },
     **{name: number for number, name in enumerate(("UNKNOWN_DIFFICULTY", *DIFFICULTIES[1:]))},
     **{name: number for number, name in enumerate(("UNKNOWN_LANGUAGE", "PYTHON", "CPP", "PYTHON3", "JAVA"))},
 }
@@ -73,7 +75,9 @@ class CodeContests(Adapter):
             if isinstance(row, Refused):
                 yield row
             else:
-                yield from read_row(row.line, row.value, split_of(file.name), SOLUTIONS_PER_KIND if limit else None)
+                yield from read_row(
+                    row.line, row.value, split_of(file.name), SOLUTIONS_PER_KIND if limit else None
+                )
 
     def reread(self, raw: bytes, line: int, file: SourceFile) -> list[ReadItem]:
         """What the quarantine keeps: a row, its problem without the solutions, or one solution without the problem."""
@@ -81,14 +85,21 @@ class CodeContests(Adapter):
         if isinstance(row, Refused):
             return [row]
         value = dict.fromkeys(dict(SOLUTIONS)) | row.value
-        return list(read_row(line, value, split_of(file.name), None, only_solutions="description" not in value))
+        return list(
+            read_row(line, value, split_of(file.name), None, only_solutions="description" not in value)
+        )
 
 
 register(CodeContests())
 
 
 def read_row(
-    number: int, row: dict[str, Any], split: str, solutions_per_kind: int | None, *, only_solutions: bool = False
+    number: int,
+    row: dict[str, Any],
+    split: str,
+    solutions_per_kind: int | None,
+    *,
+    only_solutions: bool = False,
 ) -> Iterator[ReadItem]:
     """A row as its problem and then its solutions."""
     try:
@@ -96,14 +107,21 @@ def read_row(
             yield read_problem(number, row, split)
         yield from read_solutions(number, row, solutions_per_kind)
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
-        yield Refused(number, partial(written, row), f"not the schema of CodeContests: {type(error).__name__} {error}")
+        yield Refused(
+            number, partial(written, row), f"not the schema of CodeContests: {type(error).__name__} {error}"
+        )
 
 
 def read_problem(number: int, row: dict[str, Any], split: str) -> ReadItem:
     raw = partial(written, {key: value for key, value in row.items() if key not in dict(SOLUTIONS)})
     for column in ("input_file", "output_file"):
         if row.get(column):
-            return Refused(number, raw, f"reads or writes the file {row[column]!r} instead of standard input and output", column)
+            return Refused(
+                number,
+                raw,
+                f"reads or writes the file {row[column]!r} instead of standard input and output",
+                column,
+            )
     tests = []
     for column, kind in TESTS:
         inputs, outputs = columns_of(row[column], "input", "output")
@@ -112,7 +130,9 @@ def read_problem(number: int, row: dict[str, Any], split: str) -> ReadItem:
         for place, (given, expected) in enumerate(zip(inputs, outputs, strict=True), start=1):
             test = {"test_id": f"{kind}/{place}", "kind": kind, "mode": "stdin"}
             tests.append({**test, "input": given, "expected_output": expected})
-    size = len(row["description"] or "") + sum(len(test["input"] or "") + len(test["expected_output"] or "") for test in tests)
+    size = len(row["description"] or "") + sum(
+        len(test["input"] or "") + len(test["expected_output"] or "") for test in tests
+    )
     return ReadProblem(number, raw, problem_row(row, split, tests), tests, size)
 
 

@@ -21,11 +21,10 @@ from typing import Any
 from pipeline.adapters import ReadItem, ReadProblem, ReadTrajectory, SourceFile, register
 from pipeline.adapters.io_tests import human_solution, mode_columns, stdin_test
 from pipeline.adapters.lines import JsonRow
-from pipeline.adapters.names import language_name, split_of
 from pipeline.adapters.rows import RowAdapter, at_most, written
 from pipeline.adapters.sample import Place
-from pipeline.extract import detect_language
-from pipeline.identity import content_id
+from pipeline.store import content_id
+from pipeline.text import detect_language, language_name, split_of
 
 SUBMISSIONS = {"correct_submissions": "accepted", "incorrect_submissions": "rejected"}
 PROGRAMS = ("checker", "validator", "generator", "generator_cmd")
@@ -43,16 +42,22 @@ class CodeContestsPlus(RowAdapter):
         problem_id = problem_id_of(value)
         if "description" in value:
             raw = partial(written, value | dict.fromkeys(SUBMISSIONS))
-            yield ReadProblem(row.line, raw, *problem(problem_id, split_of(file.name, "train"), value), row.size)
+            yield ReadProblem(
+                row.line, raw, *problem(problem_id, split_of(file.name, "train"), value), row.size
+            )
         for column, verdict in SUBMISSIONS.items():
             for one in islice(value.get(column) or [], at_most(file)):
                 program = one["code"]
                 language = language_name(one["language"])
                 part = {"source": value["source"], "id": value["id"], column: [one]}
                 trajectory = human_solution(
-                    problem_id, f"{column}#{content_id(program)}", program, language or detect_language(program), verdict,
+                    problem_id,
+                    f"{column}#{content_id(program)}",
+                    program,
+                    language or detect_language(program),
+                    verdict,
                     f"CodeContests+ `{column}` (verdict of the original site)",
-                )  # fmt: skip
+                )
                 yield ReadTrajectory(row.line, partial(written, part), trajectory, len(program))
 
 
@@ -65,11 +70,18 @@ def problem_id_of(value: dict[str, Any]) -> str:
     return f"codecontests+/{value['source'].lower()}/{value['id']}"
 
 
-def problem(problem_id: str, split: str, value: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def problem(
+    problem_id: str, split: str, value: dict[str, Any]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     cases = enumerate(value.get("test_cases") or [], start=1)
     tests = [stdin_test("generated", number, case["input"], case["output"]) for number, case in cases]
     programs = [
-        {"role": role, "interface": "testlib", "path": role if role == "generator_cmd" else f"{role}.cpp", "text": value[role]}
+        {
+            "role": role,
+            "interface": "testlib",
+            "path": role if role == "generator_cmd" else f"{role}.cpp",
+            "text": value[role],
+        }
         for role in PROGRAMS
         if value.get(role)
     ]

@@ -17,11 +17,16 @@ from typing import Any
 from pipeline.adapters import ReadItem, ReadProblem, Refused, SourceFile, register
 from pipeline.adapters.io_tests import mode_columns, stdin_test
 from pipeline.adapters.lines import JsonRow
-from pipeline.adapters.names import split_of
 from pipeline.adapters.rows import RowAdapter
 from pipeline.adapters.sample import Place
+from pipeline.text import split_of
 
-SECTIONS = {"input_format": "Input", "output_format": "Output", "interaction_format": "Interaction", "note": "Note"}
+SECTIONS = {
+    "input_format": "Input",
+    "output_format": "Output",
+    "interaction_format": "Interaction",
+    "note": "Note",
+}
 
 
 class Codeforces(RowAdapter):
@@ -33,7 +38,13 @@ class Codeforces(RowAdapter):
     def items(self, row: JsonRow, file: SourceFile) -> Iterator[ReadItem]:
         value = row.value
         if value.get("input_mode") == "file":
-            yield Refused(row.line, row.raw, "reads or writes a named file instead of standard input", "input_mode", row.size)
+            yield Refused(
+                row.line,
+                row.raw,
+                "reads or writes a named file instead of standard input",
+                "input_mode",
+                row.size,
+            )
             return
         yield ReadProblem(row.line, row.raw, *problem(value, split_of(file.name)), row.size)
 
@@ -51,8 +62,14 @@ def problem(value: dict[str, Any], split: str) -> tuple[dict[str, Any], list[dic
     examples = value.get("examples") or []
     # The official tests repeat the examples.
     official = [case for case in value.get("official_tests") or [] if case not in examples]
-    tests = [stdin_test("public", number, case["input"], case["output"]) for number, case in enumerate(examples, start=1)]
-    tests += [stdin_test("private", number, case["input"], case["output"]) for number, case in enumerate(official, start=1)]
+    tests = [
+        stdin_test("public", number, case["input"], case["output"])
+        for number, case in enumerate(examples, start=1)
+    ]
+    tests += [
+        stdin_test("private", number, case["input"], case["output"])
+        for number, case in enumerate(official, start=1)
+    ]
     row = {
         "problem_id": problem_id_of(value),
         "source": "codeforces",
@@ -64,7 +81,11 @@ def problem(value: dict[str, Any], split: str) -> tuple[dict[str, Any], list[dic
         "tags": value.get("tags") or [],
         "difficulty": str(value["rating"]) if value.get("rating") else None,
         "licence": "CC BY 4.0 (open-r1; statements belong to Codeforces)",
-        "tests_quality": "full" if value.get("official_tests_complete") else "partial" if official else "examples",
+        "tests_quality": "full"
+        if value.get("official_tests_complete")
+        else "partial"
+        if official
+        else "examples",
         **mode_columns(None, None, tests),
     }
     checker = value.get("generated_checker")

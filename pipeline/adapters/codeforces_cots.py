@@ -16,7 +16,7 @@ from pipeline.adapters.lines import JsonRow
 from pipeline.adapters.rollouts import FINISH_REASONS, sample
 from pipeline.adapters.rows import RowAdapter
 from pipeline.adapters.sample import Place
-from pipeline.identity import content_id
+from pipeline.store import content_id
 
 POLICY = "deepseek-ai/DeepSeek-R1"
 
@@ -33,14 +33,16 @@ class CodeforcesCots(RowAdapter):
             yield Refused(row.line, row.raw, "a program that checks others, not a solution", size=row.size)
             return
         yield sample(
-            row, value["prompt"], value["generation"],
+            row,
+            value["prompt"],
+            value["generation"],
             problem_id=problem_id_of(value),
             origin="other_policy",
             policy_id=POLICY,
             source_key=content_id(value["generation"]),
             finish_reason=FINISH_REASONS.get(value.get("finish_reason") or ""),
             language="python3" if "solutions_py" in file.name else None,
-        )  # fmt: skip
+        )
 
 
 register(CodeforcesCots())

@@ -12,7 +12,15 @@ from dataclasses import replace
 
 from pipeline.adapters import Refused, SourceFile
 from pipeline.adapters import lines as json_lines
-from pipeline.adapters.lines import BROKEN_STREAM, KEPT_OF_GIANT_BYTES, UTF16_MARKS, JsonRow, blocks, opened, parse
+from pipeline.adapters.lines import (
+    BROKEN_STREAM,
+    KEPT_OF_GIANT_BYTES,
+    UTF16_MARKS,
+    JsonRow,
+    blocks,
+    opened,
+    parse,
+)
 
 # A whole string, a bracket, or the quotation mark of a string whose end has not been read yet.
 TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|["\[\]{}]', re.DOTALL)
@@ -83,7 +91,9 @@ def _values(file: SourceFile, wanted: int) -> Iterator[tuple[bytes, str | None]]
                 del held[:used]
                 place, end, begin = place - used, end - used, min(begin, 0)
                 if len(held) > json_lines.MAX_ROW_BYTES:
-                    raise EOFError(f"a row of more than {json_lines.MAX_ROW_BYTES} bytes; neither it nor what follows is read")
+                    raise EOFError(
+                        f"a row of more than {json_lines.MAX_ROW_BYTES} bytes; neither it nor what follows is read"
+                    )
     except BROKEN_STREAM as error:
         yield bytes(held), f"the file is truncated or broken here: {error}"
         return

@@ -22,7 +22,7 @@ from pipeline.adapters import ReadItem, ReadTrajectory, Refused, SourceFile, reg
 from pipeline.adapters.lines import SUFFIXES, JsonRow
 from pipeline.adapters.rows import DOCUMENTS, RowAdapter, at_most, written
 from pipeline.adapters.sample import Place
-from pipeline.identity import content_id
+from pipeline.store import content_id
 
 BACKENDS = "vllm|hf|openai|anthropic|google|bedrock|gptqmodel|ollama"
 NAME = re.compile(rf"(?P<model>.+?)(?:_(?:{BACKENDS}))?_temp_(?P<temperature>\d+(?:\.\d+)?)")
@@ -43,8 +43,12 @@ class EvalPlus(RowAdapter):
         if "items" not in row.value:
             yield one_sample(row, row.value, file, None)
             return
-        for index, value in islice(enumerate(row.value["items"], start=row.value.get("first", 0)), at_most(file)):
-            part = JsonRow(row.line, partial(written, {"items": [value], "first": index}), value, len(value["solution"]))
+        for index, value in islice(
+            enumerate(row.value["items"], start=row.value.get("first", 0)), at_most(file)
+        ):
+            part = JsonRow(
+                row.line, partial(written, {"items": [value], "first": index}), value, len(value["solution"])
+            )
             yield one_sample(part, value, file, index)
 
 

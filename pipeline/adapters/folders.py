@@ -14,7 +14,13 @@ from pathlib import Path, PurePosixPath
 
 from pipeline.adapters import ReadItem, Refused, SourceError, SourceFile, register
 from pipeline.adapters.sample import PER_PROBLEM_AND_POLICY, take_problems
-from pipeline.adapters.trees import MAX_PROGRAM_BYTES, VERDICT_FOLDERS, files_below, folder_file, program_item
+from pipeline.adapters.trees import (
+    MAX_PROGRAM_BYTES,
+    VERDICT_FOLDERS,
+    files_below,
+    folder_file,
+    program_item,
+)
 
 BASIS = "folder `{}`"
 
@@ -41,7 +47,11 @@ class Folders:
         file.rows_in_file = len(paths)
         for line, (path, name, problem) in enumerate(zip(paths, names, problems, strict=True), start=1):
             read[problem] += 1
-            if taken is not None and problem and (problem not in taken or read[problem] > PER_PROBLEM_AND_POLICY):
+            if (
+                taken is not None
+                and problem
+                and (problem not in taken or read[problem] > PER_PROBLEM_AND_POLICY)
+            ):
                 continue
             file.bytes_read += path.stat().st_size
             with path.open("rb") as stored:
@@ -54,8 +64,14 @@ class Folders:
     def _item(self, line: int, raw: bytes, name: str, file: SourceFile) -> ReadItem:
         problem, verdict = problem_and_verdict(file.name, name)
         if problem is None:
-            return Refused(line, name.encode(errors="backslashreplace") + b"\n" + raw, f"{name}: lies in no problem's folder")
-        return program_item(line, raw, name, problem, VERDICT_FOLDERS[verdict] if verdict else None, BASIS.format(verdict))
+            return Refused(
+                line,
+                name.encode(errors="backslashreplace") + b"\n" + raw,
+                f"{name}: lies in no problem's folder",
+            )
+        return program_item(
+            line, raw, name, problem, VERDICT_FOLDERS[verdict] if verdict else None, BASIS.format(verdict)
+        )
 
 
 register(Folders())

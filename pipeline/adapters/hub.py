@@ -15,7 +15,9 @@ def hub_files(source: str, suffixes: tuple[str, ...]) -> list[SourceFile]:
         found = HfApi().dataset_info(name, revision=revision or None, files_metadata=True)
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise SourceError(f"{source} is no file or folder here and not to be had from the Hub: {reason}") from error
+        raise SourceError(
+            f"{source} is no file or folder here and not to be had from the Hub: {reason}"
+        ) from error
     folder, base = name.rpartition("/")[2], f"hf://datasets/{name}@{found.sha}"
     return [
         SourceFile(f"{base}/{one.rfilename}", f"{folder}/{one.rfilename}", content_name(one), one.size or 0)

@@ -91,7 +91,12 @@ def tests_of(value: dict[str, Any]) -> list[dict[str, Any]]:
     source = value["prompt"] + value["canonical_solution"]
     options = {"source": source, "name": value["entry_point"], "atol": float(value.get("atol") or 0)}
     return [
-        {"test_id": name, "kind": "private", "mode": "check", "input": ORACLE.format(inputs=value[name], **options)}
+        {
+            "test_id": name,
+            "kind": "private",
+            "mode": "check",
+            "input": ORACLE.format(inputs=value[name], **options),
+        }
         for name in INPUTS
         if value.get(name)
     ]

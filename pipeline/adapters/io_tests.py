@@ -24,15 +24,24 @@ FLOAT_TOL = 1e-6
 def stdin_test(kind: str, number: int, given: Any, expected: Any) -> dict[str, Any]:
     """A test on standard input; both texts may be lists of lines, as in APPS and TACO."""
     return {
-        "test_id": f"{kind}/{number}", "kind": kind, "mode": "stdin",
-        "input": text_of(given), "expected_output": text_of(expected),
-    }  # fmt: skip
+        "test_id": f"{kind}/{number}",
+        "kind": kind,
+        "mode": "stdin",
+        "input": text_of(given),
+        "expected_output": text_of(expected),
+    }
 
 
 def call_test(kind: str, number: int, arguments: list[Any], expected: Any) -> dict[str, Any]:
     """A test that calls the entry point with JSON values and compares what it gives."""
     call = f"candidate({', '.join(map(repr, arguments))})"
-    return {"test_id": f"{kind}/{number}", "kind": kind, "mode": "call", "input": call, "expected_output": repr(expected)}
+    return {
+        "test_id": f"{kind}/{number}",
+        "kind": kind,
+        "mode": "call",
+        "input": call,
+        "expected_output": repr(expected),
+    }
 
 
 def text_of(value: Any) -> Any:
@@ -52,10 +61,16 @@ def io_tests(given: dict[str, Any]) -> list[dict[str, Any]]:
     if len(inputs) != len(outputs):
         raise ValueError(f"{len(inputs)} inputs but {len(outputs)} outputs")
     if not given.get("fn_name"):
-        return [stdin_test("private", n, one, other) for n, (one, other) in enumerate(zip(inputs, outputs, strict=True), start=1)]
+        return [
+            stdin_test("private", n, one, other)
+            for n, (one, other) in enumerate(zip(inputs, outputs, strict=True), start=1)
+        ]
     wrapped = all(isinstance(output, list) and len(output) == 1 for output in outputs)
     expected = [output[0] for output in outputs] if wrapped else outputs
-    return [call_test("private", n, one, other) for n, (one, other) in enumerate(zip(inputs, expected, strict=True), start=1)]
+    return [
+        call_test("private", n, one, other)
+        for n, (one, other) in enumerate(zip(inputs, expected, strict=True), start=1)
+    ]
 
 
 def entry_point(name: str | None, starter_code: str | None) -> str | None:
@@ -65,27 +80,46 @@ def entry_point(name: str | None, starter_code: str | None) -> str | None:
     return f"Solution().{name}" if "class Solution" in (starter_code or "") else name
 
 
-def mode_columns(name: str | None, starter_code: str | None, tests: Iterable[dict[str, Any]]) -> dict[str, Any]:
+def mode_columns(
+    name: str | None, starter_code: str | None, tests: Iterable[dict[str, Any]]
+) -> dict[str, Any]:
     """Input mode, entry point and comparison of a problem that comes without a checker.
 
     On standard input: tokens with case folded, or numbers within FLOAT_TOL where an expected output has a decimal fraction.
     """
     if name:
         return {
-            "input_mode": "function", "entry_point": entry_point(name, starter_code), "preamble": PREAMBLE,
-            "starter_code": starter_code or None, "checker": "function", "case_sensitive": True, "float_tol": None,
-        }  # fmt: skip
+            "input_mode": "function",
+            "entry_point": entry_point(name, starter_code),
+            "preamble": PREAMBLE,
+            "starter_code": starter_code or None,
+            "checker": "function",
+            "case_sensitive": True,
+            "float_tol": None,
+        }
     outputs = (test["expected_output"] for test in tests)
     has_decimals = any(isinstance(output, str) and DECIMAL.search(output) for output in outputs)
     return {
-        "input_mode": "stdin", "starter_code": starter_code or None, "checker": "float" if has_decimals else "tokens",
-        "case_sensitive": False, "float_tol": FLOAT_TOL if has_decimals else None,
-    }  # fmt: skip
+        "input_mode": "stdin",
+        "starter_code": starter_code or None,
+        "checker": "float" if has_decimals else "tokens",
+        "case_sensitive": False,
+        "float_tol": FLOAT_TOL if has_decimals else None,
+    }
 
 
-def human_solution(problem_id: str, key: str, program: Any, language: Any, verdict: str | None, basis: str) -> dict[str, Any]:
+def human_solution(
+    problem_id: str, key: str, program: Any, language: Any, verdict: str | None, basis: str
+) -> dict[str, Any]:
     """A person's program in the columns of `trajectories`."""
     return {
-        "problem_id": problem_id, "origin": "human", "policy_id": "human", "source_key": key, "program": program,
-        "extraction": "given", "language": language, "claimed_verdict": verdict, "claimed_basis": basis,
-    }  # fmt: skip
+        "problem_id": problem_id,
+        "origin": "human",
+        "policy_id": "human",
+        "source_key": key,
+        "program": program,
+        "extraction": "given",
+        "language": language,
+        "claimed_verdict": verdict,
+        "claimed_basis": basis,
+    }

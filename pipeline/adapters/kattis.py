@@ -29,7 +29,13 @@ import yaml
 
 from pipeline.adapters import ReadItem, ReadProblem, Refused, SourceError, SourceFile, register
 from pipeline.adapters.sample import take_problems
-from pipeline.adapters.trees import MAX_PROGRAM_BYTES, VERDICT_FOLDERS, files_below, folder_file, program_item
+from pipeline.adapters.trees import (
+    MAX_PROGRAM_BYTES,
+    VERDICT_FOLDERS,
+    files_below,
+    folder_file,
+    program_item,
+)
 
 MAX_TESTS_BYTES = 192 << 20
 PROGRAM_FOLDERS = {
@@ -55,7 +61,11 @@ class Kattis:
 
     def files(self, source: str, limit: int | None) -> list[SourceFile]:
         root = Path(source)
-        packages = [root] if (root / "problem.yaml").is_file() else sorted(path.parent for path in root.rglob("problem.yaml"))
+        packages = (
+            [root]
+            if (root / "problem.yaml").is_file()
+            else sorted(path.parent for path in root.rglob("problem.yaml"))
+        )
         if not packages:
             raise SourceError(f"no problem package in {source}: a folder with problem.yaml")
         # A single package is named after the folder it lies in, as it would be among others.
@@ -76,14 +86,19 @@ class Kattis:
             file.bytes_read += path.stat().st_size
             with path.open("rb") as stored:
                 yield submission(
-                    file.rows_in_file, stored.read(MAX_PROGRAM_BYTES + 1), path.relative_to(submissions).as_posix(), file.name
+                    file.rows_in_file,
+                    stored.read(MAX_PROGRAM_BYTES + 1),
+                    path.relative_to(submissions).as_posix(),
+                    file.name,
                 )
 
     def reread(self, raw: bytes, line: int, file: SourceFile) -> list[ReadItem]:
         """A submission; a package that was refused as a problem is read again from its folder, once that has changed."""
         name, _, program = raw.partition(b"\n")
         if line == 1:
-            return [Refused(line, raw, "a package is read from its folder: mend it there, and ingest it again")]
+            return [
+                Refused(line, raw, "a package is read from its folder: mend it there, and ingest it again")
+            ]
         return [submission(line, program, name.decode(errors="replace"), file.name)]
 
 
@@ -93,7 +108,11 @@ register(Kattis())
 def submission(line: int, raw: bytes, name: str, problem_id: str) -> ReadItem:
     verdict, *rest = name.split("/")
     if len(rest) != 1:
-        return Refused(line, name.encode() + b"\n" + raw, f"{name}: a submission of several files, or in no verdict's folder")
+        return Refused(
+            line,
+            name.encode() + b"\n" + raw,
+            f"{name}: a submission of several files, or in no verdict's folder",
+        )
     return program_item(line, raw, name, problem_id, VERDICT_FOLDERS.get(verdict), BASIS)
 
 
@@ -103,14 +122,18 @@ def problem_item(package: Path, name: str) -> ReadItem:
     def listing() -> bytes:
         files = {path.relative_to(package).as_posix(): path.stat().st_size for path in files_below(package)}
         yaml_text = (package / "problem.yaml").read_text(errors="backslashreplace")
-        return json.dumps({"problem.yaml": yaml_text, "files": files}, ensure_ascii=False).encode(errors="backslashreplace")
+        return json.dumps({"problem.yaml": yaml_text, "files": files}, ensure_ascii=False).encode(
+            errors="backslashreplace"
+        )
 
     try:
         facts = mapping(package / "problem.yaml")
         tests = tests_of(package)
         row = problem_row(package, name, facts)
     except (ValueError, TypeError, AttributeError, yaml.YAMLError, configparser.Error) as error:
-        return Refused(1, listing, f"not a problem package that can be read: {' '.join(str(error).split())[:300]}")
+        return Refused(
+            1, listing, f"not a problem package that can be read: {' '.join(str(error).split())[:300]}"
+        )
     size = sum(len(test["input"]) + len(test["expected_output"] or "") for test in tests)
     return ReadProblem(1, listing, row, tests, size)
 
@@ -168,7 +191,9 @@ def problem_row(package: Path, name: str, facts: dict[str, Any]) -> dict[str, An
         "input_mode": "stdin",
         "time_limit_s": time_limit_s(package, limits),
         "memory_limit_mb": float(memory) if memory else None,
-        "tags": [str(tag) for tag in facts.get("keywords") or []] if isinstance(facts.get("keywords"), list) else [],
+        "tags": [str(tag) for tag in facts.get("keywords") or []]
+        if isinstance(facts.get("keywords"), list)
+        else [],
         "licence": str(facts["license"]) if facts.get("license") else None,
         "tests_quality": "full" if (package / "data" / "secret").is_dir() else "examples",
         **checker(package, facts),
@@ -179,7 +204,9 @@ def checker(package: Path, facts: dict[str, Any]) -> dict[str, Any]:
     """How outputs are compared, and the programs of the package that do so or check inputs."""
     groups = [mapping(package / "data" / name) for name in ("testdata.yaml", "test_group.yaml")]
     given = [facts.get("validator_flags")]
-    given += [group.get(key) for group in groups for key in ("output_validator_flags", "output_validator_args")]
+    given += [
+        group.get(key) for group in groups for key in ("output_validator_flags", "output_validator_args")
+    ]
     flags = " ".join(" ".join(one) if isinstance(one, list) else str(one) for one in given if one).split()
     validation = str(facts.get("validation", "default")).split()
     kinds = facts.get("type") or []
@@ -189,12 +216,20 @@ def checker(package: Path, facts: dict[str, Any]) -> dict[str, Any]:
         {"role": role, "interface": interface, "path": f"{folder}/{path}", "text": text}
         for folder, (role, interface) in PROGRAM_FOLDERS.items()
         for path, text in sources(package / folder)
-    ]  # fmt: skip
+    ]
     for program in programs:
         if program["role"] == "checker":
-            how = {"interface": "multi-pass"} if "multi-pass" in kinds else {"role": "interactor"} if is_interactive else {}
+            how = (
+                {"interface": "multi-pass"}
+                if "multi-pass" in kinds
+                else {"role": "interactor"}
+                if is_interactive
+                else {}
+            )
             program |= how | ({"arguments": flags} if flags else {})
-    legacy = "validation" in facts or not any((package / name).is_dir() for name in ("output_validator", "output_validators"))
+    legacy = "validation" in facts or not any(
+        (package / name).is_dir() for name in ("output_validator", "output_validators")
+    )
     if is_custom or not legacy:
         found: dict[str, Any] = {"checker": "custom", "case_sensitive": True}
     else:

@@ -15,9 +15,9 @@ from typing import Any
 from pipeline.adapters import ReadItem, ReadProblem, ReadTrajectory, SourceFile, register
 from pipeline.adapters.io_tests import human_solution
 from pipeline.adapters.lines import JsonRow
-from pipeline.adapters.names import split_of
 from pipeline.adapters.rows import RowAdapter
 from pipeline.adapters.sample import Place
+from pipeline.text import split_of
 
 BASIS = "LeetCodeDataset `completion` (canonical solution)"
 # Python's own parser takes about a hundred times a source's size.
@@ -52,7 +52,9 @@ class LeetCode(RowAdapter):
         }
         yield ReadProblem(row.line, row.raw, problem, check_tests(value["test"]), row.size)
         if value.get("completion"):
-            solution = human_solution(problem_id, "completion", value["completion"], "python3", "accepted", BASIS)
+            solution = human_solution(
+                problem_id, "completion", value["completion"], "python3", "accepted", BASIS
+            )
             yield ReadTrajectory(row.line, row.raw, solution, len(value["completion"]))
 
 
@@ -72,7 +74,10 @@ def check_tests(code: str) -> list[dict[str, Any]]:
     assertions = assertions_of(code) if len(code) <= MAX_PARSED_CHARACTERS else None
     if assertions:
         numbered = enumerate(assertions, start=1)
-        return [{"test_id": f"private/{n}", "kind": "private", "mode": "assert", "input": one} for n, one in numbered]
+        return [
+            {"test_id": f"private/{n}", "kind": "private", "mode": "assert", "input": one}
+            for n, one in numbered
+        ]
     return [{"test_id": "private/1", "kind": "private", "mode": "check", "input": code}]
 
 

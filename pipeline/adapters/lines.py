@@ -163,5 +163,7 @@ def _joined(pending: list[bytes], last: bytes, dropped: int) -> tuple[bytes, str
     whole = b"".join(pending) + last if pending else last
     length = len(whole) + dropped
     if length > MAX_ROW_BYTES:
-        return whole[:KEPT_OF_GIANT_BYTES], f"row of {length} bytes; at most {MAX_ROW_BYTES}; only its beginning is kept"
+        return whole[
+            :KEPT_OF_GIANT_BYTES
+        ], f"row of {length} bytes; at most {MAX_ROW_BYTES}; only its beginning is kept"
     return whole.removesuffix(b"\r"), None

@@ -21,9 +21,11 @@ from pipeline.adapters.lines import JsonRow
 from pipeline.adapters.livecodebench import problem_id_of
 from pipeline.adapters.rows import DOCUMENTS, RowAdapter, at_most, written
 from pipeline.adapters.sample import Place
-from pipeline.extract import detect_language, extract_program
+from pipeline.text import detect_language, extract_program
 
-NAME = re.compile(r"Scenario\.[a-z]+_\d+_(?P<temperature>[\d.]+?)(?:_codegeneration_output|_eval|_eval_all)*\.json")
+NAME = re.compile(
+    r"Scenario\.[a-z]+_\d+_(?P<temperature>[\d.]+?)(?:_codegeneration_output|_eval|_eval_all)*\.json"
+)
 ERRORS = {-2: "wrong_answer", -3: "time_limit_exceeded", -4: "runtime_error"}
 LISTS = ("output_list", "code_list", "graded_list", "metadata")
 BASIS = "LiveCodeBench graded_list (hidden tests)"
@@ -65,7 +67,11 @@ class LiveCodeBenchResults(RowAdapter):
                 "language": "python3" if language == "unknown" else language,
                 **claim(one["graded_list"], one["metadata"]),
             }
-            part = {"question_id": value["question_id"], "first": index, **{name: [item] for name, item in one.items()}}
+            part = {
+                "question_id": value["question_id"],
+                "first": index,
+                **{name: [item] for name, item in one.items()},
+            }
             yield ReadTrajectory(row.line, partial(written, part), trajectory, len(one["output_list"] or ""))
 
 

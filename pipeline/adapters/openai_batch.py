@@ -62,7 +62,9 @@ class OpenAiBatch(RowAdapter):
         response, request = value["response"], value.get("request") or {}
         if value.get("error") or response is None or response["status_code"] != 200:
             error = value.get("error") or (response or {}).get("body")
-            yield Refused(row.line, row.raw, f"the request failed: {json.dumps(error)[:300]}", "response", row.size)
+            yield Refused(
+                row.line, row.raw, f"the request failed: {json.dumps(error)[:300]}", "response", row.size
+            )
             return
         body = response["body"]
         for choice in body["choices"]:
@@ -72,7 +74,9 @@ class OpenAiBatch(RowAdapter):
                 prompt, answer = request.get("prompt"), choice["text"]
             index = choice["index"]
             yield sample(
-                row, prompt, answer,
+                row,
+                prompt,
+                answer,
                 problem_id=problem_id_of(request) or problem_id_of({"custom_id": value["custom_id"]}),
                 origin="other_policy",
                 policy_id=body["model"],
@@ -82,7 +86,7 @@ class OpenAiBatch(RowAdapter):
                 top_p=request.get("top_p"),
                 finish_reason=FINISH_REASONS.get(choice.get("finish_reason") or ""),
                 **tokens(choice, request.get("temperature")),
-            )  # fmt: skip
+            )
 
 
 register(OpenAiBatch())
@@ -117,6 +121,10 @@ def tokens(choice: dict[str, Any], temperature: float | None) -> dict[str, Any]:
     if not ids:
         return {}
     logprobs = choice.get("logprobs") or {}
-    values = [one["logprob"] for one in logprobs["content"]] if logprobs.get("content") else logprobs.get("token_logprobs") or []
+    values = (
+        [one["logprob"] for one in logprobs["content"]]
+        if logprobs.get("content")
+        else logprobs.get("token_logprobs") or []
+    )
     known = temperature == 1 and len(values) == len(ids)
     return {"token_ids": ids, "behaviour_logprob": float(sum(values)) if known else None}

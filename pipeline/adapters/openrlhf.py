@@ -13,7 +13,7 @@ from pipeline.adapters.lines import SUFFIXES, JsonRow
 from pipeline.adapters.rollouts import place_by_prompt, run_columns, sample
 from pipeline.adapters.rows import RowAdapter
 from pipeline.adapters.sample import Place
-from pipeline.identity import content_id
+from pipeline.store import content_id
 
 
 class OpenRlhf(RowAdapter):
@@ -26,7 +26,11 @@ class OpenRlhf(RowAdapter):
     def items(self, row: JsonRow, file: SourceFile) -> Iterator[ReadItem]:
         value = row.value
         key = f"{content_id(value['input'])[:12]}#{row.line}"
-        basis = {"claimed_basis": f"OpenRLHF reward model: {value['reward']}"} if value.get("reward") is not None else {}
+        basis = (
+            {"claimed_basis": f"OpenRLHF reward model: {value['reward']}"}
+            if value.get("reward") is not None
+            else {}
+        )
         yield sample(row, value["input"], value["output"], source_key=key, **run_columns(file.name), **basis)
 
 

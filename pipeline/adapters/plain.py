@@ -10,7 +10,7 @@ A line with `statement` is a problem:
 `problem_id` is `<source>/<id>`; required besides it are `statement` and `tests`. Defaults: input_mode stdin, checker tokens and
 case-sensitive, split none, test kind private, test mode stdin, test_id its 1-based position, everything else null.
 Function problems add `entry_point`, `preamble`, `starter_code`, and tests of mode assert, check or call (`Tests` in
-`pipeline/contracts.py`). A test on standard input needs its expected output unless the checker is custom.
+`pipeline/store/contracts.py`). A test on standard input needs its expected output unless the checker is custom.
 
 A line with `program` or `completion` is a trajectory:
 
@@ -18,9 +18,9 @@ A line with `program` or `completion` is a trajectory:
      "program": "print(...)", "claimed_verdict": "accepted", "claimed_basis": "the site's judge"}
 
 Required: `problem_id`, `origin`, `policy_id`, and `program` or `completion`. Without `program` it is taken from the completion
-(`pipeline/extract.py`); without `language` it is told by the text. `source_key` names the sample within its source, by default it
+(`pipeline/text/extract.py`); without `language` it is told by the text. `source_key` names the sample within its source, by default it
 is a hash of the line. Optional: run_id, policy_step, sample_index, temperature, top_p, prompt, token_ids,
-behaviour_logprob, finish_reason. Languages and verdicts may go by other names (`pipeline/adapters/names.py`).
+behaviour_logprob, finish_reason. Languages and verdicts may go by other names (`pipeline/text/names.py`).
 
 Any other key is refused, so that a misspelt one is noticed.
 """
@@ -43,21 +43,51 @@ from pipeline.adapters import (
     register,
 )
 from pipeline.adapters.lines import SUFFIXES, JsonRow, json_rows, parse
-from pipeline.adapters.names import language_name, verdict_name
 from pipeline.adapters.sample import Place, bounded
-from pipeline.extract import detect_language, extract_program
-from pipeline.identity import content_id
+from pipeline.store import content_id
+from pipeline.text import detect_language, extract_program, language_name, verdict_name
 
 PROBLEM_KEYS = {
-    "problem_id", "source", "title", "statement", "input_mode", "time_limit_s", "memory_limit_mb", "checker", "tags",
-    "difficulty", "split", "licence", "tests", "entry_point", "preamble", "starter_code", "tests_quality",
-}  # fmt: skip
+    "problem_id",
+    "source",
+    "title",
+    "statement",
+    "input_mode",
+    "time_limit_s",
+    "memory_limit_mb",
+    "checker",
+    "tags",
+    "difficulty",
+    "split",
+    "licence",
+    "tests",
+    "entry_point",
+    "preamble",
+    "starter_code",
+    "tests_quality",
+}
 TEST_KEYS = {"test_id", "kind", "mode", "input", "expected_output"}
 CHECKER_KEYS = {"kind", "case_sensitive", "float_tol"}
 TRAJECTORY_KEYS = {
-    "source_key", "problem_id", "origin", "policy_id", "language", "program", "completion", "claimed_verdict", "claimed_basis",
-    "run_id", "policy_step", "sample_index", "temperature", "top_p", "token_ids", "behaviour_logprob", "finish_reason", "prompt",
-}  # fmt: skip
+    "source_key",
+    "problem_id",
+    "origin",
+    "policy_id",
+    "language",
+    "program",
+    "completion",
+    "claimed_verdict",
+    "claimed_basis",
+    "run_id",
+    "policy_step",
+    "sample_index",
+    "temperature",
+    "top_p",
+    "token_ids",
+    "behaviour_logprob",
+    "finish_reason",
+    "prompt",
+}
 
 
 class Plain(Adapter):

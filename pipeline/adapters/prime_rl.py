@@ -16,7 +16,14 @@ from typing import Any
 
 from pipeline.adapters import ReadItem, SourceFile, register
 from pipeline.adapters.lines import SUFFIXES, JsonRow
-from pipeline.adapters.rollouts import FINISH_REASONS, place_by_prompt, problem_id_of, run_columns, sample, scored
+from pipeline.adapters.rollouts import (
+    FINISH_REASONS,
+    place_by_prompt,
+    problem_id_of,
+    run_columns,
+    sample,
+    scored,
+)
 from pipeline.adapters.rows import RowAdapter
 from pipeline.adapters.sample import Place
 
@@ -30,7 +37,9 @@ class PrimeRl(RowAdapter):
 
     def place(self, row: JsonRow) -> Place:
         value = row.value
-        return place_by_prompt(row, trace_parts(value)[0] if "nodes" in value else value["prompt"], "prime_rl")
+        return place_by_prompt(
+            row, trace_parts(value)[0] if "nodes" in value else value["prompt"], "prime_rl"
+        )
 
     def items(self, row: JsonRow, file: SourceFile) -> Iterator[ReadItem]:
         found = STEP.search(file.name)
@@ -40,11 +49,14 @@ class PrimeRl(RowAdapter):
             return
         value = row.value
         yield sample(
-            row, value["prompt"], value["completion"],
+            row,
+            value["prompt"],
+            value["completion"],
             source_key=f"{value.get('example_id')}#{row.line}",
             finish_reason="length" if value.get("is_truncated") else None,
-            **run, **scored(value["reward"], "reward", BASIS),
-        )  # fmt: skip
+            **run,
+            **scored(value["reward"], "reward", BASIS),
+        )
 
 
 register(PrimeRl())
@@ -59,12 +71,18 @@ def from_trace(row: JsonRow, run: dict[str, Any]) -> ReadItem:
     columns = run | {"temperature": sampling.get("temperature"), "top_p": sampling.get("top_p")}
     data = value["task"]["data"]
     return sample(
-        row, prompt, [node["message"]],
-        problem_id=problem_id_of(data) or problem_id_of(value["task"]) or problem_id_of({"info": value.get("info")}),
+        row,
+        prompt,
+        [node["message"]],
+        problem_id=problem_id_of(data)
+        or problem_id_of(value["task"])
+        or problem_id_of({"info": value.get("info")}),
         source_key=str(value["id"]),
         finish_reason=FINISH_REASONS.get(call.get("finish_reason") or ""),
-        **tokens(node, columns["temperature"]), **columns, **scored(score, "reward", BASIS),
-    )  # fmt: skip
+        **tokens(node, columns["temperature"]),
+        **columns,
+        **scored(score, "reward", BASIS),
+    )
 
 
 def trace_parts(value: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, Any]]:
@@ -79,13 +97,19 @@ def trace_parts(value: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, 
     while parent is not None and len(path) <= len(nodes):
         path.append(nodes[parent]["message"])
         parent = nodes[parent].get("parent")
-    call: dict[str, Any] = next((call for call in value.get("calls") or [] if call.get("node") == answers[-1]), {})
+    call: dict[str, Any] = next(
+        (call for call in value.get("calls") or [] if call.get("node") == answers[-1]), {}
+    )
     return path[::-1], nodes[answers[-1]], call
 
 
 def tokens(node: dict[str, Any], temperature: float | None) -> dict[str, Any]:
     """The sampled tokens of a node, and their log-probability where it is that of temperature 1."""
-    sampled = [token for token, is_sampled in zip(node.get("token_ids") or [], node.get("mask") or [], strict=True) if is_sampled]
+    sampled = [
+        token
+        for token, is_sampled in zip(node.get("token_ids") or [], node.get("mask") or [], strict=True)
+        if is_sampled
+    ]
     if not sampled:
         return {}
     logprobs = node.get("logprobs") or []

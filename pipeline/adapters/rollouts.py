@@ -14,14 +14,19 @@ from typing import Any
 
 from pipeline.adapters import ReadTrajectory
 from pipeline.adapters.lines import JsonRow
-from pipeline.adapters.names import language_name, verdict_name
 from pipeline.adapters.sample import Place
-from pipeline.extract import detect_language, extract_program
-from pipeline.identity import content_id
+from pipeline.store import content_id
+from pipeline.text import detect_language, extract_program, language_name, verdict_name
 
 ID_KEYS = ("problem_id", "task_id", "question_id", "custom_id", "id", "example_id")
 NESTED = ("extra_info", "info", "metadata")
-FINISH_REASONS = {"stop": "stop", "eos": "stop", "end_turn": "stop", "length": "length", "max_tokens": "length"}
+FINISH_REASONS = {
+    "stop": "stop",
+    "eos": "stop",
+    "end_turn": "stop",
+    "length": "length",
+    "max_tokens": "length",
+}
 
 
 def text_of(prompt: Any) -> str:

@@ -28,9 +28,17 @@ ROWS_AT_ONCE = 8
 READ_BYTES = 1 << 20
 BATCH_BYTES, MAX_ROWS_AT_ONCE = 4 << 20, 500
 SHAPE_ERRORS = (
-    TypeError, ValueError, AttributeError, IndexError, ArithmeticError, RecursionError, SyntaxError, EOFError, zlib.error,
+    TypeError,
+    ValueError,
+    AttributeError,
+    IndexError,
+    ArithmeticError,
+    RecursionError,
+    SyntaxError,
+    EOFError,
+    zlib.error,
     struct.error,
-)  # fmt: skip
+)
 
 
 def rows(file: SourceFile, document_depth: int = 1) -> Iterator[JsonRow | Refused]:
@@ -63,14 +71,18 @@ def table_rows(file: SourceFile) -> Iterator[JsonRow | Refused]:
                     file.rows_in_file += 1
                     if chosen is None or file.rows_in_file in chosen:
                         value = batch.slice(place, 1).to_pylist()[0]
-                        yield JsonRow(file.rows_in_file, partial(written, value), value, batch.nbytes // batch.num_rows)
+                        yield JsonRow(
+                            file.rows_in_file, partial(written, value), value, batch.nbytes // batch.num_rows
+                        )
                 if not file.path.endswith(".parquet"):
                     file.bytes_read = stored.tell()
     except (pa.ArrowException, OSError) as error:
         # A broken file is a fact about the source; a failing disk or network is not, and must be heard.
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        yield Refused(file.rows_in_file and file.rows_in_file + 1, b"", f"not a table that can be read: {error}")
+        yield Refused(
+            file.rows_in_file and file.rows_in_file + 1, b"", f"not a table that can be read: {error}"
+        )
 
 
 def _batches(file: SourceFile, stored: Any) -> Iterator[pa.RecordBatch]:
@@ -82,7 +94,9 @@ def _batches(file: SourceFile, stored: Any) -> Iterator[pa.RecordBatch]:
         # One row group at a time, and as many rows as a block holds: more of them together cost Arrow several times their size.
         for number in range(table.num_row_groups):
             group = table.metadata.row_group(number)
-            at_once = max(1, min(MAX_ROWS_AT_ONCE, BATCH_BYTES * group.num_rows // max(group.total_byte_size, 1)))
+            at_once = max(
+                1, min(MAX_ROWS_AT_ONCE, BATCH_BYTES * group.num_rows // max(group.total_byte_size, 1))
+            )
             for batch in table.iter_batches(batch_size=at_once, row_groups=[number], use_threads=False):
                 # The file is not read from its beginning to its end, so progress goes by rows.
                 file.bytes_read += file.size_bytes * batch.num_rows // total

@@ -19,7 +19,7 @@ from itertools import islice, zip_longest
 
 from pipeline.adapters import Refused, SourceFile
 from pipeline.adapters.lines import JsonRow, json_rows
-from pipeline.identity import content_id, digest
+from pipeline.store import content_id, digest
 
 PER_PROBLEM_AND_POLICY = 5
 PER_PROBLEM = 20
@@ -40,19 +40,26 @@ PlaceOf = Callable[[JsonRow], Place | None]
 RowsOf = Callable[[SourceFile], Iterator[JsonRow | Refused]]
 
 
-def bounded(files: list[SourceFile], limit: int, place_of: PlaceOf, rows: RowsOf = json_rows) -> list[SourceFile]:
+def bounded(
+    files: list[SourceFile], limit: int, place_of: PlaceOf, rows: RowsOf = json_rows
+) -> list[SourceFile]:
     """The same files, each with the draw of its lines from one sample over all of them; `place_of` None: read it anyway."""
     drawn = cache(lambda: draw(files, limit, place_of, rows))
     # The sample hangs on all files of the source, so all of them name it.
     options = {"limit": limit, "among": content_id([file.sha256 for file in files])}
-    return [replace(file, options=options, draw=partial(_lines_of, drawn, number)) for number, file in enumerate(files)]
+    return [
+        replace(file, options=options, draw=partial(_lines_of, drawn, number))
+        for number, file in enumerate(files)
+    ]
 
 
 def _lines_of(drawn: Callable[[], list[frozenset[int]]], number: int) -> frozenset[int]:
     return drawn()[number]
 
 
-def draw(files: list[SourceFile], limit: int, place_of: PlaceOf, rows: RowsOf = json_rows) -> list[frozenset[int]]:
+def draw(
+    files: list[SourceFile], limit: int, place_of: PlaceOf, rows: RowsOf = json_rows
+) -> list[frozenset[int]]:
     """The lines to read of each file."""
     found: list[list[Place]] = []
     lines: list[set[int]] = []

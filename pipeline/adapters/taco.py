@@ -19,11 +19,10 @@ from pipeline.adapters import ReadItem, ReadProblem, ReadTrajectory, SourceFile,
 from pipeline.adapters.apps import parsed
 from pipeline.adapters.io_tests import human_solution, io_tests, mode_columns
 from pipeline.adapters.lines import JsonRow
-from pipeline.adapters.names import split_of
 from pipeline.adapters.rows import RowAdapter, at_most, written
 from pipeline.adapters.sample import Place
-from pipeline.extract import detect_language
-from pipeline.identity import content_id
+from pipeline.store import content_id
+from pipeline.text import detect_language, split_of
 
 BASIS = "TACO `solutions` (accepted on the original site)"
 CODEFORCES = re.compile(r"codeforces\.com/(?:problemset/problem/|contest/|gym/)?(\d+)/(?:problem/)?(\w+)")
@@ -31,9 +30,16 @@ UNITS = r"second|millisecond|ms|s\b|kilobyte|megabyte|gigabyte|byte|kb|mb|gb|mib
 QUANTITY = re.compile(rf"\s*(\d+(?:\.\d+)?)\s*({UNITS})?", re.IGNORECASE)
 SECONDS = {None: 1.0, "second": 1.0, "s": 1.0, "millisecond": 1e-3, "ms": 1e-3}
 MEGABYTES = {
-    None: 1.0, "megabyte": 1.0, "mb": 1.0, "mib": 1.0, "kilobyte": 2**-10, "kb": 2**-10, "gigabyte": 2.0**10, "gb": 2.0**10,
+    None: 1.0,
+    "megabyte": 1.0,
+    "mb": 1.0,
+    "mib": 1.0,
+    "kilobyte": 2**-10,
+    "kb": 2**-10,
+    "gigabyte": 2.0**10,
+    "gb": 2.0**10,
     "byte": 2**-20,
-}  # fmt: skip
+}
 
 
 class Taco(RowAdapter):
@@ -52,9 +58,13 @@ class Taco(RowAdapter):
         for program in islice(programs, at_most(file)):
             language = detect_language(program)
             trajectory = human_solution(
-                problem_id, f"solutions#{content_id(program)}", program,
-                "python3" if language == "unknown" else language, "accepted", BASIS,
-            )  # fmt: skip
+                problem_id,
+                f"solutions#{content_id(program)}",
+                program,
+                "python3" if language == "unknown" else language,
+                "accepted",
+                BASIS,
+            )
             part = {"problem_id": problem_id, "solutions": [program]}
             yield ReadTrajectory(row.line, partial(written, part), trajectory, len(program))
 
@@ -66,11 +76,17 @@ def problem_id_of(value: dict[str, Any]) -> str:
     """taco/<site>/<name on the site>/<8 characters that name the statement>."""
     url = value.get("url") or ""
     known = CODEFORCES.search(url)
-    name = f"{known[1]}_{known[2].upper()}" if known else re.sub(r"[?#].*", "", url).rstrip("/").rpartition("/")[2]
+    name = (
+        f"{known[1]}_{known[2].upper()}"
+        if known
+        else re.sub(r"[?#].*", "", url).rstrip("/").rpartition("/")[2]
+    )
     return f"taco/{value.get('source') or 'unknown'}/{name or 'unnamed'}/{content_id(value['question'])[:8]}"
 
 
-def problem(problem_id: str, split: str, value: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def problem(
+    problem_id: str, split: str, value: dict[str, Any]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     given = parsed(value["input_output"]) or {}
     tests = io_tests(given)
     tags = value.get("tags") or "[]"

@@ -7,21 +7,28 @@ from typing import Any
 
 from pipeline.adapters import ReadItem, ReadTrajectory, Refused, SourceFile, sha256_of
 from pipeline.adapters.io_tests import human_solution
-from pipeline.adapters.names import SUFFIX_LANGUAGES, VERDICT_NAMES
-from pipeline.extract import detect_language
-from pipeline.identity import content_id
+from pipeline.store import content_id
+from pipeline.text import SUFFIX_LANGUAGES, VERDICT_NAMES, detect_language
 
 MAX_PROGRAM_BYTES = 4 << 20
 # Names of folders in problem packages and elsewhere; what they claim, null: nothing.
 VERDICT_FOLDERS = VERDICT_NAMES | {
-    "run_time_error": "runtime_error", "partially_accepted": "partial", "brute_force": None, "mixed": None, "other": None,
-}  # fmt: skip
+    "run_time_error": "runtime_error",
+    "partially_accepted": "partial",
+    "brute_force": None,
+    "mixed": None,
+    "other": None,
+}
 
 
 def files_below(folder: Path) -> list[Path]:
     """Regular files of a folder, hidden ones aside, sorted by their path below it. Links are not followed."""
     found = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts[:-1]))
+    return sorted(
+        path
+        for path in found
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts[:-1])
+    )
 
 
 def folder_file(folder: Path, root: Path) -> SourceFile:
@@ -32,7 +39,9 @@ def folder_file(folder: Path, root: Path) -> SourceFile:
     return SourceFile(str(folder), name, content_id(listing), sum(path.stat().st_size for path in paths))
 
 
-def program_item(line: int, raw: bytes, path: str, problem_id: str, verdict: str | None, basis: str) -> ReadItem:
+def program_item(
+    line: int, raw: bytes, path: str, problem_id: str, verdict: str | None, basis: str
+) -> ReadItem:
     """A program that a person wrote, as the file at `path` of its source; refused where it is no source text."""
     # The quarantine has no column for the path of a file inside a folder.
     kept = path.encode(errors="backslashreplace") + b"\n" + raw[:MAX_PROGRAM_BYTES]
@@ -45,7 +54,9 @@ def program_item(line: int, raw: bytes, path: str, problem_id: str, verdict: str
     try:
         text = raw.removeprefix(b"\xef\xbb\xbf").decode()
     except UnicodeDecodeError as error:
-        return Refused(line, kept, f"not UTF-8: {error.reason} at byte {error.start} of {path}", size=len(raw))
+        return Refused(
+            line, kept, f"not UTF-8: {error.reason} at byte {error.start} of {path}", size=len(raw)
+        )
     columns = human_solution(problem_id, path, text, language_of(suffix, text), verdict, basis)
     return ReadTrajectory(line, kept, columns, len(raw))
 

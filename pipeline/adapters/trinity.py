@@ -34,13 +34,15 @@ class Trinity(RowAdapter):
         eid = value["eid"]
         prompt, answer = turns(value)
         yield sample(
-            row, prompt, answer,
+            row,
+            prompt,
+            answer,
             source_key="/".join(str(eid[part]) for part in ("batch", "task", "run", "step", "suffix")),
             sample_index=eid["run"],
             finish_reason="length" if value.get("truncate_status") else None,
             **run_columns(file.name, value.get("info", {}).get("model_version")),
             **scored(value.get("reward"), "reward", "Trinity-RFT workflow"),
-        )  # fmt: skip
+        )
 
 
 register(Trinity())

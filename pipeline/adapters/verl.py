@@ -26,7 +26,10 @@ class Verl(RowAdapter):
     def items(self, row: JsonRow, file: SourceFile) -> Iterator[ReadItem]:
         value = row.value
         key = f"{value['step']}#{row.line}"
-        run, claims = run_columns(file.name, value["step"]), scored(value["score"], "score", "verl reward function")
+        run, claims = (
+            run_columns(file.name, value["step"]),
+            scored(value["score"], "score", "verl reward function"),
+        )
         yield sample(row, value["input"], value["output"], source_key=key, **run, **claims)
 
 

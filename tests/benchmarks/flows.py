@@ -38,14 +38,20 @@ HERE = Path(__file__).parent
 STARTER = HERE.parents[1] / "data" / "starter"
 SETTLED_S = 7.0  # the server gathers events for up to 5 s before it writes them down
 NEEDED = (
-    "prefect_overhead_share", "rows_lost", "rows_doubled", "judge_errors_as_rewards", "kills", "pass10_offline", "pass10_online",
+    "prefect_overhead_share",
+    "rows_lost",
+    "rows_doubled",
+    "judge_errors_as_rewards",
+    "kills",
+    "pass10_offline",
+    "pass10_online",
     "engines_agree",
-)  # fmt: skip
+)
 
 KEEP_A_SERVER = """
 import json, os, sys
 from pathlib import Path
-from flows.engine import start_server
+from flows.runtime.engine import start_server
 
 home = Path(os.environ["PREFECT_HOME"])
 print(start_server(home), flush=True)
@@ -66,10 +72,10 @@ def one_pass(kind: str, store: str, problems: int) -> None:
         stages.label_flow(store)
         stages.deduplicate_flow(store)
         return
-    from pipeline.dedup import deduplicate
-    from pipeline.ingest import ingest
-    from pipeline.label import label
-    from pipeline.store import Store
+    from pipeline.dedup.deduplication import deduplicate
+    from pipeline.ingest.ingestion import ingest
+    from pipeline.labelling.labeller import label
+    from pipeline.store.store import Store
 
     ingest(Store(store), "plain", str(STARTER), limit=problems)
     label(Store(store))
@@ -91,7 +97,9 @@ def cpu_of(command: list[str], environment: dict[str, str]) -> tuple[float, floa
 def cpu_so_far(pid: int) -> tuple[float, float]:
     """CPU seconds of a process that has not been waited for, and of the children that it waited for."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    user, system, children_user, children_system = (int(field) / os.sysconf("SC_CLK_TCK") for field in fields[11:15])
+    user, system, children_user, children_system = (
+        int(field) / os.sysconf("SC_CLK_TCK") for field in fields[11:15]
+    )
     return user + system, children_user + children_system
 
 
@@ -104,7 +112,11 @@ def prefect_overhead(folder: Path, problems: int, rounds: int) -> dict[str, floa
     """CPU seconds with and without Prefect, medians over rounds, and the share that it adds."""
     environment = surroundings(folder / "data")
     keeper = subprocess.Popen(
-        [sys.executable, "-c", KEEP_A_SERVER], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", KEEP_A_SERVER],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     seconds: dict[str, list[float]] = defaultdict(list)
     try:
@@ -122,7 +134,9 @@ def prefect_overhead(folder: Path, problems: int, rounds: int) -> dict[str, floa
                     time.sleep(SETTLED_S)
                     seconds["server"].append(sum(cpu_so_far(pid)) - before)
                 else:
-                    seconds["server_idle_minute"].append(60 * (sum(cpu_so_far(pid)) - before) / (time.monotonic() - started))
+                    seconds["server_idle_minute"].append(
+                        60 * (sum(cpu_so_far(pid)) - before) / (time.monotonic() - started)
+                    )
         assert runs_of(url) == 3 * rounds, f"{runs_of(url)} flow runs at {url} instead of {3 * rounds}"
     finally:
         keeper.stdin.close()  # the server lives as long as the process that started it
@@ -132,9 +146,12 @@ def prefect_overhead(folder: Path, problems: int, rounds: int) -> dict[str, floa
     added = medians["flows"] + medians["server"] - medians["plain"]
     return {
         **{f"{kind}_cpu_s": round(value, 2) for kind, value in sorted(medians.items())},
-        "prefect_cpu_s": round(added, 2), "prefect_overhead_share": round(added / work, 4),
-        "whole_difference_share": round((added + medians["flows_children"] - medians["plain_children"]) / work, 4),
-    }  # fmt: skip
+        "prefect_cpu_s": round(added, 2),
+        "prefect_overhead_share": round(added / work, 4),
+        "whole_difference_share": round(
+            (added + medians["flows_children"] - medians["plain_children"]) / work, 4
+        ),
+    }
 
 
 def runs_of(url: str) -> int:
@@ -148,8 +165,8 @@ def runs_of(url: str) -> int:
 def engines_agree(folder: Path, problems: int = 6) -> dict[str, bool | str | None]:
     """Labels, signatures and clusters of one process and of a cluster of processes, compared row by row."""
     tests = module_at(HERE.parent / "flows" / "test_spread.py")
-    from pipeline.dedup import deduplicate
-    from pipeline.label import label
+    from pipeline.dedup.deduplication import deduplicate
+    from pipeline.labelling.labeller import label
 
     one = tests.filled(folder / "one", problems)
     label(one)
@@ -161,11 +178,28 @@ def engines_agree(folder: Path, problems: int = 6) -> dict[str, bool | str | Non
         store = tests.filled(folder / engine, problems)
         for command in ("label", "deduplicate"):
             subprocess.run(
-                [sys.executable, "-m", "flows", command, "--store", store.location, "--runner", engine, "--parts", "3"],
-                env=surroundings(folder / "data"), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            )  # fmt: skip
+                [
+                    sys.executable,
+                    "-m",
+                    "flows",
+                    command,
+                    "--store",
+                    store.location,
+                    "--runner",
+                    engine,
+                    "--parts",
+                    "3",
+                ],
+                env=surroundings(folder / "data"),
+                check=True,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
         found[engine] = tests.contents(store) == expected
-    return {"engines": ", ".join(found) or "none installed", "engines_agree": all(found.values()) if found else None}
+    return {
+        "engines": ", ".join(found) or "none installed",
+        "engines_agree": all(found.values()) if found else None,
+    }
 
 
 def online_loop(minutes: float) -> dict[str, float]:
@@ -188,8 +222,12 @@ def module_at(path: Path) -> ModuleType:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Benchmark of the flows; the last line is JSON.")
-    parser.add_argument("--minutes", type=float, default=2.5, help="of the loop with kills; the long run is online_loop.py")
-    parser.add_argument("--problems", type=int, default=600, help="starter problems of the batch whose cost is compared")
+    parser.add_argument(
+        "--minutes", type=float, default=2.5, help="of the loop with kills; the long run is online_loop.py"
+    )
+    parser.add_argument(
+        "--problems", type=int, default=600, help="starter problems of the batch whose cost is compared"
+    )
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--without-loop", action="store_true")
     parser.add_argument("--pass", nargs=2, metavar=("KIND", "STORE"), dest="one", help=argparse.SUPPRESS)

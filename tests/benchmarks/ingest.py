@@ -36,13 +36,21 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from pipeline.clusters import Programs, components
-from pipeline.dedup import deduplicate
-from pipeline.ingest import BatchSummary, ingest
-from pipeline.lexers import lex, lexer_of
-from pipeline.signatures import SIGNED_TOGETHER, Signatures, minhash_of, shingles_of, sign, span_hashes, token_hashes
-from pipeline.snapshot import APPEND_LEVEL
-from pipeline.store import Store
+from pipeline.dedup.clusters import Programs, components
+from pipeline.dedup.deduplication import deduplicate
+from pipeline.dedup.lexers import lex, lexer_of
+from pipeline.dedup.signatures import (
+    SIGNED_TOGETHER,
+    Signatures,
+    minhash_of,
+    shingles_of,
+    sign,
+    span_hashes,
+    token_hashes,
+)
+from pipeline.ingest.ingestion import BatchSummary, ingest
+from pipeline.store.snapshot import APPEND_LEVEL
+from pipeline.store.store import Store
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("SPO_DATA", ROOT / "../shared/data"))
@@ -71,7 +79,10 @@ def bench_ingest(folder: Path) -> dict:
         frame = pl.read_ndjson(gzip.decompress((DATA / name).read_bytes()), infer_schema_length=None)
         frame.write_parquet(folder / f"{name}.parquet", compression="zstd", compression_level=APPEND_LEVEL)
     plain = time.process_time() - begin
-    totals = {name: sum(getattr(batch, name) for batch in batches) for name in ("read", "accepted", "present", "quarantined")}
+    totals = {
+        name: sum(getattr(batch, name) for batch in batches)
+        for name in ("read", "accepted", "present", "quarantined")
+    }
     return {
         "ingest_ratio": round(plain / seconds, 2),
         "ingest_cpu_s": round(seconds, 2),
@@ -80,7 +91,12 @@ def bench_ingest(folder: Path) -> dict:
         "peak_mb": peak_mb,
         **totals,
         "sources": {
-            batch.source_file: {"read": batch.read, "accepted": batch.accepted, "quarantined": batch.quarantined, **batch.reasons}
+            batch.source_file: {
+                "read": batch.read,
+                "accepted": batch.accepted,
+                "quarantined": batch.quarantined,
+                **batch.reasons,
+            }
             for batch in batches
         },
         "rows_per_cpu_s": round(totals["read"] / seconds),
@@ -98,7 +114,9 @@ def measured_ingest(folder: Path) -> tuple[list[BatchSummary], float, float, int
 def seeds() -> list[str]:
     """Real Python programs to mutate."""
     path = DATA / "human_solutions.jsonl.gz"
-    path, key = (path, "source") if path.is_file() else (ROOT / "data" / "starter" / "solutions.jsonl.gz", "program")
+    path, key = (
+        (path, "source") if path.is_file() else (ROOT / "data" / "starter" / "solutions.jsonl.gz", "program")
+    )
     with gzip.open(path, "rt") as lines:
         rows = [json.loads(line) for line in lines]
     return sorted({row[key] for row in rows if row["language"] == "python3" and 100 < len(row[key]) < 5000})
@@ -146,7 +164,9 @@ def bench_dedup(count: int) -> dict:
     rensa = time.process_time() - begin
     peers = measured_peers(parts[0], programs[:20_000], groups[:20_000])
     beside = {"datasketch": prepared, "gaoya": prepared, "datatrove": whole - rensa, "daft": whole - rensa}
-    paths = {name: 1 / (beside[name] / count + 1 / rate) for name, rate in peers.items() if isinstance(rate, float)}
+    paths = {
+        name: 1 / (beside[name] / count + 1 / rate) for name, rate in peers.items() if isinstance(rate, float)
+    }
     return {
         "dedup_recall": round(recall, 4),
         "dedup_precision": round(precision, 4),
@@ -158,7 +178,9 @@ def bench_dedup(count: int) -> dict:
             "of it rensa": round(rensa, 2),
             "cluster, verify": round(whole - signed, 2),
         },
-        "peers_alone_per_cpu_s": {name: round(rate) if isinstance(rate, float) else rate for name, rate in peers.items()},
+        "peers_alone_per_cpu_s": {
+            name: round(rate) if isinstance(rate, float) else rate for name, rate in peers.items()
+        },
         "peers_whole_path_per_cpu_s": {name: round(rate) for name, rate in paths.items()},
         "dedup_vs_best_peer": round(count / whole / max(paths.values()), 2) if paths else None,
     }
@@ -179,13 +201,17 @@ def measured_peers(signatures: Signatures, programs: list[str], groups: list[str
         script = Path(__file__).with_name("ingest_peers.py")
         run = subprocess.run([python, script, folder], stdout=subprocess.PIPE, text=True)
     return missing | (
-        json.loads(run.stdout.splitlines()[-1]) if run.returncode == 0 else {"peers": f"exit code {run.returncode}"}
+        json.loads(run.stdout.splitlines()[-1])
+        if run.returncode == 0
+        else {"peers": f"exit code {run.returncode}"}
     )
 
 
 def peers_environment() -> tuple[Path | None, dict[str, str]]:
     """Python of an environment that has the peers, made once; and those that cannot be installed here."""
-    folder = Path(tempfile.gettempdir()) / f"spo-peers-{os.getuid()}-{sys.version_info[0]}.{sys.version_info[1]}"
+    folder = (
+        Path(tempfile.gettempdir()) / f"spo-peers-{os.getuid()}-{sys.version_info[0]}.{sys.version_info[1]}"
+    )
     python, uv = folder / "bin" / "python", shutil.which("uv") or ROOT / ".venv" / "tools" / "bin" / "uv"
     if not Path(uv).is_file():
         return None, {"peers": "not measured: no uv to install them with"}
@@ -203,7 +229,10 @@ def pip_settings() -> dict[str, str]:
     """Where pip is set up to look for packages, in the words of uv, which reads none of it."""
     known = {"UV_DEFAULT_INDEX": "global.index-url", "UV_FIND_LINKS": "global.find-links"}
     command = [Path(sys.base_prefix) / "bin" / "python3", "-m", "pip", "config", "get"]
-    found = {name: subprocess.run([*command, key], capture_output=True, text=True).stdout.strip() for name, key in known.items()}
+    found = {
+        name: subprocess.run([*command, key], capture_output=True, text=True).stdout.strip()
+        for name, key in known.items()
+    }
     return {name: value for name, value in found.items() if value and name not in os.environ}
 
 
@@ -234,9 +263,18 @@ def bench_incremental(folder: Path, stored: int, new: int) -> dict:
     for begin in range(len(programs), stored, len(programs)):
         # The same programs under other problems: what is compared with what stays the same, and they are signed once.
         for name, rows in tables.items():
-            ids = [column for column in ("trajectory_id", "cluster_id", "representative_id") if column in rows.columns]
-            renamed = [pl.Series(column, [f"{int(name, 16) + begin:032x}" for name in rows[column]]) for column in ids]
-            rows = rows.with_columns(*renamed, (pl.lit(f"{begin}/") + pl.col("problem_id")).alias("problem_id"))
+            ids = [
+                column
+                for column in ("trajectory_id", "cluster_id", "representative_id")
+                if column in rows.columns
+            ]
+            renamed = [
+                pl.Series(column, [f"{int(name, 16) + begin:032x}" for name in rows[column]])
+                for column in ids
+            ]
+            rows = rows.with_columns(
+                *renamed, (pl.lit(f"{begin}/") + pl.col("problem_id")).alias("problem_id")
+            )
             store.append_next(name, rows, producer="bench")
     deduplicate(store)
     wall, cpu = [], []
@@ -264,7 +302,9 @@ def bench_fuzz(folder: Path, rows: int) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--size", type=float, default=1.0, help="share of the full sizes")
     parser.add_argument("--only", choices=PARTS, help="one part, in this process")
     options = parser.parse_args()

@@ -71,7 +71,9 @@ def daft(shingles: list[np.ndarray], groups: list[int], texts: list[str]) -> flo
     import daft
 
     begin = time.process_time()
-    frame = daft.from_pydict({"text": texts}).select(daft.col("text").minhash(num_hashes=BANDS * ROWS, ngram_size=5, seed=1))
+    frame = daft.from_pydict({"text": texts}).select(
+        daft.col("text").minhash(num_hashes=BANDS * ROWS, ngram_size=5, seed=1)
+    )
     frame.to_arrow()
     return len(texts) / (time.process_time() - begin)
 
@@ -87,7 +89,9 @@ def main() -> None:
         try:
             found[peer.__name__] = peer(shingles[:programs], groups[:programs], texts[:programs])
         except Exception as error:
-            found[peer.__name__] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            found[peer.__name__] = (
+                f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            )
     print(json.dumps(found))
 
 

@@ -35,19 +35,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import httpx
 import polars as pl
 
-from flows.engine import api_url
-from pipeline.ingest import ingest
-from pipeline.label import label
-from pipeline.ledger import ledger
-from pipeline.sql import connect, query
-from pipeline.store import Store
+from flows.runtime.engine import api_url
+from pipeline.ingest.ingestion import ingest
+from pipeline.labelling.labeller import label
+from pipeline.store.ledger import ledger
+from pipeline.store.sql import connect, query
+from pipeline.store.store import Store
 from sandbox import Pool
-from trainer.evaluate import Evaluation, evaluate
-from trainer.policy import load_policy, new_policy
-from trainer.publishing import find_policy, published_folders, step_of
-from trainer.reference import score
-from trainer.rollout import Provenance, SamplingSettings, publish_policy, rollout
-from trainer.warmstart import warm_start
+from trainer.evaluation.evaluator import Evaluation, evaluate
+from trainer.policies.policy import load_policy, new_policy
+from trainer.policies.publishing import find_policy, publish_policy, published_folders, step_of
+from trainer.policies.reference import score
+from trainer.policies.warmstart import warm_start
+from trainer.rollouts.generation import Provenance, SamplingSettings, rollout
 
 STARTER = Path(__file__).parents[2] / "data" / "starter"
 MAX_NEW_TOKENS = 128
@@ -89,10 +89,13 @@ def prepare(folder: Path, sizes: Sizes) -> Store:
         label(store, pool)
         policy = reference_policy(store, folder, sizes)
         rollout(
-            store, policy, problems(store, "train", sizes.train_problems),
+            store,
+            policy,
+            problems(store, "train", sizes.train_problems),
             SamplingSettings(samples_per_problem=sizes.reference_samples, max_new_tokens=MAX_NEW_TOKENS),
-            Provenance(name="reference-samples", policy_id="reference", origin="earlier_training"), seed=0,
-        )  # fmt: skip
+            Provenance(name="reference-samples", policy_id="reference", origin="earlier_training"),
+            seed=0,
+        )
         label(store, pool)
     score(store, policy, max_tokens=768)
     return store
@@ -129,10 +132,12 @@ def lines_of(name: str) -> list[str]:
 
 
 def reference_policy(store: Store, folder: Path, sizes: Sizes):
-    from flows.policies import warm_start_pairs, warm_start_texts
+    from flows.stages.policies import warm_start_pairs, warm_start_texts
 
     policy = new_policy(warm_start_texts(store), layers=3, width=128, seed=0)
-    warm_start(policy, warm_start_pairs(store, 0.5, 2), seed=0, steps=sizes.warm_start_steps, batch_tokens=2048)
+    warm_start(
+        policy, warm_start_pairs(store, 0.5, 2), seed=0, steps=sizes.warm_start_steps, batch_tokens=2048
+    )
     policy.save(folder / "reference")
     publish_policy(store, policy, folder / "reference", policy_id="reference")
     return policy
@@ -205,7 +210,9 @@ when_empty = "others"
 def write_config(folder: Path, name: str, steps: int, sizes: Sizes, more: str = "") -> Path:
     path = folder / f"{name}.toml"
     given = {"steps": steps, "rate": sizes.rate, "publish": sizes.publish_every}
-    path.write_text(CONFIG.format(folder=folder, name=name, taught=TAUGHT.format(sizes.taught), **given) + more)
+    path.write_text(
+        CONFIG.format(folder=folder, name=name, taught=TAUGHT.format(sizes.taught), **given) + more
+    )
     return path
 
 
@@ -261,9 +268,12 @@ class Loop:
     def start(self, service: Service) -> None:
         log = open(self.folder / "logs" / f"{service.name}.log", "a")  # noqa: SIM115 (the process keeps it)
         service.process = subprocess.Popen(
-            [sys.executable, "-m", "flows", *service.command], stdout=log, stderr=log,
-            env=surroundings(self.folder) | ({"PREFECT_API_URL": service.needs} if service.needs else {}), start_new_session=True,
-        )  # fmt: skip
+            [sys.executable, "-m", "flows", *service.command],
+            stdout=log,
+            stderr=log,
+            env=surroundings(self.folder) | ({"PREFECT_API_URL": service.needs} if service.needs else {}),
+            start_new_session=True,
+        )
         log.close()
         service.starts += 1
 
@@ -300,7 +310,11 @@ def end_group(process: subprocess.Popen) -> None:
 
 def surroundings(folder: Path) -> dict[str, str]:
     own = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    return own | {"SPO_DATA_DIR": str(folder), "OMP_NUM_THREADS": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    return own | {
+        "SPO_DATA_DIR": str(folder),
+        "OMP_NUM_THREADS": "1",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    }
 
 
 def free_port() -> int:
@@ -329,13 +343,28 @@ def services(folder: Path, config: Path, sizes: Sizes, every_s: float, port: int
         Service("trainer", ["train", str(config)]),
         Service(
             "worker",
-            ["rollout", "online", "--follow", "--problems", some_problems("train", sizes.train_problems), "--count", "32",
-             "--samples", "4", "--max-new-tokens", str(MAX_NEW_TOKENS), "--max-per-policy", "256", "--max-waiting", "512",
-             *store],
+            [
+                "rollout",
+                "online",
+                "--follow",
+                "--problems",
+                some_problems("train", sizes.train_problems),
+                "--count",
+                "32",
+                "--samples",
+                "4",
+                "--max-new-tokens",
+                str(MAX_NEW_TOKENS),
+                "--max-per-policy",
+                "256",
+                "--max-waiting",
+                "512",
+                *store,
+            ],
         ),
         Service("grader", ["label", "--follow", "--workers", "1", *store]),
         Service("scorer", ["score", str(folder / "reference"), "--follow", "--max-tokens", "768", *store]),
-    ]  # fmt: skip
+    ]
 
 
 @dataclass
@@ -364,7 +393,10 @@ class Arrivals:
 
 def ingestions_fired(server: str) -> int | None:
     """How many scheduled ingestions have ended well, as Prefect's server has it; None if it does not answer."""
-    wanted = {"flows": {"name": {"any_": ["ingest"]}}, "flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}}
+    wanted = {
+        "flows": {"name": {"any_": ["ingest"]}},
+        "flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}},
+    }
     with contextlib.suppress(httpx.HTTPError):
         return httpx.post(f"{server}/flow_runs/count", json=wanted, timeout=20).raise_for_status().json()
     return None
@@ -374,14 +406,21 @@ def ingestions_fired(server: str) -> int | None:
 
 
 def loop(
-    minutes: float = 3.0, kill_every_s: float = 60.0, folder: Path | None = None, *, sizes: Sizes | None = None, seed: int = 0
-) -> dict[str, Any]:  # fmt: skip
+    minutes: float = 3.0,
+    kill_every_s: float = 60.0,
+    folder: Path | None = None,
+    *,
+    sizes: Sizes | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
     """Run the loop for so many minutes, then offline-only training of as many steps, and evaluate both; the figures, flat."""
     found = run(minutes, kill_every_s, folder, sizes=sizes or Sizes(), seed=seed)
     return {name: value for name, value in found.items() if not isinstance(value, list | dict)}
 
 
-def run(minutes: float, kill_every_s: float, folder: Path | None, *, sizes: Sizes, seed: int) -> dict[str, Any]:
+def run(
+    minutes: float, kill_every_s: float, folder: Path | None, *, sizes: Sizes, seed: int
+) -> dict[str, Any]:
     """The same with curves and events, in a folder that is kept, or in one that is not."""
     import tempfile
 
@@ -418,16 +457,31 @@ def run_loop(place: Path, minutes: float, kill_every_s: float, sizes: Sizes, see
     curve = list(evaluations(store, chosen_steps(steps, sizes.points), sizes.test_problems))
     running.note("done")
     return {
-        "minutes": minutes, "kills": sum(running.kills.values()), "kills_of": dict(running.kills),
-        "ended_by_themselves": {service.name: service.failures for service in running.services if service.failures},
+        "minutes": minutes,
+        "kills": sum(running.kills.values()),
+        "kills_of": dict(running.kills),
+        "ended_by_themselves": {
+            service.name: service.failures for service in running.services if service.failures
+        },
         "starts": {service.name: service.starts for service in running.services},
-        "ingestions": fired, "steps": steps[-1], **figures(store, place), "rows_lost": found.lost,
-        "rows_doubled": found.doubled, "judge_errors_as_rewards": found.judge_errors_as_rewards, "ledger": found.details,
-        "pass1_start": curve[0]["pass@1"], "pass10_start": curve[0]["pass@10"],
-        **{f"{name}_{run}": last(curve, run)[key] for run in ("offline", "online")
-           for name, key in (("pass1", "pass@1"), ("pass10", "pass@10"), ("distinct", "distinct correct"))},
-        "curve": curve, "events": running.events, "seconds": round(time.monotonic() - begun, 1),
-    }  # fmt: skip
+        "ingestions": fired,
+        "steps": steps[-1],
+        **figures(store, place),
+        "rows_lost": found.lost,
+        "rows_doubled": found.doubled,
+        "judge_errors_as_rewards": found.judge_errors_as_rewards,
+        "ledger": found.details,
+        "pass1_start": curve[0]["pass@1"],
+        "pass10_start": curve[0]["pass@10"],
+        **{
+            f"{name}_{run}": last(curve, run)[key]
+            for run in ("offline", "online")
+            for name, key in (("pass1", "pass@1"), ("pass10", "pass@10"), ("distinct", "distinct correct"))
+        },
+        "curve": curve,
+        "events": running.events,
+        "seconds": round(time.monotonic() - begun, 1),
+    }
 
 
 def train_offline(place: Path, steps: int, sizes: Sizes) -> None:
@@ -452,7 +506,11 @@ def evaluations(store: Store, steps: list[int], test_problems: int) -> Iterator[
 
         def row(run: str, step: int, policy_id: str) -> dict[str, Any]:
             found = find_policy(store, policy_id)
-            return {"run": run, "step": step, **shown(evaluate(store, pool, found.load(), policy_id, held_out, settings))}
+            return {
+                "run": run,
+                "step": step,
+                **shown(evaluate(store, pool, found.load(), policy_id, held_out, settings)),
+            }
 
         yield row("start", 0, "reference")
         for step in steps:
@@ -467,8 +525,9 @@ def shown(found: Evaluation) -> dict[str, Any]:
         "pass@1 interval": [round(found.pass_at_1.low, 3), round(found.pass_at_1.high, 3)],
         "pass@10": round(found.pass_at_10.mean, 4),
         "pass@10 interval": [round(found.pass_at_10.low, 3), round(found.pass_at_10.high, 3)],
-        "distinct correct": round(found.distinct_correct, 3), "judge errors": found.judge_errors,
-    }  # fmt: skip
+        "distinct correct": round(found.distinct_correct, 3),
+        "judge errors": found.judge_errors,
+    }
 
 
 def last(curve: list[dict[str, Any]], run: str) -> dict[str, Any]:
@@ -483,13 +542,21 @@ def figures(store: Store, place: Path) -> dict[str, Any]:
             "select count(*) as rollouts, count(distinct batch_id) as rounds, count(distinct policy_id) as policies_sampled"
             " from trajectories where origin = 'online' and run_id = 'online'",
         ).row(0, named=True)
-        errors = query(connection, "select count(*) filter (verdict = 'judge_error') as n from verdicts")["n"][0]
+        errors = query(connection, "select count(*) filter (verdict = 'judge_error') as n from verdicts")[
+            "n"
+        ][0]
     lines = [json.loads(line) for line in (place / "online" / "metrics.jsonl").read_text().splitlines()]
-    fresh = [sum(of["rows"] for name, of in line["sources"].items() if name.startswith("fresh")) for line in lines]
+    fresh = [
+        sum(of["rows"] for name, of in line["sources"].items() if name.startswith("fresh")) for line in lines
+    ]
     return {
-        **counts, "judge_errors": errors, "fresh_rows_trained_on": sum(fresh),
-        "first_step_with_fresh": next((line["step"] for line, rows in zip(lines, fresh, strict=True) if rows), None),
-    }  # fmt: skip
+        **counts,
+        "judge_errors": errors,
+        "fresh_rows_trained_on": sum(fresh),
+        "first_step_with_fresh": next(
+            (line["step"] for line, rows in zip(lines, fresh, strict=True) if rows), None
+        ),
+    }
 
 
 # ---- what is left of it
@@ -498,15 +565,25 @@ def figures(store: Store, place: Path) -> dict[str, Any]:
 def table(found: dict[str, Any]) -> str:
     head = ("run", "step", "pass@1", "interval", "pass@10", "interval", "distinct")
     rows = [
-        (row["run"], row["step"], f"{row['pass@1']:.3f}", "{:.3f}..{:.3f}".format(*row["pass@1 interval"]),
-         f"{row['pass@10']:.3f}", "{:.3f}..{:.3f}".format(*row["pass@10 interval"]), f"{row['distinct correct']:.2f}")
+        (
+            row["run"],
+            row["step"],
+            f"{row['pass@1']:.3f}",
+            "{:.3f}..{:.3f}".format(*row["pass@1 interval"]),
+            f"{row['pass@10']:.3f}",
+            "{:.3f}..{:.3f}".format(*row["pass@10 interval"]),
+            f"{row['distinct correct']:.2f}",
+        )
         for row in found["curve"]
-    ]  # fmt: skip
-    lines = [f"{found['minutes']:g} minutes, {found['steps']} steps, {found['rollouts']} rollouts in {found['rounds']} rounds of"
-             f" {found['policies_sampled']} policies, {found['ingestions']} scheduled ingestions, {found['kills']} kills"
-             f" {found['kills_of']}",
-             f"lost {found['rows_lost']}, doubled {found['rows_doubled']}, judge errors {found['judge_errors']}, of these as"
-             f" rewards {found['judge_errors_as_rewards']}", ""]  # fmt: skip
+    ]
+    lines = [
+        f"{found['minutes']:g} minutes, {found['steps']} steps, {found['rollouts']} rollouts in {found['rounds']} rounds of"
+        f" {found['policies_sampled']} policies, {found['ingestions']} scheduled ingestions, {found['kills']} kills"
+        f" {found['kills_of']}",
+        f"lost {found['rows_lost']}, doubled {found['rows_doubled']}, judge errors {found['judge_errors']}, of these as"
+        f" rewards {found['judge_errors_as_rewards']}",
+        "",
+    ]
     return "\n".join(lines + ["".join(f"{cell!s:<16}" for cell in row).rstrip() for row in (head, *rows)])
 
 
@@ -520,30 +597,54 @@ def plot(found: dict[str, Any], path: Path) -> None:
     for axis, name in zip(axes, ("pass@1", "pass@10"), strict=True):
         for run, colour in (("online", "tab:blue"), ("offline", "tab:orange")):
             rows = [row for row in found["curve"] if row["run"] in ("start", run)]
-            steps, low, high = [row["step"] for row in rows], *zip(*(row[f"{name} interval"] for row in rows), strict=True)
+            steps, low, high = (
+                [row["step"] for row in rows],
+                *zip(*(row[f"{name} interval"] for row in rows), strict=True),
+            )
             axis.plot(steps, [row[name] for row in rows], marker="o", color=colour, label=f"{run}")
             axis.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
         axis.set(title=f"{name}, held-out starter problems", xlabel="gradient steps", ylim=(0, None))
         axis.legend()
-    figure.suptitle(f"online loop of {found['minutes']:g} minutes with {found['kills']} kills; bands: 95 % over problems")
+    figure.suptitle(
+        f"online loop of {found['minutes']:g} minutes with {found['kills']} kills; bands: 95 % over problems"
+    )
     figure.tight_layout()
     figure.savefig(path)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=3.0, help="of the loop itself; preparation and evaluation come on top")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=3.0,
+        help="of the loop itself; preparation and evaluation come on top",
+    )
     parser.add_argument("--kill-every", type=float, default=60.0, help="seconds between kills")
     parser.add_argument("--rate", type=float, default=Sizes.rate, help="learning rate, constant")
     parser.add_argument("--seed", type=int, default=0, help="of the kills")
-    parser.add_argument("--out", type=Path, default=Path("data/bench/online_loop"), help="folder for table, figures and plot")
-    parser.add_argument("--keep", action="store_true", help="keep store, runs and logs, in the folder `work` beside them")
+    parser.add_argument(
+        "--out", type=Path, default=Path("data/bench/online_loop"), help="folder for table, figures and plot"
+    )
+    parser.add_argument(
+        "--keep", action="store_true", help="keep store, runs and logs, in the folder `work` beside them"
+    )
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     work = given.out / f"work-{time.strftime('%H%M%S')}" if given.keep else None
     long = given.minutes >= 15
     sizes = (
-        Sizes(train_problems=662, reference_samples=6, test_problems=100, points=5, arrivals=12, publish_every=50, taught="4")
+        Sizes(
+            train_problems=662,
+            reference_samples=6,
+            test_problems=100,
+            points=5,
+            arrivals=12,
+            publish_every=50,
+            taught="4",
+        )
         if long
         else Sizes()
     )
@@ -552,7 +653,10 @@ def main() -> None:
     (given.out / "online_loop.txt").write_text(table(found) + "\n")
     plot(found, given.out / "online_loop.svg")
     print(table(found))
-    print(json.dumps({name: value for name, value in found.items() if name not in ("curve", "events")}), flush=True)
+    print(
+        json.dumps({name: value for name, value in found.items() if name not in ("curve", "events")}),
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

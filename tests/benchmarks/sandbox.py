@@ -36,7 +36,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-sys.path[:] = [folder for folder in sys.path if folder != str(Path(__file__).parent)]  # this file has the room's name
+sys.path[:] = [
+    folder for folder in sys.path if folder != str(Path(__file__).parent)
+]  # this file has the room's name
 from sandbox import Limits, Pool, Submission, Test, cgroups, guest_code, languages, wall  # noqa: E402
 from sandbox.compiling import Builder  # noqa: E402
 from sandbox.judge import Judge  # noqa: E402
@@ -106,7 +108,10 @@ def judged(judge: Judge, language: str, program: str, count: int) -> None:
 def refused(judge: Judge, count: int) -> None:
     """As many as that do not compile. The wall that says so goes down at the end: only then its CPU time is counted."""
     for _ in range(count):
-        assert judge.judge(Submission(REFUSED, "python3", (Test("1", "stdin", "21\n", "42\n"),))).verdict == "compile_error"
+        assert (
+            judge.judge(Submission(REFUSED, "python3", (Test("1", "stdin", "21\n", "42\n"),))).verdict
+            == "compile_error"
+        )
     judge.close()
 
 
@@ -123,7 +128,19 @@ def spawned(command: list[str], count: int) -> None:
 
 
 def forked_ms(count: int, guest: Path) -> float:
-    command = [wall.interpreter()[0], "-S", "-s", "-B", "-X", "utf8", "-c", FORKED, PYTHON, str(count), str(guest)]
+    command = [
+        wall.interpreter()[0],
+        "-S",
+        "-s",
+        "-B",
+        "-X",
+        "utf8",
+        "-c",
+        FORKED,
+        PYTHON,
+        str(count),
+        str(guest),
+    ]
     return 1000 * float(subprocess.run(command, capture_output=True, text=True, check=True).stderr) / count
 
 
@@ -165,15 +182,24 @@ def prices(cache: Path, rounds: int, count: int) -> dict[str, float]:
         per_test = cpu_ms(lambda: spawned(behind_bwrap(folder), few), few)[1]
         if number:
             row = {
-                "cpp_ms": cpp, "spawn_ms": floor, "cpp_ratio": floor / cpp, "trusted_ms": trusted,
-                "python_ms": python, "fork_ms": python_floor, "python_ratio": python_floor / python,
+                "cpp_ms": cpp,
+                "spawn_ms": floor,
+                "cpp_ratio": floor / cpp,
+                "trusted_ms": trusted,
+                "python_ms": python,
+                "fork_ms": python_floor,
+                "python_ratio": python_floor / python,
                 "refused_ms": refused_ms,
-                "cold_ms": from_cold, "python_vs_cold": from_cold / python,
-                "bwrap_ms": per_test, "vs_bwrap_per_test": per_test / cpp,
-            }  # fmt: skip
+                "cold_ms": from_cold,
+                "python_vs_cold": from_cold / python,
+                "bwrap_ms": per_test,
+                "vs_bwrap_per_test": per_test / cpp,
+            }
             for name, value in row.items():
                 found.setdefault(name, []).append(value)
-            progress(f"prices, round {number} of {rounds}: cpp {floor / cpp:.2f}, python {python_floor / python:.2f}")
+            progress(
+                f"prices, round {number} of {rounds}: cpp {floor / cpp:.2f}, python {python_floor / python:.2f}"
+            )
     os.sched_setaffinity(0, allowed)
     return {name: statistics.median(values) for name, values in found.items()}
 
@@ -183,7 +209,9 @@ def steadiness(pool: Pool, repeats: int) -> dict[str, float]:
 
     def times() -> list[float]:
         tests = tuple(Test(str(i), "stdin", "", "done\n") for i in range(repeats))
-        return sorted(test.cpu_s for test in pool.judge(Submission(FIXED, "c", tests, Limits(time_s=10))).tests)
+        return sorted(
+            test.cpu_s for test in pool.judge(Submission(FIXED, "c", tests, Limits(time_s=10))).tests
+        )
 
     quiet = times()
     cores = len(os.sched_getaffinity(0))
@@ -196,7 +224,9 @@ def steadiness(pool: Pool, repeats: int) -> dict[str, float]:
             spinner.kill()
             spinner.wait()
     p99 = statistics.quantiles(crowded, n=100, method="inclusive")[98]
-    progress(f"{repeats} runs alone {1000 * quiet[0]:.1f} to {1000 * quiet[-1]:.1f} ms, crowded to {1000 * crowded[-1]:.1f} ms")
+    progress(
+        f"{repeats} runs alone {1000 * quiet[0]:.1f} to {1000 * quiet[-1]:.1f} ms, crowded to {1000 * crowded[-1]:.1f} ms"
+    )
     return {"cpu_p99_ratio": p99 / statistics.median(quiet), "quiet_spread": quiet[-1] / quiet[0]}
 
 
@@ -217,19 +247,28 @@ def attacks(pool: Pool) -> dict[str, object]:
         language = languages.find_language(sources.LANGUAGES[path.suffix])
         if language and languages.toolchain(language):
             tests = (Test("attack", "stdin", "", None),)
-            work.append(Submission(sources.source_of(path), language.name, tests, sources.LIMITS, key=path.name))
+            work.append(
+                Submission(sources.source_of(path), language.name, tests, sources.LIMITS, key=path.name)
+            )
             allowed[path.name] = re.search(r"expect: (.+)", path.read_text()).group(1).split()
     unexpected = []
     for number, judgement in enumerate(pool.stream(work), 1):
         by_id = {test.test_id: test for test in judgement.tests}
         verdict = by_id["attack"].verdict if "attack" in by_id else judgement.verdict
-        contained = not any("escaped" in test.output_head for test in judgement.tests) and "root:" not in judgement.compile_output
+        contained = (
+            not any("escaped" in test.output_head for test in judgement.tests)
+            and "root:" not in judgement.compile_output
+        )
         right = all(by_id[name].verdict == "accepted" for name in ("before", "after") if name in by_id)
         if not (verdict in allowed[judgement.key] and contained and right):
             unexpected.append(f"{judgement.key}: {verdict}")
         if number % 20 == 0:
             progress(f"{number} of {len(work)} attacks")
-    return {"hostile_total": len(work), "hostile_as_expected": len(work) - len(unexpected), "unexpected": unexpected}
+    return {
+        "hostile_total": len(work),
+        "hostile_as_expected": len(work) - len(unexpected),
+        "unexpected": unexpected,
+    }
 
 
 def agreement(pool: Pool, data: Path, solutions: int) -> dict[str, object]:
@@ -238,7 +277,9 @@ def agreement(pool: Pool, data: Path, solutions: int) -> dict[str, object]:
         progress(f"no human solutions at {data}: agreement is not measured")
         return {"agreement": None}
     tests.DATA = data
-    problems = {problem["problem_id"]: problem for problem in tests.rows(tests.FILES[0]) if tests.is_scored(problem)}
+    problems = {
+        problem["problem_id"]: problem for problem in tests.rows(tests.FILES[0]) if tests.is_scored(problem)
+    }
     claims = {
         row["solution_id"]: row
         for row in tests.rows(tests.FILES[1])
@@ -250,11 +291,17 @@ def agreement(pool: Pool, data: Path, solutions: int) -> dict[str, object]:
     for number, judgement in enumerate(pool.stream(work), 1):
         claim = chosen[judgement.key]
         ran += len(judgement.tests)
-        agreeing += judgement.verdict != "judge_error" and (claim["verdict"] == "accepted") == (judgement.verdict == "accepted")
+        agreeing += judgement.verdict != "judge_error" and (claim["verdict"] == "accepted") == (
+            judgement.verdict == "accepted"
+        )
         if number % 50 == 0:
             progress(f"{number} of {len(chosen)} solutions, {agreeing / number:.4f} agree")
     seconds = time.monotonic() - started
-    return {"agreement": agreeing / len(chosen), "solutions": len(chosen), "solution_tests_per_s": ran / seconds}
+    return {
+        "agreement": agreeing / len(chosen),
+        "solutions": len(chosen),
+        "solution_tests_per_s": ran / seconds,
+    }
 
 
 def throughput(pool: Pool, data: Path, seconds: float) -> dict[str, object]:
@@ -287,19 +334,35 @@ def throughput(pool: Pool, data: Path, seconds: float) -> dict[str, object]:
     elapsed = time.monotonic() - started
     count = verdicts.total()
     return {
-        "bundle_programs": count, "bundle_programs_per_s": count / elapsed, "bundle_tests_per_s": ran / elapsed,
-        "bundle_programs_cpu_s": cpu_s, "bundle_seconds": elapsed, "bundle_verdicts": dict(verdicts.most_common()),
-    }  # fmt: skip
+        "bundle_programs": count,
+        "bundle_programs_per_s": count / elapsed,
+        "bundle_tests_per_s": ran / elapsed,
+        "bundle_programs_cpu_s": cpu_s,
+        "bundle_seconds": elapsed,
+        "bundle_verdicts": dict(verdicts.most_common()),
+    }
 
 
 def submission_of(row: dict, problem: ReadProblem, key: str) -> Submission:
-    from pipeline.checkers import checker_of
-    from pipeline.label import DEFAULT_MEMORY_MB, DEFAULT_TIME_LIMIT_S
+    from pipeline.labelling.checkers import checker_of
+    from pipeline.labelling.labeller import DEFAULT_MEMORY_MB, DEFAULT_TIME_LIMIT_S
 
     tests = tuple(Test(t["test_id"], t["mode"], t["input"], t["expected_output"]) for t in problem.tests)
-    limits = Limits(problem.row["time_limit_s"] or DEFAULT_TIME_LIMIT_S, int(problem.row["memory_limit_mb"] or DEFAULT_MEMORY_MB))
+    limits = Limits(
+        problem.row["time_limit_s"] or DEFAULT_TIME_LIMIT_S,
+        int(problem.row["memory_limit_mb"] or DEFAULT_MEMORY_MB),
+    )
     preamble, entry_point = problem.row.get("preamble") or "", problem.row.get("entry_point") or ""
-    return Submission(row["program"], row["language"], tests, limits, checker_of(problem.row), preamble, entry_point, key=key)
+    return Submission(
+        row["program"],
+        row["language"],
+        tests,
+        limits,
+        checker_of(problem.row),
+        preamble,
+        entry_point,
+        key=key,
+    )
 
 
 def progress(text: str) -> None:
@@ -313,12 +376,20 @@ def shown(value: object) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Benchmark of the sandbox; the last line is JSON.")
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--tests", type=int, default=200, help="tests per program, over which the start of its wall is spread")
-    parser.add_argument("--repeats", type=int, default=200, help="runs of the fixed program, alone and crowded")
+    parser.add_argument(
+        "--tests", type=int, default=200, help="tests per program, over which the start of its wall is spread"
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=200, help="runs of the fixed program, alone and crowded"
+    )
     parser.add_argument("--solutions", type=int, default=100, help="human solutions judged; 0: all of them")
-    parser.add_argument("--throughput", type=float, default=0, help="seconds of judging the whole bundle, drawn at random")
+    parser.add_argument(
+        "--throughput", type=float, default=0, help="seconds of judging the whole bundle, drawn at random"
+    )
     parser.add_argument("--only-throughput", action="store_true")
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with the human solutions")
+    parser.add_argument(
+        "--data", type=Path, default=Path("../shared/data"), help="folder with the human solutions"
+    )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TMPDIR"] = folder

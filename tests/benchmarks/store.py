@@ -21,16 +21,35 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
-from pipeline import sql
-from pipeline.contracts import ORIGINS, TABLES
-from pipeline.store import Store
+from pipeline.store import sql
+from pipeline.store.contracts import ORIGINS, TABLES
+from pipeline.store.store import Store
 
 PIPELINE_TESTS = Path(__file__).parents[1] / "pipeline"
-GROUP_BY = "SELECT origin, language, policy_id, count(*), avg(temperature), max(policy_step) FROM {} GROUP BY ALL"
+GROUP_BY = (
+    "SELECT origin, language, policy_id, count(*), avg(temperature), max(policy_step) FROM {} GROUP BY ALL"
+)
 LOOK_UP = "SELECT * FROM trajectories WHERE trajectory_id = $id"
 BATCH_ROWS = 250_000
 PINS = 100
-WORDS = ["for", "if", "else", "return", "print", "int", "input", "len", "range", "sum", "append", "split", "def", "x", "n", "i"]
+WORDS = [
+    "for",
+    "if",
+    "else",
+    "return",
+    "print",
+    "int",
+    "input",
+    "len",
+    "range",
+    "sum",
+    "append",
+    "split",
+    "def",
+    "x",
+    "n",
+    "i",
+]
 
 
 def source_text(rng: np.random.Generator, size: int) -> str:
@@ -44,18 +63,22 @@ def batch(rng: np.random.Generator, text: str, number: int, rows: int) -> pl.Dat
     starts, sizes = rng.integers(0, len(text) - 2000, rows), rng.integers(500, 1500, rows)
     ids = rng.bytes(rows * 16).hex()
     tokens = rng.integers(0, 50_000, (rows // 20 + 1, 300), dtype=np.int32).tolist()
-    frame = pl.DataFrame({
-        "trajectory_id": [ids[i : i + 32] for i in range(0, len(ids), 32)],
-        "problem_id": rng.integers(0, 20_000, rows),
-        "origin": rng.choice(ORIGINS, rows),
-        "policy_id": rng.integers(0, 30, rows),
-        "policy_step": rng.integers(0, 1000, rows),
-        "temperature": rng.random(rows),
-        "program": [text[i : i + n] for i, n in zip(starts.tolist(), sizes.tolist(), strict=True)],
-        "language": rng.choice(["python3", "cpp", "java"], rows),
-        "token_ids": pl.Series([tokens[i // 20] if i % 20 == 0 else None for i in range(rows)], dtype=pl.List(pl.Int32)),
-        "source_line": np.arange(rows),
-    })  # fmt: skip
+    frame = pl.DataFrame(
+        {
+            "trajectory_id": [ids[i : i + 32] for i in range(0, len(ids), 32)],
+            "problem_id": rng.integers(0, 20_000, rows),
+            "origin": rng.choice(ORIGINS, rows),
+            "policy_id": rng.integers(0, 30, rows),
+            "policy_step": rng.integers(0, 1000, rows),
+            "temperature": rng.random(rows),
+            "program": [text[i : i + n] for i, n in zip(starts.tolist(), sizes.tolist(), strict=True)],
+            "language": rng.choice(["python3", "cpp", "java"], rows),
+            "token_ids": pl.Series(
+                [tokens[i // 20] if i % 20 == 0 else None for i in range(rows)], dtype=pl.List(pl.Int32)
+            ),
+            "source_line": np.arange(rows),
+        }
+    )
     return frame.with_columns(
         pl.format("bench/{}", "problem_id").alias("problem_id"),
         pl.format("policy-{}", "policy_id").alias("policy_id"),
@@ -87,8 +110,12 @@ def append_and_query(folder: Path, rows: int) -> dict[str, float]:
     seconds = {"store": 0.0, "pyarrow": 0.0}
     for number, start in enumerate(range(0, rows, BATCH_ROWS)):
         frame = batch(rng, text, number, min(BATCH_ROWS, rows - start))
-        seconds["store"] += timed(lambda: store.append("trajectories", frame, producer="bench", sequence=number))  # noqa: B023
-        missing = [pl.lit(None, dtype=pl.Null).alias(name) for name in schema.names if name not in frame.columns]
+        seconds["store"] += timed(
+            lambda: store.append("trajectories", frame, producer="bench", sequence=number)  # noqa: B023
+        )
+        missing = [
+            pl.lit(None, dtype=pl.Null).alias(name) for name in schema.names if name not in frame.columns
+        ]
         complete = frame.with_columns(missing).select(schema.names)
         seconds["pyarrow"] += timed(
             lambda: pq.write_table(
@@ -100,7 +127,10 @@ def append_and_query(folder: Path, rows: int) -> dict[str, float]:
         )
         progress(f"{start + frame.height:,} of {rows:,} rows", seconds)
     wanted = frame["trajectory_id"][frame.height // 2]
-    result = {"append_ratio": seconds["pyarrow"] / seconds["store"], "append_rows_per_s": rows / seconds["store"]}
+    result = {
+        "append_ratio": seconds["pyarrow"] / seconds["store"],
+        "append_rows_per_s": rows / seconds["store"],
+    }
     result["compaction_s"] = timed(lambda: store.maintain("trajectories"))
     return result | query_times(store, plain, wanted)
 
@@ -138,7 +168,10 @@ def many_commits(folder: Path, commits: int) -> dict[str, float]:
         "log_files": len(list((folder / "commits/policies/_delta_log").iterdir())),
     }
     store.maintain("policies", retention_hours=0)
-    rows = {count: store.snapshot("policies", version).read(["policy_id"])["policy_id"] for count, version in pinned.items()}
+    rows = {
+        count: store.snapshot("policies", version).read(["policy_id"])["policy_id"]
+        for count, version in pinned.items()
+    }
     right = sum(set(found) == {f"p{n}" for n in range(count)} for count, found in rows.items())
     return result | {"pins": len(pinned), "pins_readable": right}
 
@@ -148,23 +181,44 @@ def kill_runs(folder: Path, kills: int) -> dict[str, int]:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     outcome = module.run(Store(folder / "kills"), kills, seed=0)
-    return {"kills": outcome.kills, "lost": outcome.lost, "doubled": outcome.doubled + outcome.half + outcome.tail_differs}
+    return {
+        "kills": outcome.kills,
+        "lost": outcome.lost,
+        "doubled": outcome.doubled + outcome.half + outcome.tail_differs,
+    }
 
 
 def progress(what: str, seconds: dict[str, float]) -> None:
-    print(what, ", ".join(f"{name} {value:.2f} s" for name, value in seconds.items()), file=sys.stderr, flush=True)
+    print(
+        what,
+        ", ".join(f"{name} {value:.2f} s" for name, value in seconds.items()),
+        file=sys.stderr,
+        flush=True,
+    )
 
 
-TARGETS = {"append_ratio": ">= 0.5", "groupby_ratio": "<= 1.5", "groupby_s": "<= 1", "lookup_ms": "<= 150", "open_s": "<= 0.3",
-           "pins_readable": "all pins", "lost": "0", "doubled": "0"}  # fmt: skip
+TARGETS = {
+    "append_ratio": ">= 0.5",
+    "groupby_ratio": "<= 1.5",
+    "groupby_s": "<= 1",
+    "lookup_ms": "<= 150",
+    "open_s": "<= 0.3",
+    "pins_readable": "all pins",
+    "lost": "0",
+    "doubled": "0",
+}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--commits", type=int, default=5000)
     parser.add_argument("--kills", type=int, default=300)
-    parser.add_argument("--folder", type=Path, help="where to write (about 1.5 KB a row); a temporary folder if left out")
+    parser.add_argument(
+        "--folder", type=Path, help="where to write (about 1.5 KB a row); a temporary folder if left out"
+    )
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="bench-store-", dir=options.folder))
     try:

@@ -26,15 +26,16 @@ import polars as pl
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from pipeline.contracts import TABLES
-from pipeline.store import Store
-from trainer.figures import model_flops, peak_flops, peak_memory_gb
-from trainer.logprobs import autocast, completion_logprobs, packed_batch, token_batch
-from trainer.loop import TrainSettings, micro_batches, train, training_step
-from trainer.policy import Policy, new_policy
-from trainer.ranks import Ranks
-from trainer.setup import new_optimiser, prepare
-from trainer.stream import Mixture, Row, Source, Stream
+from pipeline.store.contracts import TABLES
+from pipeline.store.store import Store
+from trainer.data.stream import Mixture, Row, Source, Stream
+from trainer.distributed.ranks import Ranks
+from trainer.policies.adapters import prepare
+from trainer.policies.logprobs import autocast, completion_logprobs, packed_batch, token_batch
+from trainer.policies.policy import Policy, new_policy
+from trainer.run.loop import TrainSettings, micro_batches, train, training_step
+from trainer.run.metrics import model_flops, peak_flops, peak_memory_gb
+from trainer.run.optim import new_optimiser
 
 REFERENCE = "bench"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -43,18 +44,41 @@ GPU_SHAPES = {"prompt": 512, "completion": 1536, "sequences": 32}
 ROOMY_BYTES = 100e9
 # Random weights in the shape of well-known models of this size.
 SIZES = {
-    "tiny": {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 4,
-             "num_key_value_heads": 4, "vocab_size": 4096},
-    "0.5b": {"hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24, "num_attention_heads": 14,
-             "num_key_value_heads": 2, "vocab_size": 151936},
-    "1.3b": {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "num_attention_heads": 32,
-             "num_key_value_heads": 8, "vocab_size": 128256},
-}  # fmt: skip
+    "tiny": {
+        "hidden_size": 128,
+        "intermediate_size": 512,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4,
+        "vocab_size": 4096,
+    },
+    "0.5b": {
+        "hidden_size": 896,
+        "intermediate_size": 4864,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 14,
+        "num_key_value_heads": 2,
+        "vocab_size": 151936,
+    },
+    "1.3b": {
+        "hidden_size": 2048,
+        "intermediate_size": 8192,
+        "num_hidden_layers": 16,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "vocab_size": 128256,
+    },
+}
 
 
 def random_policy(size: str, device: torch.device) -> Policy:
     config = LlamaConfig(
-        **SIZES[size], max_position_embeddings=4096, tie_word_embeddings=True, bos_token_id=None, eos_token_id=0, pad_token_id=0
+        **SIZES[size],
+        max_position_embeddings=4096,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=0,
+        pad_token_id=0,
     )
     torch.manual_seed(0)
     return Policy(LlamaForCausalLM(config).to(device), None, "plain")
@@ -75,14 +99,20 @@ def random_rows(vocabulary: int, prompt: int, completion: int, sequences: int, s
     return rows
 
 
-def supervised_step(policy: Policy, optimiser: torch.optim.Optimizer, rows: list[Row], settings: TrainSettings) -> None:
+def supervised_step(
+    policy: Policy, optimiser: torch.optim.Optimizer, rows: list[Row], settings: TrainSettings
+) -> None:
     """What `training_step` does, with the likelihood of the completions for a loss."""
     policy.model.train()
     total = sum(len(row.completion_ids) for row in rows)
     for group in micro_batches(rows, settings):
         prompts, completions = [rows[i].prompt_ids for i in group], [rows[i].completion_ids for i in group]
         packed = settings.layout == "packed"
-        batch = packed_batch(prompts, completions, settings.row_tokens) if packed else token_batch(prompts, completions)
+        batch = (
+            packed_batch(prompts, completions, settings.row_tokens)
+            if packed
+            else token_batch(prompts, completions)
+        )
         with autocast(policy.device, settings.precision):
             values, _ = completion_logprobs(policy.model, batch.to(policy.device), head=settings.head)
         loss = -values.sum() / total
@@ -94,7 +124,9 @@ def supervised_step(policy: Policy, optimiser: torch.optim.Optimizer, rows: list
     optimiser.zero_grad(set_to_none=True)
 
 
-def one_step(kind: str, policy: Policy, optimiser: torch.optim.Optimizer, rows: list[Row], settings: TrainSettings) -> float:
+def one_step(
+    kind: str, policy: Policy, optimiser: torch.optim.Optimizer, rows: list[Row], settings: TrainSettings
+) -> float:
     """Seconds of a step, on a CPU those that it computed. Step 1, for the gate of step 0 asks for true reference scores."""
     clock = time.perf_counter if policy.device.type == "cuda" else time.process_time
     started = clock()
@@ -113,12 +145,19 @@ def step_settings(device: torch.device, like_gpu: bool) -> TrainSettings:
     # What is recomputed counts for nothing in MFU: with room for all activations of a micro-batch none is.
     roomy = device.type == "cuda" and torch.cuda.get_device_properties(device).total_memory > ROOMY_BYTES
     return TrainSettings(
-        steps=100, precision="bf16", layout="packed", row_tokens=2048, batch_tokens=16384, learning_rate=1e-6,
+        steps=100,
+        precision="bf16",
+        layout="packed",
+        row_tokens=2048,
+        batch_tokens=16384,
+        learning_rate=1e-6,
         activation_checkpointing=not roomy,
-    )  # fmt: skip
+    )
 
 
-def ready(size: str, device: torch.device, like_gpu: bool) -> tuple[Policy, torch.optim.Optimizer, list[Row], TrainSettings]:
+def ready(
+    size: str, device: torch.device, like_gpu: bool
+) -> tuple[Policy, torch.optim.Optimizer, list[Row], TrainSettings]:
     policy, settings = random_policy(size, device), step_settings(device, like_gpu)
     prepare(policy, lora=None, activation_checkpointing=settings.activation_checkpointing)
     shapes = GPU_SHAPES if like_gpu else CPU_SHAPES
@@ -162,34 +201,93 @@ def synthetic_store(folder: Path, rows: int, prompt: int, completion: int, vocab
     ids = [f"{i:032x}" for i in range(rows)]
     problem_ids = [f"bench/{i % 100}" for i in range(rows)]
     source = {"batch_id": "bench", "source_file": "bench", "source_line": 1}
-    append(store, "problems", [
-        {"problem_id": f"bench/{i}", "source": "bench", "split": "train", "title": "t", "statement": "s", "input_mode": "stdin",
-         "checker": "tokens", "case_sensitive": True, "tags": [], "test_set_hash": "h", "test_count": 1, **source}
-        for i in range(100)
-    ])  # fmt: skip
-    append(store, "trajectories", [
-        {"trajectory_id": i, "problem_id": p, "origin": "earlier_training", "policy_id": REFERENCE, "source_key": i,
-         "temperature": 1.0, "top_p": 1.0, "program": "print(1)", "extraction": "whole", "language": "python3",
-         "behaviour_logprob": -1.0, "created_at": NOW, **source}
-        for i, p in zip(ids, problem_ids, strict=True)
-    ])  # fmt: skip
-    append(store, "verdicts", [
-        {"trajectory_id": i, "test_set_hash": "h", "judge_version": "1", "attempt": 1, "problem_id": p,
-         "verdict": "accepted" if n % 5 == 0 else "wrong_answer", "passed": int(n % 5 == 0), "total": 1, "tests": [],
-         "cpu_s": 0.1, "tier": "bench", "judged_at": NOW}
-        for n, (i, p) in enumerate(zip(ids, problem_ids, strict=True))
-    ])  # fmt: skip
+    append(
+        store,
+        "problems",
+        [
+            {
+                "problem_id": f"bench/{i}",
+                "source": "bench",
+                "split": "train",
+                "title": "t",
+                "statement": "s",
+                "input_mode": "stdin",
+                "checker": "tokens",
+                "case_sensitive": True,
+                "tags": [],
+                "test_set_hash": "h",
+                "test_count": 1,
+                **source,
+            }
+            for i in range(100)
+        ],
+    )
+    append(
+        store,
+        "trajectories",
+        [
+            {
+                "trajectory_id": i,
+                "problem_id": p,
+                "origin": "earlier_training",
+                "policy_id": REFERENCE,
+                "source_key": i,
+                "temperature": 1.0,
+                "top_p": 1.0,
+                "program": "print(1)",
+                "extraction": "whole",
+                "language": "python3",
+                "behaviour_logprob": -1.0,
+                "created_at": NOW,
+                **source,
+            }
+            for i, p in zip(ids, problem_ids, strict=True)
+        ],
+    )
+    append(
+        store,
+        "verdicts",
+        [
+            {
+                "trajectory_id": i,
+                "test_set_hash": "h",
+                "judge_version": "1",
+                "attempt": 1,
+                "problem_id": p,
+                "verdict": "accepted" if n % 5 == 0 else "wrong_answer",
+                "passed": int(n % 5 == 0),
+                "total": 1,
+                "tests": [],
+                "cpu_s": 0.1,
+                "tier": "bench",
+                "judged_at": NOW,
+            }
+            for n, (i, p) in enumerate(zip(ids, problem_ids, strict=True))
+        ],
+    )
 
     def token_lists(longest: int) -> pl.Series:
         lengths = rng.integers(3 * longest // 4, longest + 1, rows)
         flat = pl.Series(rng.integers(1, vocabulary, int(lengths.sum()), dtype=np.int32))
         owner = np.repeat(np.arange(rows), lengths)
-        return pl.DataFrame({"owner": owner, "ids": flat}).group_by("owner", maintain_order=True).agg("ids")["ids"]
+        return (
+            pl.DataFrame({"owner": owner, "ids": flat})
+            .group_by("owner", maintain_order=True)
+            .agg("ids")["ids"]
+        )
 
-    scores = pl.DataFrame({
-        "trajectory_id": ids, "reference": REFERENCE, "problem_id": problem_ids, "prompt_ids": token_lists(prompt),
-        "completion_ids": token_lists(completion), "logprobs": [[0.0]] * rows, "logprob_sum": [-1.0] * rows, "scored_at": NOW,
-    })  # fmt: skip
+    scores = pl.DataFrame(
+        {
+            "trajectory_id": ids,
+            "reference": REFERENCE,
+            "problem_id": problem_ids,
+            "prompt_ids": token_lists(prompt),
+            "completion_ids": token_lists(completion),
+            "logprobs": [[0.0]] * rows,
+            "logprob_sum": [-1.0] * rows,
+            "scored_at": NOW,
+        }
+    )
     schema = TABLES["reference_scores"].schema.create_empty().schema
     store.append("reference_scores", scores.cast(schema), producer="bench", sequence=0)
     return store
@@ -240,7 +338,9 @@ def rows_equal(store: Store, steps: int = 20) -> float:
     return float(all(list(map(sorted, taken[world])) == list(map(sorted, taken[1])) for world in (2, 4)))
 
 
-def small_run(store: Store, folder: Path, steps: int, stop_after: int | None = None, pause_s: float = 0.0) -> dict:
+def small_run(
+    store: Store, folder: Path, steps: int, stop_after: int | None = None, pause_s: float = 0.0
+) -> dict:
     """A run of a very small model that may be stopped after a step; returns its weights."""
     policy = new_policy(["abc def"], vocab_size=300, layers=1, width=16, heads=2, seed=0)
     settings = TrainSettings(steps=steps, checkpoint_every=3, gate_nats=1e9, learning_rate=1e-3)
@@ -263,7 +363,15 @@ def resumes_equal(folder: Path, resumes: int) -> dict[str, float]:
             small_run(store, target, steps, stop_after=int(rng.integers(0, steps - 1)))
         except KeyboardInterrupt:
             equal += same(whole, small_run(store, target, steps))
-    command = [sys.executable, "-P", __file__, "--small-run", str(folder / "killed"), "--folder", str(folder / "small")]
+    command = [
+        sys.executable,
+        "-P",
+        __file__,
+        "--small-run",
+        str(folder / "killed"),
+        "--folder",
+        str(folder / "small"),
+    ]
     child = subprocess.Popen(command)
     log = folder / "killed" / "metrics.jsonl"
     while not log.exists() or log.read_text().count("\n") < 5:
@@ -284,7 +392,9 @@ def data_wait(store: Store, folder: Path, steps: int) -> float:
     policy = random_policy("tiny", torch.device("cpu"))
     policy.model.save_pretrained(folder / "reference")
     policy.save = lambda target: policy.model.save_pretrained(target)
-    settings = TrainSettings(steps=steps, gate_nats=1e9, learning_rate=1e-6, batch_tokens=4096, checkpoint_every=10**6)
+    settings = TrainSettings(
+        steps=steps, gate_nats=1e9, learning_rate=1e-6, batch_tokens=4096, checkpoint_every=10**6
+    )
     lines: list[dict] = []
     train(policy, stream_of(store, sequences=8), settings, folder / "wait", on_step=lines.append)
     return sum(line["data_seconds"] for line in lines[1:]) / sum(line["seconds"] for line in lines[1:])
@@ -306,10 +416,16 @@ def tabular() -> dict[str, float]:
 
 
 TARGETS = {
-    "spo_vs_sft_speed": ">= 0.95", "spo_vs_sft_memory": "<= 1.05", "data_wait_share": "< 0.01", "stream_tokens_s": ">= 5e6",
-    "resume_bit_equal": "1", "rows_equal_1_2_4": "1", "tabular_kl_squared": "< 1e-6", "tabular_kl_ce": "< 1e-3",
+    "spo_vs_sft_speed": ">= 0.95",
+    "spo_vs_sft_memory": "<= 1.05",
+    "data_wait_share": "< 0.01",
+    "stream_tokens_s": ">= 5e6",
+    "resume_bit_equal": "1",
+    "rows_equal_1_2_4": "1",
+    "tabular_kl_squared": "< 1e-6",
+    "tabular_kl_ce": "< 1e-3",
     "mfu": ">= 0.35 at 0.5b, >= 0.40 at 1.3b",
-}  # fmt: skip
+}
 
 
 PARTS = ("step", "stream", "resume", "tabular")
@@ -324,18 +440,30 @@ def sized_figures(size: str, device: torch.device, rounds: int, like_gpu: bool) 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, default=20_000, help="rows of the stream's store")
-    parser.add_argument("--row-tokens", type=int, default=600, help="longest row of the stream's store, half of it prompt")
+    parser.add_argument(
+        "--row-tokens", type=int, default=600, help="longest row of the stream's store, half of it prompt"
+    )
     parser.add_argument("--batches", type=int, default=60, help="batches of 256 drawn for the stream's speed")
     parser.add_argument("--rounds", type=int, default=8, help="timed steps of each kind")
     parser.add_argument("--steps", type=int, default=20, help="steps of the run whose waiting is measured")
     parser.add_argument("--resumes", type=int, default=20)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--sizes", nargs="+", choices=list(SIZES), help="default: tiny on a CPU, 0.5b and 1.3b on a GPU")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts of the benchmark; default: all")
+    parser.add_argument(
+        "--sizes", nargs="+", choices=list(SIZES), help="default: tiny on a CPU, 0.5b and 1.3b on a GPU"
+    )
+    parser.add_argument(
+        "--only", nargs="+", choices=PARTS, default=PARTS, help="parts of the benchmark; default: all"
+    )
     parser.add_argument("--folder", type=Path, help="where to write; a temporary folder if left out")
-    parser.add_argument("--like-gpu", action="store_true", help="a GPU's settings (bf16, packed rows of 2,048) on a CPU: a check")
+    parser.add_argument(
+        "--like-gpu",
+        action="store_true",
+        help="a GPU's settings (bf16, packed rows of 2,048) on a CPU: a check",
+    )
     parser.add_argument("--memory-of", choices=["spo", "sft"], help=argparse.SUPPRESS)
     parser.add_argument("--small-run", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -352,19 +480,32 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="bench-trainer-", dir=options.folder))
     try:
         by_size = (
-            {size: sized_figures(size, device, options.rounds, like_gpu) for size in sizes} if "step" in options.only else {}
+            {size: sized_figures(size, device, options.rounds, like_gpu) for size in sizes}
+            if "step" in options.only
+            else {}
         )
-        result = {name: by_size[sizes[-1]][name] for name in ("spo_vs_sft_speed", "spo_vs_sft_memory") if by_size}
+        result = {
+            name: by_size[sizes[-1]][name] for name in ("spo_vs_sft_speed", "spo_vs_sft_memory") if by_size
+        }
         if "stream" in options.only:
-            store = synthetic_store(folder / "store", options.rows, options.row_tokens // 2, options.row_tokens // 2, 4096)
-            result |= {"data_wait_share": data_wait(store, folder, options.steps), **stream_speed(store, options.batches)}
+            store = synthetic_store(
+                folder / "store", options.rows, options.row_tokens // 2, options.row_tokens // 2, 4096
+            )
+            result |= {
+                "data_wait_share": data_wait(store, folder, options.steps),
+                **stream_speed(store, options.batches),
+            }
             result |= {"rows_equal_1_2_4": rows_equal(store)}
         result |= resumes_equal(folder, options.resumes) if "resume" in options.only else {}
         result |= tabular() if "tabular" in options.only else {}
     finally:
         shutil.rmtree(folder)
     for size, figures in by_size.items():
-        result |= {f"{name}_{size}": figures[name] for name in ("tokens_s", "mfu", "peak_gb") if figures[name] is not None}
+        result |= {
+            f"{name}_{size}": figures[name]
+            for name in ("tokens_s", "mfu", "peak_gb")
+            if figures[name] is not None
+        }
     for name, value in result.items():
         print(f"{name:20} {value:14.6g}  {TARGETS.get(name, TARGETS.get(name.partition('_')[0], ''))}")
     print(json.dumps({name: float(f"{value:.4g}") for name, value in result.items()}))

@@ -23,7 +23,7 @@ def surroundings(data: Path, **more: str) -> dict[str, str]:
 
 class Server:
     def __init__(self, folder: Path, database: str | None = None):
-        from flows.engine import api_url, is_ours, server_command
+        from flows.runtime.engine import api_url, is_ours, server_command
 
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -31,25 +31,39 @@ class Server:
         self.data, self.url = folder, api_url(port)
         home = folder / "prefect"
         home.mkdir(parents=True)
-        from flows.engine import DEFAULTS
+        from flows.runtime.engine import DEFAULTS
 
-        environment = surroundings(folder) | DEFAULTS | {"PREFECT_HOME": str(home), "PREFECT_SERVER_UI_API_URL": self.url}
+        environment = (
+            surroundings(folder)
+            | DEFAULTS
+            | {"PREFECT_HOME": str(home), "PREFECT_SERVER_UI_API_URL": self.url}
+        )
         if database:
             environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database
         self.log = home / "server.log"
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                server_command(port), env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                server_command(port),
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         self.healthy = lambda: is_ours(self.url, home)
         self.settled = lambda: self.process.poll() is not None or self.healthy()
 
     def environment(self) -> dict[str, str]:
-        from flows.engine import DEFAULTS
+        from flows.runtime.engine import DEFAULTS
 
-        return surroundings(self.data) | DEFAULTS | {
-            "PREFECT_HOME": str(self.data / "prefect"), "PREFECT_API_URL": self.url,
-        }  # fmt: skip
+        return (
+            surroundings(self.data)
+            | DEFAULTS
+            | {
+                "PREFECT_HOME": str(self.data / "prefect"),
+                "PREFECT_API_URL": self.url,
+            }
+        )
 
     def stop(self) -> None:
         if self.process.poll() is None:
@@ -73,24 +87,36 @@ def until(holds, what: str, limit_s: float = 120, alive: subprocess.Popen | None
 
 def sampled_store(folder: Path, problems: int = 12, origin: str = "earlier_training"):
     """A store in `folder/store` whose training problems an untrained policy, in `folder/reference`, has sampled; labelled."""
-    from pipeline.ingest import ingest
-    from pipeline.label import label
-    from pipeline.sql import connect, query
-    from pipeline.store import Store
+    from pipeline.ingest.ingestion import ingest
+    from pipeline.labelling.labeller import label
+    from pipeline.store.sql import connect, query
+    from pipeline.store.store import Store
     from sandbox import Pool
-    from trainer.policy import new_policy
-    from trainer.rollout import Provenance, SamplingSettings, publish_policy, rollout
+    from trainer.policies.policy import new_policy
+    from trainer.policies.publishing import publish_policy
+    from trainer.rollouts.generation import Provenance, SamplingSettings, rollout
 
     store = Store(folder / "store")
     ingest(store, "plain", str(STARTER), limit=problems)
     with connect(store) as connection:
-        chosen = query(connection, "select problem_id, statement from problems where split = 'train' order by problem_id")
-        texts = query(connection, "select statement as text from problems union all select program from trajectories")
+        chosen = query(
+            connection, "select problem_id, statement from problems where split = 'train' order by problem_id"
+        )
+        texts = query(
+            connection, "select statement as text from problems union all select program from trajectories"
+        )
     policy = new_policy(texts["text"].sort().to_list(), vocab_size=400, layers=1, width=32, seed=1)
     policy.save(folder / "reference")
     publish_policy(store, policy, folder / "reference", policy_id="reference")
     settings = SamplingSettings(samples_per_problem=2, max_new_tokens=12)
-    rollout(store, policy, chosen, settings, Provenance(name="samples", policy_id="reference", origin=origin), seed=0)
+    rollout(
+        store,
+        policy,
+        chosen,
+        settings,
+        Provenance(name="samples", policy_id="reference", origin=origin),
+        seed=0,
+    )
     with Pool() as pool:
         label(store, pool)
     return store

@@ -12,9 +12,9 @@ import pexpect
 import polars as pl
 import pytest
 
-from pipeline.ingest import ingest
-from pipeline.label import label
-from pipeline.store import Store
+from pipeline.ingest.ingestion import ingest
+from pipeline.labelling.labeller import label
+from pipeline.store.store import Store
 from sandbox import Pool
 
 STARTER = Path(__file__).parents[2] / "data" / "starter"
@@ -22,14 +22,20 @@ STARTER = Path(__file__).parents[2] / "data" / "starter"
 
 def surroundings(folder):
     """Without Prefect's settings of this process, or of a test before this one: they are not the command's."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | {"SPO_DATA_DIR": str(folder)}
+    return {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | {
+        "SPO_DATA_DIR": str(folder)
+    }
 
 
 def spo(*arguments, folder, given=""):
     return subprocess.run(
         [sys.executable, "-m", "flows", *arguments],
-        env=surroundings(folder), input=given, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+        env=surroundings(folder),
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +52,22 @@ def test_help_names_the_rooms(place):
     shown = spo("--help", folder=place)
     assert shown.returncode == 0
     for command in (
-        "demo", "ingest", "deduplicate", "label", "judge", "score", "corpus", "store", "sql", "train", "report", "serve",
-        "deploy", "up", "doctor",
-    ):  # fmt: skip
+        "demo",
+        "ingest",
+        "deduplicate",
+        "label",
+        "judge",
+        "score",
+        "corpus",
+        "store",
+        "sql",
+        "train",
+        "report",
+        "serve",
+        "deploy",
+        "up",
+        "doctor",
+    ):
         assert command in shown.stdout
     assert "Exit codes" in shown.stdout and "130" in shown.stdout
 
@@ -72,9 +91,13 @@ def test_every_command_has_an_example():
 
 def test_names_are_completed(place):
     completed = subprocess.run(
-        [str(Path(sys.executable).with_name("spo"))], capture_output=True, text=True, timeout=120,
-        env=surroundings(place) | {"_SPO_COMPLETE": "complete_bash", "COMP_WORDS": "spo de", "COMP_CWORD": "1"},
-    )  # fmt: skip
+        [str(Path(sys.executable).with_name("spo"))],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=surroundings(place)
+        | {"_SPO_COMPLETE": "complete_bash", "COMP_WORDS": "spo de", "COMP_CWORD": "1"},
+    )
     assert set(completed.stdout.split()) == {"demo", "deduplicate", "decontaminate", "deploy"}, completed
 
 
@@ -112,7 +135,12 @@ def test_sql_reads_other_files_only_where_it_is_asked_to(place):
 def test_a_reader_that_has_enough_is_no_error(place):
     command = [sys.executable, "-m", "flows", "sql", "from range(300000)", "-o", "csv"]
     with subprocess.Popen(
-        command, env=surroundings(place), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        env=surroundings(place),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdout.readline() == "range\n"
         process.stdout.close()
@@ -147,7 +175,9 @@ def test_a_sitting_at_the_prompt(place):
         terminal.expect("who keeps the versions")
         terminal.send("select count(*) from range(100000000000) a, range(1000) b;\r")
         terminal.expect_exact(PROMPT_LEFT)
-        while terminal.expect(["stopped", pexpect.TIMEOUT], timeout=1):  # the terminal may still be the prompt's for a moment
+        while terminal.expect(
+            ["stopped", pexpect.TIMEOUT], timeout=1
+        ):  # the terminal may still be the prompt's for a moment
             terminal.sendintr()
         terminal.send(".quit\r")
         terminal.expect(pexpect.EOF)
@@ -157,7 +187,9 @@ def test_a_sitting_at_the_prompt(place):
 
 def test_a_corpus_from_definition_to_export(place):
     definition = place / "right-ones.sql"
-    definition.write_text("-- reward = \"binary\"\nselect trajectory_id from judged where verdict = 'accepted'\n")
+    definition.write_text(
+        "-- reward = \"binary\"\nselect trajectory_id from judged where verdict = 'accepted'\n"
+    )
     published = spo("corpus", "publish", str(definition), "--json", folder=place)
     (first,) = json.loads(published.stdout)
     assert json.loads(spo("corpus", "publish", str(definition), "--json", folder=place).stdout) == [first]
@@ -169,18 +201,27 @@ def test_a_corpus_from_definition_to_export(place):
     assert first["corpus_id"] in shown and "verdict = 'accepted'" in shown
     changes = [
         json.loads(line)
-        for line in spo("corpus", "diff", first["corpus_id"], "right-ones", "-o", "jsonl", folder=place).stdout.splitlines()
+        for line in spo(
+            "corpus", "diff", first["corpus_id"], "right-ones", "-o", "jsonl", folder=place
+        ).stdout.splitlines()
     ]
-    assert {row["change"] for row in changes} == {"added"} and len(changes) == second["rows"] - first["rows"] > 0
+    assert {row["change"] for row in changes} == {"added"} and len(changes) == second["rows"] - first[
+        "rows"
+    ] > 0
     assert "added" in spo("corpus", "diff", first["corpus_id"], "right-ones", folder=place).stdout
     exported = spo("corpus", "export", first["corpus_id"], str(place / "exported"), folder=place)
-    assert exported.returncode == 0 and pl.read_parquet(place / "exported/data/train.parquet").height == first["rows"]
+    assert (
+        exported.returncode == 0
+        and pl.read_parquet(place / "exported/data/train.parquet").height == first["rows"]
+    )
 
 
 def test_the_corpora_that_come_along_can_be_published(place):
     files = sorted((STARTER.parent / "corpora").iterdir())
     published = json.loads(spo("corpus", "publish", *map(str, files), "--json", folder=place).stdout)
-    assert {row["name"] for row in published} == {file.stem for file in files} and all(row["rows"] for row in published)
+    assert {row["name"] for row in published} == {file.stem for file in files} and all(
+        row["rows"] for row in published
+    )
 
 
 def test_the_store_is_kept_and_its_pins_are_shown(place):
@@ -201,7 +242,10 @@ def test_the_store_is_kept_and_its_pins_are_shown(place):
         (("sql", "@no_such_question"), "no question @no_such_question; there are:"),
         (("sql", "select 1", "-o", "no/folder/rows.csv"), "cannot write no/folder/rows.csv"),
         (("sql", "select 1", "-o", "rows.xlsx"), "no format 'xlsx'"),
-        (("sql", "select 1", "--store", "/nowhere/store"), "no store at /nowhere/store; name it with --store"),
+        (
+            ("sql", "select 1", "--store", "/nowhere/store"),
+            "no store at /nowhere/store; name it with --store",
+        ),
         (("corpus", "show", "nothing"), "no corpus 'nothing'; published:"),
         (("store", "maintain", "nothing"), "no table nothing; there are:"),
         (("ingest", "bundel", "x"), "no adapter 'bundel'; there are:"),
@@ -219,8 +263,11 @@ def test_a_failing_flow_is_one_line_and_its_traceback_in_the_log(place, server):
     environment = server.environment() | {"SPO_DATA_DIR": str(place)}
     ended = subprocess.run(
         [sys.executable, "-m", "flows", "ingest", "plain", "/nowhere/at-all"],
-        env=environment, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     address, line = ended.stderr.strip().splitlines()
     assert ended.returncode == 1 and server.url.removesuffix("/api") in address
     assert line.startswith("spo: SourceError: no file or folder /nowhere/at-all")
@@ -230,7 +277,10 @@ def test_a_failing_flow_is_one_line_and_its_traceback_in_the_log(place, server):
 def test_a_schedule_with_a_mistake_is_one_line(place):
     (place / "schedule.toml").write_text('store = "store"\n[[label]]\nworker = 2\n')
     ended = spo("serve", str(place / "schedule.toml"), folder=place)
-    assert ended.returncode == 1 and "schedule.toml: label.0.worker: unknown key; did you mean workers?" in ended.stderr
+    assert (
+        ended.returncode == 1
+        and "schedule.toml: label.0.worker: unknown key; did you mean workers?" in ended.stderr
+    )
     assert len(ended.stderr.strip().splitlines()) == 1
 
 

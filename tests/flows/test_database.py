@@ -15,9 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from flows.engine import ServerError, check_database
+from flows.runtime.engine import ServerError, check_database
 
-pytestmark = pytest.mark.timeout(900)  # the first to need the server waits for it, on a busy machine for minutes
+pytestmark = pytest.mark.timeout(
+    900
+)  # the first to need the server waits for it, on a busy machine for minutes
 
 
 def programs() -> Path:
@@ -38,7 +40,11 @@ def free_port() -> int:
 def database():
     """URL of an empty database of a PostgreSQL that lives as long as these tests, as a user that is not root."""
     tools = programs()
-    who = {"user": "nobody", "group": pwd.getpwnam("nobody").pw_gid, "extra_groups": []} if os.getuid() == 0 else {}
+    who = (
+        {"user": "nobody", "group": pwd.getpwnam("nobody").pw_gid, "extra_groups": []}
+        if os.getuid() == 0
+        else {}
+    )
     folder = Path(tempfile.mkdtemp(prefix="spo-pg-"))
     port = free_port()
     server = None
@@ -53,11 +59,23 @@ def database():
             "text": True,
         } | who
         made = subprocess.run(
-            [tools / "initdb", "-D", folder / "data", "-U", "spo", "-A", "trust", "-E", "UTF8", "--no-sync"], **said, timeout=120
+            [tools / "initdb", "-D", folder / "data", "-U", "spo", "-A", "trust", "-E", "UTF8", "--no-sync"],
+            **said,
+            timeout=120,
         )
         assert made.returncode == 0, made.stdout
-        options = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": folder, "fsync": "off"}
-        command = [tools / "postgres", "-D", folder / "data", *(f"--{name}={value}" for name, value in options.items())]
+        options = {
+            "listen_addresses": "127.0.0.1",
+            "port": port,
+            "unix_socket_directories": folder,
+            "fsync": "off",
+        }
+        command = [
+            tools / "postgres",
+            "-D",
+            folder / "data",
+            *(f"--{name}={value}" for name, value in options.items()),
+        ]
         server = subprocess.Popen(command, **said | {"stdout": subprocess.DEVNULL}, start_new_session=True)
         yield f"postgresql+asyncpg://spo@127.0.0.1:{port}/postgres", port, server
     finally:
@@ -138,22 +156,41 @@ def test_up_on_postgresql_keeps_runs_there_and_speaks_to_nobody_else(database, u
     with open(tmp_path / "log", "w") as log:
         up = subprocess.Popen(
             [sys.executable, "-m", "flows", "up", "--port", str(port), "--database", url],
-            env=environment, stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
     try:
         until(lambda: answers(f"http://127.0.0.1:{port}/api/health"), "the server answers", 280, alive=up)
         assert not (tmp_path / "data" / "prefect" / "prefect.db").exists()
         done = subprocess.run(
             [sys.executable, "-m", "flows", "maintain", "--store", str(tmp_path / "store")],
-            env=environment, capture_output=True, text=True, timeout=200,
-        )  # fmt: skip
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=200,
+        )
         assert done.returncode == 0, done.stderr
         tools = programs()
         counted = subprocess.run(
-            [tools / "psql", "-h", "127.0.0.1", "-p", str(database_port), "-U", "spo", "-d", "postgres", "-tAc",
-             "select f.name, r.state_name from flow_run r join flow f on f.id = r.flow_id"],
-            capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
+            [
+                tools / "psql",
+                "-h",
+                "127.0.0.1",
+                "-p",
+                str(database_port),
+                "-U",
+                "spo",
+                "-d",
+                "postgres",
+                "-tAc",
+                "select f.name, r.state_name from flow_run r join flow f on f.id = r.flow_id",
+            ],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
         assert counted.stdout.split() == ["maintain|Cached"], counted
         assert outside_connections(sessions(up.pid)) == []
         settings = Path(f"/proc/{up.pid}/environ").read_bytes().split(b"\0")

@@ -15,28 +15,49 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipeline.contracts import TABLES
-from pipeline.dedup import STATE, current
-from pipeline.store import Store
+from pipeline.dedup.deduplication import STATE, current
+from pipeline.store.contracts import TABLES
+from pipeline.store.store import Store
 
 pytestmark = pytest.mark.timeout(900)  # whole runs, on a machine that may do much else
 
 SMALL = {
-    "train_problems": 12, "earlier_problems": 6, "test_problems": 4, "seeds": 1, "earlier_steps": 4, "starter_limit": 30,
+    "train_problems": 12,
+    "earlier_problems": 6,
+    "test_problems": 4,
+    "seeds": 1,
+    "earlier_steps": 4,
+    "starter_limit": 30,
     "warm_start": {
-        "share": 0.5, "programs": 2, "seed": 0,
-        "model": {"layers": 2, "width": 32, "vocab_size": 400}, "training": {"steps": 8, "batch_tokens": 1024},
+        "share": 0.5,
+        "programs": 2,
+        "seed": 0,
+        "model": {"layers": 2, "width": 32, "vocab_size": 400},
+        "training": {"steps": 8, "batch_tokens": 1024},
     },
     "reference_sampling": {"samples_per_problem": 4, "max_new_tokens": 24},
     "earlier_sampling": {"samples_per_problem": 2, "max_new_tokens": 24},
     "evaluation": {"samples_per_problem": 10, "max_new_tokens": 24},
     "training": {"steps": 6, "checkpoint_every": 2, "learning_rate": 1e-3},
-    "online": {"from_step": 3, "every": 2, "problems": 4, "sampling": {"samples_per_problem": 2, "max_new_tokens": 24}},
-}  # fmt: skip
+    "online": {
+        "from_step": 3,
+        "every": 2,
+        "problems": 4,
+        "sampling": {"samples_per_problem": 2, "max_new_tokens": 24},
+    },
+}
 FIELDS = {
-    "read", "accepted", "quarantined", "labelled", "agreement",
-    "pass1_before", "pass1_after", "pass10_before", "pass10_after", "seconds",
-}  # fmt: skip
+    "read",
+    "accepted",
+    "quarantined",
+    "labelled",
+    "agreement",
+    "pass1_before",
+    "pass1_after",
+    "pass10_before",
+    "pass10_after",
+    "seconds",
+}
 
 
 def start(folder: Path, *options: str) -> subprocess.Popen:
@@ -56,7 +77,9 @@ def start(folder: Path, *options: str) -> subprocess.Popen:
         "--json",
     ]
     log = open(folder / "log", "ab")  # noqa: SIM115 (the process writes to it after this returns)
-    return subprocess.Popen([*command, *options], env=environment, stdout=subprocess.PIPE, stderr=log, text=True)
+    return subprocess.Popen(
+        [*command, *options], env=environment, stdout=subprocess.PIPE, stderr=log, text=True
+    )
 
 
 def finish(folder: Path, *options: str) -> dict:
@@ -86,7 +109,14 @@ def differences(one: dict[str, set[tuple]], other: dict[str, set[tuple]]) -> dic
 def wait_for_rollouts(process: subprocess.Popen, store: Store) -> None:
     """Until fresh trajectories are in the store, or the process has ended."""
     while process.poll() is None:
-        if store.snapshot("trajectories").scan().filter(pl.col("origin") == "online").select(pl.len()).collect().item():
+        if (
+            store.snapshot("trajectories")
+            .scan()
+            .filter(pl.col("origin") == "online")
+            .select(pl.len())
+            .collect()
+            .item()
+        ):
             return
         time.sleep(0.05)
 
@@ -141,7 +171,9 @@ def test_a_second_run_adds_no_row_and_redoes_nothing(first_run):
     before, versions = contents(store), store.pins()
     again = finish(folder)
     assert store.pins() == versions and not differences(contents(store), before)
-    assert {k: v for k, v in again.items() if k != "seconds"} == {k: v for k, v in outcome.items() if k != "seconds"}
+    assert {k: v for k, v in again.items() if k != "seconds"} == {
+        k: v for k, v in outcome.items() if k != "seconds"
+    }
 
 
 def ends_as(first_run, folder: Path) -> None:

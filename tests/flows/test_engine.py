@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from flows import engine
+from flows.runtime import engine
 
-pytestmark = pytest.mark.timeout(900)  # the first to need the server waits for it, on a busy machine for minutes
+pytestmark = pytest.mark.timeout(
+    900
+)  # the first to need the server waits for it, on a busy machine for minutes
 
 
 @pytest.fixture
@@ -51,7 +53,7 @@ def test_our_own_is_found_by_its_note(server):
 
 TALKS_TO = """
 import gc, os
-from flows.engine import report_to
+from flows.runtime.engine import report_to
 
 report_to("https://prefect.example/api")
 assert gc.isenabled() and gc.get_freeze_count() > 100_000
@@ -59,7 +61,7 @@ assert "PREFECT_API_SSL_CERT_FILE" not in os.environ
 report_to("http://127.0.0.1:9/api")
 assert os.environ["PREFECT_API_SSL_CERT_FILE"].startswith(os.environ["PREFECT_HOME"])
 import duckdb
-import flows.stages
+import flows.stages.ingest
 from prefect.settings import get_current_settings
 
 assert get_current_settings().api.url == "http://127.0.0.1:9/api"
@@ -70,7 +72,9 @@ print(duckdb.connect().execute("select 40 + 2").fetchall()[0][0])
 def test_prefect_talks_to_the_server_that_was_named_last_and_nothing_is_complained_about_at_the_end(tmp_path):
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "SPO_"))}
     surroundings = kept | {"SPO_DATA_DIR": str(tmp_path)}
-    ran = subprocess.run([sys.executable, "-c", TALKS_TO], env=surroundings, capture_output=True, text=True, timeout=300)
+    ran = subprocess.run(
+        [sys.executable, "-c", TALKS_TO], env=surroundings, capture_output=True, text=True, timeout=300
+    )
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "42\n", "")
 
 

@@ -6,7 +6,7 @@ import sys
 
 SWALLOWS = """
 import time
-from flows import interrupts
+from flows.runtime import interrupts
 interrupts.INSIST_S = 2
 interrupts.insist()
 try:
@@ -19,7 +19,9 @@ time.sleep(600)
 
 
 def test_an_interrupt_that_was_swallowed_comes_again():
-    with subprocess.Popen([sys.executable, "-c", SWALLOWS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", SWALLOWS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=120)

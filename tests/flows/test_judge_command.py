@@ -10,17 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.ingest import ingest
-from pipeline.store import Store
+from pipeline.ingest.ingestion import ingest
+from pipeline.store.store import Store
 
 STARTER = Path(__file__).parents[2] / "data" / "starter"
 
 
 def spo(*arguments, folder):
     return subprocess.run(
-        [sys.executable, "-m", "flows", *map(str, arguments)], capture_output=True, text=True, timeout=120,
+        [sys.executable, "-m", "flows", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
         env=os.environ | {"SPO_DATA_DIR": str(folder), "COLUMNS": "120"},
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +35,9 @@ def place(tmp_path_factory):
     rows = store.read("trajectories").to_dicts()
     right = next(row for row in rows if row["claimed_verdict"] == "accepted" and row["language"] == "python3")
     (folder / "right.py").write_text(right["program"])
-    (folder / "wrong.py").write_text("import sys\nprint(sys.stdin.read().split()[0] + '[b]')\nsys.stderr.write('complaint')")
+    (folder / "wrong.py").write_text(
+        "import sys\nprint(sys.stdin.read().split()[0] + '[b]')\nsys.stderr.write('complaint')"
+    )
     (folder / "broken.cpp").write_text("int main() { return x; }")
     (folder / "crash.py").write_text("print([1][2])")
     return folder, right["problem_id"]
@@ -48,7 +53,14 @@ def test_a_right_program(place):
 
 def test_a_wrong_program(place):
     folder, problem = place
-    shown = spo("judge", folder / "wrong.py", "--problem", problem.rpartition("/")[2], "--first-failure", folder=folder)
+    shown = spo(
+        "judge",
+        folder / "wrong.py",
+        "--problem",
+        problem.rpartition("/")[2],
+        "--first-failure",
+        folder=folder,
+    )
     assert shown.returncode == 1 and "wrong answer" in shown.stdout and "complaint" in shown.stdout
     test = Store(folder / "store").read("tests").sort("position").to_dicts()[0]
     line = next(line for line in shown.stdout.splitlines() if line.split()[:1] == ["1"])
@@ -57,20 +69,29 @@ def test_a_wrong_program(place):
 
 def test_programs_that_break(place):
     folder, problem = place
-    assert "'x' was not declared" in spo("judge", folder / "broken.cpp", "--problem", problem, folder=folder).stdout.replace(
-        "‘", "'"
-    ).replace("’", "'")
+    assert "'x' was not declared" in spo(
+        "judge", folder / "broken.cpp", "--problem", problem, folder=folder
+    ).stdout.replace("‘", "'").replace("’", "'")
     crashed = spo("judge", folder / "crash.py", "--problem", problem, folder=folder).stdout
     assert "IndexError: list index out of range" in crashed and "/guest/" not in crashed
-    found = json.loads(spo("judge", folder / "crash.py", "--problem", problem, "--json", folder=folder).stdout)
+    found = json.loads(
+        spo("judge", folder / "crash.py", "--problem", problem, "--json", folder=folder).stdout
+    )
     assert (found["verdict"], found["problem_id"]) == ("runtime_error", problem)
 
 
 def test_what_is_missing_is_said(place):
     folder, problem = place
     (folder / "text.txt").write_text("")
-    assert "did you mean" in spo("judge", folder / "right.py", "--problem", problem + "x", folder=folder).stderr
+    assert (
+        "did you mean" in spo("judge", folder / "right.py", "--problem", problem + "x", folder=folder).stderr
+    )
     assert "give --language" in spo("judge", folder / "text.txt", "--problem", problem, folder=folder).stderr
-    assert "no store" in spo("judge", folder / "right.py", "--problem", "x", "--store", folder / "none", folder=folder).stderr
+    assert (
+        "no store"
+        in spo(
+            "judge", folder / "right.py", "--problem", "x", "--store", folder / "none", folder=folder
+        ).stderr
+    )
     refused = spo("serve-judge", "--host", "0.0.0.0", folder=folder)
     assert refused.returncode == 2 and "SPO_JUDGE_TOKEN" in refused.stderr

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.corpora import Spec, publish
-from pipeline.decontaminate import LeakError
-from pipeline.ingest import ingest
-from pipeline.label import label
-from pipeline.store import Store
+from pipeline.corpora.publication import Spec, publish
+from pipeline.dedup.decontamination import LeakError
+from pipeline.ingest.ingestion import ingest
+from pipeline.labelling.labeller import label
+from pipeline.store.store import Store
 from sandbox import Pool
 
 STARTER = Path(__file__).parents[2] / "data" / "starter"
@@ -31,14 +31,20 @@ def place(tmp_path_factory):
 
 
 def test_training_refuses_a_corpus_with_problems_of_its_evaluation_set(place):
-    from flows.stages import train_flow
+    from flows.stages.train import train_flow
 
     corpus = publish(Store(place / "store"), Spec("everything", "SELECT trajectory_id FROM judged"))
     arguments = {
-        "store": str(place / "store"), "folder": str(place / "run"), "reference_folder": "", "reference_id": "", "run_id": "r",
-        "seed": 0, "settings": {}, "online": {},
+        "store": str(place / "store"),
+        "folder": str(place / "run"),
+        "reference_folder": "",
+        "reference_id": "",
+        "run_id": "r",
+        "seed": 0,
+        "settings": {},
+        "online": {},
         "mixture": {"source": [{"name": "all", "weight": 1.0, "corpus": corpus.corpus_id}]},
-    }  # fmt: skip
+    }
     # The flow's function itself: refused before the first task, so before anything is loaded.
     with pytest.raises(LeakError, match=r"itself .*allow_leaks"):
         train_flow.fn(**arguments, evaluation="split = 'test'")
@@ -48,14 +54,20 @@ def test_training_refuses_a_corpus_with_problems_of_its_evaluation_set(place):
 
 
 def test_training_refuses_a_mixture_without_a_corpus_that_leaks_its_evaluation_set(place):
-    from trainer.leaks import refuse_leaking
-    from trainer.stream import Mixture, Source
+    from trainer.data.stream import Mixture, Source
+    from trainer.run.leaks import refuse_leaking
 
     store = Store(place / "store")
     held_out = "split = 'train' and problem_id = (select min(problem_id) from judged where split = 'train')"
     everything = Mixture(source=[Source(name="all", weight=1.0)])
     others = Mixture(
-        source=[Source(name="some", weight=1.0, where=f"j.problem_id not in (select problem_id from problems where {held_out})")]
+        source=[
+            Source(
+                name="some",
+                weight=1.0,
+                where=f"j.problem_id not in (select problem_id from problems where {held_out})",
+            )
+        ]
     )
     allowed = ("ngrams",)
     with pytest.raises(LeakError, match=r"rows to train on give 1 problems .*\(itself \d+\).*allow_leaks"):
@@ -76,14 +88,23 @@ def test_decontaminate_on_the_command_line(place):
     surroundings = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     run = subprocess.run(
         [sys.executable, "-m", "flows", "decontaminate", "--json"],
-        env=surroundings | {"SPO_DATA_DIR": str(place)}, capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
+        env=surroundings | {"SPO_DATA_DIR": str(place)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
     assert run.returncode == 0, run.stderr
     found = json.loads(run.stdout.splitlines()[-1])
-    assert found["evaluation"] == "split = 'test'" and found["problems"]["itself"] == found["evaluation_problems"] > 0
+    assert (
+        found["evaluation"] == "split = 'test'"
+        and found["problems"]["itself"] == found["evaluation_problems"] > 0
+    )
     assert "Kept apart from split = 'test'" in run.stdout + run.stderr
     refused = subprocess.run(
         [sys.executable, "-m", "flows", "decontaminate", "--evaluation", "split = 'nowhere'"],
-        env=surroundings | {"SPO_DATA_DIR": str(place)}, capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
+        env=surroundings | {"SPO_DATA_DIR": str(place)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
     assert refused.returncode == 1 and "no problem where split = 'nowhere'" in refused.stderr

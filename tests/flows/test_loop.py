@@ -14,12 +14,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipeline.label import label
-from pipeline.ledger import ledger
-from pipeline.store import Store
+from pipeline.labelling.labeller import label
+from pipeline.store.ledger import ledger
+from pipeline.store.store import Store
 from sandbox import Pool
-from trainer.policy import load_policy
-from trainer.reference import score
+from trainer.policies.policy import load_policy
+from trainer.policies.reference import score
 
 STARTER = Path(__file__).parents[2] / "data" / "starter"
 DEADLINE_S = 400  # for each step, on a machine that does much else
@@ -61,15 +61,18 @@ class Processes:
     def __init__(self, folder: Path):
         self.folder, self.started = folder, list[subprocess.Popen]()
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")} | {
-            "SPO_DATA_DIR": str(folder), "OMP_NUM_THREADS": "1",
-        }  # fmt: skip
+            "SPO_DATA_DIR": str(folder),
+            "OMP_NUM_THREADS": "1",
+        }
 
     def start(self, *arguments: str) -> subprocess.Popen:
         log = open(self.folder / f"{len(self.started)}-{arguments[0]}.log", "w")  # noqa: SIM115 (the process keeps it)
         command = [sys.executable, "-m", "flows", *arguments, "--store", str(self.folder / "store")]
         if arguments[0] == "train":
             command = command[:-2]
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=self.environment, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, env=self.environment, start_new_session=True
+        )
         process.log = Path(log.name)  # type: ignore[attr-defined]
         self.started.append(process)
         return process
@@ -117,9 +120,20 @@ def test_trainer_worker_grader_and_scorer_survive_kills_and_lose_nothing(place, 
         return store.last_sequence("trajectories", "rollout/run/worker-0") + 1
 
     rollout_command = (
-        "rollout", "run", "--follow", "--count", "3", "--samples", "2", "--max-new-tokens", "12",
-        "--max-per-policy", "18", "--max-waiting", "12",
-    )  # fmt: skip
+        "rollout",
+        "run",
+        "--follow",
+        "--count",
+        "3",
+        "--samples",
+        "2",
+        "--max-new-tokens",
+        "12",
+        "--max-per-policy",
+        "18",
+        "--max-waiting",
+        "12",
+    )
     grader_command = ("label", "--follow", "--until", "run", "--workers", "1")
     scorer_command = ("score", str(place / "reference"), "--follow", "--until", "run")
     metrics = place / "run" / "metrics.jsonl"
@@ -133,7 +147,9 @@ def test_trainer_worker_grader_and_scorer_survive_kills_and_lose_nothing(place, 
 
     trainer, worker = processes.start("train", str(place / "run.toml")), processes.start(*rollout_command)
     grader = processes.start(*grader_command)
-    processes.wait(lambda: trainer.poll() is not None, worker, grader)  # without a scorer there is nothing fresh to draw
+    processes.wait(
+        lambda: trainer.poll() is not None, worker, grader
+    )  # without a scorer there is nothing fresh to draw
     assert "source fresh has no rows" in trainer.log.read_text()
     processes.wait(lambda: done_of("verdicts") > 0, worker, grader)
     processes.kill(grader)

@@ -7,14 +7,15 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from flows.following import LONGEST_WAIT_S, STORE_ATTEMPTS, Grader, Scorer, follow
-from pipeline.ledger import ledger
-from pipeline.store import Store, StoreError
+from flows.serving.following import LONGEST_WAIT_S, STORE_ATTEMPTS, Grader, Scorer, follow
+from pipeline.store.ledger import ledger
+from pipeline.store.store import Store, StoreError
 from sandbox import Pool
-from trainer.policy import load_policy
-from trainer.reference import score
-from trainer.rollout import SamplingSettings, publish_policy
-from trainer.worker import Outcome, RolloutWorker, WorkerSettings
+from trainer.policies.policy import load_policy
+from trainer.policies.publishing import publish_policy
+from trainer.policies.reference import score
+from trainer.rollouts.generation import SamplingSettings
+from trainer.rollouts.worker import Outcome, RolloutWorker, WorkerSettings
 
 STARTER = Path(__file__).parents[2] / "data" / "starter"
 TINY = SamplingSettings(samples_per_problem=2, max_new_tokens=12)
@@ -38,7 +39,10 @@ def place(made, tmp_path):
 
 def test_following_backs_off_while_idle_and_starts_anew_with_work():
     script = (
-        [Outcome(reason="idle")] * 7 + [Outcome(rows=3)] + [Outcome(reason="idle")] * 2 + [Outcome(finished=True, reason="done")]
+        [Outcome(reason="idle")] * 7
+        + [Outcome(rows=3)]
+        + [Outcome(reason="idle")] * 2
+        + [Outcome(finished=True, reason="done")]
     )
     steps, waits = iter(script), []
     said = [(outcome.rows, outcome.reason) for outcome in follow(lambda: next(steps), wait=waits.append)]
@@ -58,8 +62,12 @@ def test_a_store_that_is_away_is_asked_again_and_then_reported():
 
 def test_worker_grader_and_scorer_follow_each_other_through_the_store(place):
     store, reference = Store(place / "store"), load_policy(place / "reference")
-    publish_policy(store, reference, place / "reference", policy_id="run@0", run_id="run", step=0, parent_id="reference")
-    worker = RolloutWorker(Store(place / "store"), WorkerSettings(run="run", problems=3, sampling=TINY, max_per_policy=12))
+    publish_policy(
+        store, reference, place / "reference", policy_id="run@0", run_id="run", step=0, parent_id="reference"
+    )
+    worker = RolloutWorker(
+        Store(place / "store"), WorkerSettings(run="run", problems=3, sampling=TINY, max_per_policy=12)
+    )
     scorer = Scorer(Store(place / "store"), reference, max_tokens=512, until="run")
     with Pool(1) as pool:
         grader = Grader(Store(place / "store"), pool, until="run")
@@ -68,7 +76,15 @@ def test_worker_grader_and_scorer_follow_each_other_through_the_store(place):
         assert grader.work().rows == 12 and scorer.work().rows == 12
         assert grader.work().rows == 0
         assert not grader.work().finished
-        publish_policy(store, reference, place / "reference", policy_id="run", run_id="run", step=3, parent_id="reference")
+        publish_policy(
+            store,
+            reference,
+            place / "reference",
+            policy_id="run",
+            run_id="run",
+            step=3,
+            parent_id="reference",
+        )
         assert worker.work().finished and grader.work().finished and scorer.work().finished
     assert vars(ledger(store)) == {"doubled": 0, "lost": 0, "judge_errors_as_rewards": 0, "details": {}}
 
@@ -79,18 +95,25 @@ def test_the_ledger_sees_what_is_doubled_and_what_is_lost(place):
     store.append("trajectories", rows.head(2), producer="again", sequence=0)
     assert ledger(store).details == {"doubled: trajectories": 2}
     gap = rows.head(1).with_columns(
-        trajectory_id=pl.lit("t"), batch_id=pl.lit("run/worker-0/round-2"), sample_index=pl.lit(1, dtype=pl.Int32)
+        trajectory_id=pl.lit("t"),
+        batch_id=pl.lit("run/worker-0/round-2"),
+        sample_index=pl.lit(1, dtype=pl.Int32),
     )
     store.append("trajectories", gap, producer="rollout/run/worker-0", sequence=2)
     orphan = store.read("verdicts").head(1).with_columns(trajectory_id=pl.lit("nobody"))
     store.append("verdicts", orphan, producer="orphan", sequence=0)
-    batch = store.read("batches").head(1).with_columns(
-        pl.lit("b").alias("batch_id"), pl.col("accepted") + 5, pl.col("read") + 5
-    )  # fmt: skip
+    batch = (
+        store.read("batches")
+        .head(1)
+        .with_columns(pl.lit("b").alias("batch_id"), pl.col("accepted") + 5, pl.col("read") + 5)
+    )
     store.append("batches", batch, producer="batch", sequence=0)
     found = ledger(store)
     assert found.details == {
-        "doubled: trajectories": 2, "lost: trajectories of verdicts": 1, "lost: rollout run/worker-0/round-2": 1,
-        "lost: rounds of run/worker-0": 2, "lost: batch b": batch["accepted"][0],
-    }  # fmt: skip
+        "doubled: trajectories": 2,
+        "lost: trajectories of verdicts": 1,
+        "lost: rollout run/worker-0/round-2": 1,
+        "lost: rounds of run/worker-0": 2,
+        "lost: batch b": batch["accepted"][0],
+    }
     assert found.lost == 4 + batch["accepted"][0]

@@ -11,14 +11,20 @@ import polars as pl
 import pytest
 from deltalake.exceptions import CommitFailedError
 
-from flows.rules import HEAVY_AT_ONCE, another_try_may_help, processors
-from flows.spread import RunnerError, runner_of
-from pipeline.contracts import ContractError
-from pipeline.locks import opened, taken
-from pipeline.store import Store, StoreError
+from flows.runtime.rules import HEAVY_AT_ONCE, another_try_may_help, processors
+from flows.runtime.spreading import RunnerError, runner_of
+from pipeline.store.contracts import ContractError
+from pipeline.store.locks import opened, taken
+from pipeline.store.store import Store, StoreError
 from sandbox import SandboxUnavailable
 
-PIN = {"label": "a", "revision": 0, "versions": "{}", "held": True, "pinned_at": datetime(2026, 1, 1, tzinfo=UTC)}
+PIN = {
+    "label": "a",
+    "revision": 0,
+    "versions": "{}",
+    "held": True,
+    "pinned_at": datetime(2026, 1, 1, tzinfo=UTC),
+}
 
 
 def caused(cause: BaseException) -> StoreError:
@@ -49,7 +55,11 @@ def test_only_what_another_try_can_mend_is_tried_again(error, helps):
 
 
 def test_object_storage_that_cannot_be_reached_is_tried_again(monkeypatch):
-    for name, value in {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "us-east-1"}.items():
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+        "AWS_REGION": "us-east-1",
+    }.items():
         monkeypatch.setenv(name, value)
     # Port 9 of loopback: nobody listens there.
     options = {"endpoint": "http://127.0.0.1:9", "allow_http": "true", "max_retries": "0"}

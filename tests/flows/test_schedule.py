@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.recurring import FLOWS
-from flows.schedule import SECTIONS, ScheduleError, load_schedule
+from flows.serving.schedule import SECTIONS, ScheduleError, load_schedule
+from flows.stages.recurring import FLOWS
 
 DATA = Path(__file__).parents[2] / "data"
 WHOLE = f"""
@@ -94,14 +94,20 @@ def test_entries_with_their_flows_parameters(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     schedule = load_schedule(written(tmp_path, WHOLE))
     assert [(entry.stage, entry.name) for entry in schedule.entries()] == [
-        ("ingest", "starter"), ("label", "label"), ("publish", "humans"), ("chain", "chain"),
-    ]  # fmt: skip
+        ("ingest", "starter"),
+        ("label", "label"),
+        ("publish", "humans"),
+        ("chain", "chain"),
+    ]
     ingest, label, publish = schedule.steps_of_chain()[0], schedule.label[0], schedule.publish[0]
     store = str(tmp_path / "here")
     assert schedule.location() == store
     assert ingest.parameters(store) == {
-        "store": store, "adapter": "plain", "source": str(DATA / "starter"), "columns": {"origin": "human"},
-    }  # fmt: skip
+        "store": store,
+        "adapter": "plain",
+        "source": str(DATA / "starter"),
+        "columns": {"origin": "human"},
+    }
     assert label.parameters(store) == {"store": store, "workers": 2, "time_factor": 1.0}
     assert publish.parameters(store) == {"store": store, "spec_file": str(DATA / "corpora/humans.sql")}
     # A step that the file does not have is run with its defaults.
@@ -122,11 +128,20 @@ def test_every_entry_with_every_key_fits_its_flow(tmp_path):
     ("change", "said"),
     [
         (("adapter =", "adaptor ="), "ingest.0.adaptor: unknown key; did you mean adapter?"),
-        (("workers = 2", "workers = 0"), "label.0.workers: Input should be greater than or equal to 1 (it is 0)"),
+        (
+            ("workers = 2", "workers = 0"),
+            "label.0.workers: Input should be greater than or equal to 1 (it is 0)",
+        ),
         (("0 3 * * *", "0 25 * * *"), "ingest.0.cron: no cron expression"),
-        (("interval_s = 900", 'interval_s = 900\ncron = "0 3 * * *"'), "cron and interval_s exclude each other"),
+        (
+            ("interval_s = 900", 'interval_s = 900\ncron = "0 3 * * *"'),
+            "cron and interval_s exclude each other",
+        ),
         (("Europe/Berlin", "Europe/Nowhere"), "timezone: no such time zone"),
-        (('run = "humans"', 'run = "robots"'), "when.run: no entry is named robots; there are: starter, label, humans, chain"),
+        (
+            ('run = "humans"', 'run = "robots"'),
+            "when.run: no entry is named robots; there are: starter, label, humans, chain",
+        ),
         (('name = "humans"', 'name = "label"'), "two entries are named label"),
         (('adapter = "plain"', 'adapter = "plane"'), "ingest starter: "),
         (("humans.sql", "robots.sql"), "publish humans: "),

@@ -14,12 +14,14 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipeline.store import Store
+from pipeline.store.store import Store
 from sandbox.cgroups import left_over
-from trainer.policy import load_policy
-from trainer.reference import score
+from trainer.policies.policy import load_policy
+from trainer.policies.reference import score
 
-pytestmark = pytest.mark.timeout(900)  # the first to need the server waits for it, on a busy machine for minutes
+pytestmark = pytest.mark.timeout(
+    900
+)  # the first to need the server waits for it, on a busy machine for minutes
 
 DATA = Path(__file__).parents[2] / "data"
 
@@ -59,7 +61,9 @@ def broken_source(tmp_path_factory):
     for name in ("problems", "solutions"):
         with gzip.open(DATA / "starter" / f"{name}.jsonl.gz", "rt") as file:
             lines = file.readlines()
-        (folder / f"{name}.jsonl").write_text("".join(lines[:2] if name == "problems" else lines[:10]) + '{"problem": 1}\n')
+        (folder / f"{name}.jsonl").write_text(
+            "".join(lines[:2] if name == "problems" else lines[:10]) + '{"problem": 1}\n'
+        )
     return folder
 
 
@@ -73,12 +77,18 @@ def test_runs_say_what_they_did_and_that_it_was_done_before(api, tmp_path, broke
     stages.ingest_flow(store, "plain", str(broken_source))
     stages.label_flow(store)
     # Nothing is pending, so no sandbox is stood up.
-    monkeypatch.setattr("pipeline.label.Pool", lambda *_: pytest.fail("a pool was opened for nothing"))
+    monkeypatch.setattr(
+        "pipeline.labelling.labeller.Pool", lambda *_: pytest.fail("a pool was opened for nothing")
+    )
     assert stages.label_flow(store)["rows"] == 0
     stages.deduplicate_flow(store)
     stages.deduplicate_flow(store)
     (fresh, said), (cached, before) = states(api, "ingest", store)
-    assert (fresh, cached) == ("Completed", "Cached") and f"{refused} in quarantine" in said and "finished before" in before
+    assert (
+        (fresh, cached) == ("Completed", "Cached")
+        and f"{refused} in quarantine" in said
+        and "finished before" in before
+    )
     assert [state for state, _ in states(api, "label", store)] == ["Completed", "Cached"]
     assert [state for state, _ in states(api, "deduplicate", store)] == ["Completed", "Cached"]
     shown = [artifact.data for artifact in artifacts(api, "ingest-refused")]
@@ -98,7 +108,7 @@ def test_a_failing_run_says_why(api, tmp_path):
 def test_a_task_is_tried_again_only_where_that_helps(api):
     from prefect import flow, task
 
-    from flows.rules import PATIENT
+    from flows.runtime.rules import PATIENT
 
     tried = []
 
@@ -150,16 +160,18 @@ def schedule(tmp_path):
 def test_deployed_twice_it_is_there_once_and_its_cron_is_scheduled(api, until, schedule):
     from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 
-    from flows.deployments import deploy_schedule, deployments_with, tag_of
-    from flows.events import thresholds
-    from flows.schedule import load_schedule
+    from flows.runtime.events import thresholds
+    from flows.serving.deployments import deploy_schedule, deployments_with, tag_of
+    from flows.serving.schedule import load_schedule
 
     for _ in range(2):
         names = deploy_schedule(load_schedule(schedule), schedule, "spo")
     assert names == ["ingest/starter", "label/label", "publish/humans", "chain/chain"]
     found = {one.name: one for one in deployments_with(api, tag_of(schedule))}
     assert sorted(found) == ["chain", "humans", "label", "starter"]
-    automations = [one for one in api.request("POST", "/automations/filter", json={}).json() if "humans" in one["name"]]
+    automations = [
+        one for one in api.request("POST", "/automations/filter", json={}).json() if "humans" in one["name"]
+    ]
     assert [one["name"] for one in automations] == ["4 new verdicts start humans"]
     assert [(t.labelled_rows, t.seen) for t in thresholds()] == [(4, 0)]
     starter = DeploymentFilter(id=DeploymentFilterId(any_=[found["starter"].id]))
@@ -168,10 +180,16 @@ def test_deployed_twice_it_is_there_once_and_its_cron_is_scheduled(api, until, s
     assert {run.next_scheduled_start_time.minute % 5 for run in runs} == {0}
     # An entry that is taken out of the file is taken off the server.
     schedule.write_text(
-        schedule.read_text().replace('[[when]]\nlabelled_rows = 4\nrun = "humans"\n', "").replace("[chain]\n", "")
+        schedule.read_text()
+        .replace('[[when]]\nlabelled_rows = 4\nrun = "humans"\n', "")
+        .replace("[chain]\n", "")
     )
     deploy_schedule(load_schedule(schedule), schedule, "spo")
-    assert sorted(one.name for one in deployments_with(api, tag_of(schedule))) == ["humans", "label", "starter"]
+    assert sorted(one.name for one in deployments_with(api, tag_of(schedule))) == [
+        "humans",
+        "label",
+        "starter",
+    ]
     assert thresholds() == [] and not [
         one for one in api.request("POST", "/automations/filter", json={}).json() if "humans" in one["name"]
     ]
@@ -182,14 +200,15 @@ LOOP = "while True: pass\n"
 
 def stuck(store: Store) -> int:
     """Have a store with one problem and programs for it that loop for ever; returns how many."""
-    from pipeline.ingest import ingest
+    from pipeline.ingest.ingestion import ingest
 
     ingest(store, "plain", str(DATA / "starter"), limit=1)
     problem = store.read("problems").row(0, named=True)
     rows = store.read("trajectories")
     count = 40
     copies = [
-        rows.row(0, named=True) | {"trajectory_id": f"{n:032x}", "program": LOOP + f"# {n}", "language": "python3"}
+        rows.row(0, named=True)
+        | {"trajectory_id": f"{n:032x}", "program": LOOP + f"# {n}", "language": "python3"}
         for n in range(count)
     ]
     store.append("trajectories", pl.DataFrame(copies, schema=rows.schema), producer="stuck", sequence=0)
@@ -216,7 +235,9 @@ def children_of(pid: int) -> set[int]:
 def started(words: list[str], environment: dict[str, str], log: Path, **where) -> Iterator[subprocess.Popen]:
     """A long-running command with its output in `log`; killed if the test leaves it alive."""
     with open(log, "a") as output:
-        process = subprocess.Popen([sys.executable, "-m", *words], env=environment, stdout=output, stderr=output, **where)
+        process = subprocess.Popen(
+            [sys.executable, "-m", *words], env=environment, stdout=output, stderr=output, **where
+        )
     try:
         yield process
     finally:
@@ -237,22 +258,38 @@ def test_served_cancelled_and_stopped_it_leaves_nothing(server, api, until, tmp_
     from prefect.client.schemas.objects import StateType
     from prefect.states import Cancelling, Scheduled
 
-    from flows.deployments import deployments_with, tag_of
+    from flows.serving.deployments import deployments_with, tag_of
 
     store = Store(tmp_path / "store")
     stuck(store)
     with started(["flows", "serve", str(schedule)], server.environment(), tmp_path / "log") as serving:
-        until(lambda: len(deployments_with(api, tag_of(schedule))) == 4, "deployments are registered", alive=serving)
+        until(
+            lambda: len(deployments_with(api, tag_of(schedule))) == 4,
+            "deployments are registered",
+            alive=serving,
+        )
         by_name = {one.name: one for one in deployments_with(api, tag_of(schedule))}
         run = api.create_flow_run_from_deployment(by_name["label"].id, state=Scheduled())
         # Its sandbox is at work: the runner's child has children of children.
-        until(lambda: any("--unshare" in cmdline(pid) or "bwrap" in cmdline(pid) for pid in children_of(serving.pid)),
-              "the sandbox runs", alive=serving)  # fmt: skip
+        until(
+            lambda: any(
+                "--unshare" in cmdline(pid) or "bwrap" in cmdline(pid) for pid in children_of(serving.pid)
+            ),
+            "the sandbox runs",
+            alive=serving,
+        )
         below = children_of(serving.pid)
         api.set_flow_run_state(run.id, Cancelling(), force=True)
-        until(lambda: api.read_flow_run(run.id).state.type == StateType.CANCELLED, "the run is cancelled", alive=serving)
+        until(
+            lambda: api.read_flow_run(run.id).state.type == StateType.CANCELLED,
+            "the run is cancelled",
+            alive=serving,
+        )
         until(lambda: not [pid for pid in below if alive(pid)], "its processes are gone", alive=serving)
-        until(lambda: not [group for group in left_over() if pid_of(group) in below], "its control groups are gone")
+        until(
+            lambda: not [group for group in left_over() if pid_of(group) in below],
+            "its control groups are gone",
+        )
         end(serving, signal.SIGINT, tmp_path / "log")
         assert all(one.paused for one in deployments_with(api, tag_of(schedule)))
 
@@ -276,33 +313,50 @@ def alive(pid: int) -> bool:
 
 
 @pytest.mark.slow
-def test_a_killed_run_is_shown_as_crashed_and_the_next_one_is_not_held_up(server, api, until, tmp_path, schedule):
+def test_a_killed_run_is_shown_as_crashed_and_the_next_one_is_not_held_up(
+    server, api, until, tmp_path, schedule
+):
     """kill -9 of the serving process and of the run: its heartbeats end, and its place is free for the next."""
     from prefect.client.schemas.objects import StateType
     from prefect.states import Scheduled
 
-    from flows.deployments import deployments_with, tag_of
+    from flows.serving.deployments import deployments_with, tag_of
 
     stuck(Store(tmp_path / "store"))
 
     serve = ["flows", "serve", str(schedule)], server.environment(), tmp_path / "log"
 
     def start_labelling(serving):
-        until(lambda: len(deployments_with(api, tag_of(schedule))) == 4, "deployments are registered", alive=serving)
+        until(
+            lambda: len(deployments_with(api, tag_of(schedule))) == 4,
+            "deployments are registered",
+            alive=serving,
+        )
         label = next(one for one in deployments_with(api, tag_of(schedule)) if one.name == "label")
         return api.create_flow_run_from_deployment(label.id, state=Scheduled())
 
     with started(*serve) as serving:
         run = start_labelling(serving)
-        until(lambda: any("bwrap" in cmdline(pid) for pid in children_of(serving.pid)), "the sandbox runs", alive=serving)
+        until(
+            lambda: any("bwrap" in cmdline(pid) for pid in children_of(serving.pid)),
+            "the sandbox runs",
+            alive=serving,
+        )
         for pid in [serving.pid, *children_of(serving.pid)]:
             if alive(pid) and "sandbox" not in cmdline(pid) and "bwrap" not in cmdline(pid):
                 os.kill(pid, signal.SIGKILL)
         serving.wait()
-    until(lambda: api.read_flow_run(run.id).state.type == StateType.CRASHED, "the run is shown as crashed", 400)
+    until(
+        lambda: api.read_flow_run(run.id).state.type == StateType.CRASHED, "the run is shown as crashed", 400
+    )
     with started(*serve) as serving:
         again = start_labelling(serving)
-        until(lambda: api.read_flow_run(again.id).state.type == StateType.RUNNING, "the next one runs", 300, alive=serving)
+        until(
+            lambda: api.read_flow_run(again.id).state.type == StateType.RUNNING,
+            "the next one runs",
+            300,
+            alive=serving,
+        )
         end(serving, signal.SIGTERM, tmp_path / "log")
 
 
@@ -310,7 +364,9 @@ def test_a_killed_run_is_shown_as_crashed_and_the_next_one_is_not_held_up(server
 def test_a_schedule_fires_and_new_verdicts_set_a_publication_off(server, api, until, tmp_path, schedule):
     """Ingestion by interval, labelling by interval, and the corpus published by the event, in one serving process."""
     schedule.write_text(
-        schedule.read_text().replace('cron = "*/5 * * * *"', "interval_s = 20").replace("workers = 1", "interval_s = 20")
+        schedule.read_text()
+        .replace('cron = "*/5 * * * *"', "interval_s = 20")
+        .replace("workers = 1", "interval_s = 20")
     )
     store = Store(tmp_path / "store")
     with started(["flows", "serve", str(schedule)], server.environment(), tmp_path / "log") as serving:
@@ -360,8 +416,15 @@ def test_training_and_evaluation_come_by_schedule(server, api, until, sampled_st
     schedule = tmp_path / "schedule.toml"
     schedule.write_text(f'store = "{store.location}"\n' + TRAINING.format(place=tmp_path))
     with started(["flows", "serve", str(schedule)], server.environment(), tmp_path / "log") as serving:
-        until(lambda: {"nightly", "nightly-2"} <= set(store.read("policies")["policy_id"]), "two runs", 500, serving)
-        until(lambda: {"nightly"} & set(store.read("evaluations")["policy_id"]), "an evaluation", 500, serving)
+        until(
+            lambda: {"nightly", "nightly-2"} <= set(store.read("policies")["policy_id"]),
+            "two runs",
+            500,
+            serving,
+        )
+        until(
+            lambda: {"nightly"} & set(store.read("evaluations")["policy_id"]), "an evaluation", 500, serving
+        )
         end(serving, signal.SIGTERM, tmp_path / "log")
     assert (tmp_path / "runs" / "nightly-2" / "final" / "config.json").exists()
     verdicts = store.read("verdicts")
@@ -376,20 +439,25 @@ def test_workers_in_other_places_run_what_was_deployed_on_a_store_on_object_stor
     from prefect.client.schemas.objects import StateType
     from prefect.states import Scheduled
 
-    from flows.deployments import deployments_with, tag_of
+    from flows.serving.deployments import deployments_with, tag_of
 
     schedule.write_text(schedule.read_text().replace(str(tmp_path / "store"), "s3://bucket/far"))
     environment = server.environment() | {name.upper(): value for name, value in object_storage.items()}
     deployed = subprocess.run(
         [sys.executable, "-m", "flows", "deploy", str(schedule), "--pool", "far", "--json"],
-        env=environment, capture_output=True, text=True, timeout=250,
-    )  # fmt: skip
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=250,
+    )
     assert deployed.returncode == 0, deployed.stderr
     by_name = {one.name: one for one in deployments_with(api, tag_of(schedule))}
 
     def ended(name: str):
         run = api.create_flow_run_from_deployment(by_name[name].id, state=Scheduled())
-        state = until(lambda: (now := api.read_flow_run(run.id).state).is_final() and now, f"{name} has ended", 500)
+        state = until(
+            lambda: (now := api.read_flow_run(run.id).state).is_final() and now, f"{name} has ended", 500
+        )
         assert state.type == StateType.COMPLETED, state.message
 
     with ExitStack() as machines:

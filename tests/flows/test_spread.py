@@ -10,18 +10,27 @@ from pathlib import Path
 import pytest
 from polars.testing import assert_frame_equal
 
-from pipeline.dedup import deduplicate, sign_part
-from pipeline.ingest import ingest
-from pipeline.label import label
-from pipeline.store import Store
+from pipeline.dedup.deduplication import deduplicate, sign_part
+from pipeline.ingest.ingestion import ingest
+from pipeline.labelling.labeller import label
+from pipeline.store.store import Store
 from sandbox import Pool
-from trainer.policy import load_policy
-from trainer.reference import score
+from trainer.policies.policy import load_policy
+from trainer.policies.reference import score
 
 STARTER = Path(__file__).parents[2] / "data" / "starter"
 # What does not depend on when and where it was made.
 COMPARED = {
-    "verdicts": ["trajectory_id", "test_set_hash", "judge_version", "attempt", "verdict", "passed", "total", "first_failure"],
+    "verdicts": [
+        "trajectory_id",
+        "test_set_hash",
+        "judge_version",
+        "attempt",
+        "verdict",
+        "passed",
+        "total",
+        "first_failure",
+    ],
     "program_signatures": ["trajectory_id", "algorithm", "raw_hash", "token_hash", "minhash"],
     "duplicates": ["trajectory_id", "cluster_id", "level", "cluster_size", "pass_number"],
 }
@@ -49,7 +58,7 @@ def on_one(tmp_path_factory):
 
 def test_parts_together_are_the_whole(on_one, tmp_path):
     """The parts themselves, one after the other and in another order, without any cluster."""
-    from flows.spread import where_part
+    from flows.runtime.spreading import where_part
 
     store = filled(tmp_path, 6)
     with Pool(2) as pool:
@@ -69,9 +78,23 @@ def test_a_cluster_of_processes_gives_the_same(engine, on_one, server, tmp_path)
     store = filled(tmp_path, 6)
     for command in ("label", "deduplicate"):
         ended = subprocess.run(
-            [sys.executable, "-m", "flows", command, "--store", store.location, "--runner", engine, "--parts", "3"],
-            env=server.environment(), capture_output=True, text=True, timeout=280,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "flows",
+                command,
+                "--store",
+                store.location,
+                "--runner",
+                engine,
+                "--parts",
+                "3",
+            ],
+            env=server.environment(),
+            capture_output=True,
+            text=True,
+            timeout=280,
+        )
         assert ended.returncode == 0, ended.stderr[-3000:]
     assert contents(store) == on_one
 
@@ -86,9 +109,24 @@ def test_a_cluster_scores_as_one_process_does(engine, sampled_store, server, tmp
     other = Store(tmp_path / "other")
     score(other, load_policy(reference), folder=reference)
     ended = subprocess.run(
-        [sys.executable, "-m", "flows", "score", str(reference), "--store", store.location, "--runner", engine, "--parts", "3"],
-        env=server.environment(), capture_output=True, text=True, timeout=280,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "flows",
+            "score",
+            str(reference),
+            "--store",
+            store.location,
+            "--runner",
+            engine,
+            "--parts",
+            "3",
+        ],
+        env=server.environment(),
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
     assert ended.returncode == 0, ended.stderr[-3000:]
     columns = ["trajectory_id", "reference", "completion_ids", "logprobs"]
     one, many = (one.read("reference_scores", columns).sort("trajectory_id") for one in (other, store))

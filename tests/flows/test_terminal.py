@@ -8,12 +8,12 @@ from rich.console import Console
 from rich.progress import Progress
 from typer.testing import CliRunner
 
-from flows import terminal
 from flows.cli import app
 from flows.commands.common import STORE, show_next
-from flows.stages import show_ingested
-from pipeline.ingest import BatchSummary, ingest
-from pipeline.store import Store
+from flows.display import terminal
+from flows.stages.ingest import show_ingested
+from pipeline.ingest.ingestion import BatchSummary, ingest
+from pipeline.store.store import Store
 
 FILE = "data/a_file_with_quite_a_long_name_and_then_some_more_of_it.jsonl.gz"
 REASON = "program: is empty, and there is no completion either"
@@ -43,7 +43,9 @@ def test_numbers_stand_whole_and_texts_are_folded(screen):
 
 
 def test_a_single_wide_row_stands_a_value_a_line(screen):
-    terminal.show_table("One", [{"a first column of some width": 47_902, "the file": FILE, "another, to be wide": 30_287}])
+    terminal.show_table(
+        "One", [{"a first column of some width": 47_902, "the file": FILE, "another, to be wide": 30_287}]
+    )
     assert lines(screen)[1:] == [
         "a first column of some width  47,902",
         f"the file                      {FILE[:48]}",
@@ -66,10 +68,14 @@ def test_the_count_of_a_progress_bar_is_not_cut(screen):
 
 def test_an_ingestion_is_shown_with_sums_and_reasons(screen):
     first = BatchSummary("b", "bundle", "data/problems.jsonl.gz", 4_909, 4_909, 0, 0, {}, {}, 2.0)
-    second = replace(first, source_file=FILE, read=1_000, accepted=600, present=49, quarantined=351, reasons={REASON: 351})
+    second = replace(
+        first, source_file=FILE, read=1_000, accepted=600, present=49, quarantined=351, reasons={REASON: 351}
+    )
     show_ingested("../data", [first, second])
     text = " ".join(screen.getvalue().split())
-    assert "all 2 files 5,909 5,509 49 351 4.0" in text and "problems.jsonl.gz 4,909 4,909 0 0 2.0 new" in text
+    assert (
+        "all 2 files 5,909 5,509 49 351 4.0" in text and "problems.jsonl.gz 4,909 4,909 0 0 2.0 new" in text
+    )
     assert REASON in text
     screen.truncate(screen.seek(0))
     show_ingested("../data", [replace(first, was_finished=True)])

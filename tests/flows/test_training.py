@@ -4,29 +4,53 @@ from __future__ import annotations
 
 import pytest
 
-from flows.training import Watch, mean, step_line
+from flows.display.training import Watch, mean, step_line
 
 
 def source(rows: int, loss: float, **changes) -> dict:
     return {
-        "rows": rows, "loss": loss, "success_share": 0.5, "q_success": -0.1, "q_failure": -0.3, "residual": 0.2, "kl": None,
-        "token_entropy": 1.0, **changes,
-    }  # fmt: skip
+        "rows": rows,
+        "loss": loss,
+        "success_share": 0.5,
+        "q_success": -0.1,
+        "q_failure": -0.3,
+        "residual": 0.2,
+        "kl": None,
+        "token_entropy": 1.0,
+        **changes,
+    }
 
 
 def figures(step: int, sources: dict, **changes) -> dict:
     return {
-        "step": step, "loss": 1.0 - 0.25 * step, "q_success": -0.1, "q_failure": None, "kl": 0.5 * step, "gradient_norm": 2.0,
-        "learning_rate": 3e-4, "beta": 0.1, "tokens_per_s": 1000.0, "tokens": 500, "seconds": 2.0, "data_seconds": 0.5,
-        "fresh_seconds": 0.0, "peak_memory_gb": 1.25, "mfu": None, "max_log_ratio": 1e-5, "rows": 8, "sources": sources,
+        "step": step,
+        "loss": 1.0 - 0.25 * step,
+        "q_success": -0.1,
+        "q_failure": None,
+        "kl": 0.5 * step,
+        "gradient_norm": 2.0,
+        "learning_rate": 3e-4,
+        "beta": 0.1,
+        "tokens_per_s": 1000.0,
+        "tokens": 500,
+        "seconds": 2.0,
+        "data_seconds": 0.5,
+        "fresh_seconds": 0.0,
+        "peak_memory_gb": 1.25,
+        "mfu": None,
+        "max_log_ratio": 1e-5,
+        "rows": 8,
+        "sources": sources,
         **changes,
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture
 def steps() -> list[dict]:
     first = figures(0, {"human": source(8, 1.0)})
-    second = figures(1, {"human": source(4, 0.5, success_share=1.0), "fresh": source(4, 1.0)}, fresh_seconds=0.25)
+    second = figures(
+        1, {"human": source(4, 0.5, success_share=1.0), "fresh": source(4, 1.0)}, fresh_seconds=0.25
+    )
     return [first, second]
 
 
@@ -44,9 +68,12 @@ def test_the_gate_is_told_and_the_last_step_always(steps):
         watch(one)
     assert said[0] == "step 0: |log pi - log pi_ref| is at most 1e-05 nat (gate: 0.05)"
     assert len(said) == 2 and said[1].startswith("step 2/2  loss 0.875") and said[1].endswith("0 s left")
-    assert [(row["source"], row["rows"], row["share"], row["successes"], row["loss"]) for row in watch.sources()] == [
-        ("fresh", 4, "25.0%", "50.0%", 1.0), ("human", 12, "75.0%", "100.0%", 0.5),
-    ]  # fmt: skip
+    assert [
+        (row["source"], row["rows"], row["share"], row["successes"], row["loss"]) for row in watch.sources()
+    ] == [
+        ("fresh", 4, "25.0%", "50.0%", 1.0),
+        ("human", 12, "75.0%", "100.0%", 0.5),
+    ]
     # 1,000 tokens in 4 s, of which 0.25 s made fresh samples; at the second step 0.25 s more were waited for data.
     assert watch.summary() == (
         "2 steps in 4.0 s; 267 tokens/s; store opened in 0.5 s; then 6.2% waiting for data; 6% making fresh samples;"

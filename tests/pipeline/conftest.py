@@ -6,35 +6,63 @@ from types import SimpleNamespace
 import polars as pl
 import pytest
 
-from pipeline.contracts import TABLES
-from pipeline.store import Store
+from pipeline.store.contracts import TABLES
+from pipeline.store.store import Store
 
 DAY = datetime(2025, 1, 1, tzinfo=UTC)
 
 
 def problem(problem_id, **columns):
     return {
-        "problem_id": problem_id, "source": problem_id.split("/")[0], "split": "train", "title": problem_id,
-        "statement": "Print the sum.", "input_mode": "stdin", "checker": "tokens", "case_sensitive": True, "tags": ["sums"],
-        "test_set_hash": f"tests of {problem_id}", "test_count": 4, "batch_id": "batch-1", "source_file": "problems.jsonl",
+        "problem_id": problem_id,
+        "source": problem_id.split("/")[0],
+        "split": "train",
+        "title": problem_id,
+        "statement": "Print the sum.",
+        "input_mode": "stdin",
+        "checker": "tokens",
+        "case_sensitive": True,
+        "tags": ["sums"],
+        "test_set_hash": f"tests of {problem_id}",
+        "test_count": 4,
+        "batch_id": "batch-1",
+        "source_file": "problems.jsonl",
         "source_line": 1,
-    } | columns  # fmt: skip
+    } | columns
 
 
 def trajectory(trajectory_id, problem_id="src/a", **columns):
     return {
-        "trajectory_id": trajectory_id, "problem_id": problem_id, "origin": "human", "policy_id": "human",
-        "source_key": trajectory_id, "program": "print(1)", "extraction": "whole", "language": "python3", "created_at": DAY,
-        "batch_id": "batch-1", "source_file": "human.jsonl", "source_line": 7,
-    } | columns  # fmt: skip
+        "trajectory_id": trajectory_id,
+        "problem_id": problem_id,
+        "origin": "human",
+        "policy_id": "human",
+        "source_key": trajectory_id,
+        "program": "print(1)",
+        "extraction": "whole",
+        "language": "python3",
+        "created_at": DAY,
+        "batch_id": "batch-1",
+        "source_file": "human.jsonl",
+        "source_line": 7,
+    } | columns
 
 
 def verdict(trajectory_id, verdict, problem_id="src/a", **columns):
     return {
-        "trajectory_id": trajectory_id, "test_set_hash": f"tests of {problem_id}", "judge_version": "judge-1", "attempt": 1,
-        "problem_id": problem_id, "verdict": verdict, "passed": 4 if verdict == "accepted" else 1, "total": 4, "tests": [],
-        "cpu_s": 0.5, "tier": "bwrap", "judged_at": DAY,
-    } | columns  # fmt: skip
+        "trajectory_id": trajectory_id,
+        "test_set_hash": f"tests of {problem_id}",
+        "judge_version": "judge-1",
+        "attempt": 1,
+        "problem_id": problem_id,
+        "verdict": verdict,
+        "passed": 4 if verdict == "accepted" else 1,
+        "total": 4,
+        "tests": [],
+        "cpu_s": 0.5,
+        "tier": "bwrap",
+        "judged_at": DAY,
+    } | columns
 
 
 def frame(table, rows):
@@ -51,11 +79,21 @@ def rows():
 
 def reference_samples():
     """12 samples of `ref` on src/a at temperature 1 and one at 0.4; 6 on src/b, of which one has no verdict and one no judge."""
-    sampled = {"origin": "earlier_training", "policy_id": "ref", "temperature": 1.0, "top_p": 1.0, "source_file": "rollout"}
+    sampled = {
+        "origin": "earlier_training",
+        "policy_id": "ref",
+        "temperature": 1.0,
+        "top_p": 1.0,
+        "source_file": "rollout",
+    }
     samples = [trajectory(f"ref-a{i:02}", **sampled) for i in range(1, 13)]
     samples.append(trajectory("ref-cold", **sampled | {"temperature": 0.4}))
     samples += [trajectory(f"ref-b{i}", "src/b", **sampled) for i in range(1, 7)]
-    verdicts = [verdict(f"ref-a{i:02}", "accepted" if i <= 2 else "wrong_answer") for i in range(1, 13) if i not in (3, 6)]
+    verdicts = [
+        verdict(f"ref-a{i:02}", "accepted" if i <= 2 else "wrong_answer")
+        for i in range(1, 13)
+        if i not in (3, 6)
+    ]
     verdicts += [
         verdict("ref-a03", "judge_error", passed=0),
         verdict("ref-a03", "wrong_answer", attempt=2, passed=3),
@@ -73,17 +111,34 @@ def reference_samples():
 
 def human_samples():
     claims = [
-        ("h1", "src/a", "accepted"), ("h2", "src/a", "wrong_answer"), ("h3", "src/b", "accepted"), ("h4", "src/b", "rejected"),
-        ("h5", "oth/c", "accepted"), ("h6", "oth/c", "wrong_answer"),
-    ]  # fmt: skip
+        ("h1", "src/a", "accepted"),
+        ("h2", "src/a", "wrong_answer"),
+        ("h3", "src/b", "accepted"),
+        ("h4", "src/b", "rejected"),
+        ("h5", "oth/c", "accepted"),
+        ("h6", "oth/c", "wrong_answer"),
+    ]
     samples = [trajectory(name, where, claimed_verdict=claim) for name, where, claim in claims]
     near = {"test_id": "1", "verdict": "accepted", "cpu_s": 0.9}
     verdicts = [
         verdict("h1", "wrong_answer"),
-        verdict("h1", "accepted", judge_version="judge-2", judged_at=DAY + timedelta(days=1), tests=[near], cpu_s=0.9),
+        verdict(
+            "h1",
+            "accepted",
+            judge_version="judge-2",
+            judged_at=DAY + timedelta(days=1),
+            tests=[near],
+            cpu_s=0.9,
+        ),
         # Judged again, but on tests that are no longer the problem's.
         verdict("h2", "accepted"),
-        verdict("h2", "wrong_answer", test_set_hash="older tests", judge_version="judge-2", judged_at=DAY + timedelta(days=1)),
+        verdict(
+            "h2",
+            "wrong_answer",
+            test_set_hash="older tests",
+            judge_version="judge-2",
+            judged_at=DAY + timedelta(days=1),
+        ),
         verdict("h3", "wrong_answer", "src/b"),
         verdict("h4", "time_limit_exceeded", "src/b"),
         verdict("h5", "accepted", "oth/c"),
@@ -93,7 +148,13 @@ def human_samples():
 
 
 def online_samples():
-    sampled = {"origin": "online", "policy_id": "pol", "run_id": "run-1", "batch_id": "rollout-1", "temperature": 0.4}
+    sampled = {
+        "origin": "online",
+        "policy_id": "pol",
+        "run_id": "run-1",
+        "batch_id": "rollout-1",
+        "temperature": 0.4,
+    }
     samples = [
         trajectory("o1", "oth/c", **sampled, policy_step=10, token_ids=[1, 2, 3]),
         trajectory("o2", "oth/c", **sampled, policy_step=20, token_ids=[1, 2]),
@@ -104,57 +165,101 @@ def online_samples():
 
 def judged_test(problem_id, test_id, position, **columns):
     return {
-        "problem_id": problem_id, "test_id": test_id, "position": position, "kind": "public", "mode": "stdin", "input": "1",
-        "expected_output": "1", "batch_id": "batch-1",
-    } | columns  # fmt: skip
+        "problem_id": problem_id,
+        "test_id": test_id,
+        "position": position,
+        "kind": "public",
+        "mode": "stdin",
+        "input": "1",
+        "expected_output": "1",
+        "batch_id": "batch-1",
+    } | columns
 
 
 def duplicate(trajectory_id, representative, pass_number, size, level, **columns):
     return {
-        "trajectory_id": trajectory_id, "algorithm": "v1", "pass_number": pass_number, "problem_id": "src/a",
-        "cluster_id": min(trajectory_id, representative), "representative_id": representative, "level": level,
+        "trajectory_id": trajectory_id,
+        "algorithm": "v1",
+        "pass_number": pass_number,
+        "problem_id": "src/a",
+        "cluster_id": min(trajectory_id, representative),
+        "representative_id": representative,
+        "level": level,
         "cluster_size": size,
-    } | columns  # fmt: skip
+    } | columns
 
 
 def signature(trajectory_id, token_hash):
     return {
-        "trajectory_id": trajectory_id, "algorithm": "v1", "problem_id": "src/a", "language": "python3",
-        "raw_hash": trajectory_id, "token_hash": token_hash, "abstract_hash": token_hash, "token_count": 4, "shingles": b"",
+        "trajectory_id": trajectory_id,
+        "algorithm": "v1",
+        "problem_id": "src/a",
+        "language": "python3",
+        "raw_hash": trajectory_id,
+        "token_hash": token_hash,
+        "abstract_hash": token_hash,
+        "token_count": 4,
+        "shingles": b"",
         "minhash": b"",
-    }  # fmt: skip
+    }
 
 
 def other_tables():
     batch = {
-        "batch_id": "batch-1", "adapter": "bundle", "source_file": "human.jsonl", "source_sha256": "ab", "read": 9,
-        "accepted": 6, "present": 1, "quarantined": 2, "started_at": DAY, "finished_at": DAY + timedelta(seconds=3),
-    }  # fmt: skip
+        "batch_id": "batch-1",
+        "adapter": "bundle",
+        "source_file": "human.jsonl",
+        "source_sha256": "ab",
+        "read": 9,
+        "accepted": 6,
+        "present": 1,
+        "quarantined": 2,
+        "started_at": DAY,
+        "finished_at": DAY + timedelta(seconds=3),
+    }
     refused = {
-        "batch_id": "batch-1", "adapter": "bundle", "source_file": "human.jsonl", "field": "code", "reason": "no program",
-        "raw": b"{}", "refused_at": DAY,
-    }  # fmt: skip
+        "batch_id": "batch-1",
+        "adapter": "bundle",
+        "source_file": "human.jsonl",
+        "field": "code",
+        "reason": "no program",
+        "raw": b"{}",
+        "refused_at": DAY,
+    }
     score = {
-        "trajectory_id": "h1", "reference": "ref-1", "problem_id": "src/a", "prompt_ids": [1, 2, 3], "completion_ids": [4, 5],
-        "logprobs": [-1.0, -3.0], "logprob_sum": -4.0, "scored_at": DAY,
-    }  # fmt: skip
+        "trajectory_id": "h1",
+        "reference": "ref-1",
+        "problem_id": "src/a",
+        "prompt_ids": [1, 2, 3],
+        "completion_ids": [4, 5],
+        "logprobs": [-1.0, -3.0],
+        "logprob_sum": -4.0,
+        "scored_at": DAY,
+    }
     return {
         "duplicates": [
-            duplicate("ref-a01", "ref-a01", 1, 2, "exact"), duplicate("ref-a02", "ref-a01", 1, 2, "exact"),
-            duplicate("ref-a01", "ref-a02", 2, 2, "exact"), duplicate("ref-a02", "ref-a02", 2, 2, "exact", cluster_id="ref-a01"),
+            duplicate("ref-a01", "ref-a01", 1, 2, "exact"),
+            duplicate("ref-a02", "ref-a01", 1, 2, "exact"),
+            duplicate("ref-a01", "ref-a02", 2, 2, "exact"),
+            duplicate("ref-a02", "ref-a02", 2, 2, "exact", cluster_id="ref-a01"),
             duplicate("ref-a05", "ref-a05", 2, 1, "unique"),
         ],
         "program_signatures": [
-            signature("ref-a01", "same"), signature("ref-a02", "same"), signature("ref-a05", "x"), signature("ref-a06", "x"),
+            signature("ref-a01", "same"),
+            signature("ref-a02", "same"),
+            signature("ref-a05", "x"),
+            signature("ref-a06", "x"),
         ],
         "batches": [batch],
         "tests": [
-            judged_test("src/a", "second", 1), judged_test("src/a", "first", 0),
-            judged_test("src/a", "left behind", 0, batch_id="killed batch"), judged_test("src/z", "of no problem", 0),
+            judged_test("src/a", "second", 1),
+            judged_test("src/a", "first", 0),
+            judged_test("src/a", "left behind", 0, batch_id="killed batch"),
+            judged_test("src/z", "of no problem", 0),
         ],
         "quarantine": [refused | {"quarantine_id": f"q{line}", "source_line": line} for line in (12, 5)],
         "reference_scores": [score],
-    }  # fmt: skip
+    }
 
 
 def fill(store):

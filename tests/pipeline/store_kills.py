@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.store import Store
+from pipeline.store.store import Store
 
 WORKER = Path(__file__).with_name("store_worker.py")
 ROWS = 20
@@ -31,8 +31,11 @@ class Outcome:
 def start(*arguments):
     return subprocess.Popen(
         [sys.executable, str(WORKER), *map(str, arguments)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def finish(process):
@@ -82,7 +85,9 @@ def judge(store: Store, hits: int, seen: dict) -> Outcome:
     """Compare what the reader saw with what each writer's commits say must be there."""
     ids = Store(store.location).read("trajectories", ["trajectory_id"])["trajectory_id"].to_list()
     committed = {name: store.last_sequence("trajectories", name) + 1 for name in ("writer-0", "writer-1")}
-    expected = {f"{name}/{s}/{i}" for name, count in committed.items() for s in range(count) for i in range(ROWS)}
+    expected = {
+        f"{name}/{s}/{i}" for name, count in committed.items() for s in range(count) for i in range(ROWS)
+    }
     return Outcome(
         kills=hits,
         commits=sum(committed.values()),

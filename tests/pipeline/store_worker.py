@@ -14,16 +14,22 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from pipeline.store import Store
+from pipeline.store.store import Store
 
 
 def batch(producer: str, sequence: int, rows: int) -> pl.DataFrame:
     ids = [f"{producer}/{sequence}/{i}" for i in range(rows)]
     constants = {
-        "problem_id": "src/a", "origin": "online" if sequence % 2 else "human", "policy_id": producer,
-        "program": "print(1)" * 20, "extraction": "whole", "language": "python3", "batch_id": producer,
-        "source_file": "worker", "source_line": 1,
-    }  # fmt: skip
+        "problem_id": "src/a",
+        "origin": "online" if sequence % 2 else "human",
+        "policy_id": producer,
+        "program": "print(1)" * 20,
+        "extraction": "whole",
+        "language": "python3",
+        "batch_id": producer,
+        "source_file": "worker",
+        "source_line": 1,
+    }
     frame = pl.DataFrame({"trajectory_id": ids, "source_key": ids, "created_at": [datetime.now(UTC)] * rows})
     return frame.with_columns(pl.lit(value).alias(name) for name, value in constants.items())
 
@@ -36,7 +42,9 @@ def commits_in(ids: list[str]) -> Counter:
 def write(location: str, producer: str, commits: str, rows: str) -> None:
     store = Store(location)
     for sequence in range(store.last_sequence("trajectories", producer) + 1, int(commits)):
-        added = store.append("trajectories", batch(producer, sequence, int(rows)), producer=producer, sequence=sequence)
+        added = store.append(
+            "trajectories", batch(producer, sequence, int(rows)), producer=producer, sequence=sequence
+        )
         print(sequence, int(added), flush=True)
 
 

@@ -11,9 +11,15 @@ import pytest
 
 from pipeline import adapters
 from pipeline.adapters import ReadProblem, ReadTrajectory, Refused, SourceError, bundle
-from pipeline.adapters.sample import PER_PROBLEM, PER_PROBLEM_AND_POLICY, Place, take_problems, take_trajectories
-from pipeline.ingest import ingest
-from pipeline.store import Store
+from pipeline.adapters.sample import (
+    PER_PROBLEM,
+    PER_PROBLEM_AND_POLICY,
+    Place,
+    take_problems,
+    take_trajectories,
+)
+from pipeline.ingest.ingestion import ingest
+from pipeline.store.store import Store
 
 DATA = Path(os.environ.get("SPO_DATA", Path(__file__).parents[2] / "../shared/data"))
 needs_bundle = pytest.mark.skipif(not DATA.is_dir(), reason="the contest bundle is not here; set SPO_DATA")
@@ -60,7 +66,8 @@ def test_an_adapter_of_ones_own_lives_in_a_file_of_ones_own(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("nonsense", "no adapter 'nonsense'; there are: "), ("nowhere/x.py:y", "no adapter file nowhere/x.py")]
+    ("name", "told"),
+    [("nonsense", "no adapter 'nonsense'; there are: "), ("nowhere/x.py:y", "no adapter file nowhere/x.py")],
 )
 def test_an_adapter_that_is_not_there(name, told):
     with pytest.raises(SourceError, match=told):
@@ -115,7 +122,10 @@ def test_every_row_of_the_bundle_is_translated():
     counts = json.loads((DATA / "counts.json").read_text())
     assert kinds == {ReadProblem: counts["problems"], ReadTrajectory: counts["human"] + 36_127}
     assert checkers == {"custom": 38, "float": 65, "tokens": 1093, "function": 3713}
-    assert modes["stdin"] + modes["assert"] + modes["check"] + modes["call"] == counts["tests_public"] + counts["tests_hidden"]
+    assert (
+        modes["stdin"] + modes["assert"] + modes["check"] + modes["call"]
+        == counts["tests_public"] + counts["tests_hidden"]
+    )
     assert languages["python2"] == 2 and languages["csharp"] == 21 + 315
     human = Counter()
     for name, count in counts["human_by_lang_verdict"].items():
@@ -134,12 +144,18 @@ def test_samples_of_one_prompt_are_counted_and_others_are_not(tmp_path):
     folder = write_bundle(tmp_path / "b", model=[rows["lcb"], rows["codet"]])
     one, many = (item.row for item in read(folder))
     assert one["sample_index"] is None
-    assert many["sample_index"] == int(rows["codet"]["sample_id"].split("#")[-1]) and many["temperature"] == 0.8
+    assert (
+        many["sample_index"] == int(rows["codet"]["sample_id"].split("#")[-1]) and many["temperature"] == 0.8
+    )
     assert many["completion"] != many["program"]
 
 
 def test_problems_are_taken_evenly_and_always_the_same():
-    problems = [("a", f"a/{n}") for n in range(100)] + [("b", f"b/{n}") for n in range(3)] + [("c", f"c/{n}") for n in range(50)]
+    problems = (
+        [("a", f"a/{n}") for n in range(100)]
+        + [("b", f"b/{n}") for n in range(3)]
+        + [("c", f"c/{n}") for n in range(50)]
+    )
     taken = take_problems(problems, 13)
     assert Counter(name[0] for name in taken) == {"a": 5, "b": 3, "c": 5}
     assert take_problems(reversed(problems), 13) == taken
@@ -172,7 +188,9 @@ def test_the_bounded_bundle_holds_trajectories_of_its_problems_only(tmp_path):
     assert per.max() <= PER_PROBLEM_AND_POLICY
     # What the larger sample adds, it adds to the smaller one.
     more = ingest(store, "bundle", str(DATA), limit=60)
-    assert (more[0].accepted, more[0].present) == (20, 40) and sum(batch.present for batch in more[1:]) == trajectories.height
+    assert (more[0].accepted, more[0].present) == (20, 40) and sum(
+        batch.present for batch in more[1:]
+    ) == trajectories.height
     again = ingest(store, "bundle", str(DATA), limit=60)
     assert all(batch.was_finished for batch in again)
 
@@ -192,7 +210,10 @@ def test_a_bounded_plain_folder_reads_problems_first_and_their_programs(tmp_path
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, 5]))
     batches = ingest(Store(tmp_path / "store"), "plain", str(folder), limit=6)
     assert [Path(batch.source_file).name for batch in batches] == ["problems.jsonl", "a_solutions.jsonl"]
-    assert [(batch.accepted, batch.quarantined, batch.rows_in_file) for batch in batches] == [(6, 1, 31), (6 * 5, 1, 271)]
+    assert [(batch.accepted, batch.quarantined, batch.rows_in_file) for batch in batches] == [
+        (6, 1, 31),
+        (6 * 5, 1, 271),
+    ]
     trajectories = Store(tmp_path / "store").read("trajectories")
     spread = defaultdict(set)
     for name in trajectories["problem_id"]:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.adapters import ReadProblem, ReadTrajectory, Refused, SourceError, SourceFile, find
-from pipeline.conformity import conform
-from pipeline.ingest import ingest
-from pipeline.store import Store
+from pipeline.ingest.conformity import conform
+from pipeline.ingest.ingestion import ingest
+from pipeline.store.store import Store
 
 DATA = Path(os.environ.get("SPO_DATA", Path(__file__).parents[2] / "../shared/data"))
 needs_bundle = pytest.mark.skipif(not DATA.is_dir(), reason="the contest bundle is not here; set SPO_DATA")
@@ -68,13 +68,21 @@ def test_real_packages_of_the_bundle(tmp_path):
                 programs.setdefault(row["problem_id"], []).append(row)
     for name, row in held.items():
         checker, files = row["checker"], {}
-        flags = f"validator_flags: float_tolerance {checker['float_tol']}\n" if checker["kind"] == "float" else ""
+        flags = (
+            f"validator_flags: float_tolerance {checker['float_tol']}\n" if checker["kind"] == "float" else ""
+        )
         for test in row["public_tests"] + row["hidden_tests"]:
-            files[f"data/{test['name']}.in"], files[f"data/{test['name']}.ans"] = test["input"], test["output"]
+            files[f"data/{test['name']}.in"], files[f"data/{test['name']}.ans"] = (
+                test["input"],
+                test["output"],
+            )
         for one in programs[name]:
             files[f"submissions/{one['solution_id'].partition('#')[2]}"] = one["source"]
         yaml = f"name: {json.dumps(row['title'])}\nlicense: cc by-sa\nlimits:\n  memory: 1024\n{flags}"
-        write(tmp_path / name, {"problem.yaml": yaml, "problem_statement/problem.en.md": row["statement"], **files})
+        write(
+            tmp_path / name,
+            {"problem.yaml": yaml, "problem_statement/problem.en.md": row["statement"], **files},
+        )
     for source in ("kth2017", "po2019"):
         items = read("kattis", tmp_path / source)
         faults, _ = conform(items)
@@ -86,7 +94,10 @@ def test_real_packages_of_the_bundle(tmp_path):
                 (t["name"], t["input"], t["output"]) for t in tests
             }
             kind = {"token": "tokens", "float": "float"}[row["checker"]["kind"]]
-            assert (problem.row["checker"], problem.row["float_tol"]) == (kind, row["checker"].get("float_tol"))
+            assert (problem.row["checker"], problem.row["float_tol"]) == (
+                kind,
+                row["checker"].get("float_tol"),
+            )
             assert (problem.row["title"], problem.row["memory_limit_mb"]) == (row["title"], 1024.0)
             assert problem.row["statement"] == row["statement"].strip()
         found = {(t.row["problem_id"], t.row["source_key"]): t.row for t in of(items, ReadTrajectory)}
@@ -101,7 +112,11 @@ def test_real_packages_of_the_bundle(tmp_path):
 CHECKERS = {
     "name: A": ("tokens", False, None),
     "name: A\nvalidator_flags: case_sensitive space_change_sensitive": ("exact", True, None),
-    "name: A\nvalidator_flags: float_relative_tolerance 1e-4 float_absolute_tolerance 1e-6": ("float", False, 1e-4),
+    "name: A\nvalidator_flags: float_relative_tolerance 1e-4 float_absolute_tolerance 1e-6": (
+        "float",
+        False,
+        1e-4,
+    ),
     "name: A\nvalidation: custom": ("custom", True, None),
     "name: A\nvalidation: custom interactive": ("custom", True, None),
     "name: A\ntype: [interactive]": ("custom", True, None),
@@ -117,31 +132,45 @@ def test_how_outputs_are_compared(tmp_path, yaml):
 
 def test_a_package_whole(tmp_path):
     folder = package(
-        tmp_path / "contest" / "sum", "name: {en: Sum, sv: Summa}\nlimits: {time_limit: 2.5, memory: 512}\nkeywords: [math]\n",
-        data__secret__g__02=b"", **{
-            "data/secret/g/02.in": "4 5\n", "data/secret/g/02.ans": "9\n", "data/secret/01.in": "\xff\n".encode(),
-            "data/secret/01.ans": "0\n", "data/testdata.yaml": "output_validator_flags: float_tolerance 1e-3\n",
-            "output_validators/check/check.py": "exit(42)", "input_validators/v.ctd": "SPACE",
+        tmp_path / "contest" / "sum",
+        "name: {en: Sum, sv: Summa}\nlimits: {time_limit: 2.5, memory: 512}\nkeywords: [math]\n",
+        data__secret__g__02=b"",
+        **{
+            "data/secret/g/02.in": "4 5\n",
+            "data/secret/g/02.ans": "9\n",
+            "data/secret/01.in": "\xff\n".encode(),
+            "data/secret/01.ans": "0\n",
+            "data/testdata.yaml": "output_validator_flags: float_tolerance 1e-3\n",
+            "output_validators/check/check.py": "exit(42)",
+            "input_validators/v.ctd": "SPACE",
             "output_validators/check/x.o": b"\xff\0",
         },
-    )  # fmt: skip
+    )
     (problem,) = read("kattis", tmp_path / "contest")
     row = problem.row
     assert (row["problem_id"], row["source"], row["title"]) == ("contest/sum", "contest", "Sum")
     assert (row["time_limit_s"], row["memory_limit_mb"], row["tags"]) == (2.5, 512.0, ["math"])
-    assert row["statement"] == "Sum\n\n\nAdd $n$ numbers, at most 5\\% of them large.\n\nInput\n\n  - one line".replace(
+    assert row[
+        "statement"
+    ] == "Sum\n\n\nAdd $n$ numbers, at most 5\\% of them large.\n\nInput\n\n  - one line".replace(
         "\n\n\n", "\n\n"
     )
     assert [(test["test_id"], test["kind"]) for test in problem.tests] == [
-        ("sample/1", "public"), ("secret/01", "private"), ("secret/g/02", "private"),
-    ]  # fmt: skip
+        ("sample/1", "public"),
+        ("secret/01", "private"),
+        ("secret/g/02", "private"),
+    ]
     # A validator of its own decides, whatever flags it is given (2023-07-draft: the folder alone says so).
     assert row["checker"] == "custom"
     assert [(one["role"], one["path"], one["text"]) for one in json.loads(row["programs"])] == [
-        ("checker", "output_validators/check/check.py", "exit(42)"), ("validator", "input_validators/v.ctd", "SPACE"),
-    ]  # fmt: skip
+        ("checker", "output_validators/check/check.py", "exit(42)"),
+        ("validator", "input_validators/v.ctd", "SPACE"),
+    ]
     # Alone it has the same name and the same batch as among others.
-    (alone,), (among,) = find("kattis").files(str(folder), None), find("kattis").files(str(tmp_path / "contest"), None)
+    (alone,), (among,) = (
+        find("kattis").files(str(folder), None),
+        find("kattis").files(str(tmp_path / "contest"), None),
+    )
     assert (alone.name, alone.sha256) == (among.name, among.sha256) == ("contest/sum", among.sha256)
 
 
@@ -149,19 +178,26 @@ def test_submissions_that_are_none(tmp_path):
     folder = package(
         tmp_path / "contest" / "sum",
         **{
-            "submissions/accepted/a.py": "print(3)", "submissions/accepted/old.py": "print 3",
+            "submissions/accepted/a.py": "print(3)",
+            "submissions/accepted/old.py": "print 3",
             "submissions/accepted/a.exe": b"MZ",
-            "submissions/accepted/two/a.java": "class A {}", "submissions/accepted/b.cpp": "// é".encode("latin-1"),
-            "submissions/partially_accepted/c.CC": "int main() {}", "submissions/readme.txt": "x",
+            "submissions/accepted/two/a.java": "class A {}",
+            "submissions/accepted/b.cpp": "// é".encode("latin-1"),
+            "submissions/partially_accepted/c.CC": "int main() {}",
+            "submissions/readme.txt": "x",
             "submissions/brute_force/d.kt": "fun",
         },
-    )  # fmt: skip
+    )
     items = read("kattis", folder)
-    found = {t.row["source_key"]: (t.row["language"], t.row["claimed_verdict"]) for t in of(items, ReadTrajectory)}
+    found = {
+        t.row["source_key"]: (t.row["language"], t.row["claimed_verdict"]) for t in of(items, ReadTrajectory)
+    }
     assert found == {
-        "accepted/a.py": ("python3", "accepted"), "accepted/old.py": ("python2", "accepted"),
-        "partially_accepted/c.CC": ("cpp", "partial"), "brute_force/d.kt": ("kotlin", None),
-    }  # fmt: skip
+        "accepted/a.py": ("python3", "accepted"),
+        "accepted/old.py": ("python2", "accepted"),
+        "partially_accepted/c.CC": ("cpp", "partial"),
+        "brute_force/d.kt": ("kotlin", None),
+    }
     reasons = [one.reason for one in of(items, Refused)]
     assert reasons == [
         "accepted/a.exe: no suffix of a language that is known",
@@ -171,14 +207,18 @@ def test_submissions_that_are_none(tmp_path):
     ]
     # What was kept is read again, in the right encoding if need be.
     latin = of(items, Refused)[1]
-    (again,) = find("kattis").reread(latin.raw.decode("latin-1").encode(), latin.line, SourceFile("", "contest/sum", "", 0))
+    (again,) = find("kattis").reread(
+        latin.raw.decode("latin-1").encode(), latin.line, SourceFile("", "contest/sum", "", 0)
+    )
     assert again.row["program"] == "// é" and again.row["problem_id"] == "contest/sum"
 
 
 BROKEN = {
-    "name: [": "while parsing", "- a": "holds no mapping", "limits: 3": "not a problem package",
+    "name: [": "while parsing",
+    "- a": "holds no mapping",
+    "limits: 3": "not a problem package",
     "limits: {memory: much}": "could not convert",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("yaml", BROKEN)
@@ -200,7 +240,11 @@ def test_a_package_without_answers_or_statement(tmp_path):
     package(tmp_path / "c" / "binary", **{"data/secret/1.in": b"\xff\xfe", "data/secret/1.ans": "1"})
     batches = ingest(store, "kattis", str(tmp_path / "c"))
     assert [batch.source_file for batch in batches] == ["c/answers", "c/binary", "c/text"]
-    assert [(batch.read, batch.accepted, batch.quarantined) for batch in batches] == [(2, 0, 2), (1, 0, 1), (1, 0, 1)]
+    assert [(batch.read, batch.accepted, batch.quarantined) for batch in batches] == [
+        (2, 0, 2),
+        (1, 0, 1),
+        (1, 0, 1),
+    ]
     reasons = store.read("quarantine").sort("source_file", "source_line").select("field", "reason").rows()
     assert reasons[0] == ("tests[1].expected_output", "is missing")
     assert "1.in is not UTF-8" in reasons[2][1] and "no statement" in reasons[3][1]
@@ -212,27 +256,37 @@ def test_human_solutions_in_folders(tmp_path):
     root = write(
         tmp_path / "lcb",
         {
-            "1873_A/accepted/a.py": "print(1)", "1873_A/WA/b.cpp": "int main(){}", "other/set/p/c.java": "class A {}",
-            "stray.py": "print(2)", "1873_A/notes.md": "x", "1873_A/.git/config": "x",
+            "1873_A/accepted/a.py": "print(1)",
+            "1873_A/WA/b.cpp": "int main(){}",
+            "other/set/p/c.java": "class A {}",
+            "stray.py": "print(2)",
+            "1873_A/notes.md": "x",
+            "1873_A/.git/config": "x",
             "1873_A/accepted/bom.py": b"\xef\xbb\xbfprint(3)",
         },
-    )  # fmt: skip
+    )
     items = read("folders", root)
     found = [
-        (t.row["problem_id"], t.row["language"], t.row["claimed_verdict"], t.row["program"]) for t in of(items, ReadTrajectory)
+        (t.row["problem_id"], t.row["language"], t.row["claimed_verdict"], t.row["program"])
+        for t in of(items, ReadTrajectory)
     ]
     assert found == [
-        ("lcb/1873_A", "cpp", "wrong_answer", "int main(){}"), ("lcb/1873_A", "python3", "accepted", "print(1)"),
-        ("lcb/1873_A", "python3", "accepted", "print(3)"), ("other/set/p", "java", None, "class A {}"),
-    ]  # fmt: skip
+        ("lcb/1873_A", "cpp", "wrong_answer", "int main(){}"),
+        ("lcb/1873_A", "python3", "accepted", "print(1)"),
+        ("lcb/1873_A", "python3", "accepted", "print(3)"),
+        ("other/set/p", "java", None, "class A {}"),
+    ]
     assert [one.reason for one in of(items, Refused)] == [
-        "1873_A/notes.md: no suffix of a language that is known", "stray.py: lies in no problem's folder",
-    ]  # fmt: skip
+        "1873_A/notes.md: no suffix of a language that is known",
+        "stray.py: lies in no problem's folder",
+    ]
     file = find("folders").files(str(root), None)[0]
     again = find("folders").reread(of(items, ReadTrajectory)[0].raw, 1, SourceFile("", file.name, "", 0))
     assert again[0].row == of(items, ReadTrajectory)[0].row
     limited = read("folders", root, limit=1)
-    assert 0 < len(limited) < len(items) and len({t.row["problem_id"] for t in of(limited, ReadTrajectory)}) == 1
+    assert (
+        0 < len(limited) < len(items) and len({t.row["problem_id"] for t in of(limited, ReadTrajectory)}) == 1
+    )
     # A file more is another batch of the same root.
     (root / "1873_A" / "c.go").write_text("package main")
     assert find("folders").files(str(root), None)[0].sha256 != file.sha256

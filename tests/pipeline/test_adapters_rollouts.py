@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 
 from pipeline.adapters import ReadTrajectory, Refused, SourceError, SourceFile, find
-from pipeline.admission import UNKNOWN_STATEMENT
-from pipeline.conformity import conform
-from pipeline.ingest import ingest
-from pipeline.statements import Statements
-from pipeline.store import Store
+from pipeline.ingest.admission import UNKNOWN_STATEMENT
+from pipeline.ingest.conformity import conform
+from pipeline.ingest.ingestion import ingest
+from pipeline.ingest.statements import Statements
+from pipeline.store.store import Store
 
 STARTER = Path(__file__).parents[2] / "data" / "starter" / "problems.jsonl.gz"
 ANSWER = "<think>Add.</think>\n```python\nprint(sum(map(int, input().split())))\n```"
@@ -30,7 +30,9 @@ def problems():
 def asked(problem):
     """A prompt as a chat template leaves it: the statement with other spaces and marks around its words."""
     statement = problem["statement"].replace(". ", ".  ")
-    return f"<|im_start|>user\nSolve **this**:\n\n{statement}\n\nUse Python.<|im_end|>\n<|im_start|>assistant\n"
+    return (
+        f"<|im_start|>user\nSolve **this**:\n\n{statement}\n\nUse Python.<|im_end|>\n<|im_start|>assistant\n"
+    )
 
 
 def read(adapter, source, limit=None):
@@ -43,7 +45,9 @@ def read(adapter, source, limit=None):
             item.row["problem_id"] = "found/later"
     faults, _ = conform(items)
     assert all(isinstance(items[number], Refused) for number in faults), faults
-    return [item for item in items if isinstance(item, ReadTrajectory)], [item for item in items if isinstance(item, Refused)]
+    return [item for item in items if isinstance(item, ReadTrajectory)], [
+        item for item in items if isinstance(item, Refused)
+    ]
 
 
 def lines(path, rows):
@@ -60,9 +64,13 @@ def test_trl_completions_as_pandas_writes_them(tmp_path, problems):
     prompts = [asked(problem) for problem in problems[:2]]
     conversations = [[{"role": "user", "content": prompt}] for prompt in prompts]
     table = {
-        "step": [5] * 2, "prompt": conversations, "completion": [[{"role": "assistant", "content": ANSWER}]] * 2,
-        "tests_passed": [1.0, float("nan")], "solution": ["a", "b"], "advantage": [0.5, -0.5],
-    }  # fmt: skip
+        "step": [5] * 2,
+        "prompt": conversations,
+        "completion": [[{"role": "assistant", "content": ANSWER}]] * 2,
+        "tests_passed": [1.0, float("nan")],
+        "solution": ["a", "b"],
+        "advantage": [0.5, -0.5],
+    }
     folder = tmp_path / "grpo-run" / "completions"
     folder.mkdir(parents=True)
     pd.DataFrame(table).to_parquet(folder / "completions_00005.parquet")
@@ -73,10 +81,19 @@ def test_trl_completions_as_pandas_writes_them(tmp_path, problems):
     assert not refused and len(trajectories) == 4
     names = ("origin", "policy_id", "run_id", "policy_step", "claimed_verdict", "program", "extraction")
     assert columns(trajectories[0], *names) == [
-        "earlier_run", "grpo-run", "grpo-run", 5, "accepted", PROGRAM, "fence",
-    ]  # fmt: skip
+        "earlier_run",
+        "grpo-run",
+        "grpo-run",
+        5,
+        "accepted",
+        PROGRAM,
+        "fence",
+    ]
     assert [one.row["claimed_verdict"] for one in trajectories] == ["accepted", None, None, None]
-    assert json.loads(trajectories[0].row["prompt"]) == conversations[0] and trajectories[2].row["prompt"] == prompts[0]
+    assert (
+        json.loads(trajectories[0].row["prompt"]) == conversations[0]
+        and trajectories[2].row["prompt"] == prompts[0]
+    )
     assert trajectories[0].asked == prompts[0]
 
 
@@ -87,16 +104,29 @@ def verl_row(prompt, **keys):
 def test_verl_dumps(tmp_path, problems):
     prompt = asked(problems[0])
     rows = [
-        verl_row(prompt, acc=True), verl_row(prompt, score=0.25), verl_row(prompt, score=-1.0, problem_id="starter/x"),
-        verl_row(prompt, score="good"), verl_row(prompt, step="12"), {"input": prompt},
-    ]  # fmt: skip
-    trajectories, refused = read("verl", lines(tmp_path / "run-a" / "rollouts" / "12.jsonl", rows).parent.parent)
+        verl_row(prompt, acc=True),
+        verl_row(prompt, score=0.25),
+        verl_row(prompt, score=-1.0, problem_id="starter/x"),
+        verl_row(prompt, score="good"),
+        verl_row(prompt, step="12"),
+        {"input": prompt},
+    ]
+    trajectories, refused = read(
+        "verl", lines(tmp_path / "run-a" / "rollouts" / "12.jsonl", rows).parent.parent
+    )
     assert [one.row["claimed_verdict"] for one in trajectories] == ["accepted", "partial", "rejected"]
-    assert columns(trajectories[2], "problem_id", "run_id", "policy_step", "source_key") == ["starter/x", "run-a", 12, "12#3"]
+    assert columns(trajectories[2], "problem_id", "run_id", "policy_step", "source_key") == [
+        "starter/x",
+        "run-a",
+        12,
+        "12#3",
+    ]
     assert trajectories[0].row["claimed_basis"] == "verl reward function: score = 1.0"
     assert [one.reason for one in refused] == [
-        "not the documented shape: score is str", "not the documented shape: step is str", "key is missing",
-    ]  # fmt: skip
+        "not the documented shape: score is str",
+        "not the documented shape: step is str",
+        "key is missing",
+    ]
 
 
 def trace(prompt, answer=ANSWER, **keys):
@@ -108,34 +138,76 @@ def trace(prompt, answer=ANSWER, **keys):
         "logprobs": [-1.0, -0.5, -0.25],
     }
     return {
-        "version": 1, "id": "f00", "task": {"type": "Code", "data": {"idx": 3, "id": "starter/x", "prompt": prompt}, "key": "k"},
-        "agent": {"config": {}}, "nodes": [
+        "version": 1,
+        "id": "f00",
+        "task": {"type": "Code", "data": {"idx": 3, "id": "starter/x", "prompt": prompt}, "key": "k"},
+        "agent": {"config": {}},
+        "nodes": [
             {"parent": None, "message": {"role": "system", "content": "Be brief."}, "sampled": False},
             {"parent": 0, "message": {"role": "user", "content": prompt}, "sampled": False},
             {**node, "message": {"role": "assistant", "content": answer}},
         ],
-        "calls": [{"node": 2, "model": "qwen", "sampling": {"temperature": 1.0, "top_p": 0.9}, "finish_reason": "length"}],
-        "rewards": {"tests": {"score": 1.0, "weight": 1.0}, "style": None}, "info": {}, "errors": [], "ok": True,
-    } | keys  # fmt: skip
+        "calls": [
+            {
+                "node": 2,
+                "model": "qwen",
+                "sampling": {"temperature": 1.0, "top_p": 0.9},
+                "finish_reason": "length",
+            }
+        ],
+        "rewards": {"tests": {"score": 1.0, "weight": 1.0}, "style": None},
+        "info": {},
+        "errors": [],
+        "ok": True,
+    } | keys
 
 
 def test_prime_rl_traces_and_the_older_rows(tmp_path, problems):
     prompt = asked(problems[0])
-    failed = trace(prompt, nodes=trace(prompt)["nodes"][:2], errors=[{"type": "ProviderError", "message": "m"}])
-    cold = trace(prompt, calls=[{"node": 2, "sampling": {"temperature": 0.6}, "finish_reason": "stop"}], rewards={})
+    failed = trace(
+        prompt, nodes=trace(prompt)["nodes"][:2], errors=[{"type": "ProviderError", "message": "m"}]
+    )
+    cold = trace(
+        prompt, calls=[{"node": 2, "sampling": {"temperature": 0.6}, "finish_reason": "stop"}], rewards={}
+    )
     older = {
-        "example_id": 3, "task": "code", "prompt": [{"role": "user", "content": prompt}], "reward": 0.0, "is_truncated": True,
-        "completion": [{"role": "assistant", "content": "first"}, {"role": "tool", "content": "r"},
-        {"role": "assistant", "content": ANSWER}],
-        "info": {"problem_id": "starter/y"}, "metrics": {},
-    }  # fmt: skip
+        "example_id": 3,
+        "task": "code",
+        "prompt": [{"role": "user", "content": prompt}],
+        "reward": 0.0,
+        "is_truncated": True,
+        "completion": [
+            {"role": "assistant", "content": "first"},
+            {"role": "tool", "content": "r"},
+            {"role": "assistant", "content": ANSWER},
+        ],
+        "info": {"problem_id": "starter/y"},
+        "metrics": {},
+    }
     unanswered = older | {"completion": [{"role": "tool", "content": "r"}]}
     path = tmp_path / "outputs" / "rollouts" / "step_17" / "train_rollouts.jsonl"
-    trajectories, refused = read("prime_rl", lines(path, [trace(prompt), cold, failed, older, unanswered]).parents[2])
+    trajectories, refused = read(
+        "prime_rl", lines(path, [trace(prompt), cold, failed, older, unanswered]).parents[2]
+    )
     first, second, third = trajectories
-    assert columns(first, "problem_id", "policy_step", "run_id", "temperature", "top_p", "finish_reason", "claimed_verdict") == [
-        "starter/x", 17, "outputs", 1.0, 0.9, "length", "accepted",
-    ]  # fmt: skip
+    assert columns(
+        first,
+        "problem_id",
+        "policy_step",
+        "run_id",
+        "temperature",
+        "top_p",
+        "finish_reason",
+        "claimed_verdict",
+    ) == [
+        "starter/x",
+        17,
+        "outputs",
+        1.0,
+        0.9,
+        "length",
+        "accepted",
+    ]
     assert columns(first, "token_ids", "behaviour_logprob") == [[1, 2, 3], -1.75]
     assert [message["role"] for message in json.loads(first.row["prompt"])] == ["system", "user"]
     # Logged log-probabilities are those of the temperature sampled at; only at 1 are they the column's.
@@ -153,8 +225,13 @@ def test_prime_rl_traces_and_the_older_rows(tmp_path, problems):
 
 
 def test_openrlhf_outputs(tmp_path, problems):
-    rows = [{"input": asked(problems[0]), "output": ANSWER}, {"input": asked(problems[0]), "output": ANSWER, "reward": 3.5}]
-    trajectories, refused = read("openrlhf", lines(tmp_path / "sampled" / "out.jsonl", [*rows, {"input": 3, "output": "x"}]))
+    rows = [
+        {"input": asked(problems[0]), "output": ANSWER},
+        {"input": asked(problems[0]), "output": ANSWER, "reward": 3.5},
+    ]
+    trajectories, refused = read(
+        "openrlhf", lines(tmp_path / "sampled" / "out.jsonl", [*rows, {"input": 3, "output": "x"}])
+    )
     assert columns(trajectories[0], "policy_id", "program") == ["sampled", PROGRAM] and len(refused) == 1
     assert columns(trajectories[1], "claimed_basis")[0] == "OpenRLHF reward model: 3.5"
     assert trajectories[1].row.get("claimed_verdict") is None
@@ -162,31 +239,59 @@ def test_openrlhf_outputs(tmp_path, problems):
 
 def test_trinity_experiences(tmp_path, problems):
     single = {
-        "eid": {"batch": 4, "task": 2, "run": 1, "step": 0, "suffix": "abc123"}, "type": "single_turn", "prompt_length": 5,
-        "response_length": 7, "info": {"model_version": 3}, "metrics": {}, "prompt_text": asked(problems[0]),
+        "eid": {"batch": 4, "task": 2, "run": 1, "step": 0, "suffix": "abc123"},
+        "type": "single_turn",
+        "prompt_length": 5,
+        "response_length": 7,
+        "info": {"model_version": 3},
+        "metrics": {},
+        "prompt_text": asked(problems[0]),
         "response_text": ANSWER,
-        "reward": 1.0, "truncate_status": "response_truncated",
-    }  # fmt: skip
+        "reward": 1.0,
+        "truncate_status": "response_truncated",
+    }
     turns = [{"role": "user", "content": asked(problems[1])}, {"role": "assistant", "content": ANSWER}]
-    multi = {key: value for key, value in single.items() if key not in ("prompt_text", "response_text", "truncate_status")}
+    multi = {
+        key: value
+        for key, value in single.items()
+        if key not in ("prompt_text", "response_text", "truncate_status")
+    }
     multi |= {"type": "multi_turn", "messages": turns, "reward": 0.0}
     rows = [single, multi, single | {"type": "dpo"}]
     trajectories, refused = read("trinity", lines(tmp_path / "exp" / "explorer_output.json", rows))
-    assert columns(trajectories[0], "source_key", "sample_index", "policy_step", "finish_reason", "claimed_verdict") == [
-        "4/2/1/0/abc123", 1, 3, "length", "accepted",
-    ]  # fmt: skip
-    assert json.loads(trajectories[1].row["prompt"]) == turns[:1] and trajectories[1].row["completion"] == ANSWER
+    assert columns(
+        trajectories[0], "source_key", "sample_index", "policy_step", "finish_reason", "claimed_verdict"
+    ) == [
+        "4/2/1/0/abc123",
+        1,
+        3,
+        "length",
+        "accepted",
+    ]
+    assert (
+        json.loads(trajectories[1].row["prompt"]) == turns[:1] and trajectories[1].row["completion"] == ANSWER
+    )
     assert [one.field for one in refused] == ["type"]
 
 
 def request(custom_id, prompt, **body):
-    body = {"model": "qwen", "messages": [{"role": "user", "content": prompt}], "temperature": 1.0, "n": 2, "top_p": 0.95} | body
+    body = {
+        "model": "qwen",
+        "messages": [{"role": "user", "content": prompt}],
+        "temperature": 1.0,
+        "n": 2,
+        "top_p": 0.95,
+    } | body
     return {"custom_id": custom_id, "method": "POST", "url": "/v1/chat/completions", "body": body}
 
 
 def response(custom_id, *choices, status=200, error=None):
     body = {"id": "c", "object": "chat.completion", "model": "qwen", "choices": list(choices), "usage": {}}
-    answer = {"status_code": status, "request_id": "r", "body": body if status == 200 else {"error": {"message": "too long"}}}
+    answer = {
+        "status_code": status,
+        "request_id": "r",
+        "body": body if status == 200 else {"error": {"message": "too long"}},
+    }
     return {"id": f"vllm-{custom_id}", "custom_id": custom_id, "response": answer, "error": error}
 
 
@@ -200,27 +305,43 @@ def test_batch_outputs_with_their_requests(tmp_path, problems):
     told = request("starter/x#5", prompt, metadata={"problem_id": "starter/y"})
     lines(
         tmp_path / "in.jsonl",
-        [request("r-1", prompt), told, request("starter/x#4", prompt, temperature=0.5), request("r-4", prompt)],
+        [
+            request("r-1", prompt),
+            told,
+            request("starter/x#4", prompt, temperature=0.5),
+            request("r-4", prompt),
+        ],
     )
-    tokens = {"token_ids": [5, 6], "logprobs": {"content": [{"token": "a", "logprob": -1.0}, {"token": "b", "logprob": -2.0}]}}
+    tokens = {
+        "token_ids": [5, 6],
+        "logprobs": {"content": [{"token": "a", "logprob": -1.0}, {"token": "b", "logprob": -2.0}]},
+    }
     completed = {"index": 0, "text": ANSWER, "finish_reason": "length"}
     rows = [
-        response("starter/x#4", choice(0, **tokens)), response("r-1", choice(0, **tokens), choice(1)),
+        response("starter/x#4", choice(0, **tokens)),
+        response("r-1", choice(0, **tokens), choice(1)),
         response("starter/x#5", choice(0)),
-        response("r-4", status=400), response("r-9", completed),
+        response("r-4", status=400),
+        response("r-9", completed),
         {"id": "b", "custom_id": "r", "response": None, "error": {"code": "e"}},
-    ]  # fmt: skip
+    ]
     lines(tmp_path / "out.jsonl", rows)
     trajectories, refused = read("openai_batch", tmp_path)
     names = ("problem_id", "source_key", "sample_index", "temperature", "behaviour_logprob", "finish_reason")
     assert [[one.row.get(name) for name in names] for one in trajectories] == [
-        ["starter/x", "starter/x#4#0", 0, 0.5, None, "stop"], ["found/later", "r-1#0", 0, 1.0, -3.0, "stop"],
-        ["found/later", "r-1#1", 1, 1.0, None, "stop"], ["starter/y", "starter/x#5#0", 0, 1.0, None, "stop"],
-    ]  # fmt: skip
-    assert {(one.row["policy_id"], one.row["origin"], one.asked) for one in trajectories} == {("qwen", "other_policy", prompt)}
+        ["starter/x", "starter/x#4#0", 0, 0.5, None, "stop"],
+        ["found/later", "r-1#0", 0, 1.0, -3.0, "stop"],
+        ["found/later", "r-1#1", 1, 1.0, None, "stop"],
+        ["starter/y", "starter/x#5#0", 0, 1.0, None, "stop"],
+    ]
+    assert {(one.row["policy_id"], one.row["origin"], one.asked) for one in trajectories} == {
+        ("qwen", "other_policy", prompt)
+    }
     assert [(one.line, one.reason.partition(":")[0]) for one in refused] == [
-        (4, "the request failed"), (5, "not the documented shape"), (6, "the request failed"),
-    ]  # fmt: skip
+        (4, "the request failed"),
+        (5, "not the documented shape"),
+        (6, "the request failed"),
+    ]
     again = find("openai_batch").reread(trajectories[0].raw(), 1, SourceFile("", "b/out.jsonl", "", 0))
     assert [one.row for one in again] == [trajectories[0].row]
     with pytest.raises(SourceError, match="its files hold requests only"):
@@ -234,13 +355,22 @@ def test_a_bounded_sample_of_rollouts_takes_whole_prompts(tmp_path):
 
 
 def test_statements_are_found_in_prompts():
-    index = Statements([
-        ("b/1", "Print the sum of two numbers."), ("a/1", "Print the *sum* of two numbers"), ("c/1", "Print it"),
-        ("d/1", "Print the sum of two numbers. Then print their product as well."), ("e/1", "def f(a, b):\n    ..."),
-    ])  # fmt: skip
+    index = Statements(
+        [
+            ("b/1", "Print the sum of two numbers."),
+            ("a/1", "Print the *sum* of two numbers"),
+            ("c/1", "Print it"),
+            ("d/1", "Print the sum of two numbers. Then print their product as well."),
+            ("e/1", "def f(a, b):\n    ..."),
+        ]
+    )
     assert index.find("Task: print the SUM of two\nnumbers. Answer!") == "a/1"
     assert index.find("Print the sum of two numbers.  Then print their product, as well; good luck") == "d/1"
-    assert index.find("print the sum of two words") is None and index.find("Print it") is None and index.find("") is None
+    assert (
+        index.find("print the sum of two words") is None
+        and index.find("Print it") is None
+        and index.find("") is None
+    )
     assert index.find("Complete:\ndef f(a, b):\n    ...") == "e/1"
 
 
@@ -257,7 +387,11 @@ def test_rollouts_find_their_problems_in_the_store(tmp_path, problems):
     assert batch.reasons == {f"problem_id: {UNKNOWN_STATEMENT}": 1}
     held = store.read("trajectories").sort("source_line")
     assert held["problem_id"].to_list() == [problem["problem_id"] for problem in problems]
-    assert set(held["policy_id"]) == {"qwen3-8b"} and set(held["temperature"]) == {0.7} and set(held["run_id"]) == {"run"}
+    assert (
+        set(held["policy_id"]) == {"qwen3-8b"}
+        and set(held["temperature"]) == {0.7}
+        and set(held["run_id"]) == {"run"}
+    )
     # Said otherwise it is another batch.
     (other,) = ingest(store, "verl", str(tmp_path / "run"))
     assert not other.was_finished and other.accepted == 4

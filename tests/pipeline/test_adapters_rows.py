@@ -16,8 +16,8 @@ from pipeline.adapters import ReadTrajectory, Refused, SourceError, SourceFile, 
 from pipeline.adapters import lines as json_lines
 from pipeline.adapters.documents import document_rows
 from pipeline.adapters.rows import RowAdapter, rows
-from pipeline.ingest import ingest
-from pipeline.store import Store
+from pipeline.ingest.ingestion import ingest
+from pipeline.store.store import Store
 
 ROOT = Path(__file__).parents[2]
 MEMORY_MB = 1500
@@ -35,7 +35,10 @@ def told(found):
 END = "the file is truncated or broken here: the document does not end"
 ELSE = "neither an object nor a list"
 DOCUMENTS = {
-    "objects": (b'\xef\xbb\xbf[ {"a": "]}\\"x["} ,\n{"b": [1, {"c": 2}]}\n]\n', [{"a": ']}"x['}, {"b": [1, {"c": 2}]}]),
+    "objects": (
+        b'\xef\xbb\xbf[ {"a": "]}\\"x["} ,\n{"b": [1, {"c": 2}]}\n]\n',
+        [{"a": ']}"x['}, {"b": [1, {"c": 2}]}],
+    ),
     "lists": (b"[[1], []]", [{"items": [1]}, {"items": []}]),
     "empty": (b"[]", []),
     "nothing": (b"", []),
@@ -43,9 +46,15 @@ DOCUMENTS = {
     "a number": (b"5", [ELSE]),
     "cut off": (b'[{"a":1}, {"b":', [{"a": 1}, END]),
     "cut in a text": (b'[{"a":1}, {"b":"c', [{"a": 1}, END]),
-    "closed too often": (b'[{"a":1}]]', [{"a": 1}, "the file is truncated or broken here: a bracket closes that was not open"]),
+    "closed too often": (
+        b'[{"a":1}]]',
+        [{"a": 1}, "the file is truncated or broken here: a bracket closes that was not open"],
+    ),
     "two documents": (b'[{"a":1}]\n[{"b":1}]', [{"a": 1}, {"b": 1}]),
-    "broken inside": (b'[{"a":1}, {"b" 1}, {"c":3}]', [{"a": 1}, "not JSON: Expecting ':' delimiter", {"c": 3}]),
+    "broken inside": (
+        b'[{"a":1}, {"b" 1}, {"c":3}]',
+        [{"a": 1}, "not JSON: Expecting ':' delimiter", {"c": 3}],
+    ),
     "UTF-16": ('[{"a": 1}]'.encode("utf-16"), ["the file is UTF-16; convert it to UTF-8"]),
 }
 
@@ -80,7 +89,10 @@ def test_a_gigantic_row_ends_the_document(tmp_path, monkeypatch):
     monkeypatch.setattr(json_lines, "MAX_ROW_BYTES", 3 << 20)
     values = [{"a": 1}, {"a": "x" * (9 << 20)}, {"a": 2}]
     first, last = of(tmp_path / "x.json", json.dumps(values).encode())
-    assert first.value == {"a": 1} and "a row of more than 3145728 bytes; neither it nor what follows is read" in last.reason
+    assert (
+        first.value == {"a": 1}
+        and "a row of more than 3145728 bytes; neither it nor what follows is read" in last.reason
+    )
     assert len(last.raw) == json_lines.KEPT_OF_GIANT_BYTES
 
 
@@ -98,9 +110,16 @@ class Notes(RowAdapter):
 
     def items(self, row, file):
         value = row.value
-        columns = {"problem_id": value["task"], "origin": "human", "policy_id": "human", "source_key": str(row.line)}
+        columns = {
+            "problem_id": value["task"],
+            "origin": "human",
+            "policy_id": "human",
+            "source_key": str(row.line),
+        }
         yield ReadTrajectory(
-            row.line, row.raw, columns | {"program": value["code"], "extraction": "given", "language": "python3"}
+            row.line,
+            row.raw,
+            columns | {"program": value["code"], "extraction": "given", "language": "python3"},
         )
 
 
@@ -122,7 +141,9 @@ def test_tables_whole_and_broken(tmp_path, form):
     assert [row.value["code"] for row in found] == [f"print({n})" for n in range(100)]
     assert (found[41].line, json.loads(found[41].text)) == (42, {"task": "a/1", "code": "print(41)"})
     assert whole.rows_in_file == 100 and 0 < whole.bytes_read <= whole.size_bytes
-    assert [row.line for row in rows(SourceFile(str(path), "t", "0", 1, draw=lambda: frozenset({3, 99})))] == [3, 99]
+    assert [
+        row.line for row in rows(SourceFile(str(path), "t", "0", 1, draw=lambda: frozenset({3, 99})))
+    ] == [3, 99]
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
     *good, last = rows(SourceFile(str(path), "t", "0", 1))
     assert isinstance(last, Refused) and last.reason.startswith("not a table that can be read")
@@ -132,7 +153,9 @@ def test_tables_whole_and_broken(tmp_path, form):
 def test_a_table_without_a_column_is_refused_row_by_row(tmp_path):
     pq.write_table(table(5).drop_columns("code"), tmp_path / "t.parquet")
     items = list(Notes().read(SourceFile(str(tmp_path / "t.parquet"), "t", "0", 1)))
-    assert [(item.line, item.reason, item.field) for item in items] == [(n, "key is missing", "code") for n in range(1, 6)]
+    assert [(item.line, item.reason, item.field) for item in items] == [
+        (n, "key is missing", "code") for n in range(1, 6)
+    ]
     assert json.loads(items[0].raw()) == {"task": "a/1"}
 
 
@@ -174,15 +197,17 @@ def test_progress_counts_the_whole_source(tmp_path):
     seen = []
     store = Store(tmp_path / "store")
     for _ in range(2):
-        ingest(store, "plain", str(tmp_path), on_progress=lambda p: seen.append((p.bytes_read, p.bytes_total)))
+        ingest(
+            store, "plain", str(tmp_path), on_progress=lambda p: seen.append((p.bytes_read, p.bytes_total))
+        )
     # The second time both are finished.
     assert seen == [(90, 180), (180, 180)] * 2
 
 
 LARGE = """
 import json, resource, sys
-from pipeline.ingest import ingest
-from pipeline.store import Store
+from pipeline.ingest.ingestion import ingest
+from pipeline.store.store import Store
 (batch,) = ingest(Store(sys.argv[1]), sys.argv[2], sys.argv[3])
 peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 print(json.dumps([batch.read, batch.accepted, batch.quarantined, peak_mb]))
@@ -203,7 +228,10 @@ def ingested(tmp_path, adapter, path):
 def test_memory_is_bounded_whatever_the_size(tmp_path, form):
     """A file of 2 GB with rows of up to 50 MB; the largest are problems with as many bytes of tests."""
     sizes = [50 << 20 if number % 10 == 0 else 4 << 20 for number in range(240)]
-    made = ({"id": n, "question": "Q", "solutions": "[]", "input_output": large(n, size)} for n, size in enumerate(sizes))
+    made = (
+        {"id": n, "question": "Q", "solutions": "[]", "input_output": large(n, size)}
+        for n, size in enumerate(sizes)
+    )
     path = tmp_path / f"train.{form}"
     if form == "parquet":
         writer = None
@@ -216,7 +244,11 @@ def test_memory_is_bounded_whatever_the_size(tmp_path, form):
         with written_to(path) as file:
             file.write("[" if form == "json" else "")
             for number, row in enumerate(made):
-                file.write((",\n" if form == "json" and number else "") + json.dumps(row) + ("" if form == "json" else "\n"))
+                file.write(
+                    (",\n" if form == "json" and number else "")
+                    + json.dumps(row)
+                    + ("" if form == "json" else "\n")
+                )
             file.write("]" if form == "json" else "")
     assert form.endswith(("gz", "zst")) or path.stat().st_size > 2 << 30
     read, accepted, quarantined, peak_mb = ingested(tmp_path, "apps", path)

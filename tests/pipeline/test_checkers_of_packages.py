@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from pipeline.checkers import CheckerMissing, checker_of
-from pipeline.ingest import ingest
-from pipeline.label import Judgeables, label
-from pipeline.sql import connect, query
-from pipeline.store import Store
+from pipeline.ingest.ingestion import ingest
+from pipeline.labelling.checkers import CheckerMissing, checker_of
+from pipeline.labelling.labeller import Judgeables, label
+from pipeline.store.sql import connect, query
+from pipeline.store.store import Store
 from sandbox import Checker, Pool
 
 # Any two numbers with the sum asked for; the flag says how large they may be.
@@ -62,7 +62,11 @@ COUNT = "for guess in range(101):\n    print(guess, flush=True)\n    if input() 
 
 
 def package(root, yaml, **files):
-    for name, text in {"problem.yaml": yaml, "problem_statement/problem.en.md": "Find them.", **files}.items():
+    for name, text in {
+        "problem.yaml": yaml,
+        "problem_statement/problem.en.md": "Find them.",
+        **files,
+    }.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
@@ -71,23 +75,41 @@ def package(root, yaml, **files):
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     folder = tmp_path_factory.mktemp("packages")
-    sums = {"data/secret/1.in": "10\n", "data/secret/1.ans": "5 5\n", "data/secret/2.in": "6\n", "data/secret/2.ans": "1 5\n"}
+    sums = {
+        "data/secret/1.in": "10\n",
+        "data/secret/1.ans": "5 5\n",
+        "data/secret/2.in": "6\n",
+        "data/secret/2.ans": "1 5\n",
+    }
     programs = {"submissions/accepted/a.py": SPLIT, "submissions/wrong_answer/b.py": LOPSIDED}
     package(
-        folder / "contest" / "flagged", "name: A\nvalidation: custom\nvalidator_flags: 5\n", **sums, **programs,
+        folder / "contest" / "flagged",
+        "name: A\nvalidation: custom\nvalidator_flags: 5\n",
+        **sums,
+        **programs,
         **{"output_validators/check.py": VALIDATOR},
-    )  # fmt: skip
+    )
     package(
-        folder / "contest" / "header", "name: B\nvalidation: custom\n", **sums, **programs,
-        **{"output_validators/check/check.cpp": VALIDATOR_CPP, "output_validators/check/limit.h": "enum { MOST = 5 };"},
-    )  # fmt: skip
-    package(
-        folder / "contest" / "talk", "name: C\nvalidation: custom interactive\n",
+        folder / "contest" / "header",
+        "name: B\nvalidation: custom\n",
+        **sums,
+        **programs,
         **{
-            "data/secret/1.in": "97\n", "data/secret/1.ans": "", "output_validators/talk/talk.py": INTERACTOR,
-            "submissions/accepted/a.py": SEARCH, "submissions/wrong_answer/b.py": COUNT,
+            "output_validators/check/check.cpp": VALIDATOR_CPP,
+            "output_validators/check/limit.h": "enum { MOST = 5 };",
         },
-    )  # fmt: skip
+    )
+    package(
+        folder / "contest" / "talk",
+        "name: C\nvalidation: custom interactive\n",
+        **{
+            "data/secret/1.in": "97\n",
+            "data/secret/1.ans": "",
+            "output_validators/talk/talk.py": INTERACTOR,
+            "submissions/accepted/a.py": SEARCH,
+            "submissions/wrong_answer/b.py": COUNT,
+        },
+    )
     package(folder / "contest" / "none", "name: D\nvalidation: custom\n", **sums, **programs)
     store = Store(folder / "store")
     ingest(store, "kattis", str(folder / "contest"))
@@ -99,7 +121,9 @@ def test_packages_are_judged_by_their_own_programs(store):
         summary = label(store, pool)
     assert (summary.programs, summary.unjudgeable) == (6, 2)
     with connect(store) as connection:
-        found = query(connection, "select problem_id, source_key, claimed_verdict, verdict from judged order by all")
+        found = query(
+            connection, "select problem_id, source_key, claimed_verdict, verdict from judged order by all"
+        )
         flags = dict(query(connection, "select problem_id, flag from problem_quality").iter_rows())
     assert found.height == 6 and found.filter(found["verdict"] != found["claimed_verdict"]).is_empty(), found
     assert {name for name, flag in flags.items() if flag == "no checker"} == {"contest/none"}
@@ -108,7 +132,10 @@ def test_packages_are_judged_by_their_own_programs(store):
 def test_how_a_package_asks_to_be_judged(store):
     problems = {row["problem_id"]: row for row in store.read("problems").to_dicts()}
     assert checker_of(problems["contest/flagged"]).arguments == ("5",)
-    assert checker_of(problems["contest/talk"]).interactive and not checker_of(problems["contest/header"]).interactive
+    assert (
+        checker_of(problems["contest/talk"]).interactive
+        and not checker_of(problems["contest/header"]).interactive
+    )
     row = {"problem_id": "contest/header", "program": "", "language": "python3"}
     checker = Judgeables(store, ["contest/header"]).submission(row, "").checker
     assert checker == Checker("kattis", program=VALIDATOR_CPP, files=(("limit.h", "enum { MOST = 5 };"),))
@@ -117,7 +144,11 @@ def test_how_a_package_asks_to_be_judged(store):
 def problem(*programs, **columns):
     usual = {"role": "checker", "interface": "testlib", "path": "checker.cpp", "text": "int main() {}"}
     given = [usual | one for one in programs]
-    return {"checker": "custom", "input_mode": "stdin", "programs": json.dumps(given) if given else None} | columns
+    return {
+        "checker": "custom",
+        "input_mode": "stdin",
+        "programs": json.dumps(given) if given else None,
+    } | columns
 
 
 def test_testlib_checkers(monkeypatch, tmp_path):

@@ -5,8 +5,8 @@ import pyarrow as pa
 import pytest
 from deltalake import Schema
 
-from pipeline import contract_tables
-from pipeline.contracts import LANGUAGES, NOT_A_REWARD, ORIGINS, TABLES, VERDICTS, ContractError, check
+from pipeline.store import contract_tables
+from pipeline.store.contracts import LANGUAGES, NOT_A_REWARD, ORIGINS, TABLES, VERDICTS, ContractError, check
 
 FAULTS = [
     ({"origin": "nowhere"}, ["'t2'", "origin = 'nowhere'", "one_of_human", "1 of 3 rows"]),
@@ -23,7 +23,9 @@ FAULTS = [
 
 @pytest.mark.parametrize(("fault", "words"), FAULTS)
 def test_a_broken_row_is_named(rows, fault, words):
-    frame = rows.frame("trajectories", [rows.trajectory("t1"), rows.trajectory("t2") | fault, rows.trajectory("t3")])
+    frame = rows.frame(
+        "trajectories", [rows.trajectory("t1"), rows.trajectory("t2") | fault, rows.trajectory("t3")]
+    )
     with pytest.raises(ContractError, match=r"^trajectories: rule ") as caught:
         check(TABLES["trajectories"], frame)
     for word in words:
@@ -42,7 +44,9 @@ def test_wrong_columns_are_named(rows):
 
 
 def test_missing_nullable_columns_are_null_and_types_are_cast(rows):
-    frame = rows.frame("trajectories", [rows.trajectory("t1")]).with_columns(pl.col("source_line").cast(pl.Int8))
+    frame = rows.frame("trajectories", [rows.trajectory("t1")]).with_columns(
+        pl.col("source_line").cast(pl.Int8)
+    )
     checked = check(TABLES["trajectories"], frame)
     assert checked.schema == TABLES["trajectories"].schema.create_empty().schema
     assert checked["run_id"].to_list() == [None] and checked["source_line"].to_list() == [7]
@@ -50,10 +54,20 @@ def test_missing_nullable_columns_are_null_and_types_are_cast(rows):
 
 def test_a_batch_must_add_up(rows):
     row = {
-        "batch_id": "b", "adapter": "a", "source_file": "f", "source_sha256": "s", "read": 3, "accepted": 1, "present": 1,
-        "quarantined": 0, "started_at": rows.day, "finished_at": rows.day,
-    }  # fmt: skip
-    with pytest.raises(ContractError, match=r"batches: rule read_is_accepted_present_and_quarantined broken by row \['b'\]"):
+        "batch_id": "b",
+        "adapter": "a",
+        "source_file": "f",
+        "source_sha256": "s",
+        "read": 3,
+        "accepted": 1,
+        "present": 1,
+        "quarantined": 0,
+        "started_at": rows.day,
+        "finished_at": rows.day,
+    }
+    with pytest.raises(
+        ContractError, match=r"batches: rule read_is_accepted_present_and_quarantined broken by row \['b'\]"
+    ):
         check(TABLES["batches"], pl.DataFrame([row]))
     assert check(TABLES["batches"], pl.DataFrame([row | {"quarantined": 1}])).height == 1
 
@@ -81,8 +95,11 @@ def test_names_that_others_rely_on():
 
 def test_the_readme_shows_the_contracts_as_they_are():
     text = contract_tables.README.read_text()
-    assert contract_tables.with_tables(text) == text, "run: python -m pipeline.contract_tables"
-    assert "| `run_id` | string | yes | training or sampling run |" in text and "| `program` | string |  | the program" in text
+    assert contract_tables.with_tables(text) == text, "run: python -m pipeline.store.contract_tables"
+    assert (
+        "| `run_id` | string | yes | training or sampling run |" in text
+        and "| `program` | string |  | the program" in text
+    )
     assert "one of `human`, `earlier_training`" in text and "list of struct (test_id string" in text
     with pytest.raises(ValueError, match="no part between"):
         contract_tables.with_tables("nothing")

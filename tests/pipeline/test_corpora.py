@@ -5,12 +5,14 @@ import json
 import polars as pl
 import pytest
 
-from pipeline import corpora
-from pipeline.corpora import Corpus, CorpusError, Spec
-from pipeline.corpus_export import export
-from pipeline.store import Store
+from pipeline.corpora import publication as corpora
+from pipeline.corpora.parquet_export import export
+from pipeline.corpora.publication import Corpus, CorpusError, Spec
+from pipeline.store.store import Store
 
-HUMAN = Spec("human", "SELECT trajectory_id FROM trajectories WHERE origin = $origin", parameters={"origin": "human"})
+HUMAN = Spec(
+    "human", "SELECT trajectory_id FROM trajectories WHERE origin = $origin", parameters={"origin": "human"}
+)
 
 
 @pytest.fixture
@@ -20,7 +22,9 @@ def store(tmp_path, fill_store):
 
 def test_a_definition_in_toml(tmp_path):
     path = tmp_path / "corpus.toml"
-    path.write_text('name = "mine"\nquery = "SELECT trajectory_id FROM judged"\nreward = "signed"\n[parameters]\nn = 3\n')
+    path.write_text(
+        'name = "mine"\nquery = "SELECT trajectory_id FROM judged"\nreward = "signed"\n[parameters]\nn = 3\n'
+    )
     assert corpora.read_spec(path) == Spec("mine", "SELECT trajectory_id FROM judged", "signed", {"n": 3})
     (tmp_path / "query.sql").write_text("SELECT 1")
     path.write_text('name = "mine"\ndescription = "for tests"\nquery_file = "query.sql"\n')
@@ -29,7 +33,10 @@ def test_a_definition_in_toml(tmp_path):
 
 def test_a_definition_in_sql(tmp_path, store):
     path = tmp_path / "humans.sql"
-    path.write_text('-- Right and wrong, by people.\n-- reward = "signed"\n-- parameters = { origin = "human" }\n' + HUMAN.query)
+    path.write_text(
+        '-- Right and wrong, by people.\n-- reward = "signed"\n-- parameters = { origin = "human" }\n'
+        + HUMAN.query
+    )
     spec = corpora.read_spec(path)
     assert spec == Spec("humans", path.read_text(), "signed", {"origin": "human"})
     assert corpora.publish(store, path).rows.to_list() == corpora.publish(store, HUMAN).rows.to_list()
@@ -63,9 +70,15 @@ def test_published_rows_statistics_and_pins(store):
     corpus = corpora.publish(store, HUMAN)
     assert corpus.rows.to_list() == ["h1", "h2", "h3", "h4", "h5", "h6"]
     assert corpus.statistics == {
-        "rows": 6, "problems": 3, "mean_reward": -0.5, "left_out_without_reward": 0, "languages": {"python3": 6},
-        "origins": {"human": {"accepted": 3, "runtime_error": 1, "time_limit_exceeded": 1, "wrong_answer": 1}},
-    }  # fmt: skip
+        "rows": 6,
+        "problems": 3,
+        "mean_reward": -0.5,
+        "left_out_without_reward": 0,
+        "languages": {"python3": 6},
+        "origins": {
+            "human": {"accepted": 3, "runtime_error": 1, "time_limit_exceeded": 1, "wrong_answer": 1}
+        },
+    }
     assert corpus.pins == store.pins(["problems", "trajectories", "verdicts"])
     assert (corpus.parameters, corpus.reward, corpus.name) == ({"origin": "human"}, "binary", "human")
 
@@ -107,15 +120,24 @@ def test_any_other_definition_gives_another_id(store, other):
 
 def test_a_published_corpus_keeps_its_rows_and_rewards(store, rows):
     before = corpora.publish(store, HUMAN)
-    later = [rows.verdict("h3", "accepted", "src/b", judge_version="judge-3", judged_at=rows.day.replace(month=2))]
+    later = [
+        rows.verdict("h3", "accepted", "src/b", judge_version="judge-3", judged_at=rows.day.replace(month=2))
+    ]
     later += [rows.verdict("h7", "accepted", judge_version="judge-3", judged_at=rows.day.replace(month=2))]
-    store.append("trajectories", rows.frame("trajectories", [rows.trajectory("h7")]), producer="later", sequence=1)
+    store.append(
+        "trajectories", rows.frame("trajectories", [rows.trajectory("h7")]), producer="later", sequence=1
+    )
     store.append("verdicts", rows.frame("verdicts", later), producer="later", sequence=1)
     without_h5 = HUMAN.query + " AND trajectory_id <> 'h5'"
     after = corpora.publish(store, Spec("human", without_h5, parameters=HUMAN.parameters))
     assert corpora.rows_of(store, before, "trajectory_id").rows() == [
-        ("h1", 0.0), ("h2", 0.0), ("h3", -1.0), ("h4", -1.0), ("h5", 0.0), ("h6", -1.0),
-    ]  # fmt: skip
+        ("h1", 0.0),
+        ("h2", 0.0),
+        ("h3", -1.0),
+        ("h4", -1.0),
+        ("h5", 0.0),
+        ("h6", -1.0),
+    ]
     assert corpora.diff(store, before, after).rows() == [
         ("h7", "added", None, 0.0, "human", "src/a"),
         ("h5", "removed", 0.0, None, "human", "oth/c"),
@@ -150,7 +172,10 @@ def test_a_store_that_no_longer_gives_what_was_published_is_noticed(store):
         ("SELECT trajectory_id FROM nowhere", "Table with name nowhere does not exist"),
         ("SELECT 1; SELECT 2", "not one SELECT"),
         ("COPY problems TO 'x'", "not one SELECT"),
-        ("SELECT trajectory_id FROM trajectories WHERE trajectory_id = 'o3'", "none of its 1 rows has a reward"),
+        (
+            "SELECT trajectory_id FROM trajectories WHERE trajectory_id = 'o3'",
+            "none of its 1 rows has a reward",
+        ),
     ],
 )
 def test_a_wrong_query_is_refused_and_nothing_is_published(store, query, fault):
@@ -169,16 +194,30 @@ def test_an_export_is_read_by_datasets(store, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
     import datasets
 
-    corpus = corpora.publish(store, Spec("all", "FROM judged", "fraction", description="Everything | judged."))
+    corpus = corpora.publish(
+        store, Spec("all", "FROM judged", "fraction", description="Everything | judged.")
+    )
     folder = export(store, corpus, tmp_path / "out")
     cache = str(tmp_path / "cache")
-    loaded = datasets.load_dataset("parquet", data_files=str(folder / "data/train.parquet"), split="train", cache_dir=cache)
-    rows = pl.DataFrame(loaded.to_list()).select("trajectory_id", "origin", "verdict", "reward", "statement", "program")
-    wanted = corpora.rows_of(store, corpus, "trajectory_id, origin, verdict, 'Print the sum.' AS statement, program")
+    loaded = datasets.load_dataset(
+        "parquet", data_files=str(folder / "data/train.parquet"), split="train", cache_dir=cache
+    )
+    rows = pl.DataFrame(loaded.to_list()).select(
+        "trajectory_id", "origin", "verdict", "reward", "statement", "program"
+    )
+    wanted = corpora.rows_of(
+        store, corpus, "trajectory_id, origin, verdict, 'Print the sum.' AS statement, program"
+    )
     assert rows.equals(wanted.select(rows.columns)) and loaded.num_rows == 25
     assert datasets.load_dataset(str(folder), split="train", cache_dir=cache).num_rows == 25
     card = (folder / "README.md").read_text()
-    for part in (corpus.corpus_id, "FROM judged", "Everything | judged.", json.dumps(corpus.pins), "| human | accepted | 3 |"):
+    for part in (
+        corpus.corpus_id,
+        "FROM judged",
+        "Everything | judged.",
+        json.dumps(corpus.pins),
+        "| human | accepted | 3 |",
+    ):
         assert part in card
 
 

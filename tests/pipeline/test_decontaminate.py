@@ -13,11 +13,18 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipeline import decontaminate as module
-from pipeline import sql
-from pipeline.corpora import Spec, load, publish
-from pipeline.decontaminate import COMMON_NGRAM, NGRAM_WORDS, LeakError, decontaminate, leaks, refuse_leaks
-from pipeline.store import Store
+from pipeline.corpora.publication import Spec, load, publish
+from pipeline.dedup import decontamination as module
+from pipeline.dedup.decontamination import (
+    COMMON_NGRAM,
+    NGRAM_WORDS,
+    LeakError,
+    decontaminate,
+    leaks,
+    refuse_leaks,
+)
+from pipeline.store import sql
+from pipeline.store.store import Store
 
 DATA = Path(os.environ.get("SPO_DATA", Path(__file__).parents[2] / "../shared/data"))
 needs_bundle = pytest.mark.skipif(not DATA.is_dir(), reason="the contest bundle is not here; set SPO_DATA")
@@ -31,26 +38,60 @@ def story(seed, words=60):
 
 def problem(problem_id, statement, split="train"):
     return {
-        "problem_id": problem_id, "source": problem_id.split("/")[0], "split": split, "title": "", "statement": statement,
-        "input_mode": "stdin", "checker": "tokens", "case_sensitive": False, "tags": ["x"], "test_set_hash": "h", "test_count": 1,
-        "batch_id": "b", "source_file": "f", "source_line": 1,
-    }  # fmt: skip
+        "problem_id": problem_id,
+        "source": problem_id.split("/")[0],
+        "split": split,
+        "title": "",
+        "statement": statement,
+        "input_mode": "stdin",
+        "checker": "tokens",
+        "case_sensitive": False,
+        "tags": ["x"],
+        "test_set_hash": "h",
+        "test_count": 1,
+        "batch_id": "b",
+        "source_file": "f",
+        "source_line": 1,
+    }
 
 
 def trajectory(name, problem_id, **columns):
     return {
-        "trajectory_id": name, "problem_id": problem_id, "origin": "human", "policy_id": "human", "source_key": name,
-        "prompt": None, "completion": None, "program": "print(1)", "extraction": "given", "language": "python3",
-        "created_at": datetime.now(UTC), "batch_id": "b", "source_file": "f", "source_line": 1, **columns,
-    }  # fmt: skip
+        "trajectory_id": name,
+        "problem_id": problem_id,
+        "origin": "human",
+        "policy_id": "human",
+        "source_key": name,
+        "prompt": None,
+        "completion": None,
+        "program": "print(1)",
+        "extraction": "given",
+        "language": "python3",
+        "created_at": datetime.now(UTC),
+        "batch_id": "b",
+        "source_file": "f",
+        "source_line": 1,
+        **columns,
+    }
 
 
 def verdict(name, problem_id):
     return {
-        "trajectory_id": name, "test_set_hash": "h", "judge_version": "j", "attempt": 1, "problem_id": problem_id,
-        "verdict": "accepted", "passed": 1, "total": 1, "first_failure": None, "tests": [], "cpu_s": 0.1, "memory_mb": 1.0,
-        "tier": "t", "judged_at": datetime.now(UTC),
-    }  # fmt: skip
+        "trajectory_id": name,
+        "test_set_hash": "h",
+        "judge_version": "j",
+        "attempt": 1,
+        "problem_id": problem_id,
+        "verdict": "accepted",
+        "passed": 1,
+        "total": 1,
+        "first_failure": None,
+        "tests": [],
+        "cpu_s": 0.1,
+        "memory_mb": 1.0,
+        "tier": "t",
+        "judged_at": datetime.now(UTC),
+    }
 
 
 SECRET = story(1)
@@ -69,16 +110,25 @@ def store(tmp_path):
         problem("clean/2", " ".join(SECRET.split()[:12]) + " " + story(5)),
     ]
     store.append_next("problems", pl.DataFrame(problems), producer="test")
-    prompts = {"t6": "Here is an example. " + SECRET.upper().replace(" ", ",\n") + " Now: " + story(4), "t7": story(4)}
+    prompts = {
+        "t6": "Here is an example. " + SECRET.upper().replace(" ", ",\n") + " Now: " + story(4),
+        "t7": story(4),
+    }
     rows = [
-        trajectory("t1", "codeforces/1/A"), trajectory("t2", "taco/codeforces/1_A/00000000"), trajectory("t3", "quoting/1"),
-        trajectory("t4", "clean/1"), trajectory("t5", "clean/2"),
-        trajectory("t6", "clean/1", prompt=prompts["t6"], completion="no"), trajectory("t7", "clean/1", prompt=prompts["t7"]),
+        trajectory("t1", "codeforces/1/A"),
+        trajectory("t2", "taco/codeforces/1_A/00000000"),
+        trajectory("t3", "quoting/1"),
+        trajectory("t4", "clean/1"),
+        trajectory("t5", "clean/2"),
+        trajectory("t6", "clean/1", prompt=prompts["t6"], completion="no"),
+        trajectory("t7", "clean/1", prompt=prompts["t7"]),
         trajectory("t8", "clean/2", completion=f"# {SECRET}\nprint(1)"),
-    ]  # fmt: skip
+    ]
     store.append_next("trajectories", pl.DataFrame(rows), producer="test")
     store.append_next(
-        "verdicts", pl.DataFrame([verdict(row["trajectory_id"], row["problem_id"]) for row in rows]), producer="test"
+        "verdicts",
+        pl.DataFrame([verdict(row["trajectory_id"], row["problem_id"]) for row in rows]),
+        producer="test",
     )
     return store
 
@@ -86,9 +136,12 @@ def store(tmp_path):
 def marks(store):
     with sql.connect(store) as connection:
         found = sql.query(
-            connection, "SELECT kind, subject_id, evidence, round(overlap, 4) AS overlap, example FROM contaminated ORDER BY ALL"
+            connection,
+            "SELECT kind, subject_id, evidence, round(overlap, 4) AS overlap, example FROM contaminated ORDER BY ALL",
         )
-        clean = sql.query(connection, "SELECT trajectory_id FROM clean_trajectories ORDER BY ALL")["trajectory_id"].to_list()
+        clean = sql.query(connection, "SELECT trajectory_id FROM clean_trajectories ORDER BY ALL")[
+            "trajectory_id"
+        ].to_list()
     return found.rows(), clean
 
 
@@ -107,7 +160,12 @@ def test_marks_by_hand(store):
     assert clean == ["t4", "t5", "t7"]
     assert summary.problems == {"itself": 1, "ngrams": 1, "same": 1} and summary.trajectories_marked == 2
     assert (summary.trajectories_contaminated, summary.trajectories, summary.evaluation_problems) == (5, 8, 1)
-    assert [row["subject_id"] for row in summary.examples] == ["taco/codeforces/1_A/00000000", "t6", "t8", "quoting/1"]
+    assert [row["subject_id"] for row in summary.examples] == [
+        "taco/codeforces/1_A/00000000",
+        "t6",
+        "t8",
+        "quoting/1",
+    ]
 
 
 def test_questions(store):
@@ -164,12 +222,17 @@ def test_no_evaluation_set(store):
 def test_a_corpus_that_gives_the_evaluation_set_away_is_refused(store):
     dirty = publish(store, Spec("dirty", "SELECT trajectory_id FROM judged WHERE split = 'train'"))
     decontaminate(store)
-    clean = publish(store, Spec("clean", "SELECT trajectory_id FROM judged SEMI JOIN clean_trajectories USING (trajectory_id)"))
+    clean = publish(
+        store,
+        Spec("clean", "SELECT trajectory_id FROM judged SEMI JOIN clean_trajectories USING (trajectory_id)"),
+    )
     assert {"contaminations", "decontaminations"} <= set(clean.pins)
     dirty, clean = load(store, dirty.corpus_id).rows, load(store, clean.corpus_id).rows
     found = leaks(store, dirty, "split = 'test'")
     assert sorted(found["trajectory_id"]) == ["t2", "t3", "t6", "t8"]
-    with pytest.raises(LeakError, match=r"4 rows to train on give 1 problems .*ngrams 3, same 1.*allow_leaks"):
+    with pytest.raises(
+        LeakError, match=r"4 rows to train on give 1 problems .*ngrams 3, same 1.*allow_leaks"
+    ):
         refuse_leaks(store, pl.concat([dirty, clean]), "split = 'test'")
     with pytest.raises(LeakError, match=r"1 rows to train on give .*same 1"):
         refuse_leaks(store, dirty, "split = 'test'", ["ngrams"])
@@ -183,7 +246,10 @@ def test_a_corpus_that_gives_the_evaluation_set_away_is_refused(store):
 
 def test_problems_that_a_run_would_sample_are_refused_too(store):
     none = pl.Series([], dtype=pl.String)
-    with pytest.raises(LeakError, match=r"0 rows to train on and 1 problems to sample give 1 .*e\.g\. codeforces/1/A gives away"):
+    with pytest.raises(
+        LeakError,
+        match=r"0 rows to train on and 1 problems to sample give 1 .*e\.g\. codeforces/1/A gives away",
+    ):
         refuse_leaks(store, none, "split = 'test'", sampled=["codeforces/1/A", "clean/2"])
     refuse_leaks(store, none, "split = 'test'", sampled=["clean/2"])
 
@@ -194,7 +260,9 @@ def brute_force(problems, chosen):
     for name, statement in problems.items():
         words = re.findall(r"[^\W_]+", statement.lower())
         size = min(NGRAM_WORDS, len(words))
-        grams[name] = {tuple(words[place : place + size]) for place in range(len(words) - size + 1)} if words else set()
+        grams[name] = (
+            {tuple(words[place : place + size]) for place in range(len(words) - size + 1)} if words else set()
+        )
     wanted = set().union(*(grams[name] for name in chosen))
     held = Counter(itertools.chain.from_iterable(one & wanted for one in grams.values()))
     shares = {}
@@ -212,17 +280,22 @@ def test_real_benchmarks_against_brute_force(tmp_path):
     with gzip.open(DATA / "problems.jsonl.gz", "rt") as lines:
         rows = [json.loads(line) for line in lines]
     problems = {
-        row["problem_id"]: row["statement"] for row in rows if row["source"] in ("mbpp", "mbpp-typed", "humaneval", "apps")
+        row["problem_id"]: row["statement"]
+        for row in rows
+        if row["source"] in ("mbpp", "mbpp-typed", "humaneval", "apps")
     }
     chosen = [row["problem_id"] for row in rows if row["problem_id"] in problems and row["split"] == "test"]
     store = Store(tmp_path / "store")
-    frame = pl.DataFrame([problem(name, text, "test" if name in set(chosen) else "train") for name, text in problems.items()])
+    frame = pl.DataFrame(
+        [problem(name, text, "test" if name in set(chosen) else "train") for name, text in problems.items()]
+    )
     store.append_next("problems", frame, producer="test")
     decontaminate(store)
     expected = brute_force(problems, chosen)
     with sql.connect(store) as connection:
         found = sql.query(
-            connection, "SELECT subject_id, evaluation_problem_id, overlap, evidence FROM contaminated WHERE evidence <> 'itself'"
+            connection,
+            "SELECT subject_id, evaluation_problem_id, overlap, evidence FROM contaminated WHERE evidence <> 'itself'",
         )
     ngrams = {row[:2]: row[2] for row in found.rows() if row[3] == "ngrams"}
     same = {row[:2] for row in found.rows() if row[3] == "same"}

@@ -17,11 +17,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipeline import dedup, problem_index
-from pipeline.clusters import THRESHOLD, Programs, components, jaccard, joined
-from pipeline.dedup import current, deduplicate
-from pipeline.signatures import PERMUTATIONS, sign
-from pipeline.store import Store
+from pipeline.dedup import deduplication as dedup
+from pipeline.dedup import index as problem_index
+from pipeline.dedup.clusters import THRESHOLD, Programs, components, jaccard, joined
+from pipeline.dedup.deduplication import current, deduplicate
+from pipeline.dedup.signatures import PERMUTATIONS, sign
+from pipeline.store.store import Store
 
 DATA = Path(os.environ.get("SPO_DATA", Path(__file__).parents[2] / "../shared/data"))
 needs_bundle = pytest.mark.skipif(not DATA.is_dir(), reason="the contest bundle is not here; set SPO_DATA")
@@ -34,10 +35,14 @@ for value in values:
         total += value
 print(total)
 """
-SAME_TOKENS = "# sum of even\n" + SUM.replace("    ", "\t").replace(" = ", "=").replace("print(", "\n\nprint(  ")
+SAME_TOKENS = "# sum of even\n" + SUM.replace("    ", "\t").replace(" = ", "=").replace(
+    "print(", "\n\nprint(  "
+)
 RENAMED = SUM.replace("values", "a").replace("value", "x").replace("total", "s")
 NEAR = SUM + "import sys\n"
-OTHER = "import math\na, b = [int(x) for x in input().split()]\nprint(math.gcd(a, b), a * b // math.gcd(a, b))\n"
+OTHER = (
+    "import math\na, b = [int(x) for x in input().split()]\nprint(math.gcd(a, b), a * b // math.gcd(a, b))\n"
+)
 
 
 def rows(programs, problem_id="p/1", language="python3", prefix="t"):
@@ -46,16 +51,27 @@ def rows(programs, problem_id="p/1", language="python3", prefix="t"):
         programs = {f"{prefix}{number:05}": program for number, program in enumerate(programs)}
     return [
         {
-            "trajectory_id": name, "problem_id": problem_id, "origin": "human", "policy_id": "human", "source_key": name,
-            "program": program, "extraction": "given", "language": language, "created_at": datetime.now(UTC), "batch_id": "b",
-            "source_file": "f", "source_line": 1,
+            "trajectory_id": name,
+            "problem_id": problem_id,
+            "origin": "human",
+            "policy_id": "human",
+            "source_key": name,
+            "program": program,
+            "extraction": "given",
+            "language": language,
+            "created_at": datetime.now(UTC),
+            "batch_id": "b",
+            "source_file": "f",
+            "source_line": 1,
         }
         for name, program in programs.items()
-    ]  # fmt: skip
+    ]
 
 
 def add(store, *groups):
-    store.append_next("trajectories", pl.DataFrame([row for group in groups for row in group]), producer="test")
+    store.append_next(
+        "trajectories", pl.DataFrame([row for group in groups for row in group]), producer="test"
+    )
 
 
 def state(store):
@@ -72,10 +88,19 @@ def test_levels_and_clusters_by_hand(store):
     add(store, rows({"b": SUM, "a": SAME_TOKENS, "c": SUM, "d": NEAR, "e": OTHER, "f": RENAMED}))
     summary = deduplicate(store)
     assert state(store) == [
-        ("a", "a", "a", "token", 4), ("b", "a", "a", "exact", 4), ("c", "a", "a", "exact", 4), ("d", "a", "a", "near", 4),
-        ("e", "e", "e", "unique", 1), ("f", "f", "f", "unique", 1),
-    ]  # fmt: skip
-    assert (summary.signed, summary.problems_clustered, summary.rows_changed, summary.clusters) == (6, 1, 6, 3)
+        ("a", "a", "a", "token", 4),
+        ("b", "a", "a", "exact", 4),
+        ("c", "a", "a", "exact", 4),
+        ("d", "a", "a", "near", 4),
+        ("e", "e", "e", "unique", 1),
+        ("f", "f", "f", "unique", 1),
+    ]
+    assert (summary.signed, summary.problems_clustered, summary.rows_changed, summary.clusters) == (
+        6,
+        1,
+        6,
+        3,
+    )
     assert summary.levels == {"exact": 2, "near": 1, "token": 1, "unique": 2} and summary.programs == 6
 
 
@@ -159,7 +184,11 @@ def compared(programs, groups, language="python3"):
     found = components(arrays)
     assert (found <= np.arange(len(found))).all()
     together = [
-        {(a, b) for cluster in np.unique(labels) for a, b in itertools.combinations(np.flatnonzero(labels == cluster), 2)}
+        {
+            (a, b)
+            for cluster in np.unique(labels)
+            for a, b in itertools.combinations(np.flatnonzero(labels == cluster), 2)
+        }
         for labels in (expected, found)
     ]
     both = len(together[0] & together[1])
@@ -191,13 +220,16 @@ def test_clusters_of_real_programs_are_those_of_brute_force(language):
 
 def test_exact_jaccard_against_sets():
     generator = np.random.default_rng(3)
-    sets = [np.unique(generator.integers(0, 300, generator.integers(1, 400))).astype(np.uint32) for _ in range(60)]
+    sets = [
+        np.unique(generator.integers(0, 300, generator.integers(1, 400))).astype(np.uint32) for _ in range(60)
+    ]
     offsets = np.concatenate([[0], np.cumsum([len(one) for one in sets])])
     empty = np.zeros(len(sets), np.int64)
     programs = Programs(empty, empty, np.zeros((60, PERMUTATIONS), np.uint32), np.concatenate(sets), offsets)
     left, right = np.triu_indices(60, 1)
     expected = [
-        len(np.intersect1d(sets[a], sets[b])) / len(np.union1d(sets[a], sets[b])) for a, b in zip(left, right, strict=True)
+        len(np.intersect1d(sets[a], sets[b])) / len(np.union1d(sets[a], sets[b]))
+        for a, b in zip(left, right, strict=True)
     ]
     assert np.allclose(jaccard(programs, left, right), expected, atol=0)
 
@@ -274,7 +306,12 @@ def test_a_new_batch_reads_nothing_again(tmp_path):
 def test_of_stored_programs_a_batch_reads_those_that_share_a_band_and_their_clusters(store, monkeypatch):
     generator = random.Random(4)
     likes, others = mutants(SUM * 3, 20, generator), mutants(OTHER * 3, 40, generator)
-    add(store, rows(likes, prefix="like"), rows(others, prefix="other"), rows(["# nothing", "", "# no more"], prefix="empty"))
+    add(
+        store,
+        rows(likes, prefix="like"),
+        rows(others, prefix="other"),
+        rows(["# nothing", "", "# no more"], prefix="empty"),
+    )
     deduplicate(store)
     before = {name: cluster for name, cluster, *_ in state(store)}
     read, related = [], dedup.related
@@ -288,14 +325,21 @@ def test_of_stored_programs_a_batch_reads_those_that_share_a_band_and_their_clus
     add(store, rows(fresh))
     summary = deduplicate(store)
     [(signatures, held)] = read
-    by_name = {row["trajectory_id"]: np.frombuffer(row["minhash"], "<u4") for row in store.read("program_signatures").to_dicts()}
+    by_name = {
+        row["trajectory_id"]: np.frombuffer(row["minhash"], "<u4")
+        for row in store.read("program_signatures").to_dicts()
+    }
 
     def share(one, other):
-        return any((by_name[one][a : a + 5] == by_name[other][a : a + 5]).all() for a in range(0, PERMUTATIONS, 5))
+        return any(
+            (by_name[one][a : a + 5] == by_name[other][a : a + 5]).all() for a in range(0, PERMUTATIONS, 5)
+        )
 
     near = {name for name in before if any(share(name, new) for new in fresh)}
     expected = {name for name in before if before[name] in {before[other] for other in near}}
-    assert set(held["trajectory_id"]) == expected and set(signatures["trajectory_id"]) == expected | set(fresh)
+    assert set(held["trajectory_id"]) == expected and set(signatures["trajectory_id"]) == expected | set(
+        fresh
+    )
     assert "like00000" in expected and any(name.startswith("empty") for name in expected)
     assert not any(name.startswith("other") for name in expected) and summary.programs == 65
     whole = {name: cluster for name, cluster, *_ in state(store)}
@@ -310,7 +354,9 @@ def test_signatures_of_another_algorithm_are_left_alone(tmp_path):
     add(store, everything[::2])
     deduplicate(store)
     # Of another width, of stored programs and of one that is still to come.
-    older = store.read("program_signatures").with_columns(pl.lit("older").alias("algorithm"), pl.lit(b"1234").alias("minhash"))
+    older = store.read("program_signatures").with_columns(
+        pl.lit("older").alias("algorithm"), pl.lit(b"1234").alias("minhash")
+    )
     late = older.head(1).with_columns(pl.lit(everything[1]["trajectory_id"]).alias("trajectory_id"))
     store.append_next("program_signatures", pl.concat([older, late]), producer="test")
     add(store, everything[1::2])
@@ -367,8 +413,8 @@ def test_a_store_without_a_local_folder_is_scanned(tmp_path, monkeypatch):
 WORKER = """
 import sys
 import polars as pl
-from pipeline.dedup import current, deduplicate
-from pipeline.store import Store
+from pipeline.dedup.deduplication import current, deduplicate
+from pipeline.store.store import Store
 store = Store(sys.argv[1])
 assert pl.thread_pool_size() == int(sys.argv[2])
 deduplicate(store)
@@ -384,7 +430,11 @@ def test_the_same_clusters_with_any_number_of_workers(tmp_path):
         for worker in reversed(range(workers)):
             add(store, everything[worker::workers])
         limits = {"POLARS_MAX_THREADS": str(workers), "RAYON_NUM_THREADS": str(workers)}
-        subprocess.run([sys.executable, "-c", WORKER, store.location, str(workers)], check=True, env={**os.environ, **limits})
+        subprocess.run(
+            [sys.executable, "-c", WORKER, store.location, str(workers)],
+            check=True,
+            env={**os.environ, **limits},
+        )
         states.append(state(store))
     assert states[0] == states[1] == states[2]
 

@@ -3,8 +3,8 @@
 import numpy as np
 import polars as pl
 
-from pipeline.lexers import PYTHON, lex
-from pipeline.signatures import PERMUTATIONS, minhash_of, sign
+from pipeline.dedup.lexers import PYTHON, lex
+from pipeline.dedup.signatures import PERMUTATIONS, minhash_of, sign
 
 SUM = """n = int(input())
 values = list(map(int, input().split()))
@@ -14,10 +14,14 @@ for value in values:
         total += value
 print(total)
 """
-SAME_TOKENS = "# sum of even\n" + SUM.replace("    ", "\t").replace(" = ", "=").replace("print(", "\n\nprint(  ")
+SAME_TOKENS = "# sum of even\n" + SUM.replace("    ", "\t").replace(" = ", "=").replace(
+    "print(", "\n\nprint(  "
+)
 RENAMED = SUM.replace("values", "a").replace("value", "x").replace("total", "s")
 NEAR = SUM + "import sys\n"
-OTHER = "import math\na, b = [int(x) for x in input().split()]\nprint(math.gcd(a, b), a * b // math.gcd(a, b))\n"
+OTHER = (
+    "import math\na, b = [int(x) for x in input().split()]\nprint(math.gcd(a, b), a * b // math.gcd(a, b))\n"
+)
 
 
 def test_hashes_tell_apart_what_they_should():
@@ -45,7 +49,9 @@ def test_renaming_is_consistent_and_keeps_what_has_a_meaning():
 
 def test_indentation_is_part_of_a_python_program():
     inside = "for i in range(3):\n    a()\n    b()\n"
-    signatures = sign(pl.Series([inside, inside.replace("    b", "b"), inside.replace("    ", "  ")]), "python3")
+    signatures = sign(
+        pl.Series([inside, inside.replace("    b", "b"), inside.replace("    ", "  ")]), "python3"
+    )
     assert signatures.token_hash[0] == signatures.token_hash[2] != signatures.token_hash[1]
 
 
@@ -65,7 +71,9 @@ def test_shingles_are_the_distinct_windows_of_five_tokens():
     sizes = np.diff(found.shingle_offsets)
     for number in range(len(programs)):
         texts = tokens.of(number)
-        windows = {tuple(texts[place : place + 5]) for place in range(max(1, len(texts) - 4))} if texts else set()
+        windows = (
+            {tuple(texts[place : place + 5]) for place in range(max(1, len(texts) - 4))} if texts else set()
+        )
         assert sizes[number] == len(windows)
         span = found.shingles[found.shingle_offsets[number] : found.shingle_offsets[number + 1]]
         assert (np.diff(span.astype(np.int64)) > 0).all()
@@ -81,4 +89,6 @@ def test_minhash_estimates_jaccard():
         minhash = minhash_of(np.concatenate(sets), np.array([0, len(sets[0]), len(sets[0]) + len(sets[1])]))
         assert minhash.shape == (2, PERMUTATIONS)
         # Four standard deviations of the mean of 125 Bernoulli draws.
-        assert abs((minhash[0] == minhash[1]).mean() - exact) < 4 * (exact * (1 - exact) / PERMUTATIONS) ** 0.5
+        assert (
+            abs((minhash[0] == minhash[1]).mean() - exact) < 4 * (exact * (1 - exact) / PERMUTATIONS) ** 0.5
+        )

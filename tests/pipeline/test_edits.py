@@ -2,11 +2,14 @@
 
 import ast
 
-from pipeline.edits import edits
+from trainer.rollouts.edits import edits
 
 # 1,500 nodes of the syntax tree and more, few of them places to change.
 PLACES = 8
-LONG = "".join(f"if a{n} < {n}:\n    b{n} = max(a{n}, -{n}) * {n + 7}\n" + "f(x, y)[z] = g(u, v)\n" * 13 for n in range(PLACES))
+LONG = "".join(
+    f"if a{n} < {n}:\n    b{n} = max(a{n}, -{n}) * {n + 7}\n" + "f(x, y)[z] = g(u, v)\n" * 13
+    for n in range(PLACES)
+)
 
 
 def test_a_long_program_is_parsed_once_and_written_once_for_each_change(monkeypatch):
@@ -31,12 +34,21 @@ def test_a_long_program_is_parsed_once_and_written_once_for_each_change(monkeypa
     assert len(found) == len({edit.program for edit in found}) > 10 * PLACES
     for edit in found:
         lines = edit.program.rstrip("\n").split("\n")
-        changed = [number for number, (one, other) in enumerate(zip(lines, plain, strict=True), start=1) if one != other]
+        changed = [
+            number
+            for number, (one, other) in enumerate(zip(lines, plain, strict=True), start=1)
+            if one != other
+        ]
         assert [f"line {number}" for number in changed] == [edit.what.partition(":")[0]]
 
 
 def test_edits_come_in_the_order_of_the_syntax_tree():
     assert [edit.what for edit in edits("x = 1 < y\nz = min(x, 2)\n")] == [
-        "line 1: Lt -> LtE", "line 1: Lt -> Gt", "line 1: 1 -> 2", "line 1: 1 -> 0", "line 2: min -> max", "line 2: 2 -> 3",
+        "line 1: Lt -> LtE",
+        "line 1: Lt -> Gt",
+        "line 1: 1 -> 2",
+        "line 1: 1 -> 0",
+        "line 2: min -> max",
+        "line 2: 2 -> 3",
         "line 2: 2 -> 1",
-    ]  # fmt: skip
+    ]

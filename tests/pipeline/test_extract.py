@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.extract import detect_language, extract_program
+from pipeline.text.extract import detect_language, extract_program
 
 DATA = Path(os.environ.get("SPO_DATA", Path(__file__).parents[2] / "../shared/data"))
 needs_bundle = pytest.mark.skipif(not DATA.is_dir(), reason="the contest bundle is not here; set SPO_DATA")
@@ -21,26 +21,66 @@ CPP = "#include <iostream>\nint main() { std::cout << 1; }\n"
 
 CASES = {
     "one block": (f"Here it is:\n```python\n{ONE}```\nDone.", None, (ONE, "fence", "python3")),
-    "the last of several": (f"```python\n{ONE}```\nBetter:\n```python\n{TWO}```\n", None, (TWO, "fence", "python3")),
-    "output after it": (f"```python\n{ONE}```\nprints\n```\n3\n```\n```text\n4\n```", "python3", ("3\n", "fence", None)),
-    "output after it, named": (f"```python\n{ONE}```\nprints\n```output\n3\n```", None, (ONE, "fence", "python3")),
-    "another language after it": (f"```python\n{ONE}```\nIn C++:\n```cpp\n{CPP}```", "python3", (ONE, "fence", "python3")),
+    "the last of several": (
+        f"```python\n{ONE}```\nBetter:\n```python\n{TWO}```\n",
+        None,
+        (TWO, "fence", "python3"),
+    ),
+    "output after it": (
+        f"```python\n{ONE}```\nprints\n```\n3\n```\n```text\n4\n```",
+        "python3",
+        ("3\n", "fence", None),
+    ),
+    "output after it, named": (
+        f"```python\n{ONE}```\nprints\n```output\n3\n```",
+        None,
+        (ONE, "fence", "python3"),
+    ),
+    "another language after it": (
+        f"```python\n{ONE}```\nIn C++:\n```cpp\n{CPP}```",
+        "python3",
+        (ONE, "fence", "python3"),
+    ),
     "a relative is taken": (f"```c\n{CPP}```", "cpp", (CPP, "fence", "c")),
     "unfinished": (f"I think\n```python\n{ONE}", None, (ONE, "open_fence", "python3")),
-    "a whole one before an unfinished one": (f"```python\n{ONE}```\n```python\nprint(", None, (ONE, "fence", "python3")),
+    "a whole one before an unfinished one": (
+        f"```python\n{ONE}```\n```python\nprint(",
+        None,
+        (ONE, "fence", "python3"),
+    ),
     "an empty one after it": (f"```python\n{ONE}```\n```python\n\n```", None, (ONE, "fence", "python3")),
     "no fence but a program": (ONE, None, (ONE, "text", None)),
     "no program at all": ("I am sorry, I cannot solve this.", None, ("", "none", None)),
     "nothing": ("", None, ("", "none", None)),
     "tildes": (f"~~~python\n{ONE}~~~", None, (ONE, "fence", "python3")),
-    "a longer fence holds a shorter one": (f"````python\n{ONE}```\n````", None, (ONE + "```\n", "fence", "python3")),
+    "a longer fence holds a shorter one": (
+        f"````python\n{ONE}```\n````",
+        None,
+        (ONE + "```\n", "fence", "python3"),
+    ),
     "windows line ends": (f"```python\n{ONE}```".replace("\n", "\r\n"), None, (ONE, "fence", "python3")),
     "opened within a line": (f"Answer: ```python\n{ONE}```", None, (ONE, "fence", "python3")),
-    "code in a line is no fence": (f"Use `a` and ```b``` here.\n```python\n{ONE}```", None, (ONE, "fence", "python3")),
-    "reopened without an end": (f"```python\nimport sys\n```python\n{ONE}```", None, (ONE, "fence", "python3")),
-    "attributes in the info string": (f"```{{.python .numberLines}}\n{ONE}```", None, (ONE, "fence", "python3")),
-    "backticks in a comment": (f"```python\n# ``` fence\n{ONE}```", None, (f"# ``` fence\n{ONE}", "fence", "python3")),
-}  # fmt: skip
+    "code in a line is no fence": (
+        f"Use `a` and ```b``` here.\n```python\n{ONE}```",
+        None,
+        (ONE, "fence", "python3"),
+    ),
+    "reopened without an end": (
+        f"```python\nimport sys\n```python\n{ONE}```",
+        None,
+        (ONE, "fence", "python3"),
+    ),
+    "attributes in the info string": (
+        f"```{{.python .numberLines}}\n{ONE}```",
+        None,
+        (ONE, "fence", "python3"),
+    ),
+    "backticks in a comment": (
+        f"```python\n# ``` fence\n{ONE}```",
+        None,
+        (f"# ``` fence\n{ONE}", "fence", "python3"),
+    ),
+}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -58,7 +98,7 @@ LANGUAGE_CASES = {
     "csharp": "using System;\nclass P { static void Main() { Console.WriteLine(1); } }",
     "go": 'package main\nimport "fmt"\nfunc main() { fmt.Println(1) }',
     "haskell": "main = interact $ show . sum . map read . words",
-    "rust": "use std::io;\nfn main() { let mut s = String::new(); println!(\"{}\", s); }",
+    "rust": 'use std::io;\nfn main() { let mut s = String::new(); println!("{}", s); }',
     "javascript": "const lines = require('fs').readFileSync(0).toString();\nconsole.log(lines.length);",
     "ruby": "n = gets.to_i\nputs n * 2",
     "php": "<?php\necho 1;",
@@ -66,7 +106,7 @@ LANGUAGE_CASES = {
     "pascal": "var n: integer;\nbegin\n  readln(n);\n  writeln(n);\nend.",
     "scala": "object Main {\n  def main(args: Array[String]): Unit = {\n  }\n}",
     "unknown": "The answer is 42.",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("language", LANGUAGE_CASES)
@@ -75,7 +115,8 @@ def test_language_of_a_small_program(language):
 
 
 @pytest.mark.parametrize(
-    "piece", ["for x in ", "if (", "\n", "a, ", "def f(", "public int f(", "```\n", "fn f(", "class A ", "x = ", "# "]
+    "piece",
+    ["for x in ", "if (", "\n", "a, ", "def f(", "public int f(", "```\n", "fn f(", "class A ", "x = ", "# "],
 )
 def test_texts_that_nobody_wrote_take_no_time(piece):
     text = piece * (200_000 // len(piece))
@@ -97,14 +138,19 @@ def test_extraction_agrees_with_what_the_sources_took(samples):
     with_both = [row for row in samples if row["completion"] and row["model"] != "CodeGen-16B-mono"]
     # MapCoder wrapped what it took in `<?php ... ?>`.
     with_both = [row for row in with_both if row["language"] != "php"]
-    same = Counter(extract_program(row["completion"], row["language"])[0].split() == row["code"].split() for row in with_both)
+    same = Counter(
+        extract_program(row["completion"], row["language"])[0].split() == row["code"].split()
+        for row in with_both
+    )
     assert len(with_both) > 1_000 and same[True] / len(with_both) > 0.98
 
 
 @needs_bundle
 def test_language_agrees_with_what_the_sources_say(samples):
     programs = [
-        (row["language"], row["code"]) for row in samples if len(row["code"]) > 100 and row["model"] != "CodeGen-16B-mono"
+        (row["language"], row["code"])
+        for row in samples
+        if len(row["code"]) > 100 and row["model"] != "CodeGen-16B-mono"
     ]
     right = Counter()
     for language, code in programs:

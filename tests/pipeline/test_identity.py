@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.adapters.lines import value_of
-from pipeline.identity import canonical, content_id
+from pipeline.store.identity import canonical, content_id
 
 NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 PLAIN = st.none() | st.booleans() | NUMBERS | st.text()
@@ -48,7 +48,9 @@ def test_what_is_no_text_names_nothing():
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(VALUES, st.booleans())
-@example([1 << 63, 1 << 64, -(1 << 63) - 1, 10**40, [10**19 + 1], {"id": 123456789012345678901234567890}], True)
+@example(
+    [1 << 63, 1 << 64, -(1 << 63) - 1, 10**40, [10**19 + 1], {"id": 123456789012345678901234567890}], True
+)
 @example([1e400, -1e400, 1e-400, 1.0000000000000000001, 12345678901234567890.5], True)
 def test_lines_hold_the_values_that_python_reads(value, ascii_only):
     raw = json.dumps(value, ensure_ascii=ascii_only).encode()
@@ -62,7 +64,9 @@ def test_an_unpaired_surrogate_in_a_line_is_no_text(raw):
         value_of(raw)
 
 
-@pytest.mark.parametrize("raw", [b"[1,]", b"{", b'"a\tb"', b'{"a": 1} x', b"\xff", b"\x00", b"01", b"1e", b"'a'"])
+@pytest.mark.parametrize(
+    "raw", [b"[1,]", b"{", b'"a\tb"', b'{"a": 1} x', b"\xff", b"\x00", b"01", b"1e", b"'a'"]
+)
 def test_what_python_does_not_read_is_refused_in_its_words(raw):
     with pytest.raises(ValueError) as ours:
         value_of(raw)

@@ -9,12 +9,12 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from pipeline import ingest as ingestion
 from pipeline.adapters import Refused, SourceError
 from pipeline.adapters import lines as json_lines
-from pipeline.identity import trajectory_id
-from pipeline.ingest import ingest
-from pipeline.store import Store
+from pipeline.ingest import ingestion as ingestion
+from pipeline.ingest.ingestion import ingest
+from pipeline.store.identity import trajectory_id
+from pipeline.store.store import Store
 
 DATA = Path(os.environ.get("SPO_DATA", Path(__file__).parents[2] / "../shared/data"))
 
@@ -47,7 +47,10 @@ def accounted(store, batches):
     for batch in batches:
         assert batch.read == batch.accepted + batch.present + batch.quarantined
         own = pl.col("batch_id") == batch.batch_id
-        count = {name: store.read(name).filter(own).height for name in ("problems", "trajectories", "quarantine", "batches")}
+        count = {
+            name: store.read(name).filter(own).height
+            for name in ("problems", "trajectories", "quarantine", "batches")
+        }
         assert count["problems"] + count["trajectories"] == batch.accepted
         assert count["quarantine"] == batch.quarantined == sum(batch.reasons.values())
         assert count["batches"] == 1
@@ -70,21 +73,51 @@ def test_rows_arrive_whole_and_lead_back_to_their_line(store, tmp_path):
         {"input": "1 2\n", "expected_output": "3\n", "kind": "public"},
         {"test_id": "edge", "input": "", "expected_output": "", "kind": "generated"},
     ]
-    sampled = {"origin": "other_policy", "policy_id": "m", "temperature": 0.5, "top_p": 1, "sample_index": 3, "token_ids": [1, 2]}
+    sampled = {
+        "origin": "other_policy",
+        "policy_id": "m",
+        "temperature": 0.5,
+        "top_p": 1,
+        "sample_index": 3,
+        "token_ids": [1, 2],
+    }
     path = write(
         tmp_path / "set" / "rows.jsonl",
-        problem(tests=tests, time_limit_s=2, checker={"kind": "float", "float_tol": 1e-6}, tags=["math"], split="valid"),
+        problem(
+            tests=tests,
+            time_limit_s=2,
+            checker={"kind": "float", "float_tol": 1e-6},
+            tags=["math"],
+            split="valid",
+        ),
         b"",
         solution(claimed_verdict="AC", claimed_basis="judge"),
-        solution(**sampled, behaviour_logprob=-1.5, finish_reason="stop", claimed_verdict="WA", run_id="r", policy_step=7),
+        solution(
+            **sampled,
+            behaviour_logprob=-1.5,
+            finish_reason="stop",
+            claimed_verdict="WA",
+            run_id="r",
+            policy_step=7,
+        ),
     )
     batch = one(store, path)
     assert (batch.read, batch.accepted, batch.rows) == (3, 3, {"problems": 1, "tests": 2, "trajectories": 2})
     (found,) = store.read("problems").to_dicts()
     assert found["problem_id"] == "mine/sum" and found["source"] == "mine" and found["time_limit_s"] == 2.0
-    assert (found["checker"], found["float_tol"], found["case_sensitive"], found["split"]) == ("float", 1e-6, True, "valid")
+    assert (found["checker"], found["float_tol"], found["case_sensitive"], found["split"]) == (
+        "float",
+        1e-6,
+        True,
+        "valid",
+    )
     assert (found["source_file"], found["source_line"], found["test_count"]) == ("set/rows.jsonl", 1, 2)
-    rows = store.read("tests").sort("position").select("test_id", "position", "kind", "mode", "input", "expected_output").rows()
+    rows = (
+        store.read("tests")
+        .sort("position")
+        .select("test_id", "position", "kind", "mode", "input", "expected_output")
+        .rows()
+    )
     assert rows == [("1", 0, "public", "stdin", "1 2\n", "3\n"), ("edge", 1, "generated", "stdin", "", "")]
     human, model = store.read("trajectories").sort("source_line").to_dicts()
     assert (human["source_line"], human["claimed_verdict"], human["extraction"], human["temperature"]) == (
@@ -93,7 +126,11 @@ def test_rows_arrive_whole_and_lead_back_to_their_line(store, tmp_path):
         "given",
         None,
     )
-    assert model["source_line"] == 4 and model["claimed_verdict"] == "wrong_answer" and model["token_ids"] == [1, 2]
+    assert (
+        model["source_line"] == 4
+        and model["claimed_verdict"] == "wrong_answer"
+        and model["token_ids"] == [1, 2]
+    )
     assert {name: model[name] for name in sampled} == sampled | {"top_p": 1.0}
     assert (model["behaviour_logprob"], model["run_id"], model["policy_step"]) == (-1.5, "r", 7)
     assert [row["trajectory_id"] for row in (human, model)] == [trajectory_id(row) for row in (human, model)]
@@ -105,7 +142,11 @@ def test_the_same_rows_from_another_file_are_present(store, tmp_path, suffix):
     one(store, write(tmp_path / "a" / "rows.jsonl", *rows))
     text = write(tmp_path / "b" / "plain", *rows, solution("print(9)")).read_bytes()
     path = tmp_path / "b" / f"rows{suffix}"
-    packed = {".jsonl": lambda b: b, ".jsonl.gz": gzip.compress, ".jsonl.zst": lambda b: pa.compress(b, "zstd", asbytes=True)}
+    packed = {
+        ".jsonl": lambda b: b,
+        ".jsonl.gz": gzip.compress,
+        ".jsonl.zst": lambda b: pa.compress(b, "zstd", asbytes=True),
+    }
     path.write_bytes(packed[suffix](text))
     batch = one(store, path)
     assert (batch.read, batch.accepted, batch.present) == (7, 1, 6)
@@ -150,7 +191,9 @@ def test_a_trajectory_needs_its_problem_before_it(store, tmp_path):
     path = write(tmp_path / "rows.jsonl", solution(), problem(), solution("print(4)"))
     batch = one(store, path)
     assert (batch.accepted, batch.quarantined) == (2, 1)
-    assert faults(store) == [(1, "problem_id", "the problem is neither in the store nor earlier in this source")]
+    assert faults(store) == [
+        (1, "problem_id", "the problem is neither in the store nor earlier in this source")
+    ]
     # Now the problem is in the store.
     assert one(store, write(tmp_path / "later.jsonl", solution())).accepted == 1
 
@@ -194,10 +237,18 @@ BAD_ROWS = [
     (problem(tags=["a", 1]), "tags", "expected text, found int 1"),
     (problem(tests=[{"input": "1"}]), "tests[0].expected_output", "is missing"),
     (problem(tests=[{"expected_output": "1"}]), "tests[0].input", "is missing"),
-    (problem(tests=[{"input": "", "expected_output": "", "mode": "telepathy"}]), "tests.mode", "is none of stdin assert"),
-    (problem(tests=[{"input": "", "expected_output": "", "test_id": "1"}] * 2), "tests[1].test_id", "is taken by an earlier"),
+    (
+        problem(tests=[{"input": "", "expected_output": "", "mode": "telepathy"}]),
+        "tests.mode",
+        "is none of stdin assert",
+    ),
+    (
+        problem(tests=[{"input": "", "expected_output": "", "test_id": "1"}] * 2),
+        "tests[1].test_id",
+        "is taken by an earlier",
+    ),
     (problem(tests={"input": ""}), "tests", "is not a list of objects"),
-]  # fmt: skip
+]
 
 
 def test_every_kind_of_bad_row_is_kept_with_its_reason(store, tmp_path):
@@ -217,13 +268,17 @@ def test_a_custom_checker_needs_no_output_and_a_call_does(store, tmp_path):
     function = {"input_mode": "function", "checker": {"kind": "function"}, "entry_point": "f"}
     asserts = problem("mine/assert", **function, tests=[{"mode": "assert", "input": "assert f(1) == 2"}])
     call = problem("mine/call", **function, tests=[{"mode": "call", "input": "f(1)"}])
-    batch = one(store, write(tmp_path / "rows.jsonl", custom, asserts, call, problem("mine/untested", tests=[])))
+    batch = one(
+        store, write(tmp_path / "rows.jsonl", custom, asserts, call, problem("mine/untested", tests=[]))
+    )
     assert batch.accepted == 3 and batch.reasons == {"tests[].expected_output: is missing": 1}
 
 
 def test_windows_line_ends_and_a_byte_order_mark_are_no_content(store, tmp_path):
     path = tmp_path / "rows.jsonl"
-    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(problem()).encode() + b"\r\n" + json.dumps(solution()).encode())
+    path.write_bytes(
+        b"\xef\xbb\xbf" + json.dumps(problem()).encode() + b"\r\n" + json.dumps(solution()).encode()
+    )
     assert one(store, path).accepted == 2
 
 
@@ -283,10 +338,19 @@ def test_chunks_close_at_rows_or_bytes(monkeypatch):
     items = [Refused(line, b"", "", size=size) for line, size in enumerate([1, 1, 1, 50, 1, 1], start=1)]
     monkeypatch.setattr(ingestion, "CHUNK_ROWS", 3)
     monkeypatch.setattr(ingestion, "CHUNK_BYTES", 50)
-    assert [[item.line for item in chunk] for chunk in ingestion.chunks(iter(items))] == [[1, 2, 3], [4], [5, 6]]
+    assert [[item.line for item in chunk] for chunk in ingestion.chunks(iter(items))] == [
+        [1, 2, 3],
+        [4],
+        [5, 6],
+    ]
     # What is too large for a chunk that has begun opens the next one.
     items = [Refused(line, b"", "", size=size) for line, size in enumerate([30, 15, 10, 70, 5], start=1)]
-    assert [[item.line for item in chunk] for chunk in ingestion.chunks(iter(items))] == [[1, 2], [3], [4], [5]]
+    assert [[item.line for item in chunk] for chunk in ingestion.chunks(iter(items))] == [
+        [1, 2],
+        [3],
+        [4],
+        [5],
+    ]
 
 
 def test_progress_reaches_the_end_of_the_file(store, tmp_path, monkeypatch):

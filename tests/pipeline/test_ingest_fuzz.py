@@ -17,19 +17,42 @@ import pytest
 from pipeline.adapters import BUILT_IN, SourceFile, find
 from pipeline.adapters.bundle import HUMAN, MODEL, PROBLEMS
 from pipeline.adapters.code_contests import read_row
-from pipeline.admission import Admission
-from pipeline.contracts import TABLES
-from pipeline.ingest import ingest
-from pipeline.store import Store
+from pipeline.ingest.admission import Admission
+from pipeline.ingest.ingestion import ingest
+from pipeline.store.contracts import TABLES
+from pipeline.store.store import Store
 
 ROWS = 300
 DATA = Path(os.environ.get("SPO_DATA", Path(__file__).parents[2] / "../shared/data"))
 STARTER = Path(__file__).parents[2] / "data" / "starter"
 ODD_VALUES = [
-    None, True, -1, 0, 1 << 70, 1.5, float("nan"), float("inf"), "", "x", "\0", "\ud800", "é" * 50, [], {}, [None], [[]],
-    {"": 1}, [1, "a"], "accepted", "stdin", {"kind": None}, [{"input": 1}], [{"input": "1", "output": "2"}], "python3",
+    None,
+    True,
+    -1,
+    0,
+    1 << 70,
+    1.5,
+    float("nan"),
+    float("inf"),
+    "",
+    "x",
+    "\0",
+    "\ud800",
+    "é" * 50,
+    [],
+    {},
+    [None],
+    [[]],
+    {"": 1},
+    [1, "a"],
+    "accepted",
+    "stdin",
+    {"kind": None},
+    [{"input": 1}],
+    [{"input": "1", "output": "2"}],
+    "python3",
     {"input": ["1"], "output": []},
-]  # fmt: skip
+]
 ODD_BYTES = [
     b"\0",
     b"\xff\xfe",
@@ -51,33 +74,69 @@ ODD_BYTES = [
 
 def bundle_rows():
     problem = {
-        "problem_id": "a/1", "source": "a", "split": "train", "title": None, "statement": "Do.", "io_mode": "stdin",
-        "tags": ["t"], "time_limit_s": 1, "memory_limit_mb": None, "checker": {"kind": "token", "case_sensitive": False},
+        "problem_id": "a/1",
+        "source": "a",
+        "split": "train",
+        "title": None,
+        "statement": "Do.",
+        "io_mode": "stdin",
+        "tags": ["t"],
+        "time_limit_s": 1,
+        "memory_limit_mb": None,
+        "checker": {"kind": "token", "case_sensitive": False},
         "difficulty": 3,
-        "license": "x", "tests_quality": "full", "public_tests": [{"input": "1", "output": "2"}],
+        "license": "x",
+        "tests_quality": "full",
+        "public_tests": [{"input": "1", "output": "2"}],
         "hidden_tests": [{"assert": "f()"}],
-    }  # fmt: skip
+    }
     human = {
-        "problem_id": "a/1", "solution_id": "s", "language": "python3", "source": "print(2)", "verdict": "accepted",
-        "verdict_basis": "b", "author_kind": "human",
-    }  # fmt: skip
-    model = {
-        "problem_id": "a/1", "sample_id": "m#1", "model": "m", "mode": "generate", "sampling": {"n": 2, "temperature": 0.5},
-        "language": "cpp", "code": "int main(){}", "completion": "```cpp\nint main(){}\n```", "verdict": None,
+        "problem_id": "a/1",
+        "solution_id": "s",
+        "language": "python3",
+        "source": "print(2)",
+        "verdict": "accepted",
         "verdict_basis": "b",
-    }  # fmt: skip
+        "author_kind": "human",
+    }
+    model = {
+        "problem_id": "a/1",
+        "sample_id": "m#1",
+        "model": "m",
+        "mode": "generate",
+        "sampling": {"n": 2, "temperature": 0.5},
+        "language": "cpp",
+        "code": "int main(){}",
+        "completion": "```cpp\nint main(){}\n```",
+        "verdict": None,
+        "verdict_basis": "b",
+    }
     return {PROBLEMS: problem, HUMAN: human, MODEL: model}
 
 
 def plain_rows():
     problem = {
-        "problem_id": "a/1", "title": "t", "statement": "Do.", "checker": {"kind": "float", "float_tol": 1e-6}, "tags": ["t"],
-        "time_limit_s": 1.0, "tests": [{"test_id": "1", "kind": "public", "input": "1", "expected_output": "2"}], "split": "test",
-    }  # fmt: skip
+        "problem_id": "a/1",
+        "title": "t",
+        "statement": "Do.",
+        "checker": {"kind": "float", "float_tol": 1e-6},
+        "tags": ["t"],
+        "time_limit_s": 1.0,
+        "tests": [{"test_id": "1", "kind": "public", "input": "1", "expected_output": "2"}],
+        "split": "test",
+    }
     trajectory = {
-        "problem_id": "a/1", "origin": "search", "policy_id": "p", "completion": "```python\nprint(2)\n```", "token_ids": [1, 2],
-        "temperature": 1.0, "behaviour_logprob": -2.5, "policy_step": 3, "claimed_verdict": "WA", "source_key": "k",
-    }  # fmt: skip
+        "problem_id": "a/1",
+        "origin": "search",
+        "policy_id": "p",
+        "completion": "```python\nprint(2)\n```",
+        "token_ids": [1, 2],
+        "temperature": 1.0,
+        "behaviour_logprob": -2.5,
+        "policy_step": 3,
+        "claimed_verdict": "WA",
+        "source_key": "k",
+    }
     return [problem, trajectory]
 
 
@@ -124,7 +183,9 @@ def accounted(store, batch):
     assert batch.read == batch.accepted + batch.present + batch.quarantined
     own = pl.col("batch_id") == batch.batch_id
     held = {name: store.read(name).filter(own).height for name in ("problems", "trajectories", "quarantine")}
-    assert held["problems"] + held["trajectories"] == batch.accepted and held["quarantine"] == batch.quarantined
+    assert (
+        held["problems"] + held["trajectories"] == batch.accepted and held["quarantine"] == batch.quarantined
+    )
     return batch.read
 
 
@@ -132,7 +193,9 @@ def accounted(store, batch):
 def test_plain(tmp_path, seed):
     generator = random.Random(seed)
     good = plain_rows()
-    rows = [json.dumps(row).encode() for row in good] + [mutated(generator.choice(good), generator) for _ in range(ROWS)]
+    rows = [json.dumps(row).encode() for row in good] + [
+        mutated(generator.choice(good), generator) for _ in range(ROWS)
+    ]
     text = b"\n".join(rows)
     path = tmp_path / "rows.jsonl"
     path.write_bytes(text)
@@ -161,42 +224,90 @@ def test_bundle(tmp_path):
 
 def test_code_contests_rows(tmp_path):
     generator = random.Random(9)
-    tests, programs = {"input": ["1"], "output": ["2"]}, {"language": [3, 2], "solution": ["print(2)", "int main(){}"]}
+    tests, programs = (
+        {"input": ["1"], "output": ["2"]},
+        {"language": [3, 2], "solution": ["print(2)", "int main(){}"]},
+    )
     good = {
-        "name": "p", "description": "Do.", "public_tests": tests, "private_tests": tests, "generated_tests": tests, "source": 2,
-        "difficulty": 7, "solutions": programs, "incorrect_solutions": programs, "cf_rating": 800, "cf_tags": ["a"],
-        "time_limit": {"seconds": 1, "nanos": 0}, "memory_limit_bytes": 1 << 28, "input_file": "", "output_file": "",
-    }  # fmt: skip
+        "name": "p",
+        "description": "Do.",
+        "public_tests": tests,
+        "private_tests": tests,
+        "generated_tests": tests,
+        "source": 2,
+        "difficulty": 7,
+        "solutions": programs,
+        "incorrect_solutions": programs,
+        "cf_rating": 800,
+        "cf_tags": ["a"],
+        "time_limit": {"seconds": 1, "nanos": 0},
+        "memory_limit_bytes": 1 << 28,
+        "input_file": "",
+        "output_file": "",
+    }
     store = Store(tmp_path / "store")
     admission = Admission(store, "batch", "code_contests", SourceFile("f", "f", "0", 0))
-    items = [item for number in range(ROWS) for item in read_row(number, changed(good, generator), "train", None)]
+    items = [
+        item for number in range(ROWS) for item in read_row(number, changed(good, generator), "train", None)
+    ]
     chunk = admission.decide(items)
-    assert admission.counts.read == len(items) and chunk.quarantine.height == admission.counts.quarantined > 50
+    assert (
+        admission.counts.read == len(items) and chunk.quarantine.height == admission.counts.quarantined > 50
+    )
     assert chunk.problems.height + chunk.trajectories.height == admission.counts.accepted
     for table, rows in chunk.tables():
         store.append(table, rows, producer="test", sequence=1)
 
 
 ANSWER = "First\n```python\nprint(2)\n```"
-MESSAGES = [{"role": "user", "content": "Print two for a given one."}, {"role": "assistant", "content": ANSWER}]
+MESSAGES = [
+    {"role": "user", "content": "Print two for a given one."},
+    {"role": "assistant", "content": ANSWER},
+]
 IO = json.dumps({"inputs": ["1\n", "2\n"], "outputs": ["2\n", "4\n"]})
 CASES = [{"input": "1\n", "output": "2\n", "testtype": "stdin"}]
 CONTEST = {
-    "id": "1/A", "title": "t", "description": "Do.", "input_format": "i", "output_format": "o", "interaction_format": None,
+    "id": "1/A",
+    "title": "t",
+    "description": "Do.",
+    "input_format": "i",
+    "output_format": "o",
+    "interaction_format": None,
     "note": None,
-    "examples": [{"input": "1", "output": "2"}], "official_tests": [{"input": "3", "output": "4"}],
-    "official_tests_complete": True, "time_limit": 1.0, "memory_limit": 256.0, "rating": 800, "tags": ["a"],
-    "input_mode": "stdio", "generated_checker": "c",
-    "prompt": "p", "generation": ANSWER, "finish_reason": "stop",
-}  # fmt: skip
+    "examples": [{"input": "1", "output": "2"}],
+    "official_tests": [{"input": "3", "output": "4"}],
+    "official_tests_complete": True,
+    "time_limit": 1.0,
+    "memory_limit": 256.0,
+    "rating": 800,
+    "tags": ["a"],
+    "input_mode": "stdio",
+    "generated_checker": "c",
+    "prompt": "p",
+    "generation": ANSWER,
+    "finish_reason": "stop",
+}
 CALLED = {
-    "task_id": "HumanEval/1", "prompt": "def f(a):\n", "canonical_solution": "    return a\n", "entry_point": "f",
-    "test": "def check(candidate):\n    assert candidate(1) == 1\n", "base_input": [[1]], "plus_input": [[2]], "atol": 0,
-}  # fmt: skip
+    "task_id": "HumanEval/1",
+    "prompt": "def f(a):\n",
+    "canonical_solution": "    return a\n",
+    "entry_point": "f",
+    "test": "def check(candidate):\n    assert candidate(1) == 1\n",
+    "base_input": [[1]],
+    "plus_input": [[2]],
+    "atol": 0,
+}
 NODES = [
     {"parent": None, "message": MESSAGES[0], "sampled": False},
-    {"parent": 0, "message": MESSAGES[1], "sampled": True, "token_ids": [1, 2], "mask": [False, True], "logprobs": [-0.5]},
-]  # fmt: skip
+    {
+        "parent": 0,
+        "message": MESSAGES[1],
+        "sampled": True,
+        "token_ids": [1, 2],
+        "mask": [False, True],
+        "logprobs": [-0.5],
+    },
+]
 RESPONSE = {
     "status_code": 200,
     "body": {"model": "m", "choices": [{"index": 0, "message": MESSAGES[1], "finish_reason": "stop"}]},
@@ -204,67 +315,192 @@ RESPONSE = {
 # Good rows of each adapter that reads rows, in its source's schema, and the name of a file that holds them.
 ROWS_OF = {
     "plain": ("rows.jsonl", plain_rows()),
-    "apps": ("train.jsonl", [{
-        "problem_id": 1, "question": "Q", "solutions": json.dumps(["print(2)", "print(4)"]), "input_output": IO,
-        "difficulty": "x", "url": "u", "starter_code": "",
-    }]),
-    "taco": ("train.jsonl", [{
-        "question": "Q", "solutions": json.dumps(["print(2)"]), "input_output": IO, "starter_code": "", "difficulty": "EASY",
-        "name": "n", "source": "codeforces", "url": "https://codeforces.com/contest/1/problem/A", "tags": "['a']",
-        "time_limit": "2 seconds",
-        "memory_limit": "256 megabytes",
-    }]),
-    "code_contests_plus": ("part.jsonl", [{
-        "source": "Codeforces", "id": "1_A", "title": "t", "description": "Do.", "time_limit": 2000, "memory_limit": 256,
-        "checker": "c", "validator": "v", "generator": "g", "correct_submissions": [{"code": "print(2)", "language": "py3"}],
-        "incorrect_submissions": [{"code": "print(3)", "language": "cpp"}], "test_cases": [{"input": "1", "output": "2"}],
-    }]),
-    "livecodebench": ("test.jsonl", [{
-        "question_title": "t", "question_content": "Do.", "platform": "atcoder", "question_id": "a_1", "starter_code": "",
-        "difficulty": "easy", "public_test_cases": json.dumps(CASES), "private_test_cases": json.dumps(CASES), "metadata": "{}",
-    }]),
-    "livecodebench_results": ("Scenario.codegeneration_2_0.2_eval_all.json", [{
-        "question_id": "a_1", "output_list": [ANSWER, "no"], "code_list": ["print(2)", ""], "graded_list": [True, False],
-        "metadata": ["{}", json.dumps({"error_code": -2})],
-    }]),
+    "apps": (
+        "train.jsonl",
+        [
+            {
+                "problem_id": 1,
+                "question": "Q",
+                "solutions": json.dumps(["print(2)", "print(4)"]),
+                "input_output": IO,
+                "difficulty": "x",
+                "url": "u",
+                "starter_code": "",
+            }
+        ],
+    ),
+    "taco": (
+        "train.jsonl",
+        [
+            {
+                "question": "Q",
+                "solutions": json.dumps(["print(2)"]),
+                "input_output": IO,
+                "starter_code": "",
+                "difficulty": "EASY",
+                "name": "n",
+                "source": "codeforces",
+                "url": "https://codeforces.com/contest/1/problem/A",
+                "tags": "['a']",
+                "time_limit": "2 seconds",
+                "memory_limit": "256 megabytes",
+            }
+        ],
+    ),
+    "code_contests_plus": (
+        "part.jsonl",
+        [
+            {
+                "source": "Codeforces",
+                "id": "1_A",
+                "title": "t",
+                "description": "Do.",
+                "time_limit": 2000,
+                "memory_limit": 256,
+                "checker": "c",
+                "validator": "v",
+                "generator": "g",
+                "correct_submissions": [{"code": "print(2)", "language": "py3"}],
+                "incorrect_submissions": [{"code": "print(3)", "language": "cpp"}],
+                "test_cases": [{"input": "1", "output": "2"}],
+            }
+        ],
+    ),
+    "livecodebench": (
+        "test.jsonl",
+        [
+            {
+                "question_title": "t",
+                "question_content": "Do.",
+                "platform": "atcoder",
+                "question_id": "a_1",
+                "starter_code": "",
+                "difficulty": "easy",
+                "public_test_cases": json.dumps(CASES),
+                "private_test_cases": json.dumps(CASES),
+                "metadata": "{}",
+            }
+        ],
+    ),
+    "livecodebench_results": (
+        "Scenario.codegeneration_2_0.2_eval_all.json",
+        [
+            {
+                "question_id": "a_1",
+                "output_list": [ANSWER, "no"],
+                "code_list": ["print(2)", ""],
+                "graded_list": [True, False],
+                "metadata": ["{}", json.dumps({"error_code": -2})],
+            }
+        ],
+    ),
     "codeforces": ("test.jsonl", [CONTEST]),
     "codeforces_cots": ("train.jsonl", [CONTEST]),
-    "leetcode": ("train.jsonl", [CALLED | {
-        "task_id": "a-b", "problem_description": "Do.", "starter_code": "class Solution:", "completion": "class Solution: pass",
-        "tags": ["a"], "difficulty": "Easy",
-    }]),
-    "mbpp": ("mbpp.jsonl", [{
-        "task_id": 700, "text": "Do.", "code": "def f(): pass", "test_list": ["assert f() is None"], "test_setup_code": "",
-        "challenge_test_list": [],
-    }]),
-    "humaneval": ("HumanEval.jsonl", [CALLED, {key: value for key, value in CALLED.items() if key != "test"}]),
-    "evalplus": ("samples.jsonl", [
-        {"task_id": "Mbpp/2", "solution": "def f(): pass"},
-        {"items": [{"task_id": "HumanEval/1", "solution": "def f(): pass", "base_status": "pass", "plus_status": "fail"}]},
-    ]),
-    "trl": ("completions_00001.jsonl", [
-        {"step": 1, "prompt": MESSAGES[:1], "completion": MESSAGES[1:], "passed": 1.0, "advantage": 0.5},
-    ]),
-    "verl": ("1.jsonl", [{"input": "Do.", "output": ANSWER, "gts": "", "score": 1.0, "step": 1, "problem_id": "a/1"}]),
-    "prime_rl": ("step_3/train_rollouts.jsonl", [
-        {"id": "x", "task": {"data": {"id": "a/1"}}, "nodes": NODES, "calls": [{"node": 1, "sampling": {"temperature": 1.0}}],
-         "rewards": {"r": {"score": 1.0, "weight": 1.0}}, "info": {}, "errors": []},
-        {"example_id": 1, "prompt": MESSAGES[:1], "completion": MESSAGES[1:], "reward": 0.5, "info": {"problem_id": "a/1"}},
-    ]),
+    "leetcode": (
+        "train.jsonl",
+        [
+            CALLED
+            | {
+                "task_id": "a-b",
+                "problem_description": "Do.",
+                "starter_code": "class Solution:",
+                "completion": "class Solution: pass",
+                "tags": ["a"],
+                "difficulty": "Easy",
+            }
+        ],
+    ),
+    "mbpp": (
+        "mbpp.jsonl",
+        [
+            {
+                "task_id": 700,
+                "text": "Do.",
+                "code": "def f(): pass",
+                "test_list": ["assert f() is None"],
+                "test_setup_code": "",
+                "challenge_test_list": [],
+            }
+        ],
+    ),
+    "humaneval": (
+        "HumanEval.jsonl",
+        [CALLED, {key: value for key, value in CALLED.items() if key != "test"}],
+    ),
+    "evalplus": (
+        "samples.jsonl",
+        [
+            {"task_id": "Mbpp/2", "solution": "def f(): pass"},
+            {
+                "items": [
+                    {
+                        "task_id": "HumanEval/1",
+                        "solution": "def f(): pass",
+                        "base_status": "pass",
+                        "plus_status": "fail",
+                    }
+                ]
+            },
+        ],
+    ),
+    "trl": (
+        "completions_00001.jsonl",
+        [
+            {"step": 1, "prompt": MESSAGES[:1], "completion": MESSAGES[1:], "passed": 1.0, "advantage": 0.5},
+        ],
+    ),
+    "verl": (
+        "1.jsonl",
+        [{"input": "Do.", "output": ANSWER, "gts": "", "score": 1.0, "step": 1, "problem_id": "a/1"}],
+    ),
+    "prime_rl": (
+        "step_3/train_rollouts.jsonl",
+        [
+            {
+                "id": "x",
+                "task": {"data": {"id": "a/1"}},
+                "nodes": NODES,
+                "calls": [{"node": 1, "sampling": {"temperature": 1.0}}],
+                "rewards": {"r": {"score": 1.0, "weight": 1.0}},
+                "info": {},
+                "errors": [],
+            },
+            {
+                "example_id": 1,
+                "prompt": MESSAGES[:1],
+                "completion": MESSAGES[1:],
+                "reward": 0.5,
+                "info": {"problem_id": "a/1"},
+            },
+        ],
+    ),
     "openrlhf": ("out.jsonl", [{"input": "Do.", "output": ANSWER, "reward": 0.1, "problem_id": "a/1"}]),
-    "trinity": ("out.jsonl", [{
-        "eid": {"batch": 1, "task": 2, "run": 0, "step": 0, "suffix": "s"}, "type": "single_turn", "info": {"model_version": 1},
-        "prompt_text": "Do.", "response_text": ANSWER, "reward": 1.0, "messages": MESSAGES, "problem_id": "a/1",
-    }]),
+    "trinity": (
+        "out.jsonl",
+        [
+            {
+                "eid": {"batch": 1, "task": 2, "run": 0, "step": 0, "suffix": "s"},
+                "type": "single_turn",
+                "info": {"model_version": 1},
+                "prompt_text": "Do.",
+                "response_text": ANSWER,
+                "reward": 1.0,
+                "messages": MESSAGES,
+                "problem_id": "a/1",
+            }
+        ],
+    ),
     "openai_batch": ("out.jsonl", [{"id": "b", "custom_id": "a/1#0", "response": RESPONSE, "error": None}]),
-}  # fmt: skip
+}
 FOLDERS = ("kattis", "folders")
 PACKAGE = {
     "problem.yaml": "name: P\nlimits: {memory: 256}\nvalidator_flags: case_sensitive\n",
     "problem_statement/problem.en.tex": "Do.",
-    "data/sample/1.in": "1\n", "data/sample/1.ans": "2\n", "submissions/accepted/a.py": "print(2)",
+    "data/sample/1.in": "1\n",
+    "data/sample/1.ans": "2\n",
+    "submissions/accepted/a.py": "print(2)",
     "submissions/wrong_answer/b.cpp": "int main() {}",
-}  # fmt: skip
+}
 
 
 def test_every_adapter_is_fuzzed():
@@ -291,7 +527,9 @@ def mutated_file(folder, adapter, rows, generator):
     made = [json.dumps(row).encode() for row in good]
     if path.suffix == ".json":
         # The first odd byte ends a document, so its values are changed, and its end is cut off.
-        made += [json.dumps(changed(generator.choice(good), generator)).encode() for _ in range(rows - len(good))]
+        made += [
+            json.dumps(changed(generator.choice(good), generator)).encode() for _ in range(rows - len(good))
+        ]
         path.write_bytes(b"[" + b",\n".join(made))
     else:
         made += [mutated(generator.choice(good), generator) for _ in range(rows - len(good))]
@@ -335,13 +573,17 @@ def fuzz(store, folder, adapter, rows, seed):
         chunk = admission.decide(items)
         counts = admission.counts
         if counts.read != len(items) or chunk.quarantine.height != counts.quarantined:
-            wrong = f"{len(items)} items, {counts.read} accounted for, {chunk.quarantine.height} in quarantine"
+            wrong = (
+                f"{len(items)} items, {counts.read} accounted for, {chunk.quarantine.height} in quarantine"
+            )
         elif chunk.problems.height + chunk.trajectories.height != counts.accepted:
             wrong = "accepted rows that are not there"
         for table, frame in chunk.tables():
             if frame.height:
                 store.append(table, frame, producer=f"fuzz/{adapter}/{seed}/{number}", sequence=1)
-    if adapter in ("plain", "verl", "openrlhf") and len({item.line for item in files[0]}) != lines_in(source.read_bytes()):
+    if adapter in ("plain", "verl", "openrlhf") and len({item.line for item in files[0]}) != lines_in(
+        source.read_bytes()
+    ):
         wrong = "lines that gave no item"
     read = sum(len(items) if adapter in FOLDERS else len({item.line for item in items}) for items in files)
     return read, wrong
@@ -376,16 +618,28 @@ def problem_a1():
     """The problem that the trajectories of good rows are for."""
     types = TABLES["problems"].schema.create_empty().schema
     row = {
-        "problem_id": "a/1", "source": "a", "split": "none", "title": "", "statement": "Print two for a given one.",
-        "input_mode": "stdin", "checker": "tokens", "case_sensitive": True, "tags": [], "test_set_hash": "-", "test_count": 0,
-        "batch_id": "-", "source_file": "-", "source_line": 0,
-    }  # fmt: skip
+        "problem_id": "a/1",
+        "source": "a",
+        "split": "none",
+        "title": "",
+        "statement": "Print two for a given one.",
+        "input_mode": "stdin",
+        "checker": "tokens",
+        "case_sensitive": True,
+        "tags": [],
+        "test_set_hash": "-",
+        "test_count": 0,
+        "batch_id": "-",
+        "source_file": "-",
+        "source_line": 0,
+    }
     return pl.DataFrame([row], schema={name: types[name] for name in row})
 
 
 def test_all_adapters(tmp_path):
     assert (
-        fuzz_everything(tmp_path, 20 * (len(ROWS_OF) + len(FOLDERS)), seed=3).items() >= {"crashed": 0, "unaccounted": 0}.items()
+        fuzz_everything(tmp_path, 20 * (len(ROWS_OF) + len(FOLDERS)), seed=3).items()
+        >= {"crashed": 0, "unaccounted": 0}.items()
     )
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipeline import ingest as ingestion
-from pipeline.ingest import ingest
-from pipeline.store import Store
+from pipeline.ingest import ingestion as ingestion
+from pipeline.ingest.ingestion import ingest
+from pipeline.store.store import Store
 
 ROOT = Path(__file__).parents[2]
 CHUNK_ROWS = 40
@@ -80,7 +80,10 @@ def contents(store):
 
 
 def counts(batch):
-    return [getattr(batch, name) for name in ("batch_id", "read", "accepted", "present", "quarantined", "rows", "reasons")]
+    return [
+        getattr(batch, name)
+        for name in ("batch_id", "read", "accepted", "present", "quarantined", "rows", "reasons")
+    ]
 
 
 @pytest.fixture
@@ -127,12 +130,17 @@ def test_killed_and_then_overtaken_by_another_batch(tmp_path, source, small_chun
     store = Store(tmp_path / "store")
     with pytest.raises(Killed):
         ingest(DyingStore(tmp_path / "store", commits), "plain", str(source))
-    other = [problem(n) if n % 7 else problem(n, statement="Do otherwise.") for n in range(30)] + [problem("unknown")]
+    other = [problem(n) if n % 7 else problem(n, statement="Do otherwise.") for n in range(30)] + [
+        problem("unknown")
+    ]
     ingest(store, "plain", str(write(tmp_path / "other.jsonl", other)))
     (batch,) = ingest(store, "plain", str(source))
     held = contents(store)
     assert batch.read == batch.accepted + batch.present + batch.quarantined == 240
-    own = [sum(row["batch_id"] == batch.batch_id for row in held[name]) for name in ("problems", "trajectories", "quarantine")]
+    own = [
+        sum(row["batch_id"] == batch.batch_id for row in held[name])
+        for name in ("problems", "trajectories", "quarantine")
+    ]
     assert own[0] + own[1] == batch.accepted and own[2] == batch.quarantined
     assert {row["problem_id"] for row in held["problems"]} == {f"mine/{n}" for n in (*range(30), "unknown")}
     assert all(sum(t["problem_id"] == p["problem_id"] for t in held["tests"]) == 3 for p in held["problems"])
@@ -149,8 +157,8 @@ def test_killed_and_resumed_under_other_chunk_borders(tmp_path, source, expected
 
 PROCESS = f"""
 import sys
-from pipeline import ingest as ingestion
-from pipeline.store import Store
+from pipeline.ingest import ingestion as ingestion
+from pipeline.store.store import Store
 ingestion.CHUNK_ROWS = {CHUNK_ROWS}
 print("ready", flush=True)
 ingestion.ingest(Store(sys.argv[1]), "plain", sys.argv[2])
@@ -163,8 +171,10 @@ def test_kill_9_of_a_real_process(tmp_path, source, expected):
     for delay in (0.1, 0.3):
         process = subprocess.Popen(
             [sys.executable, "-c", PROCESS, store.location, str(source)],
-            cwd=ROOT, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
         with process:
             assert process.stdout.readline() == b"ready\n"
             time.sleep(delay)

@@ -7,10 +7,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipeline.ingest import ingest
-from pipeline.label import JUDGE_ATTEMPTS, label
-from pipeline.sql import connect, query
-from pipeline.store import Store
+from pipeline.ingest.ingestion import ingest
+from pipeline.labelling.labeller import JUDGE_ATTEMPTS, label
+from pipeline.store.sql import connect, query
+from pipeline.store.store import Store
 from sandbox import Pool, judge_version
 
 STARTER = Path(__file__).parents[2] / "data" / "starter"
@@ -32,7 +32,9 @@ def pool():
 def again_as(store, source_key, **changes):
     """Append a copy of some trajectories under other ids."""
     rows = store.read("trajectories").with_columns(
-        trajectory_id=pl.col("trajectory_id") + source_key, source_key=pl.col("source_key") + source_key, **changes
+        trajectory_id=pl.col("trajectory_id") + source_key,
+        source_key=pl.col("source_key") + source_key,
+        **changes,
     )
     store.append("trajectories", rows, producer=f"copy{source_key}", sequence=0)
     return rows.height
@@ -45,7 +47,10 @@ def test_every_program_gets_the_verdict_its_author_claims(store, pool):
     assert summary.rows == summary.programs == rows == store.read("verdicts").height
     assert seen[-1] == (rows, rows)
     with connect(store) as connection:
-        wrong = query(connection, "select trajectory_id, claimed_verdict, verdict from judged where claimed_verdict <> verdict")
+        wrong = query(
+            connection,
+            "select trajectory_id, claimed_verdict, verdict from judged where claimed_verdict <> verdict",
+        )
         kinds = query(connection, "select distinct verdict from judged")["verdict"].to_list()
     assert wrong.is_empty(), wrong
     assert {"accepted", "wrong_answer"} <= set(kinds)
@@ -107,7 +112,12 @@ def test_a_changed_judge_judges_anew(store, pool):
     old = Store(store.location + "-old")
     for table in ("problems", "tests", "trajectories"):
         old.append(table, store.read(table), producer="copy", sequence=0)
-    old.append("verdicts", store.read("verdicts").with_columns(judge_version=pl.lit("0-test")), producer="old", sequence=0)
+    old.append(
+        "verdicts",
+        store.read("verdicts").with_columns(judge_version=pl.lit("0-test")),
+        producer="old",
+        sequence=0,
+    )
     summary = label(old, pool)
     assert summary.rows == summary.programs == store.read("trajectories").height
     assert set(old.read("verdicts")["judge_version"]) == {"0-test", judge_version()}
@@ -120,7 +130,10 @@ def test_a_factor_of_time_is_applied_and_stamped(store, pool, tmp_path):
         store.read("problems")
         .head(1)
         .with_columns(
-            time_limit_s=pl.lit(0.1), input_mode=pl.lit("stdin"), checker=pl.lit("tokens"), test_count=pl.lit(1, dtype=pl.Int32)
+            time_limit_s=pl.lit(0.1),
+            input_mode=pl.lit("stdin"),
+            checker=pl.lit("tokens"),
+            test_count=pl.lit(1, dtype=pl.Int32),
         )
     )
     only = pl.col("problem_id") == problem["problem_id"][0]
@@ -130,7 +143,12 @@ def test_a_factor_of_time_is_applied_and_stamped(store, pool, tmp_path):
         .head(1)
         .with_columns(input=pl.lit("1\n"), expected_output=pl.lit("1\n"), mode=pl.lit("stdin"))
     )
-    slow = store.read("trajectories").filter(only).head(1).with_columns(program=pl.lit(program), language=pl.lit("python3"))
+    slow = (
+        store.read("trajectories")
+        .filter(only)
+        .head(1)
+        .with_columns(program=pl.lit(program), language=pl.lit("python3"))
+    )
     place = Store(tmp_path / "slow")
     for table, rows in (("problems", problem), ("tests", test), ("trajectories", slow)):
         place.append(table, rows, producer="copy", sequence=0)
@@ -138,7 +156,11 @@ def test_a_factor_of_time_is_applied_and_stamped(store, pool, tmp_path):
     with Pool(1, time_factor=10) as wider:
         assert label(place, wider).verdicts == {"accepted": 1}
         assert label(place, wider).rows == 0
-    assert set(place.read("verdicts")["judge_version"]) == {judge_version(), judge_version(10)} != {judge_version()}
+    assert (
+        set(place.read("verdicts")["judge_version"])
+        == {judge_version(), judge_version(10)}
+        != {judge_version()}
+    )
     with connect(place) as connection:  # what was judged last holds
         assert query(connection, "select verdict from judged")["verdict"].to_list() == ["accepted"]
     with pytest.raises(ValueError, match="positive"):

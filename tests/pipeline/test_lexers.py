@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipeline.lexers import CPP, JAVA, PYTHON, lex, lexer_of
+from pipeline.dedup.lexers import CPP, JAVA, PYTHON, lex, lexer_of
 
 DATA = Path(os.environ.get("SPO_DATA", Path(__file__).parents[2] / "../shared/data"))
 needs_bundle = pytest.mark.skipif(not DATA.is_dir(), reason="the contest bundle is not here; set SPO_DATA")
@@ -30,10 +30,19 @@ PYTHON_CASES = [
     ("a = [1,\n     2, # two\n\n 3]\nb", ["a", "=", "[", "1", ",", "2", ",", "3", "]", "\n0", "b"]),
     ("a = 1 + \\\n  2\n", ["a", "=", "1", "+", "2"]),
     ("\n\n# start\nx\n\n\n  # end\n", ["x"]),
-    ("if a:\n\tb\n\tif c:\n\t\td\ne", ["if", "a", ":", "\n1", "b", "\n1", "if", "c", ":", "\n2", "d", "\n0", "e"]),
-    ("if a:\n  b\n  if c:\n     d\ne", ["if", "a", ":", "\n1", "b", "\n1", "if", "c", ":", "\n2", "d", "\n0", "e"]),
+    (
+        "if a:\n\tb\n\tif c:\n\t\td\ne",
+        ["if", "a", ":", "\n1", "b", "\n1", "if", "c", ":", "\n2", "d", "\n0", "e"],
+    ),
+    (
+        "if a:\n  b\n  if c:\n     d\ne",
+        ["if", "a", ":", "\n1", "b", "\n1", "if", "c", ":", "\n2", "d", "\n0", "e"],
+    ),
     ("if a:\n  b\r\n  c\rd", ["if", "a", ":", "\n1", "b", "\n1", "c", "\n0", "d"]),
-    ("x**=2//3!=4<<5->6:=7...", ["x", "**=", "2", "//", "3", "!=", "4", "<<", "5", "->", "6", ":=", "7.", ".", "."]),
+    (
+        "x**=2//3!=4<<5->6:=7...",
+        ["x", "**=", "2", "//", "3", "!=", "4", "<<", "5", "->", "6", ":=", "7.", ".", "."],
+    ),
     ("a[::-1] @= ...", ["a", "[", ":", ":", "-", "1", "]", "@=", "..."]),
     ("1if x else 0or y", ["1", "if", "x", "else", "0", "or", "y"]),
     ("1_000.5e-3j + 0xFF + .5", ["1_000.5e-3j", "+", "0xFF", "+", ".5"]),
@@ -42,7 +51,7 @@ PYTHON_CASES = [
     ("print 'py2'; exec `x`", ["print", "'py2'", ";", "exec", "`", "x", "`"]),
     ("", []),
     ("# only", []),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("program", "expected"), PYTHON_CASES)
@@ -53,17 +62,26 @@ def test_python(program, expected):
 CPP_CASES = [
     ('s = "// no"; // yes', ["s", "=", '"// no"', ";"]),
     ('/* " */ a /* \n // */ b', ["a", "b"]),
-    ("c = '\"'; d = '\\''; e = '//';", ["c", "=", "'\"'", ";", "d", "=", "'\\''", ";", "e", "=", "'//'", ";"]),
+    (
+        "c = '\"'; d = '\\''; e = '//';",
+        ["c", "=", "'\"'", ";", "d", "=", "'\\''", ";", "e", "=", "'//'", ";"],
+    ),
     ('R"(a " // b)" x', ['R"(a " // b)"', "x"]),
     ('R"xy(a )" b)xy" z', ['R"xy(a )" b)xy"', "z"]),
     ("// one \\\n still\nint a;", ["int", "a", ";"]),
     ("n = 1'000'000 + 1e-9 + 0x1.8p+3;", ["n", "=", "1'000'000", "+", "1e-9", "+", "0x1.8p+3", ";"]),
-    ("a->b::c <<= d && !e ? f : g--;", ["a", "->", "b", "::", "c", "<<=", "d", "&&", "!", "e", "?", "f", ":", "g", "--", ";"]),
-    ("#include <bits/stdc++.h>\nint x;", ["#", "include", "<", "bits", "/", "stdc", "++", ".", "h", ">", "int", "x", ";"]),
+    (
+        "a->b::c <<= d && !e ? f : g--;",
+        ["a", "->", "b", "::", "c", "<<=", "d", "&&", "!", "e", "?", "f", ":", "g", "--", ";"],
+    ),
+    (
+        "#include <bits/stdc++.h>\nint x;",
+        ["#", "include", "<", "bits", "/", "stdc", "++", ".", "h", ">", "int", "x", ";"],
+    ),
     ("a /* open", ["a"]),
-    ('u8"x" L\'y\'', ['u8"x"', "L'y'"]),
+    ("u8\"x\" L'y'", ['u8"x"', "L'y'"]),
     ("x // end", ["x"]),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("program", "expected"), CPP_CASES)
@@ -76,7 +94,7 @@ JAVA_CASES = [
     ("List<List<Integer>> a; /** doc */", ["List", "<", "List", "<", "Integer", ">>", "a", ";"]),
     ("char c = '\\u0041'; x >>>= 2;", ["char", "c", "=", "'\\u0041'", ";", "x", ">>", ">=", "2", ";"]),
     ("@Override int f(){return 1L;}", ["@", "Override", "int", "f", "(", ")", "{", "return", "1L", ";", "}"]),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("program", "expected"), JAVA_CASES)
@@ -85,7 +103,10 @@ def test_java(program, expected):
 
 
 RUST_CASES = [
-    ("fn f<'a>(x: &'a str) {} // it's", ["fn", "f", "<", "'a", ">", "(", "x", ":", "&", "'a", "str", ")", "{", "}"]),
+    (
+        "fn f<'a>(x: &'a str) {} // it's",
+        ["fn", "f", "<", "'a", ">", "(", "x", ":", "&", "'a", "str", ")", "{", "}"],
+    ),
     ("b'x' '\\'' '\\u{1F}' 'é' b'\\x41'", ["b'x'", "'\\''", "'\\u{1F}'", "'é'", "b'\\x41'"]),
     ('r#"a " // b"# b"01" r"\\"', ['r#"a " // b"#', 'b"01"', 'r"\\"']),
     ('"two\n// lines"; /* c */ 1', ['"two\n// lines"', ";", "1"]),
@@ -101,8 +122,26 @@ def test_rust(program, expected):
 
 
 def test_other_languages_know_their_strings():
-    assert tokens("for (i in 0..n) // c", lexer_of("kotlin")) == ["for", "(", "i", "in", "0", ".", ".", "n", ")"]
-    assert tokens("$a = 'x\n# no' . \"b\"; # c", lexer_of("php")) == ["$", "a", "=", "'x\n# no'", ".", '"b"', ";"]
+    assert tokens("for (i in 0..n) // c", lexer_of("kotlin")) == [
+        "for",
+        "(",
+        "i",
+        "in",
+        "0",
+        ".",
+        ".",
+        "n",
+        ")",
+    ]
+    assert tokens("$a = 'x\n# no' . \"b\"; # c", lexer_of("php")) == [
+        "$",
+        "a",
+        "=",
+        "'x\n# no'",
+        ".",
+        '"b"',
+        ";",
+    ]
     assert tokens("1; // a? b?\n2; # c ?>", lexer_of("php")) == ["1", ";", "2", ";", "?", ">"]
     assert tokens('s := `raw // "`; // c', lexer_of("go")) == ["s", ":=", '`raw // "`', ";"]
     assert tokens('s = @"c:\\"; // c', lexer_of("csharp")) == ["s", "=", '@"c:\\"', ";"]
@@ -156,12 +195,16 @@ def uniform(program):
 
 
 @needs_bundle
-@pytest.mark.skipif(sys.version_info >= (3, 12), reason="from Python 3.12 on its tokenizer cuts formatted strings into pieces")
+@pytest.mark.skipif(
+    sys.version_info >= (3, 12), reason="from Python 3.12 on its tokenizer cuts formatted strings into pieces"
+)
 def test_python_agrees_with_pythons_own_tokenizer():
     with gzip.open(DATA / "human_solutions.jsonl.gz", "rt") as lines:
         rows = [json.loads(line) for line in itertools.islice(lines, 0, None, 4)]
     programs = [row["source"].replace("\r\n", "\n") for row in rows if row["language"] == "python3"]
-    programs = [program for program in programs if program.isascii() and uniform(program) and "\f" not in program]
+    programs = [
+        program for program in programs if program.isascii() and uniform(program) and "\f" not in program
+    ]
     ours = lex(pl.Series(programs), PYTHON)
     compared = different = 0
     for number, program in enumerate(programs):

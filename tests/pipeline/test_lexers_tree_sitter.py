@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipeline.lexers import lexer_of
+from pipeline.dedup.lexers import lexer_of
 
 tree_sitter = pytest.importorskip("tree_sitter")
 
@@ -21,19 +21,35 @@ DATA = Path(os.environ.get("SPO_DATA", Path(__file__).parents[2] / "../shared/da
 needs_bundle = pytest.mark.skipif(not DATA.is_dir(), reason="the contest bundle is not here; set SPO_DATA")
 # All after Java are compared where they are installed: pip install tree-sitter-c tree-sitter-c-sharp tree-sitter-go, -rust, -php
 GRAMMARS = {
-    "python3": "tree_sitter_python", "cpp": "tree_sitter_cpp", "java": "tree_sitter_java",
-    "c": "tree_sitter_c", "csharp": "tree_sitter_c_sharp", "go": "tree_sitter_go", "rust": "tree_sitter_rust",
+    "python3": "tree_sitter_python",
+    "cpp": "tree_sitter_cpp",
+    "java": "tree_sitter_java",
+    "c": "tree_sitter_c",
+    "csharp": "tree_sitter_c_sharp",
+    "go": "tree_sitter_go",
+    "rust": "tree_sitter_rust",
     "php": "tree_sitter_php",
-}  # fmt: skip
+}
 KINDS = {
-    "comment": "comment", "line_comment": "comment", "block_comment": "comment",
-    "string": "string", "string_literal": "string", "raw_string_literal": "string", "char_literal": "string",
-    "character_literal": "string", "interpreted_string_literal": "string", "rune_literal": "string",
-    "verbatim_string_literal": "string", "interpolated_string_expression": "string", "encapsed_string": "string",
-}  # fmt: skip
+    "comment": "comment",
+    "line_comment": "comment",
+    "block_comment": "comment",
+    "string": "string",
+    "string_literal": "string",
+    "raw_string_literal": "string",
+    "char_literal": "string",
+    "character_literal": "string",
+    "interpreted_string_literal": "string",
+    "rune_literal": "string",
+    "verbatim_string_literal": "string",
+    "interpolated_string_expression": "string",
+    "encapsed_string": "string",
+}
 # Human programs enough.
 MOST = ("python3", "cpp", "java")
-STARTS_STRING = re.compile(r"""(?:[rRbBuUfF]{0,2}#{0,2}|u8|[uUL]|[@$]{1,2})R?(?:["`]|'(?![A-Za-z_][A-Za-z0-9_]*$))""")
+STARTS_STRING = re.compile(
+    r"""(?:[rRbBuUfF]{0,2}#{0,2}|u8|[uUL]|[@$]{1,2})R?(?:["`]|'(?![A-Za-z_][A-Za-z0-9_]*$))"""
+)
 
 
 def by_tree_sitter(program, language):
@@ -82,13 +98,19 @@ def difference(program, language):
     if theirs is None:
         return None
     spans, opaque = theirs
-    ours = [span for span in by_lexer(program, language) if not any(a <= span[1] and span[2] <= b for a, b in opaque)]
+    ours = [
+        span
+        for span in by_lexer(program, language)
+        if not any(a <= span[1] and span[2] <= b for a, b in opaque)
+    ]
     spans = [span for span in spans if not any(a <= span[1] and span[2] <= b for a, b in opaque)]
     return sorted(set(ours) ^ set(spans), key=lambda span: span[1])
 
 
 # By hand: comments and strings in each file.
-@pytest.mark.parametrize(("language", "comments", "strings"), [("python3", 12, 39), ("cpp", 17, 19), ("java", 13, 16)])
+@pytest.mark.parametrize(
+    ("language", "comments", "strings"), [("python3", 12, 39), ("cpp", 17, 19), ("java", 13, 16)]
+)
 def test_awkward_programs(language, comments, strings):
     program = (AWKWARD / f"strings.{language}").read_bytes()
     found = difference(program, language)
@@ -115,7 +137,16 @@ class Broken:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("language", "least"),
-    [("python3", 5_000), ("cpp", 900), ("java", 700), ("c", 300), ("csharp", 300), ("go", 300), ("rust", 300), ("php", 300)],
+    [
+        ("python3", 5_000),
+        ("cpp", 900),
+        ("java", 700),
+        ("c", 300),
+        ("csharp", 300),
+        ("go", 300),
+        ("rust", 300),
+        ("php", 300),
+    ],
 )
 def test_real_programs(language, least):
     programs = set()
@@ -124,13 +155,19 @@ def test_real_programs(language, least):
         with gzip.open(DATA / f"{name}.jsonl.gz", "rt") as lines:
             rows = map(json.loads, lines)
             programs |= {
-                row[column] for row in rows if row["language"] == language and (column == "source" or language not in MOST)
+                row[column]
+                for row in rows
+                if row["language"] == language and (column == "source" or language not in MOST)
             }
     found = {program: difference(program.encode(), language) for program in sorted(programs)}
     compared = {program: spans for program, spans in found.items() if spans is not None}
     wrong = {program: spans for program, spans in compared.items() if spans}
-    print(f"{language}: {len(programs)} programs, {len(compared)} parsed, {len(wrong)} with other comments or strings")
+    print(
+        f"{language}: {len(programs)} programs, {len(compared)} parsed, {len(wrong)} with other comments or strings"
+    )
     assert len(compared) >= least
     assert len(wrong) <= len(compared) // 1000, [
-        (program.encode()[span[1] : span[2]], span) for program, spans in list(wrong.items())[:5] for span in spans[:2]
+        (program.encode()[span[1] : span[2]], span)
+        for program, spans in list(wrong.items())[:5]
+        for span in spans[:2]
     ]

@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from pipeline.locks import alone, lock_path, one_of
+from pipeline.store.locks import alone, lock_path, one_of
 
 HOLD = """
 import sys
-from pipeline.locks import alone, one_of
+from pipeline.store.locks import alone, one_of
 with {lock}:
     print("held", flush=True)
     sys.stdin.read()
@@ -27,8 +27,11 @@ def hold():
     def start(lock: str) -> subprocess.Popen:
         process = subprocess.Popen(
             [sys.executable, "-c", HOLD.format(lock=lock)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         started.append(process)
         return process
 

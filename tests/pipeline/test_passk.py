@@ -8,7 +8,7 @@ import duckdb
 import numpy as np
 import pytest
 
-from pipeline import passk
+from pipeline.store import passk
 
 
 def exact(n, c, k):
@@ -69,7 +69,9 @@ def test_sql_gives_the_same_and_null_where_python_raises():
     connection.execute(f"INSERT INTO counts VALUES {', '.join(map(str, counts))}")
     got = connection.execute("SELECT pass_at(n, c, k) FROM counts ORDER BY rowid").fetchall()
     assert [row[0] for row in got] == pytest.approx([float(exact(*row)) for row in counts], abs=1e-13)
-    nulls = connection.execute("SELECT pass_at(4, 1, 10), pass_at(4, 1, 0), pass_at(4, 5, 1), pass_at(4, NULL, 1)").fetchall()
+    nulls = connection.execute(
+        "SELECT pass_at(4, 1, 10), pass_at(4, 1, 0), pass_at(4, 5, 1), pass_at(4, NULL, 1)"
+    ).fetchall()
     assert nulls == [(None,) * 4]
 
 

@@ -2,14 +2,19 @@
 
 import pytest
 
-from pipeline import sql
-from pipeline.store import Store
+from pipeline.store import sql
+from pipeline.store.store import Store
 
 # Per problem: the programs' claim and verdict, in short; its row's columns; the expected figures and flag.
 SHORT = {
-    "+": "accepted", "-": "wrong_answer", "t": "time_limit_exceeded", "r": "rejected", "e": "runtime_error",
-    "j": "judge_error", "l": "language_unavailable",
-}  # fmt: skip
+    "+": "accepted",
+    "-": "wrong_answer",
+    "t": "time_limit_exceeded",
+    "r": "rejected",
+    "e": "runtime_error",
+    "j": "judge_error",
+    "l": "language_unavailable",
+}
 CASES = {
     "good": ("++ ++ -- re tt", {}, (2, 1.0, 2, 1.0, None)),
     "unknown": ("", {}, (0, None, 0, None, None)),
@@ -43,16 +48,21 @@ def quality(rows, tmp_path_factory):
     with sql.connect(store) as connection:
         columns = "problem_id, known_right, right_passed, known_wrong, wrong_failed, flag"
         found = {
-            row[0].removeprefix("src/"): row[1:] for row in sql.query(connection, f"SELECT {columns} FROM problem_quality").rows()
+            row[0].removeprefix("src/"): row[1:]
+            for row in sql.query(connection, f"SELECT {columns} FROM problem_quality").rows()
         }
-        kept = sql.query(connection, "FROM judged SEMI JOIN (FROM problem_quality WHERE flag IS NULL) USING (problem_id)")
+        kept = sql.query(
+            connection, "FROM judged SEMI JOIN (FROM problem_quality WHERE flag IS NULL) USING (problem_id)"
+        )
     return found, set(kept["problem_id"])
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_figures_and_flag(quality, name):
     expected = CASES[name][2]
-    assert quality[0][name] == tuple(pytest.approx(value) if isinstance(value, float) else value for value in expected)
+    assert quality[0][name] == tuple(
+        pytest.approx(value) if isinstance(value, float) else value for value in expected
+    )
 
 
 def test_a_corpus_can_filter_on_it(quality):

@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 from flows.cli import app
 from pipeline import adapters, quarantine
 from pipeline.adapters import SourceError
-from pipeline.ingest import ingest
-from pipeline.quarantine import Selection, entries, groups, raw_of, retry
-from pipeline.store import Store
+from pipeline.ingest.ingestion import ingest
+from pipeline.ingest.quarantine import Selection, entries, groups, raw_of, retry
+from pipeline.store.store import Store
 
 OWN = """
 from pipeline.adapters import ReadTrajectory, register
@@ -45,7 +45,9 @@ def program(name, text, **keys):
 
 def write(path, *rows):
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"".join((row if isinstance(row, bytes) else json.dumps(row).encode()) + b"\n" for row in rows))
+    path.write_bytes(
+        b"".join((row if isinstance(row, bytes) else json.dumps(row).encode()) + b"\n" for row in rows)
+    )
     return str(path)
 
 
@@ -53,7 +55,9 @@ def accounted(store):
     """Every batch, of a first reading or of a retry: what it says it did is what lies in the store under its name."""
     for batch in store.read("batches").iter_rows(named=True):
         own = pl.col("batch_id") == batch["batch_id"]
-        count = {name: store.read(name).filter(own).height for name in ("problems", "trajectories", "quarantine")}
+        count = {
+            name: store.read(name).filter(own).height for name in ("problems", "trajectories", "quarantine")
+        }
         assert batch["read"] == batch["accepted"] + batch["present"] + batch["quarantined"]
         assert count["problems"] + count["trajectories"] == batch["accepted"]
         assert count["quarantine"] == batch["quarantined"]
@@ -67,7 +71,11 @@ def store(tmp_path):
 @pytest.fixture
 def filled(store, tmp_path):
     """Programs for two problems that are not there yet, and rows that are broken for good."""
-    rows = [program("a/1", f"print({n})") for n in range(3)] + [program("a/2", "print(2)"), b"{broken", {"nothing": 1}]
+    rows = [program("a/1", f"print({n})") for n in range(3)] + [
+        program("a/2", "print(2)"),
+        b"{broken",
+        {"nothing": 1},
+    ]
     ingest(store, "plain", write(tmp_path / "first.jsonl", *rows, program("a/1", "print(0)", policy_id="")))
     return store
 
@@ -88,9 +96,13 @@ def test_a_problem_that_came_in_later_lets_its_programs_in(filled, tmp_path):
     assert done.reasons == {"problem_id: the problem is neither in the store nor earlier in this source": 1}
     held = filled.read("trajectories").sort("source_line")
     # They lead back to the file and the line they stood in.
-    assert held["source_line"].to_list() == [1, 2, 3] and set(held["source_file"]) == set(before["source_file"])
+    assert held["source_line"].to_list() == [1, 2, 3] and set(held["source_file"]) == set(
+        before["source_file"]
+    )
     assert filled.read("quarantine").equals(before)
-    assert entries(filled, Selection()).height == 4 and entries(filled, Selection(), only_open=False).height == 7
+    assert (
+        entries(filled, Selection()).height == 4 and entries(filled, Selection(), only_open=False).height == 7
+    )
     outcomes = filled.read("retries").sort("outcome")["outcome"].to_list()
     assert outcomes == ["admitted"] * 3 + ["refused"]
     accounted(filled)
@@ -108,7 +120,10 @@ def test_a_mended_adapter(store, tmp_path):
     ingest(store, "plain", write(tmp_path / "p.jsonl", problem("a/1")))
     own = tmp_path / "notes.py"
     own.write_text(OWN.format(languages={"py": "python3"}))
-    rows = [{"task": "a/1", "code": "print(1)", "lang": "py"}, {"task": "a/1", "code": "int main(){}", "lang": "c++"}]
+    rows = [
+        {"task": "a/1", "code": "print(1)", "lang": "py"},
+        {"task": "a/1", "code": "int main(){}", "lang": "c++"},
+    ]
     (batch,) = ingest(store, f"{own}:notes", write(tmp_path / "notes.jsonl", *rows))
     assert (batch.accepted, batch.quarantined, batch.reasons) == (1, 1, {"c++: key is missing": 1})
     own.write_text(OWN.format(languages={"py": "python3", "c++": "cpp"}))
@@ -151,9 +166,9 @@ def test_a_row_of_many_solutions_gets_in_in_part(store, tmp_path):
     assert (done.rows, done.admitted, done.accepted, done.quarantined) == (1, 1, 2, 1)
     # The solution that is still refused is a row of the quarantine now, by itself.
     (left,) = entries(store, Selection()).iter_rows(named=True)
-    assert left["field"] == "program" and json.loads(raw_of(store, [left["quarantine_id"]])[left["quarantine_id"]])[
-        "solutions"
-    ] == [""]
+    assert left["field"] == "program" and json.loads(
+        raw_of(store, [left["quarantine_id"]])[left["quarantine_id"]]
+    )["solutions"] == [""]
     accounted(store)
 
 
@@ -209,7 +224,9 @@ def test_the_commands(filled, tmp_path):
     ingest(filled, "plain", write(tmp_path / "later.jsonl", problem("a/1")))
     done = spo(filled, "retry", "--reason", "neither", "--json")
     assert json.loads(done.stdout)["admitted"] == 3
-    assert "no open row of the quarantine is selected" in str(spo(filled, "retry", "--reason", "no such reason").exception)
+    assert "no open row of the quarantine is selected" in str(
+        spo(filled, "retry", "--reason", "no such reason").exception
+    )
     assert spo(filled, "retry", "--set", "policy").exit_code == 2
 
 

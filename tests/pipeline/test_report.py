@@ -9,14 +9,12 @@ from pathlib import Path
 
 import pytest
 
-import pipeline.report
-from pipeline.report import ReportError, text, write_report
-from pipeline.sql import connect, query
-from pipeline.store import Store
+import pipeline.evaluation.report
+from pipeline.evaluation.report import ReportError, text, write_report
+from pipeline.store.sql import connect, query
+from pipeline.store.store import Store
 
-HOSTILE = (
-    "print('</script><script>document.title = 1</script>')\x00\x1b[31m \u202e # <img src=x onerror=alert(1)> $x_1$ &amp;\n\tend"
-)
+HOSTILE = "print('</script><script>document.title = 1</script>')\x00\x1b[31m \u202e # <img src=x onerror=alert(1)> $x_1$ &amp;\n\tend"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
@@ -52,7 +50,11 @@ class Page(HTMLParser):
 
     def table(self, section):
         """Rows of a section's tables by their first cell, the first of that name; numbers without separators."""
-        cells = [[cell.replace("\u202f", "").strip() for cell in row] for where, row in self.rows if where == section and row]
+        cells = [
+            [cell.replace("\u202f", "").strip() for cell in row]
+            for where, row in self.rows
+            if where == section and row
+        ]
         return {row[0]: row[1:] for row in reversed(cells)}
 
     def says(self, section):
@@ -62,9 +64,16 @@ class Page(HTMLParser):
 def evaluation(rows, policy, problem, correct, samples=20, **columns):
     settings = {"temperature": 0.4, "samples_per_problem": 20, "seed": columns.get("seed") or 0}
     return {
-        "policy_id": policy, "problem_id": problem, "settings": json.dumps(settings), "split": "test", "samples": samples,
-        "correct": correct, "distinct_correct": min(correct, 3), "judge_errors": 20 - samples, "evaluated_at": rows.day,
-    } | columns  # fmt: skip
+        "policy_id": policy,
+        "problem_id": problem,
+        "settings": json.dumps(settings),
+        "split": "test",
+        "samples": samples,
+        "correct": correct,
+        "distinct_correct": min(correct, 3),
+        "judge_errors": 20 - samples,
+        "evaluated_at": rows.day,
+    } | columns
 
 
 def write_run(folder, **changes):
@@ -82,10 +91,19 @@ def write_run(folder, **changes):
 def step(number, **figures):
     sources = {"human": {"log_ratio": -float(number)}, "reference": {"log_ratio": 0.5}}
     return {
-        "step": number, "tokens": 1000, "gradient_norm": 1.0, "loss": 1.0 / (number + 1), "residual": 0.1, "q_success": -0.1,
-        "q_failure": -0.9, "q_above_zero": 0.0, "sources": sources, "data_seconds": 0.5, "seconds": 2.0,
+        "step": number,
+        "tokens": 1000,
+        "gradient_norm": 1.0,
+        "loss": 1.0 / (number + 1),
+        "residual": 0.1,
+        "q_success": -0.1,
+        "q_failure": -0.9,
+        "q_above_zero": 0.0,
+        "sources": sources,
+        "data_seconds": 0.5,
+        "seconds": 2.0,
         "watermark": {"verdicts": 3 + number // 4},
-    } | figures  # fmt: skip
+    } | figures
 
 
 @pytest.fixture(scope="module")
@@ -94,19 +112,37 @@ def whole(tmp_path_factory, rows, small_store):
     folder = tmp_path_factory.mktemp("report")
     store = Store(shutil.copytree(small_store.location, folder / "store"))
     problems = [
-        rows.problem(f"held/{i:02}", split="test", title=f"<b>t{i}</b>", statement=HOSTILE, tags=["<i>$f_{$</i>"])
+        rows.problem(
+            f"held/{i:02}", split="test", title=f"<b>t{i}</b>", statement=HOSTILE, tags=["<i>$f_{$</i>"]
+        )
         for i in range(12)
     ]
     store.append("problems", rows.frame("problems", problems), producer="t", sequence=0)
-    sampled = {"origin": "online", "temperature": 0.4, "batch_id": "eval/x", "program": HOSTILE, "policy_id": "<u>new</u>"}
-    found = [rows.trajectory("new-0", "held/00", **sampled), rows.trajectory("new-1", "held/00", **sampled, run_id="<u>new</u>")]
+    sampled = {
+        "origin": "online",
+        "temperature": 0.4,
+        "batch_id": "eval/x",
+        "program": HOSTILE,
+        "policy_id": "<u>new</u>",
+    }
+    found = [
+        rows.trajectory("new-0", "held/00", **sampled),
+        rows.trajectory("new-1", "held/00", **sampled, run_id="<u>new</u>"),
+    ]
     store.append("trajectories", rows.frame("trajectories", found), producer="t", sequence=0)
     judged = [rows.verdict("new-0", "accepted", "held/00"), rows.verdict("new-1", "wrong_answer", "held/00")]
     store.append("verdicts", rows.frame("verdicts", judged), producer="t", sequence=0)
     refused = {
-        "quarantine_id": "bad", "batch_id": "batch-1", "adapter": "bundle", "source_file": "<s>.jsonl", "source_line": 3,
-        "field": "code", "reason": "not UTF-8: <script>", "raw": b"\xff\x00</code><script>1</script>", "refused_at": rows.day,
-    }  # fmt: skip
+        "quarantine_id": "bad",
+        "batch_id": "batch-1",
+        "adapter": "bundle",
+        "source_file": "<s>.jsonl",
+        "source_line": 3,
+        "field": "code",
+        "reason": "not UTF-8: <script>",
+        "raw": b"\xff\x00</code><script>1</script>",
+        "refused_at": rows.day,
+    }
     store.append("quarantine", rows.frame("quarantine", [refused]), producer="t", sequence=0)
     counts = [evaluation(rows, "ref", f"held/{i:02}", 0 if i == 0 else i) for i in range(12)]
     counts += [evaluation(rows, "<u>new</u>", f"held/{i:02}", 5 if i == 0 else i) for i in range(12)]
@@ -115,7 +151,10 @@ def whole(tmp_path_factory, rows, small_store):
         folder / "run",
         policies=[{"policy_id": "<u>new</u>", "seed": 0, "folder": "seed-0"}],
         settings={"training": {"beta": 0.1, "note": "</style>\ud800"}, "mixture": [{"name": "human"}]},
-        stages=[{"name": "ingest", "seconds": 75.2, "detail": "<b>9</b> rows"}, {"name": "train", "seconds": 4000}],
+        stages=[
+            {"name": "ingest", "seconds": 75.2, "detail": "<b>9</b> rows"},
+            {"name": "train", "seconds": 4000},
+        ],
         rows_in_file={"human.jsonl": 1234},
     )
     (run / "seed-0").mkdir()
@@ -154,13 +193,24 @@ def test_what_is_no_verdict_stands_apart(page):
 
 def test_duplicates_are_counted_by_level(page):
     # ref-a01 and ref-a02 are equal to the byte, ref-a05 is alone; the other 16 samples of ref were never compared.
-    assert page.table("duplicates")["earlier training"][:7] == ["19", "3", "33.3%", "0.0%", "0.0%", "66.7%", "2"]
+    assert page.table("duplicates")["earlier training"][:7] == [
+        "19",
+        "3",
+        "33.3%",
+        "0.0%",
+        "0.0%",
+        "66.7%",
+        "2",
+    ]
     assert "One program for each cluster leaves 2 of 3 trajectories" in page.says("duplicates")
 
 
 def test_the_headline_says_no_more_than_the_numbers(page):
     # One of 12 problems gained 25 points: resamples without it are 35 % of all, so the interval reaches 0.
-    assert "it cannot be told whether training helped, since the interval includes 0. This is one seed" in page.says("headline")
+    assert (
+        "it cannot be told whether training helped, since the interval includes 0. This is one seed"
+        in page.says("headline")
+    )
     assert "Training helped" not in page.says("headline")
     assert page.table("headline")["before"][0] == "27.5%"
     assert page.table("headline")["seed 0"][0] == "29.6%"
@@ -170,7 +220,9 @@ def test_the_headline_says_no_more_than_the_numbers(page):
 def test_text_from_data_is_shown_and_does_nothing(whole, page):
     source = whole.read_text(encoding="utf-8")
     assert not page.tags & {"script", "img", "b", "s", "u", "iframe", "object", "link", "form"}
-    assert not [name for name, _ in page.attributes if name.startswith("on") or name in ("src", "action", "srcset")]
+    assert not [
+        name for name, _ in page.attributes if name.startswith("on") or name in ("src", "action", "srcset")
+    ]
     assert all(value.startswith("#") for name, value in page.attributes if name in ("href", "xlink:href"))
     assert not [c for c in source if (ord(c) < 32 and c != "\n" and c != "\t") or c == "\u202e"]
     assert text.visible(HOSTILE) in "".join(page.texts)
@@ -201,9 +253,19 @@ def test_colours_come_from_the_page(whole):
 @pytest.mark.skipif(not CHROMIUM, reason="no browser on this machine")
 def test_a_browser_shows_it(whole, tmp_path):
     command = [
-        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-component-update",
-        "--disable-background-networking", "--disable-sync", f"--user-data-dir={tmp_path}", "--dump-dom", whole.as_uri(),
-    ]  # fmt: skip
+        CHROMIUM,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-component-update",
+        "--disable-background-networking",
+        "--disable-sync",
+        f"--user-data-dir={tmp_path}",
+        "--dump-dom",
+        whole.as_uri(),
+    ]
     dom = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True).stdout
     assert "<title>run-1 – report</title>" in dom
     assert Page(dom).table("agreement")["src"] == ["4", "2", "50.0%", "1", "1", "1", "1"]
@@ -245,8 +307,8 @@ def test_a_folder_without_a_run_is_an_error(tmp_path):
 
 
 def test_the_kind_of_a_refusal_is_that_of_admission(small_store):
-    from pipeline.admission import kind_of
-    from pipeline.report.ingestion import REASONS
+    from pipeline.evaluation.report.ingestion import REASONS
+    from pipeline.ingest.admission import kind_of
 
     with connect(small_store) as connection:
         kinds = query(connection, REASONS)["kind"].to_list()
@@ -254,8 +316,14 @@ def test_the_kind_of_a_refusal_is_that_of_admission(small_store):
 
 
 def test_it_stays_within_its_room():
-    for path in Path(pipeline.report.__file__).parent.glob("*.py"):
+    for path in Path(pipeline.evaluation.report.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            assert not {name.split(".")[0] for name in names} & {"torch", "trainer", "flows", "prefect", "sandbox"}, path
+            assert not {name.split(".")[0] for name in names} & {
+                "torch",
+                "trainer",
+                "flows",
+                "prefect",
+                "sandbox",
+            }, path

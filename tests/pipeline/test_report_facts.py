@@ -5,19 +5,26 @@ import json
 import numpy as np
 import pytest
 
-from pipeline.passk import Estimate
-from pipeline.report import text
-from pipeline.report.comparison import METRICS, compare, outcome_of
-from pipeline.report.curves import curves, running_mean
-from pipeline.report.runfolder import Run, Seed, read_metrics
+from pipeline.evaluation.report import text
+from pipeline.evaluation.report.comparison import METRICS, compare, outcome_of
+from pipeline.evaluation.report.curves import curves, running_mean
+from pipeline.evaluation.report.runfolder import Run, Seed, read_metrics
+from pipeline.store.passk import Estimate
 
 
 def evaluation(rows, policy, problem, correct, samples=20, **columns):
     settings = {"temperature": 0.4, "samples_per_problem": 20, "seed": columns.get("seed") or 0}
     return {
-        "policy_id": policy, "problem_id": problem, "settings": json.dumps(settings), "split": "test", "samples": samples,
-        "correct": correct, "distinct_correct": min(correct, 3), "judge_errors": 20 - samples, "evaluated_at": rows.day,
-    } | columns  # fmt: skip
+        "policy_id": policy,
+        "problem_id": problem,
+        "settings": json.dumps(settings),
+        "split": "test",
+        "samples": samples,
+        "correct": correct,
+        "distinct_correct": min(correct, 3),
+        "judge_errors": 20 - samples,
+        "evaluated_at": rows.day,
+    } | columns
 
 
 def run_of(*policies):
@@ -27,10 +34,19 @@ def run_of(*policies):
 def step(number, **figures):
     sources = {"human": {"log_ratio": -float(number)}, "reference": {"log_ratio": 0.5}}
     return {
-        "step": number, "tokens": 1000, "gradient_norm": 1.0, "loss": 1.0 / (number + 1), "residual": 0.1, "q_success": -0.1,
-        "q_failure": -0.9, "q_above_zero": 0.0, "sources": sources, "data_seconds": 0.5, "seconds": 2.0,
+        "step": number,
+        "tokens": 1000,
+        "gradient_norm": 1.0,
+        "loss": 1.0 / (number + 1),
+        "residual": 0.1,
+        "q_success": -0.1,
+        "q_failure": -0.9,
+        "q_above_zero": 0.0,
+        "sources": sources,
+        "data_seconds": 0.5,
+        "seconds": 2.0,
         "watermark": {"verdicts": 3 + number // 4},
-    } | figures  # fmt: skip
+    } | figures
 
 
 def compared(rows, evaluations, *policies):
@@ -85,13 +101,17 @@ def test_the_interval_is_a_bootstrap_over_problems(rows):
     gains = (after - before) / 20
     # By the central limit theorem the mean of 40 gains has this interval; the bootstrap's own noise is a few per cent of it.
     half = 1.96 * gains.std() / np.sqrt(40)
-    assert (change.low, change.high) == pytest.approx((gains.mean() - half, gains.mean() + half), abs=0.1 * half)
+    assert (change.low, change.high) == pytest.approx(
+        (gains.mean() - half, gains.mean() + half), abs=0.1 * half
+    )
 
 
 def test_a_problem_without_enough_samples_leaves_both_sides(rows):
     names = [f"p{i:02}" for i in range(11)]
     evaluations = [evaluation(rows, "ref", name, 0) for name in names]
-    evaluations += [evaluation(rows, "a", name, 20) for name in names[:-1]] + [evaluation(rows, "a", names[-1], 0, samples=9)]
+    evaluations += [evaluation(rows, "a", name, 20) for name in names[:-1]] + [
+        evaluation(rows, "a", names[-1], 0, samples=9)
+    ]
     by_name = {found.metric.column: found for found in compared(rows, evaluations, "a").findings}
     assert by_name["pass_10"].change.problems == 10
     assert by_name["pass_10"].change.mean == pytest.approx(1.0)
@@ -116,7 +136,9 @@ def test_only_like_is_compared_with_like(rows):
 def test_gained_and_lost_take_more_than_half_of_the_seeds(rows):
     solved = {"p0": (0, [1, 1, 0]), "p1": (0, [1, 0, 0]), "p2": (5, [0, 0, 9]), "p3": (5, [1, 1, 0])}
     evaluations = [evaluation(rows, "ref", name, before) for name, (before, _) in solved.items()]
-    evaluations += [evaluation(rows, f"s{i}", name, after[i]) for name, (_, after) in solved.items() for i in range(3)]
+    evaluations += [
+        evaluation(rows, f"s{i}", name, after[i]) for name, (_, after) in solved.items() for i in range(3)
+    ]
     problems = compared(rows, evaluations, "s0", "s1", "s2").problems
     sides = problems.select("problem_id", "solved_before", "solved_after").rows()
     assert sides == [("p0", False, True), ("p1", False, False), ("p2", True, False), ("p3", True, True)]
@@ -171,8 +193,18 @@ def test_numbers_in_words():
     assert text.count(1234567.4) == "1\u202f234\u202f567"
     assert text.number(-1234.5, 1) == "−1\u202f234.5"
     assert (text.nearly(0.99997), text.nearly(1.0), text.nearly(0.0002), text.nearly(None)) == (
-        "> 99.9\u202f%", "100.0\u202f%", "< 0.1\u202f%", "–",
-    )  # fmt: skip
-    assert (text.duration(59.94), text.duration(60), text.duration(3725)) == ("59.9 s", "1 min 00 s", "1 h 02 min")
+        "> 99.9\u202f%",
+        "100.0\u202f%",
+        "< 0.1\u202f%",
+        "–",
+    )
+    assert (text.duration(59.94), text.duration(60), text.duration(3725)) == (
+        "59.9 s",
+        "1 min 00 s",
+        "1 h 02 min",
+    )
     assert text.shortened("abc\ndef\nghi", 100, 2) == "abc\ndef\n… (4 more characters)"
-    assert dict(text.flattened({"a": {"b": [1, 2]}, "c": [{"d": None}]})) == {"a.b": "[1, 2]", "c[0].d": "null"}
+    assert dict(text.flattened({"a": {"b": [1, 2]}, "c": [{"d": None}]})) == {
+        "a.b": "[1, 2]",
+        "c[0].d": "null",
+    }

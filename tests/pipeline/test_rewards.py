@@ -6,8 +6,8 @@ import duckdb
 import polars as pl
 import pytest
 
-from pipeline import rewards
-from pipeline.contracts import NOT_A_REWARD, VERDICTS
+from pipeline.store import rewards
+from pipeline.store.contracts import NOT_A_REWARD, VERDICTS
 
 CASES = [
     ("binary", "accepted", 4, 4, 0.0),
@@ -52,17 +52,23 @@ def test_sql_and_polars_agree_and_stay_within_the_stated_range(name):
     for macro in rewards.macros():
         connection.execute(macro)
     connection.register("cases", cases.to_arrow())
-    in_sql = connection.sql(f"SELECT verdict, passed, total, reward_{name}(verdict, passed, total) AS reward FROM cases").pl()
+    in_sql = connection.sql(
+        f"SELECT verdict, passed, total, reward_{name}(verdict, passed, total) AS reward FROM cases"
+    ).pl()
     in_polars = rewards.with_reward(cases, name)
     assert in_sql.schema["reward"] == in_polars.schema["reward"] == pl.Float64
     assert in_sql.equals(in_polars)
-    possible = in_polars.filter((pl.col("passed") <= pl.col("total")) & pl.col("reward").is_not_null())["reward"]
+    possible = in_polars.filter((pl.col("passed") <= pl.col("total")) & pl.col("reward").is_not_null())[
+        "reward"
+    ]
     assert possible.min() >= rewards.reward(name).lowest and possible.max() <= rewards.reward(name).highest
     assert in_polars.filter(pl.col("verdict").is_null())["reward"].null_count() == 8
 
 
 def test_unknown_reward_and_verdict_are_named():
-    with pytest.raises(rewards.RewardError, match="no reward best; there are: binary, fraction, signed, success"):
+    with pytest.raises(
+        rewards.RewardError, match="no reward best; there are: binary, fraction, signed, success"
+    ):
         rewards.reward("best")
     with pytest.raises(rewards.RewardError, match="no verdict 'ok'"):
         rewards.reward().of("ok", 1, 1)
@@ -70,7 +76,9 @@ def test_unknown_reward_and_verdict_are_named():
 
 def test_a_name_is_given_once(monkeypatch):
     monkeypatch.setattr(rewards, "REWARDS", dict(rewards.REWARDS))
-    halved = rewards.Reward("halved", "half of binary", -0.5, 0.0, "CASE WHEN verdict = 'accepted' THEN 0.0 ELSE -0.5 END")
+    halved = rewards.Reward(
+        "halved", "half of binary", -0.5, 0.0, "CASE WHEN verdict = 'accepted' THEN 0.0 ELSE -0.5 END"
+    )
     assert rewards.register(halved) is rewards.register(halved)
     assert rewards.reward("halved").of("wrong_answer", 0, 1) == -0.5
     with pytest.raises(rewards.RewardError, match="halved is defined already"):

@@ -9,8 +9,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipeline.same_problems import current, identity_of, mark_same_problems
-from pipeline.store import Store
+from pipeline.dedup.same_problems import current, identity_of, mark_same_problems
+from pipeline.store.store import Store
 
 DATA = Path(os.environ.get("SPO_DATA", Path(__file__).parents[2] / "../shared/data"))
 needs_bundle = pytest.mark.skipif(not DATA.is_dir(), reason="the contest bundle is not here; set SPO_DATA")
@@ -33,15 +33,34 @@ CAMELS_RETOLD = (
 
 def problem(problem_id, statement, title="", tests=()):
     row = {
-        "problem_id": problem_id, "source": problem_id.split("/")[0], "split": "train", "title": title, "statement": statement,
-        "input_mode": "stdin", "checker": "tokens", "case_sensitive": False, "tags": [], "test_set_hash": "h",
-        "test_count": len(tests), "batch_id": "b", "source_file": "f", "source_line": 1,
-    }  # fmt: skip
+        "problem_id": problem_id,
+        "source": problem_id.split("/")[0],
+        "split": "train",
+        "title": title,
+        "statement": statement,
+        "input_mode": "stdin",
+        "checker": "tokens",
+        "case_sensitive": False,
+        "tags": [],
+        "test_set_hash": "h",
+        "test_count": len(tests),
+        "batch_id": "b",
+        "source_file": "f",
+        "source_line": 1,
+    }
     return row, [
-        {"problem_id": problem_id, "test_id": f"t{number}", "position": number, "kind": "public", "mode": "stdin", "input": given,
-         "expected_output": expected, "batch_id": "b"}
+        {
+            "problem_id": problem_id,
+            "test_id": f"t{number}",
+            "position": number,
+            "kind": "public",
+            "mode": "stdin",
+            "input": given,
+            "expected_output": expected,
+            "batch_id": "b",
+        }
         for number, (given, expected) in enumerate(tests)
-    ]  # fmt: skip
+    ]
 
 
 def add(store, *problems):
@@ -49,7 +68,9 @@ def add(store, *problems):
     if tests:
         store.append_next("tests", pl.DataFrame(tests), producer="test")
     types = {"title": pl.String, "tags": pl.List(pl.String)}
-    store.append_next("problems", pl.DataFrame([row for row, _ in problems], schema_overrides=types), producer="test")
+    store.append_next(
+        "problems", pl.DataFrame([row for row, _ in problems], schema_overrides=types), producer="test"
+    )
 
 
 def state(store):
@@ -58,7 +79,11 @@ def state(store):
 
 
 IDENTITIES = [
-    ("codecontests/codeforces/1041_E. Tree Reconstruction", "1041_E. Tree Reconstruction", "codeforces/1041/E"),
+    (
+        "codecontests/codeforces/1041_E. Tree Reconstruction",
+        "1041_E. Tree Reconstruction",
+        "codeforces/1041/E",
+    ),
     ("codecontests/1041_e_tree_reconstruction_8858", "1041_E. Tree Reconstruction", "codeforces/1041/E"),
     ("codecontests/1041_f1_tree_8858", "", "codeforces/1041/F1"),
     ("lcb/1873_A", "A. Short Sort", "codeforces/1873/A"),
@@ -73,9 +98,12 @@ IDENTITIES = [
     ("apps/train/5", "https://leetcode.com/problems/two-sum/", "leetcode/two-sum"),
     ("apps/train/6", "https://www.codechef.com/problems/ABC", "codechef/abc"),
     ("apps/train/7", "https://www.codewars.com/kata/5a1b", "codewars/5a1b"),
-    ("mbpp/17", "", "mbpp/17"), ("mbpp-typed/17", "", "mbpp/17"), ("humaneval/0", "", "humaneval/0"),
-    ("kth2014/absurdistan2", "Absurdistan Roads II", None), ("apps/4724", "4724", None),
-]  # fmt: skip
+    ("mbpp/17", "", "mbpp/17"),
+    ("mbpp-typed/17", "", "mbpp/17"),
+    ("humaneval/0", "", "humaneval/0"),
+    ("kth2014/absurdistan2", "Absurdistan Roads II", None),
+    ("apps/4724", "4724", None),
+]
 
 
 @pytest.mark.parametrize(("problem_id", "title", "expected"), IDENTITIES)
@@ -94,15 +122,22 @@ PUBLIC = [
 def by_hand():
     """Six groups, of which the last two are none."""
     return [
-        problem("codecontests/14_e_camels_3676", CAMELS), problem("apps/1", CAMELS.replace("t humps", "$t$ humps (t > 1)")),
+        problem("codecontests/14_e_camels_3676", CAMELS),
+        problem("apps/1", CAMELS.replace("t humps", "$t$ humps (t > 1)")),
         problem("taco/codeforces/14_E/00000000", "Nothing like the others, it was told anew."),
         problem("other/tested", CAMELS_RETOLD, tests=PUBLIC),
         problem("another/tested", ROADS, tests=PUBLIC),
-        problem("third/tested", CAMELS_RETOLD.replace("Berland", "this country").replace("child", "old man"), tests=PUBLIC[1:]),
+        problem(
+            "third/tested",
+            CAMELS_RETOLD.replace("Berland", "this country").replace("child", "old man"),
+            tests=PUBLIC[1:],
+        ),
         # Easy and hard versions read alike, and the site itself says they are two.
-        problem("codeforces/852/A", ROADS), problem("codeforces/852/B", ROADS + " This version is hard."),
-        problem("alone/1", "Add two numbers."), problem("alone/2", "Add two numbers of any size."),
-    ]  # fmt: skip
+        problem("codeforces/852/A", ROADS),
+        problem("codeforces/852/B", ROADS + " This version is hard."),
+        problem("alone/1", "Add two numbers."),
+        problem("alone/2", "Add two numbers of any size."),
+    ]
 
 
 def test_ties_by_hand(tmp_path):
@@ -146,18 +181,39 @@ def test_marks_do_not_hang_on_the_order_and_a_second_call_does_nothing(tmp_path)
 def test_real_overlaps(tmp_path):
     with gzip.open(DATA / "problems.jsonl.gz", "rt") as lines:
         rows = [json.loads(line) for line in lines]
-    wanted = ("codecontests", "xcodeeval", "apps", "mbpp", "mbpp-typed", "kth2014", "google-coding-competitions")
+    wanted = (
+        "codecontests",
+        "xcodeeval",
+        "apps",
+        "mbpp",
+        "mbpp-typed",
+        "kth2014",
+        "google-coding-competitions",
+    )
     rows = [row for row in rows if row["source"] in wanted]
     store = Store(tmp_path / "store")
     cases = {
-        row["problem_id"]: [(str(case.get("input") or ""), case.get("output")) for case in row["public_tests"]] for row in rows
+        row["problem_id"]: [
+            (str(case.get("input") or ""), case.get("output")) for case in row["public_tests"]
+        ]
+        for row in rows
     }
-    add(store, *[problem(row["problem_id"], row["statement"], row["title"] or "", cases[row["problem_id"]]) for row in rows])
+    add(
+        store,
+        *[
+            problem(row["problem_id"], row["statement"], row["title"] or "", cases[row["problem_id"]])
+            for row in rows
+        ],
+    )
     mark_same_problems(store)
     clusters = {row[0]: row[1] for row in state(store)}
     assert clusters["xcodeeval/6d67559744583229455c5eafe68f7952"] == clusters["codecontests/14_e_camels_3676"]
     # Both divisions had it, and APPS once.
-    assert clusters["codecontests/815_b_karen_and_test_788"] == clusters["codecontests/816_d_karen_and_test_5164"] == "apps/2070"
+    assert (
+        clusters["codecontests/815_b_karen_and_test_788"]
+        == clusters["codecontests/816_d_karen_and_test_5164"]
+        == "apps/2070"
+    )
     assert clusters["mbpp-typed/234"] == clusters["mbpp/234"]
     # Titles agree, problems do not.
     both = [row["problem_id"] for row in rows if row["title"] in ("Even Digits", "Hex")]

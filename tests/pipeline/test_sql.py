@@ -6,9 +6,9 @@ from datetime import timedelta
 import polars as pl
 import pytest
 
-from pipeline import sql
-from pipeline.contracts import TABLES
-from pipeline.store import Store
+from pipeline.store import sql
+from pipeline.store.contracts import TABLES
+from pipeline.store.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,9 @@ def test_a_compaction_and_an_append_do_not_change_an_open_connection(tmp_path, r
     with sql.connect(store) as before:
         pins = store.pins()
         store.maintain("trajectories")
-        store.append("trajectories", rows.frame("trajectories", [rows.trajectory("new")]), producer="late", sequence=1)
+        store.append(
+            "trajectories", rows.frame("trajectories", [rows.trajectory("new")]), producer="late", sequence=1
+        )
         count = "SELECT count(*) AS n, count(DISTINCT trajectory_id) AS d FROM trajectories"
         assert sql.query(before, count).row(0) == (28, 28)
         with sql.connect(store) as after, sql.connect(store, pins) as pinned:
@@ -48,9 +50,13 @@ def test_a_compaction_and_an_append_do_not_change_an_open_connection(tmp_path, r
 
 
 def test_judged_takes_the_verdict_that_holds(connection):
-    got = sql.query(connection, "SELECT trajectory_id, verdict, judge_version, attempt, reward_binary FROM judged")
+    got = sql.query(
+        connection, "SELECT trajectory_id, verdict, judge_version, attempt, reward_binary FROM judged"
+    )
     by_id = {row[0]: row[1:] for row in got.iter_rows()}
-    assert len(by_id) == got.height == 6 + 18 + 2  # of ref, ref-b5 has a judge error only; of pol, o3 has nothing
+    assert (
+        len(by_id) == got.height == 6 + 18 + 2
+    )  # of ref, ref-b5 has a judge error only; of pol, o3 has nothing
     assert by_id["h1"] == ("accepted", "judge-2", 1, 0.0)  # judged again by a newer judge
     assert by_id["h2"] == ("accepted", "judge-1", 1, 0.0)  # the newer verdict is on tests that are gone
     assert by_id["ref-a03"] == ("wrong_answer", "judge-1", 2, -1.0)  # attempt 1 was a judge error
@@ -60,12 +66,21 @@ def test_judged_takes_the_verdict_that_holds(connection):
 
 def test_judged_has_the_trajectory_and_its_problem(connection):
     row = sql.query(connection, "FROM judged WHERE trajectory_id = 'h3'").row(0, named=True)
-    wanted = {"source": "src", "split": "train", "program": "print(1)", "passed": 1, "total": 4, "problem_id": "src/b"}
+    wanted = {
+        "source": "src",
+        "split": "train",
+        "program": "print(1)",
+        "passed": 1,
+        "total": 4,
+        "problem_id": "src/b",
+    }
     assert {name: row[name] for name in wanted} == wanted
 
 
 def test_problem_success(connection):
-    got = sql.query(connection, "SELECT problem_id, policy_id, samples, successes, rate FROM problem_success").sort(pl.all())
+    got = sql.query(
+        connection, "SELECT problem_id, policy_id, samples, successes, rate FROM problem_success"
+    ).sort(pl.all())
     assert got.rows() == [
         ("oth/c", "human", 2, 1, 0.5),
         ("oth/c", "pol", 2, 0, 0.0),
@@ -81,24 +96,39 @@ def test_pass_at_k(connection):
     got = sql.query(connection, f"SELECT {columns} FROM pass_at_k").sort("policy_id", "k")
     # ref at k = 10: 10 of 13 samples are wrong, so one of the C(13, 10) = 286 draws has no right one.
     assert got.select("policy_id", "origin", "k", "problems", "left_out").rows() == [
-        ("human", "human", 1, 3, 0), ("pol", "online", 1, 1, 0),
-        ("ref", "earlier_training", 1, 2, 0), ("ref", "earlier_training", 10, 1, 1),
-    ]  # fmt: skip
+        ("human", "human", 1, 3, 0),
+        ("pol", "online", 1, 1, 0),
+        ("ref", "earlier_training", 1, 2, 0),
+        ("ref", "earlier_training", 10, 1, 1),
+    ]
     assert got["pass_at_k"].to_list() == pytest.approx([0.5, 0.0, 1.5 / 13, 1 - 1 / 286])
     # human: 1/2, 1, 0 have sample deviation 1/2; ref: 3/13 and 0 have 3/13/sqrt(2).
-    assert got["standard_error"].to_list() == [pytest.approx(0.5 / 3**0.5), None, pytest.approx(1.5 / 13), None]
+    assert got["standard_error"].to_list() == [
+        pytest.approx(0.5 / 3**0.5),
+        None,
+        pytest.approx(1.5 / 13),
+        None,
+    ]
 
 
 def test_reference_counts_take_only_samples_of_the_policy_itself(connection):
-    got = sql.query(connection, "SELECT policy_id, problem_id, trials, successes, left_out FROM reference_counts")
-    assert got.filter(policy_id="ref").sort("problem_id").rows() == [("ref", "src/a", 12, 2, 1), ("ref", "src/b", 4, 0, 0)]
+    got = sql.query(
+        connection, "SELECT policy_id, problem_id, trials, successes, left_out FROM reference_counts"
+    )
+    assert got.filter(policy_id="ref").sort("problem_id").rows() == [
+        ("ref", "src/a", 12, 2, 1),
+        ("ref", "src/b", 4, 0, 0),
+    ]
     assert got.filter(policy_id="pol").rows() == [("pol", "oth/c", 0, 0, 2)]
 
 
 def test_duplicates_collapse_to_the_latest_pass(connection):
-    assert sql.query(connection, "SELECT trajectory_id, cluster_size FROM representatives ORDER BY ALL").rows() == [
-        ("ref-a02", 2), ("ref-a05", 1),
-    ]  # fmt: skip
+    assert sql.query(
+        connection, "SELECT trajectory_id, cluster_size FROM representatives ORDER BY ALL"
+    ).rows() == [
+        ("ref-a02", 2),
+        ("ref-a05", 1),
+    ]
     kept = sql.query(connection, "SELECT trajectory_id, cluster_size FROM deduplicated")
     assert kept.height == 27 and "ref-a01" not in kept["trajectory_id"]
     assert kept.filter(trajectory_id="h1")["cluster_size"].to_list() == [None]
@@ -106,7 +136,15 @@ def test_duplicates_collapse_to_the_latest_pass(connection):
 
 def test_verdict_drift(connection):
     got = sql.query(connection, "FROM verdict_drift").sort("trajectory_id")
-    columns = ["trajectory_id", "from_version", "to_version", "from_verdict", "to_verdict", "changed", "reward_changed"]
+    columns = [
+        "trajectory_id",
+        "from_version",
+        "to_version",
+        "from_verdict",
+        "to_verdict",
+        "changed",
+        "reward_changed",
+    ]
     assert got.select(columns).rows() == [
         ("h1", "judge-1", "judge-2", "wrong_answer", "accepted", True, True),
         ("ref-a04", "judge-1", "judge-2", "accepted", "wrong_answer", True, True),
@@ -115,14 +153,24 @@ def test_verdict_drift(connection):
 
 def test_claimed_agreement(connection):
     got = sql.query(connection, "FROM claimed_agreement").sort("source")
-    counts = ["source", "compared", "agreed", "accepted_both", "claimed_only", "judged_only", "accepted_neither"]
+    counts = [
+        "source",
+        "compared",
+        "agreed",
+        "accepted_both",
+        "claimed_only",
+        "judged_only",
+        "accepted_neither",
+    ]
     # src: h1 both, h2 only judged, h3 only claimed, h4 neither. oth: h5 both, h6 neither, but of another kind than claimed.
     assert got.select(counts).rows() == [("oth", 2, 2, 1, 0, 0, 1), ("src", 4, 2, 1, 1, 1, 1)]
     assert got["agreement"].to_list() == [1.0, 0.5] and got["verdict_agreement"].to_list() == [0.5, 0.5]
 
 
 def test_tokens_by_origin(connection):
-    got = sql.query(connection, "FROM tokens_by_origin").sort("origin").select(pl.exclude("mean_token_logprob"))
+    got = (
+        sql.query(connection, "FROM tokens_by_origin").sort("origin").select(pl.exclude("mean_token_logprob"))
+    )
     assert got.rows() == [
         ("earlier_training", None, 19, 19 * 8, 0, 0, 0, 0),
         ("human", "ref-1", 6, 6 * 8, 0, 1, 3, 2),
@@ -132,23 +180,28 @@ def test_tokens_by_origin(connection):
 
 def test_lineage_leads_to_file_and_line(connection, rows):
     wanted = "SELECT in_table, source_file, source_line, adapter, source_sha256, ingested_at FROM lineage WHERE row_id = $id"
-    assert sql.query(connection, wanted, {"id": "h1"}).rows() == [("trajectories", "human.jsonl", 7, "bundle", "ab", rows.day)]
-    assert sql.query(connection, wanted, {"id": "o1"}).rows() == [("trajectories", "human.jsonl", 7, None, None, None)]
+    assert sql.query(connection, wanted, {"id": "h1"}).rows() == [
+        ("trajectories", "human.jsonl", 7, "bundle", "ab", rows.day)
+    ]
+    assert sql.query(connection, wanted, {"id": "o1"}).rows() == [
+        ("trajectories", "human.jsonl", 7, None, None, None)
+    ]
     assert sql.query(connection, "SELECT count(*) FROM lineage").item() == 28 + 3 + 2
 
 
 def test_ingestion_is_balanced_and_refusals_are_counted(connection):
     columns = '"read", accepted, present, quarantined, balanced, seconds'
     assert sql.query(connection, f"SELECT {columns} FROM ingested").rows() == [(9, 6, 1, 2, True, 3.0)]
-    assert sql.query(connection, "SELECT field, reason, refused, first_line, example FROM quarantine_reasons").rows() == [
-        ("code", "no program", 2, 5, "q5")
-    ]
+    assert sql.query(
+        connection, "SELECT field, reason, refused, first_line, example FROM quarantine_reasons"
+    ).rows() == [("code", "no program", 2, 5, "q5")]
 
 
 def test_current_tests_are_those_the_problem_came_with(connection):
     assert sql.query(connection, "SELECT problem_id, test_id FROM current_tests").rows() == [
-        ("src/a", "first"), ("src/a", "second"),
-    ]  # fmt: skip
+        ("src/a", "first"),
+        ("src/a", "second"),
+    ]
 
 
 ANSWERS = {
@@ -183,14 +236,21 @@ def test_question(connection, name):
     got = sql.query(connection, f"@{name}").rows()
     assert len(got) == len(ANSWERS[name])
     for row, expected in zip(got, ANSWERS[name], strict=True):
-        assert list(row) == [pytest.approx(value) if isinstance(value, float) else value for value in expected]
+        assert list(row) == [
+            pytest.approx(value) if isinstance(value, float) else value for value in expected
+        ]
 
 
 def test_questions_about_shares_and_single_rows(connection):
     shares = sql.query(connection, "@verdicts_by_origin")
     assert shares.row(0) == ("earlier_training", "wrong_answer", 13, 13 / 18)
     assert shares.group_by("origin").agg(pl.col("share").sum())["share"].to_list() == pytest.approx([1.0] * 3)
-    assert sql.query(connection, "@where_from", {"row_id": "q5"}).row(0)[:4] == ("quarantine", "q5", "human.jsonl", 5)
+    assert sql.query(connection, "@where_from", {"row_id": "q5"}).row(0)[:4] == (
+        "quarantine",
+        "q5",
+        "human.jsonl",
+        5,
+    )
 
 
 def test_every_question_is_asked_here_and_explains_itself():
@@ -249,7 +309,9 @@ def test_read_only_touches_no_file(small_store, connection, tmp_path):
 def test_where_writing_is_asked_for_it_works(small_store, tmp_path):
     with sql.connect(small_store, read_only=False) as connection:
         sql.query(connection, f"COPY (SELECT problem_id FROM problems) TO '{tmp_path}/out.parquet'")
-        assert sql.query(connection, "CREATE TABLE mine AS FROM problems; SELECT count(*) FROM mine").item() == 3
+        assert (
+            sql.query(connection, "CREATE TABLE mine AS FROM problems; SELECT count(*) FROM mine").item() == 3
+        )
     assert pl.read_parquet(tmp_path / "out.parquet").height == 3
 
 
@@ -263,7 +325,9 @@ def test_no_variable_of_the_program_is_taken_for_a_table(connection):
 def test_no_extension_is_loaded_beyond_those_built_in(small_store):
     with sql.connect(small_store, read_only=False) as connection:
         sql.query(connection, "FROM judged")
-        loaded = sql.query(connection, "SELECT extension_name FROM duckdb_extensions() WHERE loaded")["extension_name"]
+        loaded = sql.query(connection, "SELECT extension_name FROM duckdb_extensions() WHERE loaded")[
+            "extension_name"
+        ]
     assert set(loaded) <= {"core_functions", "icu", "json", "parquet"}
 
 

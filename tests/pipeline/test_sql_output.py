@@ -9,8 +9,8 @@ import duckdb
 import polars as pl
 import pytest
 
-from pipeline.sql import SqlError
-from pipeline.sql_output import BATCH_ROWS, write, write_file
+from pipeline.store.sql import SqlError
+from pipeline.store.sql_output import BATCH_ROWS, write, write_file
 
 ROWS = f"SELECT i, [i, i + 1] AS pair, {{'a': 'x,\"y\"\n' || i}} AS struct, NULL AS nothing FROM range({BATCH_ROWS + 10}) t(i)"
 
@@ -52,7 +52,9 @@ def test_a_query_that_fails_half_way_leaves_no_file(connection, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("name", "fault"), [("rows.txt", "no format 'txt'"), ("none/rows.csv", "cannot write")])
+@pytest.mark.parametrize(
+    ("name", "fault"), [("rows.txt", "no format 'txt'"), ("none/rows.csv", "cannot write")]
+)
 def test_a_file_that_cannot_be_written(connection, tmp_path, name, fault):
     with pytest.raises(SqlError, match=fault):
         write_file(connection.sql("SELECT 1"), tmp_path / name)

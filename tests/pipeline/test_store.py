@@ -6,9 +6,9 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable
 
-from pipeline import contracts, sql
-from pipeline.contracts import TABLES, ContractError, Table, Trajectories
-from pipeline.store import Statistics, Store, StoreError
+from pipeline.store import contracts, sql
+from pipeline.store.contracts import TABLES, ContractError, Table, Trajectories
+from pipeline.store.store import Statistics, Store, StoreError
 
 
 @pytest.fixture
@@ -42,8 +42,14 @@ def test_an_append_is_read_back_with_the_types_of_the_contract(store, rows):
 
 
 def test_reading_creates_nothing(store, tmp_path):
-    assert store.read("verdicts").is_empty() and store.version("verdicts") == -1 and store.last_sequence("verdicts", "p") == -1
-    assert store.tail("verdicts", -1)[0].is_empty() and store.statistics("verdicts") == Statistics(0, 0, 0, -1)
+    assert (
+        store.read("verdicts").is_empty()
+        and store.version("verdicts") == -1
+        and store.last_sequence("verdicts", "p") == -1
+    )
+    assert store.tail("verdicts", -1)[0].is_empty() and store.statistics("verdicts") == Statistics(
+        0, 0, 0, -1
+    )
     assert store.maintain("verdicts").files_after == 0 and not (tmp_path / "store").exists()
 
 
@@ -89,7 +95,12 @@ def test_a_snapshot_is_not_disturbed(store, add):
     lazy, snapshot = store.snapshot("trajectories").scan(), store.snapshot("trajectories")
     add(store, 1, ["b"], origin="online")
     store.maintain("trajectories")
-    assert ids(lazy.collect()) == ids(snapshot.read()) == ids(store.snapshot("trajectories", snapshot.version).read()) == ["a"]
+    assert (
+        ids(lazy.collect())
+        == ids(snapshot.read())
+        == ids(store.snapshot("trajectories", snapshot.version).read())
+        == ["a"]
+    )
     assert store.snapshot("trajectories", -1).read().is_empty()
     assert ids(store.read("trajectories")) == ["a", "b"]
 
@@ -126,7 +137,11 @@ def test_compaction_leaves_the_rows_and_fewer_files(store, add):
     assert (done.files_before, done.files_after, done.deleted) == (8, 2, 8)
     assert store.read("trajectories").sort("trajectory_id").equals(rows.sort("trajectory_id"))
     size = store.statistics("trajectories")
-    assert (size.rows, size.files, size.version) == (8, 2, store.version("trajectories")) and size.bytes > 1000
+    assert (size.rows, size.files, size.version) == (
+        8,
+        2,
+        store.version("trajectories"),
+    ) and size.bytes > 1000
     assert not store.needs_compaction("trajectories")
 
 
@@ -135,7 +150,9 @@ def test_pinned_versions_survive_maintenance_and_the_others_do_not(store, add):
     for sequence in range(20):
         add(store, sequence, [f"a{sequence:02}"])
         if sequence % 3 == 0:
-            pinned[f"run-{sequence}"] = store.pin(f"run-{sequence}", store.pins(["trajectories"]))["trajectories"]
+            pinned[f"run-{sequence}"] = store.pin(f"run-{sequence}", store.pins(["trajectories"]))[
+                "trajectories"
+            ]
         if sequence % 5 == 4:
             lost.append(store.version("trajectories"))
             store.maintain("trajectories", retention_hours=0)
@@ -167,7 +184,7 @@ def test_an_unpinned_version_goes(store, add):
 
 
 def test_what_a_corpus_pins_survives_maintenance(tmp_path, fill_store):
-    from pipeline import corpora
+    from pipeline.corpora import publication as corpora
 
     store = fill_store(Store(tmp_path / "store"))
     corpus = corpora.publish(store, corpora.Spec("all", "FROM judged"))
@@ -206,12 +223,22 @@ def test_a_new_nullable_column_needs_no_rewrite(store, add, wider, rows):
         step()
         assert newer.read("trajectories", ["trajectory_id", "mood"]).sort("trajectory_id").rows() == expected
         with sql.connect(newer) as connection:
-            assert sql.query(connection, "SELECT trajectory_id, mood FROM trajectories ORDER BY ALL").rows() == expected
-    assert newer.tail("trajectories", -1)[0].sort("trajectory_id").select("trajectory_id", "mood").rows() == expected
+            assert (
+                sql.query(connection, "SELECT trajectory_id, mood FROM trajectories ORDER BY ALL").rows()
+                == expected
+            )
+    assert (
+        newer.tail("trajectories", -1)[0].sort("trajectory_id").select("trajectory_id", "mood").rows()
+        == expected
+    )
     assert ids(newer.snapshot("trajectories", 1).read()) == ["old"]
     # A program that does not know the column yet reads and appends as before.
     narrow()
-    assert add(store, 2, ["late"]) and ids(Store(store.location).read("trajectories")) == ["late", "new", "old"]
+    assert add(store, 2, ["late"]) and ids(Store(store.location).read("trajectories")) == [
+        "late",
+        "new",
+        "old",
+    ]
     widen()
     assert newer.read("trajectories").sort("trajectory_id")["mood"].to_list() == [None, "calm", None]
 
@@ -224,27 +251,49 @@ def test_other_programs_read_the_same_rows(tmp_path, fill_store, monkeypatch):
     store.maintain("trajectories")
     snapshot = store.snapshot("trajectories")
     expected = snapshot.read().sort("trajectory_id")
-    delta = pl.scan_delta(f"{store.location}/trajectories").select(expected.columns).sort("trajectory_id").collect()
+    delta = (
+        pl.scan_delta(f"{store.location}/trajectories")
+        .select(expected.columns)
+        .sort("trajectory_id")
+        .collect()
+    )
     assert delta.equals(expected)
-    relation = duckdb.connect().sql(f"SELECT * FROM read_parquet({list(snapshot.files)}, hive_partitioning = false)")
-    assert relation.pl().sort("trajectory_id").select("trajectory_id", "origin", "program").equals(
-        expected.select("trajectory_id", "origin", "program")
-    )  # fmt: skip
-    loaded = datasets.load_dataset("parquet", data_files=list(snapshot.files), split="train", cache_dir=str(tmp_path / "cache"))
+    relation = duckdb.connect().sql(
+        f"SELECT * FROM read_parquet({list(snapshot.files)}, hive_partitioning = false)"
+    )
+    assert (
+        relation.pl()
+        .sort("trajectory_id")
+        .select("trajectory_id", "origin", "program")
+        .equals(expected.select("trajectory_id", "origin", "program"))
+    )
+    loaded = datasets.load_dataset(
+        "parquet", data_files=list(snapshot.files), split="train", cache_dir=str(tmp_path / "cache")
+    )
     columns = ["trajectory_id", "origin", "temperature", "token_ids"]
-    assert pl.DataFrame(loaded.to_list()).select(columns).sort("trajectory_id").rows() == expected.select(columns).rows()
+    assert (
+        pl.DataFrame(loaded.to_list()).select(columns).sort("trajectory_id").rows()
+        == expected.select(columns).rows()
+    )
 
 
 def test_rows_are_looked_up_through_a_bloom_filter(store, add):
     add(store, 0, ["a", "b"])
     files = list(store.snapshot("trajectories").files)
-    found = duckdb.sql(f"SELECT path_in_schema, bloom_filter_offset FROM parquet_metadata({files})").fetchall()
+    found = duckdb.sql(
+        f"SELECT path_in_schema, bloom_filter_offset FROM parquet_metadata({files})"
+    ).fetchall()
     assert {name for name, offset in found if offset is not None} == {"trajectory_id"}
 
 
 def test_bounds_of_long_texts_are_cut_and_hide_no_row(store, add, rows):
     """Readers skip files and row groups by the least and greatest value; cut ones must still be bounds."""
-    texts = [*("é" * 200 + x for x in "abc"), *("\U0010ffff" * 100 + x for x in "ab"), "z" * 63 + "é" * 50, "a"]
+    texts = [
+        *("é" * 200 + x for x in "abc"),
+        *("\U0010ffff" * 100 + x for x in "ab"),
+        "z" * 63 + "é" * 50,
+        "a",
+    ]
     for sequence, text in enumerate(texts):
         frame = rows.frame("trajectories", [rows.trajectory(f"t{sequence}", program=text)])
         store.append("trajectories", frame, producer="test", sequence=sequence)

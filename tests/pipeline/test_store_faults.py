@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import sql
-from pipeline.store import LAYOUT_KEY, Store, StoreError
+from pipeline.store import sql
+from pipeline.store.store import LAYOUT_KEY, Store, StoreError
 
 WORKER_FOLDER = Path(__file__).parent
 
@@ -98,7 +98,9 @@ def test_a_file_where_the_store_should_be(tmp_path, rows):
 
 def run(script, *arguments, command=(sys.executable, "-c")):
     program = f"import sys; sys.path.insert(0, {str(WORKER_FOLDER)!r})\n" + textwrap.dedent(script)
-    done = subprocess.run([*command, program, *map(str, arguments)], capture_output=True, text=True, timeout=280)
+    done = subprocess.run(
+        [*command, program, *map(str, arguments)], capture_output=True, text=True, timeout=280
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -107,8 +109,8 @@ def run(script, *arguments, command=(sys.executable, "-c")):
 WITHOUT_PERMISSION = """
     import os, pathlib, tempfile
     from store_worker import batch
-    from pipeline import sql
-    from pipeline.store import Store, StoreError
+    from pipeline.store import sql
+    from pipeline.store.store import Store, StoreError
     with tempfile.TemporaryDirectory() as folder:
         location = pathlib.Path(folder, "store")
         Store(location).append("trajectories", batch("p", 0, 5), producer="p", sequence=0)
@@ -146,7 +148,7 @@ def test_a_store_that_may_only_be_read():
 FULL_DISK = """
     import os
     from store_worker import batch
-    from pipeline.store import Store, StoreError
+    from pipeline.store.store import Store, StoreError
     store = Store(sys.argv[1] + "/store")
     assert store.append("trajectories", batch("p", 0, 50), producer="p", sequence=0)
     with open(sys.argv[1] + "/filler", "wb", buffering=0) as filler:
@@ -179,6 +181,10 @@ def can_mount() -> bool:
 def test_a_full_disk(tmp_path):
     (tmp_path / "disk").mkdir()
     mount = 'mount -t tmpfs -o size=2m tmpfs "$2" && exec "$0" -c "$1" "$2"'
-    lines = run(FULL_DISK, tmp_path / "disk", command=("unshare", "-rm", "sh", "-c", mount, sys.executable)).splitlines()
-    assert len(lines) == 2 and all("trajectories: cannot write to" in line and "No space left" in line for line in lines)
+    lines = run(
+        FULL_DISK, tmp_path / "disk", command=("unshare", "-rm", "sh", "-c", mount, sys.executable)
+    ).splitlines()
+    assert len(lines) == 2 and all(
+        "trajectories: cannot write to" in line and "No space left" in line for line in lines
+    )
     assert os.listdir(tmp_path / "disk") == []

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.store import Store
+from pipeline.store.store import Store
 
 
 def neighbour(name):
@@ -61,7 +61,11 @@ def test_kill_9_loses_doubles_and_shows_nothing_half(store, tmp_path):
     check(store, 3, seed=1)
     # What killed writers left on the disk goes with the first maintenance that may touch files so young.
     store.maintain("trajectories", retention_hours=0)
-    on_disk = {str(path) for path in (tmp_path / "store/trajectories").rglob("*.parquet") if "_delta_log" not in path.parts}
+    on_disk = {
+        str(path)
+        for path in (tmp_path / "store/trajectories").rglob("*.parquet")
+        if "_delta_log" not in path.parts
+    }
     assert on_disk == set(store.snapshot("trajectories").files)
 
 

@@ -5,17 +5,18 @@ import sys
 
 import pytest
 
-from pipeline import corpora, sql
-from pipeline.contracts import TABLES
-from pipeline.corpus_export import export
-from pipeline.store import Store, StoreError
+from pipeline.corpora import publication as corpora
+from pipeline.corpora.parquet_export import export
+from pipeline.store import sql
+from pipeline.store.contracts import TABLES
+from pipeline.store.store import Store, StoreError
 
 # Stays within the store's address and keys, so that it can also be run in another process.
 WRITER = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
 from store_worker import batch
-from pipeline.store import Store
+from pipeline.store.store import Store
 store = Store(sys.argv[2], json.loads(sys.argv[3]))
 added = [store.append("trajectories", batch(sys.argv[4], n, 5), producer=sys.argv[4], sequence=n) for n in range(3)]
 print(sum(added))
@@ -51,7 +52,10 @@ def test_writers_in_several_processes_and_twins(options):
 
     location = "s3://bucket/shared"
     arguments = [sys.executable, "-c", WRITER, str(Path(__file__).parent), location, json.dumps(options)]
-    writers = [subprocess.Popen([*arguments, who], stdout=subprocess.PIPE, text=True) for who in ("one", "twin", "twin")]
+    writers = [
+        subprocess.Popen([*arguments, who], stdout=subprocess.PIPE, text=True)
+        for who in ("one", "twin", "twin")
+    ]
     added = [int(writer.communicate(timeout=280)[0]) for writer in writers]
     assert added[0] == 3 and added[1] + added[2] == 3
     ids = Store(location, options).read("trajectories", ["trajectory_id"])["trajectory_id"]

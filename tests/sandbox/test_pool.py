@@ -12,7 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import Checker, Limits, Pool, SandboxUnavailable, Submission, Test, judge_version, probe, runs, tiers, wall
+from sandbox import (
+    Checker,
+    Limits,
+    Pool,
+    SandboxUnavailable,
+    Submission,
+    Test,
+    judge_version,
+    probe,
+    runs,
+    tiers,
+    wall,
+)
 from sandbox.judge import Judge
 from sandbox.pool import IN_FLIGHT_PER_WORKER
 

@@ -56,9 +56,16 @@ def test_size_and_splits(problems: dict[str, dict], solutions: list[dict]) -> No
     tested = Counter(row["tags"][0] for row in problems.values() if row["split"] == "test")
     families = {row["tags"][0] for row in problems.values()}
     assert len(families) >= 36 and all(tested[family] >= 2 for family in families)
-    assert len({row["statement"] for row in problems.values()}) == len(problems) == len(rows("problems.jsonl.gz"))
+    assert (
+        len({row["statement"] for row in problems.values()})
+        == len(problems)
+        == len(rows("problems.jsonl.gz"))
+    )
     assert len({row["source_key"] for row in solutions}) == len(solutions)
-    assert sum((STARTER / name).stat().st_size for name in ("problems.jsonl.gz", "solutions.jsonl.gz")) < 1_500_000
+    assert (
+        sum((STARTER / name).stat().st_size for name in ("problems.jsonl.gz", "solutions.jsonl.gz"))
+        < 1_500_000
+    )
 
 
 def test_every_problem_has_tests_and_programs(problems: dict[str, dict], solutions: list[dict]) -> None:
@@ -83,7 +90,9 @@ def test_parts_of_held_out_problems_occur_in_training(problems: dict[str, dict])
 
     for family in FAMILIES:
         tasks = chosen_tasks(family)
-        split = {task.parts: problems[f"starter/{family.name}/{'-'.join(task.parts)}"]["split"] for task in tasks}
+        split = {
+            task.parts: problems[f"starter/{family.name}/{'-'.join(task.parts)}"]["split"] for task in tasks
+        }
         trained = {part for parts, name in split.items() if name == "train" for part in enumerate(parts)}
         for parts, name in split.items():
             assert name == "train" or set(enumerate(parts)) <= trained, (family.name, parts)
@@ -152,9 +161,13 @@ def sample_of(solutions: list[dict], verdict: str, count: int) -> list[dict]:
     ("verdict", "count"),
     [("accepted", 15), ("wrong_answer", 15), ("runtime_error", 10), ("time_limit_exceeded", 2)],
 )
-def test_claims_hold_in_real_processes(problems: dict[str, dict], solutions: list[dict], verdict: str, count: int) -> None:
+def test_claims_hold_in_real_processes(
+    problems: dict[str, dict], solutions: list[dict], verdict: str, count: int
+) -> None:
     for row in sample_of(solutions, verdict, count):
-        found = verdict_in_a_process([sys.executable, "-I", "-c", row["program"]], problems[row["problem_id"]])
+        found = verdict_in_a_process(
+            [sys.executable, "-I", "-c", row["program"]], problems[row["problem_id"]]
+        )
         assert found == verdict, row["source_key"]
 
 

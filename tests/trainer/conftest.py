@@ -8,16 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.dedup import deduplicate
-from pipeline.ingest import ingest
-from pipeline.label import label
-from pipeline.sql import connect, query
-from pipeline.store import Store
+from pipeline.dedup.deduplication import deduplicate
+from pipeline.ingest.ingestion import ingest
+from pipeline.labelling.labeller import label
+from pipeline.store.sql import connect, query
+from pipeline.store.store import Store
 from sandbox import Pool
-from trainer.policy import Policy, load_policy, new_policy
-from trainer.reference import reference_fingerprint, score
-from trainer.rollout import Provenance, SamplingSettings, publish_policy, rollout
-from trainer.stream import Mixture, Source, Stream
+from trainer.data.stream import Mixture, Source, Stream
+from trainer.policies.policy import Policy, load_policy, new_policy
+from trainer.policies.publishing import publish_policy
+from trainer.policies.reference import reference_fingerprint, score
+from trainer.rollouts.generation import Provenance, SamplingSettings, rollout
 
 STARTER = Path(__file__).parents[2] / "data" / "starter"
 REFERENCE = "reference"
@@ -33,10 +34,14 @@ class Job:
     def policy(self) -> Policy:
         return load_policy(self.folder)
 
-    def stream(self, sources: list[Source], *, seed: int = 0, batch_sequences: int = 8, beta: float = 0.1) -> Stream:
+    def stream(
+        self, sources: list[Source], *, seed: int = 0, batch_sequences: int = 8, beta: float = 0.1
+    ) -> Stream:
         mixture = Mixture(batch_sequences=batch_sequences, source=sources)
         reference = reference_fingerprint(self.policy())
-        return Stream(self.store, mixture, reference=reference, reference_policy=REFERENCE, beta=beta, seed=seed)
+        return Stream(
+            self.store, mixture, reference=reference, reference_policy=REFERENCE, beta=beta, seed=seed
+        )
 
 
 @pytest.fixture(scope="session")
@@ -45,8 +50,12 @@ def made_job(tmp_path_factory) -> Job:
     job = Job(Store(folder / "store"), folder / "reference")
     ingest(job.store, "plain", str(STARTER), limit=30)
     with connect(job.store) as connection:
-        problems = query(connection, "select problem_id, statement from problems where split = 'train' order by problem_id")
-        texts = query(connection, "select statement as text from problems union all select program from trajectories")
+        problems = query(
+            connection, "select problem_id, statement from problems where split = 'train' order by problem_id"
+        )
+        texts = query(
+            connection, "select statement as text from problems union all select program from trajectories"
+        )
     policy = new_policy(texts["text"].sort().to_list(), vocab_size=400, layers=2, width=32, seed=1)
     policy.save(job.folder)
     publish_policy(job.store, policy, job.folder, policy_id=REFERENCE)

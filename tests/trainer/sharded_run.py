@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from trainer.config import load_config
-from trainer.run import run
-from trainer.sharded import Sharded
+from trainer.distributed.sharded import Sharded
+from trainer.run.config import load_config
+from trainer.run.execution import run
 
 
 class Stopped(Exception):

@@ -14,12 +14,12 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from trainer.logprobs import completion_logprobs, sequence_logprob, token_batch
-from trainer.loop import TrainSettings, new_optimiser, training_step
-from trainer.objective import Sequences, spo_loss
-from trainer.policy import Policy
-from trainer.soft_value import soft_value
-from trainer.stream import Row
+from trainer.data.stream import Row
+from trainer.objectives.soft_value import estimate_soft_value
+from trainer.objectives.spo import Sequences, spo_loss
+from trainer.policies.logprobs import completion_logprobs, sequence_logprob, token_batch
+from trainer.policies.policy import Policy
+from trainer.run.loop import TrainSettings, new_optimiser, training_step
 
 END, LIMIT, BETA = 0, 5, 0.25
 ENDED = [[*body, END] for length in range(LIMIT) for body in itertools.product((1, 2), repeat=length)]
@@ -39,9 +39,17 @@ def one_thread():
 
 def tiny() -> Policy:
     config = LlamaConfig(
-        vocab_size=3, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
-        max_position_embeddings=16, bos_token_id=None, eos_token_id=END, pad_token_id=None, tie_word_embeddings=False,
-    )  # fmt: skip
+        vocab_size=3,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=16,
+        bos_token_id=None,
+        eos_token_id=END,
+        pad_token_id=None,
+        tie_word_embeddings=False,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         model = LlamaForCausalLM(config)
@@ -53,7 +61,9 @@ def tiny() -> Policy:
 def logprobs(policy: Policy) -> torch.Tensor:
     """log pi of all 63 completions: [63] fp64."""
     with torch.no_grad():
-        values, sequence = completion_logprobs(policy.model, token_batch([PROMPT] * len(COMPLETIONS), COMPLETIONS))
+        values, sequence = completion_logprobs(
+            policy.model, token_batch([PROMPT] * len(COMPLETIONS), COMPLETIONS)
+        )
     return sequence_logprob(values.double(), sequence, len(COMPLETIONS))
 
 
@@ -82,17 +92,31 @@ def test_a_transformer_reaches_the_optimal_policy_from_stored_stale_and_random_d
         return torch.multinomial(probabilities, count, replacement=True, generator=generator).tolist()
 
     def row(source: str, i: int) -> Row:
-        return Row(str(i), "p", source, PROMPT, COMPLETIONS[i], float(reference[i]), float("nan"), float(reward[i]), value)
+        return Row(
+            str(i),
+            "p",
+            source,
+            PROMPT,
+            COMPLETIONS[i],
+            float(reference[i]),
+            float("nan"),
+            float(reward[i]),
+            value,
+        )
 
     stored, uniform = draw(reference.exp(), 400), torch.ones(len(COMPLETIONS))
-    settings = TrainSettings(steps=steps, beta=BETA, shape=shape, learning_rate=6e-3, final_share=0.0, clip_norm=50.0)
+    settings = TrainSettings(
+        steps=steps, beta=BETA, shape=shape, learning_rate=6e-3, final_share=0.0, clip_norm=50.0
+    )
     optimiser = new_optimiser(policy)
     for step in range(steps):
         if step % STALE_FOR == 0:
             stale = logprobs(policy).exp()
         replayed = torch.randint(len(stored), (third,), generator=generator).tolist()
         rows = [row("stored", stored[i]) for i in replayed]
-        rows += [row("stale", i) for i in draw(stale, third)] + [row("random", i) for i in draw(uniform, third)]
+        rows += [row("stale", i) for i in draw(stale, third)] + [
+            row("random", i) for i in draw(uniform, third)
+        ]
         training_step(policy, optimiser, rows, settings, step)
     final = logprobs(policy)
     before = float((reference.exp() * (reference - optimum)).sum())
@@ -125,7 +149,9 @@ def test_loss_and_gradient_equal_an_independent_implementation(shape, reward, sh
     """NumPy with the derivative worked out by hand, for successes, partial rewards and failures, below and above Q_T = 0."""
     rng = np.random.default_rng(7)
     table, tokens, beta, value, cap = rng.normal(size=(6, 4)), [3, 0, 2, 2, 1, 0], 0.3, -0.35, 1.0
-    reference = float(np.log(np.exp(table) / np.exp(table).sum(1, keepdims=True))[range(6), tokens].sum()) - shift
+    reference = (
+        float(np.log(np.exp(table) / np.exp(table).sum(1, keepdims=True))[range(6), tokens].sum()) - shift
+    )
     expected, gradient = by_hand(table, tokens, reference, value, reward, beta, shape, cap)
     logits = torch.tensor(table, requires_grad=True)
     logprob = torch.log_softmax(logits, 1)[torch.arange(6), tokens].sum()
@@ -142,11 +168,19 @@ def test_loss_and_gradient_equal_an_independent_implementation(shape, reward, sh
 
 def test_squared_loss_equals_that_of_trl_a_star_po():
     """A*-PO (arXiv 2505.20686) with one temperature and the plain mean for V* is SPO's squared loss times beta^2."""
-    a2po = pytest.importorskip("trl.experimental.a2po.a2po_trainer", reason="TRL, the peer of this comparison, is not installed")
+    a2po = pytest.importorskip(
+        "trl.experimental.a2po.a2po_trainer", reason="TRL, the peer of this comparison, is not installed"
+    )
     policy, chosen = tiny(), [3, 8, 20, 40, 62]
     stored = torch.tensor([-4.0, -3.0, -7.0, -6.0, -5.0])
     reward, k = torch.tensor([0.0, -1.0, -1.0, 0.0, -1.0]), torch.tensor([[0.0, -1.0, -1.0, 0.0]])
-    value = soft_value(k, torch.ones_like(k, dtype=torch.bool), BETA, smoothing=0.0, floor=-1.0, ceiling=0.0).float().expand(5)
+    value = (
+        estimate_soft_value(
+            k, torch.ones_like(k, dtype=torch.bool), BETA, smoothing=0.0, floor=-1.0, ceiling=0.0
+        )
+        .float()
+        .expand(5)
+    )
     batch = token_batch([PROMPT] * 5, [COMPLETIONS[i] for i in chosen])
     values, sequence = completion_logprobs(policy.model, batch)
     sequences = Sequences(sequence_logprob(values, sequence, 5), stored, value, reward, torch.ones(5))
@@ -155,9 +189,11 @@ def test_squared_loss_equals_that_of_trl_a_star_po():
     gradient = [p.grad.clone() for p in policy.model.parameters()]
     policy.model.zero_grad()
     trainer = SimpleNamespace(
-        model=policy.model, args=SimpleNamespace(beta2=BETA), model_kwarg_keys=set(),
+        model=policy.model,
+        args=SimpleNamespace(beta2=BETA),
+        model_kwarg_keys=set(),
         _metrics=defaultdict(lambda: defaultdict(list)),
-    )  # fmt: skip
+    )
     trainer._get_sequence_logps = MethodType(a2po.A2POTrainer._get_sequence_logps, trainer)
     inputs = {
         "input_ids": batch.token_ids,

@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from flows.commands.train import duration
-from pipeline.decontaminate import LeakError
-from trainer.config import ConfigError, load_config
-from trainer.reference import reference_fingerprint
-from trainer.run import plan
-from trainer.stream import StreamError
+from pipeline.dedup.decontamination import LeakError
+from trainer.data.stream import StreamError
+from trainer.policies.reference import reference_fingerprint
+from trainer.run.config import ConfigError, load_config
+from trainer.run.execution import plan
 
 README = Path(__file__).parents[2] / "trainer" / "README.md"
 CONFIG = """
@@ -64,12 +64,18 @@ def test_the_worked_example_of_the_readme_parses(tmp_path):
     ("change", "message"),
     [
         (("steps = 4", "step = 4"), r"run\.toml: training\.step: unknown key; did you mean steps\?"),
-        (("steps = 4", "nonsense_here = 4"), r"training\.nonsense_here: unknown key; there are: steps, beta, "),
+        (
+            ("steps = 4", "nonsense_here = 4"),
+            r"training\.nonsense_here: unknown key; there are: steps, beta, ",
+        ),
         (
             ("weight = 0.5", "weigth = 0.5"),
             r"source\.0\.weight: Field required; source\.0\.weigth: unknown key; did you mean weight\?",
         ),
-        (("steps = 4", "steps = 0"), r"training\.steps: Input should be greater than or equal to 1 \(it is 0\)"),
+        (
+            ("steps = 4", "steps = 0"),
+            r"training\.steps: Input should be greater than or equal to 1 \(it is 0\)",
+        ),
         (('name = "human"', 'name = "samples"'), r"two sources are named samples"),
         (("steps = 4", "steps = "), r"run\.toml: not TOML: "),
     ],
@@ -96,7 +102,9 @@ def test_the_plan_counts_what_the_run_will_draw_and_writes_nothing(config, job):
         name: (stream.sizes()[name], sum(row.source == name for row in rows)) for name in ("human", "samples")
     }
     assert found.tokens_a_step == pytest.approx(sum(row.tokens for row in rows) / 4)
-    assert found.tokens_per_s > 0 and found.hours == pytest.approx(found.tokens_a_step * 4 / found.tokens_per_s / 3600)
+    assert found.tokens_per_s > 0 and found.hours == pytest.approx(
+        found.tokens_a_step * 4 / found.tokens_per_s / 3600
+    )
     assert not (config.parent / "runs").exists()
     judged = dict(job.store.read("verdicts", ["trajectory_id", "verdict"]).rows())
     assert {s.source: s.success for s in found.sources} == {
@@ -113,10 +121,14 @@ def test_the_plan_foretells_where_a_source_runs_dry(config, job):
     )
     config.write_text(text)
     human, samples = plan(load_config(config), timed=False).sources
-    assert samples.dry_at_step is None and human.dry_at_step == pytest.approx(400 * 2 * human.rows / human.drawn, abs=1)
+    assert samples.dry_at_step is None and human.dry_at_step == pytest.approx(
+        400 * 2 * human.rows / human.drawn, abs=1
+    )
     stream = job.stream(load_config(config).source, batch_sequences=6)
     stream.advance()
-    with pytest.raises(StreamError, match=r"source human has given each of its rows 2 times in the mean") as dry:
+    with pytest.raises(
+        StreamError, match=r"source human has given each of its rows 2 times in the mean"
+    ) as dry:
         for step in range(400):
             stream.batch(step)
     assert abs(step - human.dry_at_step) <= 2 and f"step {step}: " in str(dry.value)
@@ -132,13 +144,26 @@ def test_train_resume_weights_and_their_errors_at_the_command_line(config):
 
     folder = config.parent / "runs" / "mine"
     refused = spo("train", config, "--resume")
-    assert isinstance(refused.exception, ConfigError) and "leave it out to begin one" in str(refused.exception)
+    assert isinstance(refused.exception, ConfigError) and "leave it out to begin one" in str(
+        refused.exception
+    )
     shown = spo("train", config, "--dry-run")
-    assert shown.exit_code == 0 and "epochs" in shown.stdout and "tokens/s" in shown.stdout and not folder.exists()
-    config.write_text('evaluation = "split = \'train\'"\nallow_leaks = ["ngrams", "same"]\n' + config.read_text())
+    assert (
+        shown.exit_code == 0
+        and "epochs" in shown.stdout
+        and "tokens/s" in shown.stdout
+        and not folder.exists()
+    )
+    config.write_text(
+        'evaluation = "split = \'train\'"\nallow_leaks = ["ngrams", "same"]\n' + config.read_text()
+    )
     for arguments in ([], ["--dry-run"]):
         leaking = spo("train", config, *arguments)
-        assert isinstance(leaking.exception, LeakError) and "(itself " in str(leaking.exception) and not folder.exists()
+        assert (
+            isinstance(leaking.exception, LeakError)
+            and "(itself " in str(leaking.exception)
+            and not folder.exists()
+        )
     config.write_text(config.read_text().replace('"same"', '"same", "itself"'))
     first = spo("train", config, "--json")
     assert first.exit_code == 0, first.exception
@@ -146,7 +171,10 @@ def test_train_resume_weights_and_their_errors_at_the_command_line(config):
     assert "is done" in spo("train", config, "--resume").stderr
     assert spo("weights", folder, "human=0.2", "samples=schedule").exit_code == 0
     assert json.loads((folder / "weights.jsonl").read_text())["weights"] == {"human": 0.2, "samples": None}
-    for wrong, message in (("humans=1", "one of the sources human, samples"), ("human=-1", "must be a number, 0 or more")):
+    for wrong, message in (
+        ("humans=1", "one of the sources human, samples"),
+        ("human=-1", "must be a number, 0 or more"),
+    ):
         assert message in str(spo("weights", folder, wrong).exception)
     assert "has no config.json" in str(spo("weights", config.parent, "human=1").exception)
     shutil.move(folder, folder.with_name("elsewhere"))

@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 
-from trainer.logprobs import (
+from trainer.policies.logprobs import (
     completion_logprobs,
     has_fused_head,
     length_buckets,
@@ -14,7 +14,7 @@ from trainer.logprobs import (
     sequence_logprob,
     token_batch,
 )
-from trainer.policy import new_policy
+from trainer.policies.policy import new_policy
 
 PROMPTS = [[5, 6, 7], [8, 9], [10, 11, 12, 13, 14]]
 COMPLETIONS = [[20, 21, 22, 3], [23], [24, 25, 26, 27, 28, 29, 3]]
@@ -34,7 +34,9 @@ def test_equal_to_one_sequence_at_a_time_whatever_the_chunk():
     model = tiny()
     expected = torch.cat([naive(model, p, c) for p, c in zip(PROMPTS, COMPLETIONS, strict=True)])
     for chunk in (1, 5, 1000):
-        values, sequence = completion_logprobs(model, token_batch(PROMPTS, COMPLETIONS), head_chunk_tokens=chunk)
+        values, sequence = completion_logprobs(
+            model, token_batch(PROMPTS, COMPLETIONS), head_chunk_tokens=chunk
+        )
         assert sequence.tolist() == [0] * 4 + [1] + [2] * 7
         assert torch.allclose(values, expected, atol=1e-5)
 
@@ -45,14 +47,18 @@ def test_gradient_equal_to_one_sequence_at_a_time():
     values.square().sum().backward()
     chunked = {name: p.grad.clone() for name, p in model.named_parameters()}
     model.zero_grad()
-    torch.cat([naive(model, p, c) for p, c in zip(PROMPTS, COMPLETIONS, strict=True)]).square().sum().backward()
+    torch.cat(
+        [naive(model, p, c) for p, c in zip(PROMPTS, COMPLETIONS, strict=True)]
+    ).square().sum().backward()
     for name, parameter in model.named_parameters():
         assert torch.allclose(chunked[name], parameter.grad, atol=1e-4), name
 
 
 def test_the_head_never_sees_more_than_a_chunk():
     model, seen = tiny(), []
-    model.get_output_embeddings().register_forward_hook(lambda module, inputs, output: seen.append(output.shape[0]))
+    model.get_output_embeddings().register_forward_hook(
+        lambda module, inputs, output: seen.append(output.shape[0])
+    )
     completion_logprobs(model, token_batch(PROMPTS, COMPLETIONS), head_chunk_tokens=5)
     assert seen == [5, 5, 2]  # the twelve completion tokens; prompts and padding never reach it
 
@@ -72,7 +78,11 @@ def test_buckets_keep_all_indices_and_the_budget():
 def test_packed_sequences_have_the_log_probabilities_they_have_alone():
     model = tiny()
     expected = torch.cat([naive(model, p, c) for p, c in zip(PROMPTS, COMPLETIONS, strict=True)])
-    for row_tokens, rows in ((22, 1), (14, 2), (1, 3)):  # 7, 3 and 12 tokens; a row is at least as wide as the longest
+    for row_tokens, rows in (
+        (22, 1),
+        (14, 2),
+        (1, 3),
+    ):  # 7, 3 and 12 tokens; a row is at least as wide as the longest
         batch = packed_batch(PROMPTS, COMPLETIONS, row_tokens)
         assert batch.token_ids.shape[0] == (rows if row_tokens > 1 else 2)
         values, sequence = completion_logprobs(model, batch, head_chunk_tokens=5)
@@ -108,7 +118,9 @@ def test_an_all_ones_mask_would_mix_packed_rows():
     model, batch = tiny(), packed_batch(PROMPTS, COMPLETIONS, 22)
     right = model(input_ids=batch.token_ids, position_ids=batch.position_ids, use_cache=False).logits
     ones = torch.ones_like(batch.token_ids)
-    mixed = model(input_ids=batch.token_ids, position_ids=batch.position_ids, attention_mask=ones, use_cache=False).logits
+    mixed = model(
+        input_ids=batch.token_ids, position_ids=batch.position_ids, attention_mask=ones, use_cache=False
+    ).logits
     assert float((right - mixed).abs().max().detach()) > 1e-2
 
 
@@ -120,7 +132,9 @@ def test_fused_head_equals_the_naive_form_with_its_gradient():
     gradients = {name: p.grad.clone() for name, p in model.named_parameters()}
     for chunk in (1, 5, 1000):
         model.zero_grad()
-        values, _ = completion_logprobs(model, token_batch(PROMPTS, COMPLETIONS), head_chunk_tokens=chunk, head="fused")
+        values, _ = completion_logprobs(
+            model, token_batch(PROMPTS, COMPLETIONS), head_chunk_tokens=chunk, head="fused"
+        )
         assert torch.allclose(values, expected, atol=1e-5)
         values.square().sum().backward()
         for name, parameter in model.named_parameters():
@@ -135,6 +149,8 @@ def test_rows_are_packed_first_fit_longest_first():
         row_tokens = draws.randint(1, 300)
         rows: list[list[int]] = []
         for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-            room = [row for row in rows if sum(lengths[j] for j in row) + lengths[i] <= max(row_tokens, *lengths)]
+            room = [
+                row for row in rows if sum(lengths[j] for j in row) + lengths[i] <= max(row_tokens, *lengths)
+            ]
             (room[0] if room else rows.append([]) or rows[-1]).append(i)
         assert pack_rows(lengths, row_tokens) == rows

@@ -10,17 +10,18 @@ import pytest
 import torch
 
 from sandbox import Pool
-from trainer.checkpoint import ask_weights
-from trainer.evaluate import evaluate
-from trainer.figures import kl_estimate, model_flops
-from trainer.logprobs import has_fused_head
-from trainer.loop import TrainingError, TrainSettings, train
-from trainer.online import FreshData, OnlineSettings
-from trainer.policy import load_policy
-from trainer.reference import reference_fingerprint, score
-from trainer.rollout import SamplingSettings
-from trainer.setup import LoraSettings, rate_at
-from trainer.stream import Row, Source
+from trainer.data.stream import Row, Source
+from trainer.distributed.checkpoint import ask_weights
+from trainer.evaluation.evaluator import evaluate
+from trainer.policies.adapters import LoraSettings
+from trainer.policies.logprobs import has_fused_head
+from trainer.policies.policy import load_policy
+from trainer.policies.reference import reference_fingerprint, score
+from trainer.rollouts.generation import SamplingSettings
+from trainer.rollouts.online import FreshData, OnlineSettings
+from trainer.run.loop import TrainingError, TrainSettings, train
+from trainer.run.metrics import kl_estimate, model_flops
+from trainer.run.optim import rate_at
 
 SOURCES = [
     Source(name="human", where="j.origin = 'human'", weight=0.5),
@@ -71,7 +72,12 @@ def test_a_finished_run_is_looked_up(made_job, tmp_path):
 def test_micro_batches_do_not_change_the_step(made_job, tmp_path):
     one = SETTINGS.model_copy(update={"steps": 1})
     whole = train(made_job.policy(), made_job.stream(SOURCES), one, tmp_path / "a")
-    cut = train(made_job.policy(), made_job.stream(SOURCES), one.model_copy(update={"batch_tokens": 200}), tmp_path / "b")
+    cut = train(
+        made_job.policy(),
+        made_job.stream(SOURCES),
+        one.model_copy(update={"batch_tokens": 200}),
+        tmp_path / "b",
+    )
     a, b = weights(whole), weights(cut)
     assert max(float((a[name] - b[name]).abs().max()) for name in a) < 1e-5
     assert not equal(a, weights(made_job.policy()))
@@ -96,7 +102,9 @@ def test_a_loss_that_is_not_finite_names_the_rows(made_job, tmp_path):
     broken = made_job.policy()
     with torch.no_grad():
         broken.model.get_input_embeddings().weight.fill_(float("nan"))
-    with pytest.raises(TrainingError, match=r"step 0: the loss of \d+ rows is not finite; trajectories [0-9a-f]{32}"):
+    with pytest.raises(
+        TrainingError, match=r"step 0: the loss of \d+ rows is not finite; trajectories [0-9a-f]{32}"
+    ):
         train(broken, made_job.stream(SOURCES), SETTINGS, tmp_path)
 
 
@@ -111,16 +119,29 @@ def test_successes_gain_and_failures_lose_probability(made_job, tmp_path, shape)
 
 def test_half_online_run_resumes_without_a_row_lost_or_doubled(job, tmp_path):
     online = OnlineSettings(
-        from_step=2, every=2, problems=2, sampling=SamplingSettings(samples_per_problem=2, max_new_tokens=12, batch_size=8)
+        from_step=2,
+        every=2,
+        problems=2,
+        sampling=SamplingSettings(samples_per_problem=2, max_new_tokens=12, batch_size=8),
     )
-    sources = [*SOURCES, Source(name="online", where="j.run_id = 'run'", weight=[(0, 0.0), (2, 1.0)], window=8)]
+    sources = [
+        *SOURCES,
+        Source(name="online", where="j.run_id = 'run'", weight=[(0, 0.0), (2, 1.0)], window=8),
+    ]
     problems = job.store.read("problems", ["problem_id", "statement", "split"])
     problems = problems.filter(problems["split"] == "train").sort("problem_id")
 
     def run(folder, on_step=None):
         with Pool() as pool:
             fresh = FreshData(job.store, pool, job.policy(), problems, online, "run", seed=0)
-            return train(job.policy(), job.stream(sources), SETTINGS, folder, before_step=fresh.before_step, on_step=on_step)
+            return train(
+                job.policy(),
+                job.stream(sources),
+                SETTINGS,
+                folder,
+                before_step=fresh.before_step,
+                on_step=on_step,
+            )
 
     def kill(figures):
         if figures["step"] == 3:
@@ -130,13 +151,21 @@ def test_half_online_run_resumes_without_a_row_lost_or_doubled(job, tmp_path):
         run(tmp_path / "run", kill)
     logged = log(tmp_path / "run")
     policy = run(tmp_path / "run")
-    assert [line["rows_digest"] for line in log(tmp_path / "run")[:4]] == [line["rows_digest"] for line in logged]
+    assert [line["rows_digest"] for line in log(tmp_path / "run")[:4]] == [
+        line["rows_digest"] for line in logged
+    ]
     rows = job.store.read("trajectories").filter(job.store.read("trajectories")["run_id"] == "run")
-    assert rows.height == rows["trajectory_id"].n_unique() == 2 * 2 * 2  # rounds at steps 2 and 4, two problems, two samples
+    assert (
+        rows.height == rows["trajectory_id"].n_unique() == 2 * 2 * 2
+    )  # rounds at steps 2 and 4, two problems, two samples
     assert sorted(rows["policy_step"].unique()) == [2, 4]
     # What is learned from is what was sampled: the policy's own tokens, without an end that a cut completion never had.
-    scored = job.store.read("reference_scores").join(rows.select("trajectory_id", "token_ids"), on="trajectory_id")
-    assert scored.height == rows.height and scored["completion_ids"].to_list() == scored["token_ids"].to_list()
+    scored = job.store.read("reference_scores").join(
+        rows.select("trajectory_id", "token_ids"), on="trajectory_id"
+    )
+    assert (
+        scored.height == rows.height and scored["completion_ids"].to_list() == scored["token_ids"].to_list()
+    )
     assert "length" in rows["finish_reason"].to_list()
     with Pool() as pool:
         held_out = problems.head(3)
@@ -165,7 +194,10 @@ def test_packed_rows_give_the_step_of_padded_ones(made_job, tmp_path):
 
 def test_recomputed_activations_and_the_fused_head_give_the_same_step(made_job, tmp_path):
     plain = run(made_job, tmp_path / "a", steps=2)
-    assert largest_difference(plain, run(made_job, tmp_path / "b", steps=2, activation_checkpointing=True)) < 1e-6
+    assert (
+        largest_difference(plain, run(made_job, tmp_path / "b", steps=2, activation_checkpointing=True))
+        < 1e-6
+    )
     if has_fused_head():
         assert largest_difference(plain, run(made_job, tmp_path / "c", steps=2, head="fused")) < 1e-5
 
@@ -178,7 +210,9 @@ def test_bf16_needs_scores_of_its_own_and_passes_the_gate_with_them(job, tmp_pat
     score(job.store, job.policy(), precision="bf16")
     stream = job.stream(SOURCES)
     stream.reference = reference_fingerprint(job.policy(), "bf16")
-    policy = train(job.policy(), stream, SETTINGS.model_copy(update={**bf16, "gate_nats": 0.05}), tmp_path / "b")
+    policy = train(
+        job.policy(), stream, SETTINGS.model_copy(update={**bf16, "gate_nats": 0.05}), tmp_path / "b"
+    )
     assert policy.model.dtype == torch.float32 and not equal(weights(policy), weights(job.policy()))
 
 
@@ -221,7 +255,10 @@ def test_adam_in_8_bits_learns_and_resumes_to_the_bit(made_job, tmp_path):
 
 def test_learning_rate_schedules():
     options = {"steps": 100, "peak": 2.0, "warmup_steps": 4, "final_share": 0.1}
-    rates = {name: [rate_at(step, schedule=name, **options) for step in (0, 1, 50, 99, 100)] for name in ("constant", "linear")}
+    rates = {
+        name: [rate_at(step, schedule=name, **options) for step in (0, 1, 50, 99, 100)]
+        for name in ("constant", "linear")
+    }
     assert rates["constant"] == [0.5, 1.0, 2.0, 2.0, 2.0]
     assert rates["linear"] == pytest.approx([0.5, 0.991, 1.1, 0.218, 0.2])
     cosine = [rate_at(step, schedule="cosine", **options) for step in (50, 100)]
@@ -237,8 +274,16 @@ def test_weights_changed_while_it_runs_are_logged_and_replayed(made_job, tmp_pat
 
     whole = run(made_job, tmp_path / "whole", on_step=ask)
     lines = log(tmp_path / "whole")
-    assert [set(line["sources"]) for line in lines[2:]] == [{"human", "samples"}, {"samples"}, {"samples"}, {"human"}]
-    assert lines[3]["weights"] == {"human": 0.0, "samples": 0.5} and lines[5]["weights"] == {"human": 0.5, "samples": 0.0}
+    assert [set(line["sources"]) for line in lines[2:]] == [
+        {"human", "samples"},
+        {"samples"},
+        {"samples"},
+        {"human"},
+    ]
+    assert lines[3]["weights"] == {"human": 0.0, "samples": 0.5} and lines[5]["weights"] == {
+        "human": 0.5,
+        "samples": 0.0,
+    }
     # As a kill after step 5 would leave it, with the checkpoint of step 2 only: the log is what is replayed, not the file.
     shutil.copytree(tmp_path / "whole", tmp_path / "cut")
     shutil.rmtree(tmp_path / "cut" / "final")
@@ -248,7 +293,9 @@ def test_weights_changed_while_it_runs_are_logged_and_replayed(made_job, tmp_pat
         if figures["step"] == 2:
             raise Killed
 
-    with pytest.raises(Killed):  # a second time, before the run is where it was: what was logged of steps 3 to 5 still holds
+    with pytest.raises(
+        Killed
+    ):  # a second time, before the run is where it was: what was logged of steps 3 to 5 still holds
         run(made_job, tmp_path / "cut", on_step=kill)
     assert [line["step"] for line in log(tmp_path / "cut")] == [0, 1, 2]
     again = run(made_job, tmp_path / "cut")
@@ -263,7 +310,9 @@ def test_beta_follows_the_target_kl_and_a_resumed_run_follows_it_to_the_bit(made
     lines = log(tmp_path / "whole")
     assert lines[0]["beta"] == 0.1 and abs(lines[0]["kl"]) < 1e-4
     for one, following in itertools.pairwise(lines):
-        assert following["beta"] == pytest.approx(max(0.01, one["beta"] * math.exp(0.1 * (one["kl"] - 5.0))), rel=1e-6)
+        assert following["beta"] == pytest.approx(
+            max(0.01, one["beta"] * math.exp(0.1 * (one["kl"] - 5.0))), rel=1e-6
+        )
     assert lines[-1]["beta"] < 0.1  # the policy is nearer to the reference than it may go
 
     def kill(figures):
@@ -293,7 +342,9 @@ def test_kl_estimate_by_hand():
 @pytest.mark.parametrize("limit", [{"max_log_ratio": 0.05}, {"max_loss": 1e-3}])
 def test_an_outlier_stops_the_run_and_is_named(made_job, tmp_path, limit):
     name, value = next(iter(limit.items()))
-    with pytest.raises(TrainingError, match=rf"step \d: .* is above {name} = {value}; trajectories [0-9a-f]{{32}} \(\w+, "):
+    with pytest.raises(
+        TrainingError, match=rf"step \d: .* is above {name} = {value}; trajectories [0-9a-f]{{32}} \(\w+, "
+    ):
         run(made_job, tmp_path, learning_rate=1e-1, **limit)
 
 
@@ -334,7 +385,9 @@ def test_the_mix_of_each_source_is_logged_as_the_store_has_it(made_job, tmp_path
     verdicts, policy = dict(stored), made_job.policy()
     for name, found in line["sources"].items():
         own = [row for row in rows if row.source == name]
-        assert found["verdicts"] == Counter(verdicts[row.trajectory_id] for row in own) and found["rows"] == len(own)
+        assert found["verdicts"] == Counter(verdicts[row.trajectory_id] for row in own) and found[
+            "rows"
+        ] == len(own)
         assert found["problems"] == len({row.problem_id for row in own})
         correct = {(row.problem_id, *row.completion_ids.tolist()) for row in own if row.reward == 0}
         assert found["distinct_correct"] == len(correct)
@@ -349,7 +402,10 @@ def test_the_mix_of_each_source_is_logged_as_the_store_has_it(made_job, tmp_path
 
 
 def test_looking_at_the_entropy_does_not_change_the_run(made_job, tmp_path):
-    looked, blind = run(made_job, tmp_path / "a", steps=2), run(made_job, tmp_path / "b", steps=2, entropy_tokens=0)
+    looked, blind = (
+        run(made_job, tmp_path / "a", steps=2),
+        run(made_job, tmp_path / "b", steps=2, entropy_tokens=0),
+    )
     assert equal(weights(looked), weights(blind))
     assert [line["token_entropy"] for line in log(tmp_path / "b")] == [None, None]
     assert all(0 < line["token_entropy"] < math.log(400) + 1 for line in log(tmp_path / "a"))

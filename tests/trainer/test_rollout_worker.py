@@ -8,27 +8,28 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipeline.contracts import Evaluations
-from pipeline.label import label
-from pipeline.store import Store
+from pipeline.labelling.labeller import label
+from pipeline.store.contracts import Evaluations
+from pipeline.store.store import Store
 from sandbox import Pool
-from trainer.choosing import WATERMARK_TABLES, choose, counted, success_variance
-from trainer.loop import TrainSettings, train
-from trainer.policy import load_policy
-from trainer.publishing import (
+from trainer.data.stream import Mixture, Source, Stream
+from trainer.distributed.ranks import SINGLE, Ranks
+from trainer.policies.policy import load_policy
+from trainer.policies.publishing import (
     PolicyNotFound,
     Publisher,
     find_policy,
     is_finished,
     newest_of_all,
     newest_policy,
+    publish_policy,
     published_folders,
 )
-from trainer.ranks import SINGLE, Ranks
-from trainer.reference import reference_fingerprint, score
-from trainer.rollout import SamplingSettings, publish_policy
-from trainer.stream import Mixture, Source, Stream
-from trainer.worker import RolloutWorker, WorkerSettings
+from trainer.policies.reference import reference_fingerprint, score
+from trainer.rollouts.choosing import WATERMARK_TABLES, choose, counted, success_variance
+from trainer.rollouts.generation import SamplingSettings
+from trainer.rollouts.worker import RolloutWorker, WorkerSettings
+from trainer.run.loop import TrainSettings, train
 
 HUMAN = Source(name="human", where="j.origin = 'human'", weight=0.5)
 TINY = SamplingSettings(samples_per_problem=2, max_new_tokens=12)
@@ -38,14 +39,35 @@ class Killed(Exception):
     """Stands for a process that ends between two steps."""
 
 
-def train_run(job, folder, *, on_step=None, sources=(HUMAN,), follow_every=None, publisher=Publisher, ranks=SINGLE, **changes):
+def train_run(
+    job,
+    folder,
+    *,
+    on_step=None,
+    sources=(HUMAN,),
+    follow_every=None,
+    publisher=Publisher,
+    ranks=SINGLE,
+    **changes,
+):
     settings = TrainSettings(
-        **{"steps": 6, "checkpoint_every": 3, "learning_rate": 1e-3, "warmup_steps": 1, "publish_every": 1, **changes}
+        **{
+            "steps": 6,
+            "checkpoint_every": 3,
+            "learning_rate": 1e-3,
+            "warmup_steps": 1,
+            "publish_every": 1,
+            **changes,
+        }
     )
     stream = Stream(
-        job.store, Mixture(batch_sequences=8, source=list(sources), follow_every=follow_every),
-        reference=reference_fingerprint(job.policy()), reference_policy="reference", beta=0.1, seed=0,
-    )  # fmt: skip
+        job.store,
+        Mixture(batch_sequences=8, source=list(sources), follow_every=follow_every),
+        reference=reference_fingerprint(job.policy()),
+        reference_policy="reference",
+        beta=0.1,
+        seed=0,
+    )
     published_by = publisher(job.store, "run", "reference", settings.publish_keep)
     return train(job.policy(), stream, settings, folder, on_step=on_step, publisher=published_by, ranks=ranks)
 
@@ -63,16 +85,29 @@ def test_policies_are_published_once_through_a_kill_and_old_weights_go(job, tmp_
         train_run(job, tmp_path / "run", on_step=kill)
     assert published(job.store) == ["run@1", "run@2", "run@3", "run@4"]
     evaluated = {
-        "policy_id": "run@2", "problem_id": "p", "settings": "{}", "split": "train", "samples": 1, "correct": 0,
-        "distinct_correct": 0, "judge_errors": 0, "evaluated_at": pl.Series([0]).cast(pl.Datetime("us", "UTC"))[0],
-    }  # fmt: skip
-    rows = pl.DataFrame([evaluated], schema_overrides={k: Evaluations.create_empty().schema[k] for k in evaluated})
+        "policy_id": "run@2",
+        "problem_id": "p",
+        "settings": "{}",
+        "split": "train",
+        "samples": 1,
+        "correct": 0,
+        "distinct_correct": 0,
+        "judge_errors": 0,
+        "evaluated_at": pl.Series([0]).cast(pl.Datetime("us", "UTC"))[0],
+    }
+    rows = pl.DataFrame(
+        [evaluated], schema_overrides={k: Evaluations.create_empty().schema[k] for k in evaluated}
+    )
     job.store.append("evaluations", rows, producer="eval", sequence=0)
     job.store.pin("policy/run@3", {})
     before = load_policy(tmp_path / "run" / "policy-4").fingerprint()
     train_run(job, tmp_path / "run", publish_keep=1)  # steps 3 and 4 are repeated from the checkpoint
     assert published(job.store) == [f"run@{step}" for step in range(1, 6)]
-    assert [folder.name for folder in published_folders(tmp_path / "run")] == ["policy-2", "policy-3", "policy-5"]
+    assert [folder.name for folder in published_folders(tmp_path / "run")] == [
+        "policy-2",
+        "policy-3",
+        "policy-5",
+    ]
     fingerprints = job.store.read("policies").filter(pl.col("policy_id") == "run@4")["details"]
     assert json.loads(fingerprints[0])["fingerprint"] == before
     assert not list((tmp_path / "run").glob(".*"))
@@ -81,7 +116,9 @@ def test_policies_are_published_once_through_a_kill_and_old_weights_go(job, tmp_
     publish_policy(job.store, job.policy(), None, policy_id="sampled and dropped")
     assert newest_of_all(job.store) == newest
     assert find_policy(job.store, "run") == newest and find_policy(job.store, "run@2").step == 2
-    assert find_policy(job.store, str(job.folder)).policy_id == str(job.folder).strip("/")  # a copy of the published folder
+    assert find_policy(job.store, str(job.folder)).policy_id == str(job.folder).strip(
+        "/"
+    )  # a copy of the published folder
     with pytest.raises(PolicyNotFound, match="policy run@4 is published, but its weights are no longer in"):
         find_policy(job.store, "run@4")
     with pytest.raises(PolicyNotFound, match=r"no policy, run or folder nothing; published last: .*run@5"):
@@ -145,8 +182,9 @@ def test_a_choice_is_a_function_of_seed_round_and_counts():
 def test_uniform_workers_pass_through_all_problems_without_meeting():
     rounds = [
         ids(choose(COUNTS, "uniform", 5, seed=0, round_number=turn, worker=worker, workers=2))
-        for turn in range(4) for worker in (0, 1)
-    ]  # fmt: skip
+        for turn in range(4)
+        for worker in (0, 1)
+    ]
     assert sorted(problem for one in rounds for problem in one) == ids(COUNTS)
     across = [ids(choose(COUNTS, "uniform", 35, seed=0, round_number=turn)) for turn in range(8)]
     assert all(len(set(one)) == len(one) for one in across) and min(map(len, across)) < 35
@@ -173,7 +211,9 @@ def test_every_level_of_difficulty_gets_as_many():
     named = COUNTS.with_columns(difficulty=pl.Series(["easy"] * 30 + ["hard"] * 8 + [None] * 2))
     chosen = choose(named, "difficulty", 6, seed=0, round_number=0)
     assert chosen["difficulty"].fill_null("none").value_counts(sort=True)["count"].to_list() == [2, 2, 2]
-    measured = choose(COUNTS, "difficulty", 8, seed=0, round_number=0)  # no names: quarters of the measured rate
+    measured = choose(
+        COUNTS, "difficulty", 8, seed=0, round_number=0
+    )  # no names: quarters of the measured rate
     rates = ((measured["solved"] + 0.5) / (measured["attempts"] + 1)).to_list()
     assert sum(rate > 0.4 for rate in rates) == 4
 
@@ -185,7 +225,9 @@ def worker(job, number=0, **changes):
 
 def test_workers_sample_the_newest_policy_and_a_restarted_one_goes_on(job, tmp_path):
     assert worker(job).work().reason == "run run has published no policy yet"
-    publish_policy(job.store, job.policy(), job.folder, policy_id="run@0", run_id="run", step=0, parent_id="reference")
+    publish_policy(
+        job.store, job.policy(), job.folder, policy_id="run@0", run_id="run", step=0, parent_id="reference"
+    )
     first, second = worker(job), worker(job, 1)
     assert (first.work().rows, second.work().rows) == (6, 6)
     train_run(job, tmp_path / "run", steps=3)
@@ -203,13 +245,20 @@ def test_workers_sample_the_newest_policy_and_a_restarted_one_goes_on(job, tmp_p
     assert len(chosen[0] | chosen[1]) == 6
     with Pool() as pool:
         label(job.store, pool)
-    assert counted(job.store, "split = 'train'", "reference", job.store.pins(list(WATERMARK_TABLES)))["attempts"].sum() > 24
+    assert (
+        counted(job.store, "split = 'train'", "reference", job.store.pins(list(WATERMARK_TABLES)))[
+            "attempts"
+        ].sum()
+        > 24
+    )
     publish_policy(job.store, job.policy(), job.folder, policy_id="run", run_id="run", step=3)
     assert is_finished(job.store, "run") and first.work().finished
 
 
 def test_a_worker_does_not_run_ahead_of_grader_and_trainer(job, tmp_path):
-    publish_policy(job.store, job.policy(), job.folder, policy_id="run@0", run_id="run", step=0, parent_id="reference")
+    publish_policy(
+        job.store, job.policy(), job.folder, policy_id="run@0", run_id="run", step=0, parent_id="reference"
+    )
     held = worker(job, max_waiting=6)
     assert held.work().rows == 6 and held.work().reason == "6 rollouts wait for a verdict"
     with Pool() as pool:
@@ -222,7 +271,9 @@ def test_a_worker_does_not_run_ahead_of_grader_and_trainer(job, tmp_path):
 
 
 def test_a_worker_started_twice_doubles_nothing(job):
-    publish_policy(job.store, job.policy(), job.folder, policy_id="run@0", run_id="run", step=0, parent_id="reference")
+    publish_policy(
+        job.store, job.policy(), job.folder, policy_id="run@0", run_id="run", step=0, parent_id="reference"
+    )
     one, twin = worker(job), worker(job)
     twin.store.last_sequence = lambda *_: -1  # the state it saw before the other committed
     assert one.work().rows == 6
@@ -232,8 +283,12 @@ def test_a_worker_started_twice_doubles_nothing(job):
 
 def test_the_trainer_follows_rows_that_others_add(job, tmp_path):
     """`follow_every` takes in what a worker, a grader and a scorer add, at its turns only; a replay is the same."""
-    publish_policy(job.store, job.policy(), job.folder, policy_id="run@0", run_id="run", step=0, parent_id="reference")
-    fresh = Source(name="fresh", where="j.origin = 'online' and j.run_id = 'run'", weight=0.5, when_empty="others")
+    publish_policy(
+        job.store, job.policy(), job.folder, policy_id="run@0", run_id="run", step=0, parent_id="reference"
+    )
+    fresh = Source(
+        name="fresh", where="j.origin = 'online' and j.run_id = 'run'", weight=0.5, when_empty="others"
+    )
 
     def others(figures):
         if figures["step"] in (0, 3):

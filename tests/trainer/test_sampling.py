@@ -10,13 +10,21 @@ from dataclasses import replace
 import pytest
 import torch
 
-from trainer.policy import Policy, new_policy
-from trainer.sampling import Sample, draw_tokens, sample
-from trainer.setup import prepare
-from trainer.warmstart import warm_start
+from trainer.policies.adapters import prepare
+from trainer.policies.policy import Policy, new_policy
+from trainer.policies.warmstart import warm_start
+from trainer.rollouts.sampling import Sample, draw_tokens, sample
 
-STATEMENTS = ["Print n.", "Print the sum of the numbers.", "Print the largest of the even numbers from 1 to n."]
-PROGRAMS = ["print(n)\n", "s = 0\nfor x in a:\n    s += x\nprint(s)\n", "b = [x for x in a if x % 2 == 0]\nprint(max(b))\n"]
+STATEMENTS = [
+    "Print n.",
+    "Print the sum of the numbers.",
+    "Print the largest of the even numbers from 1 to n.",
+]
+PROGRAMS = [
+    "print(n)\n",
+    "s = 0\nfor x in a:\n    s += x\nprint(s)\n",
+    "b = [x for x in a if x % 2 == 0]\nprint(max(b))\n",
+]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -33,7 +41,9 @@ def policy() -> Policy:
     """Half trained: completions of many lengths, most of which end."""
     texts = [*STATEMENTS, *PROGRAMS]
     # No idioms: prompts and completions of many tokens, and of different lengths.
-    made = new_policy(texts, vocab_size=300, idiom_share=2.0, layers=2, width=48, heads=2, max_positions=256, seed=1)
+    made = new_policy(
+        texts, vocab_size=300, idiom_share=2.0, layers=2, width=48, heads=2, max_positions=256, seed=1
+    )
     pairs = [(statement, program) for statement in STATEMENTS for program in PROGRAMS]
     warm_start(made, pairs, steps=40, batch_tokens=512, learning_rate=5e-3)
     return made
@@ -63,7 +73,9 @@ def test_nearly_greedy_sampling_is_what_generate_gives(policy: Policy, prompts: 
         assert made[index, 0].token_ids == made[index, 1].token_ids == out[0, len(prompt) :].tolist()
 
 
-def test_the_log_probability_is_that_of_one_plain_forward_pass(policy: Policy, prompts: list[list[int]]) -> None:
+def test_the_log_probability_is_that_of_one_plain_forward_pass(
+    policy: Policy, prompts: list[list[int]]
+) -> None:
     made = drawn(policy, prompts, batch_size=20)
     lengths = {len(one.token_ids) for one in made.values()}
     assert len(lengths) > 5, "rows of one batch must end at different steps for this test to mean anything"
@@ -74,7 +86,9 @@ def test_the_log_probability_is_that_of_one_plain_forward_pass(policy: Policy, p
         assert one.logprob == pytest.approx(own.sum().item(), abs=1e-3)
 
 
-def test_a_model_in_training_that_recomputes_activations_is_sampled_like_others(policy: Policy, prompts: list[list[int]]) -> None:
+def test_a_model_in_training_that_recomputes_activations_is_sampled_like_others(
+    policy: Policy, prompts: list[list[int]]
+) -> None:
     made = drawn(policy, prompts)
     training = replace(policy, model=copy.deepcopy(policy.model))
     prepare(training, lora=None, activation_checkpointing=True)
@@ -101,7 +115,9 @@ def test_how_a_sample_ends(policy: Policy, prompts: list[list[int]]) -> None:
         assert ended or len(one.token_ids) in (2, 60)
 
 
-def test_a_seed_is_a_result_and_the_caller_s_random_state_is_left_alone(policy: Policy, prompts: list[list[int]]) -> None:
+def test_a_seed_is_a_result_and_the_caller_s_random_state_is_left_alone(
+    policy: Policy, prompts: list[list[int]]
+) -> None:
     torch.manual_seed(9)
     expected = torch.rand(2)
     torch.manual_seed(9)
@@ -126,7 +142,9 @@ def test_the_log_probability_is_unknown_at_other_settings(policy: Policy, prompt
         (1.0, 0.4, [1.0, 0.0, 0.0]),
     ],
 )
-def test_tokens_are_drawn_from_the_distribution_asked_for(temperature: float, top_p: float, expected: list[float]) -> None:
+def test_tokens_are_drawn_from_the_distribution_asked_for(
+    temperature: float, top_p: float, expected: list[float]
+) -> None:
     rows = 40_000
     logits = torch.tensor([0.2, 0.5, 0.3]).log().expand(rows, 3) + 1.7  # a constant does not matter
     token, logprob = draw_tokens(logits, temperature, top_p, torch.Generator().manual_seed(0))

@@ -9,13 +9,13 @@ import polars as pl
 import pytest
 import torch
 
-from pipeline.contracts import Trajectories
-from pipeline.edits import edits
-from pipeline.label import label
-from pipeline.sql import connect, query
+from pipeline.labelling.labeller import label
+from pipeline.store.contracts import Trajectories
+from pipeline.store.sql import connect, query
 from sandbox import Pool
-from trainer.rollout import Provenance
-from trainer.search import SearchSettings, public_tests_passed, search, with_chosen
+from trainer.rollouts.edits import edits
+from trainer.rollouts.generation import Provenance
+from trainer.rollouts.program_search import SearchSettings, public_tests_passed, search, with_chosen
 
 WHO = Provenance(name="search", policy_id="reference")
 
@@ -25,7 +25,9 @@ def problems_of(job, count=2) -> pl.DataFrame:
 
 
 def problem_of(job, row: dict) -> pl.DataFrame:
-    return job.store.read("problems", ["problem_id", "statement"]).filter(pl.col("problem_id") == row["problem_id"])
+    return job.store.read("problems", ["problem_id", "statement"]).filter(
+        pl.col("problem_id") == row["problem_id"]
+    )
 
 
 def right_program(job) -> dict:
@@ -38,7 +40,10 @@ def right_program(job) -> dict:
 
 def searched(job, method, problems=None, pool=None, **changes) -> pl.DataFrame:
     settings = SearchSettings(**{"method": method, "samples": 4, "max_new_tokens": 8, **changes})
-    problems, who = problems_of(job) if problems is None else problems, WHO.model_copy(update={"name": method})
+    problems, who = (
+        problems_of(job) if problems is None else problems,
+        WHO.model_copy(update={"name": method}),
+    )
     added = search(job.store, job.policy(), problems, settings, who, pool=pool)
     rows = job.store.read("trajectories").filter(pl.col("batch_id") == method)
     assert added == rows.height and set(rows["origin"]) <= {"search"}
@@ -66,19 +71,40 @@ def test_of_the_best_of_n_all_are_recorded_and_one_a_problem_is_chosen(job):
         assert sum(each["chosen"] for each in said) == 1 and {each["n"] for each in said} == {4}, problem
         # An untrained policy passes nothing, so that the likeliest is chosen.
         chosen = part["behaviour_logprob"][[each["chosen"] for each in said].index(True)]
-        assert chosen == part["behaviour_logprob"].max() and {each["public_tests_passed"] for each in said} == {0}
+        assert chosen == part["behaviour_logprob"].max() and {
+            each["public_tests_passed"] for each in said
+        } == {0}
 
 
 def test_public_tests_choose_before_likelihood(job):
     right = right_program(job)
     rows = pl.DataFrame(
         [
-            {"problem_id": right["problem_id"], "program": "print('no')", "language": "python3", "behaviour_logprob": -0.1},
-            {"problem_id": right["problem_id"], "program": right["program"], "language": "python3", "behaviour_logprob": -9.0},
-            {"problem_id": right["problem_id"], "program": right["program"], "language": "python3", "behaviour_logprob": -8.0},
+            {
+                "problem_id": right["problem_id"],
+                "program": "print('no')",
+                "language": "python3",
+                "behaviour_logprob": -0.1,
+            },
+            {
+                "problem_id": right["problem_id"],
+                "program": right["program"],
+                "language": "python3",
+                "behaviour_logprob": -9.0,
+            },
+            {
+                "problem_id": right["problem_id"],
+                "program": right["program"],
+                "language": "python3",
+                "behaviour_logprob": -8.0,
+            },
         ]
     )
-    tests = job.store.read("tests").filter(pl.col("problem_id") == right["problem_id"], pl.col("kind") == "public").height
+    tests = (
+        job.store.read("tests")
+        .filter(pl.col("problem_id") == right["problem_id"], pl.col("kind") == "public")
+        .height
+    )
     with Pool(1) as pool:
         passed = public_tests_passed(job.store, pool, rows)
     assert passed == [0, tests, tests] and tests > 0
@@ -90,21 +116,33 @@ def test_beams_are_the_likeliest_of_all_completions(job):
     policy, problems = job.policy(), problems_of(job, 1)
     rows = searched(job, "beam", problems, samples=24, max_new_tokens=1)
     with torch.no_grad():
-        first = policy.model(torch.tensor([policy.prompt_ids(problems["statement"][0])])).logits[0, -1].log_softmax(-1)
+        first = (
+            policy.model(torch.tensor([policy.prompt_ids(problems["statement"][0])]))
+            .logits[0, -1]
+            .log_softmax(-1)
+        )
     assert sorted(itertools.chain(*rows["token_ids"].to_list())) == sorted(first.topk(24).indices.tolist())
     assert rows["temperature"].null_count() == rows["behaviour_logprob"].null_count() == rows.height
 
 
 def test_edits_are_one_place_each_and_none_twice():
-    found = {edit.program.strip(): edit.what for edit in edits("n = int(input())\nprint(n + 1 if n < 3 else max(n, 2))")}
+    found = {
+        edit.program.strip(): edit.what
+        for edit in edits("n = int(input())\nprint(n + 1 if n < 3 else max(n, 2))")
+    }
     wanted = {
-        "n + 1 if n <= 3 else max(n, 2)": "Lt -> LtE", "n + 1 if n > 3 else max(n, 2)": "Lt -> Gt",
-        "n - 1 if n < 3 else max(n, 2)": "Add -> Sub", "n + 2 if n < 3 else max(n, 2)": "1 -> 2",
-        "n + 0 if n < 3 else max(n, 2)": "1 -> 0", "n + 1 if n < 4 else max(n, 2)": "3 -> 4",
-        "n + 1 if n < 2 else max(n, 2)": "3 -> 2", "n + 1 if n < 3 else max(n, 3)": "2 -> 3",
-        "n + 1 if n < 3 else max(n, 1)": "2 -> 1", "n + 1 if n < 3 else min(n, 2)": "max -> min",
+        "n + 1 if n <= 3 else max(n, 2)": "Lt -> LtE",
+        "n + 1 if n > 3 else max(n, 2)": "Lt -> Gt",
+        "n - 1 if n < 3 else max(n, 2)": "Add -> Sub",
+        "n + 2 if n < 3 else max(n, 2)": "1 -> 2",
+        "n + 0 if n < 3 else max(n, 2)": "1 -> 0",
+        "n + 1 if n < 4 else max(n, 2)": "3 -> 4",
+        "n + 1 if n < 2 else max(n, 2)": "3 -> 2",
+        "n + 1 if n < 3 else max(n, 3)": "2 -> 3",
+        "n + 1 if n < 3 else max(n, 1)": "2 -> 1",
+        "n + 1 if n < 3 else min(n, 2)": "max -> min",
         "n + 1 if n < 3 else sum(n, 2)": "max -> sum",
-    }  # fmt: skip
+    }
     assert found == {f"n = int(input())\nprint({text})": f"line 2: {what}" for text, what in wanted.items()}
     ranges = {edit.program.strip() for edit in edits("for i in range(n): print(i)")}
     assert ranges == {f"for i in range(n {sign} 1):\n    print(i)" for sign in "+-"}
@@ -119,7 +157,12 @@ def near_miss(job):
         {**right, "trajectory_id": f"miss-{number}", "program": edit.program, "source_key": f"miss-{number}"}
         for number, edit in enumerate(edits(right["program"]))
     ]
-    job.store.append("trajectories", pl.DataFrame(rows, schema=Trajectories.create_empty().schema), producer="misses", sequence=0)
+    job.store.append(
+        "trajectories",
+        pl.DataFrame(rows, schema=Trajectories.create_empty().schema),
+        producer="misses",
+        sequence=0,
+    )
     with Pool() as pool:
         label(job.store, pool)
     return job, problem_of(job, right)
@@ -129,12 +172,20 @@ def test_edits_of_near_misses_find_right_programs_again(near_miss):
     job, problem = near_miss
     rows = searched(job, "edit", problem, samples=400, parents=4)
     parents = {each["parent"] for each in how(rows)}
-    assert 1 <= len(parents) <= 4 and set(rows["policy_id"]) == {"edits"} and rows["temperature"].null_count() == rows.height
+    assert (
+        1 <= len(parents) <= 4
+        and set(rows["policy_id"]) == {"edits"}
+        and rows["temperature"].null_count() == rows.height
+    )
     with Pool() as pool:
         label(job.store, pool)
     with connect(job.store) as connection:
-        verdicts = query(connection, "select verdict, count(*) as n from judged where batch_id = 'edit' group by all")
-        trials = query(connection, "select sum(trials)::bigint as n from reference_counts where policy_id = 'edits'")
+        verdicts = query(
+            connection, "select verdict, count(*) as n from judged where batch_id = 'edit' group by all"
+        )
+        trials = query(
+            connection, "select sum(trials)::bigint as n from reference_counts where policy_id = 'edits'"
+        )
     assert dict(verdicts.iter_rows()).get("accepted", 0) >= 1  # undoing the change is one edit away
     assert trials["n"][0] == 0
 

@@ -17,13 +17,14 @@ import httpx
 import polars as pl
 import pytest
 
-from pipeline.label import label
+from pipeline.labelling.labeller import label
 from sandbox import Pool
-from trainer.policy import INSTRUCTION, Policy
-from trainer.rollout import Provenance, SamplingSettings, publish_policy, rollout
-from trainer.sampling import sample
-from trainer.served import Piece, ServedSampler, ServerError, mapped
-from trainer.warmstart import warm_start
+from trainer.policies.policy import INSTRUCTION, Policy
+from trainer.policies.publishing import publish_policy
+from trainer.policies.warmstart import warm_start
+from trainer.rollouts.generation import Provenance, SamplingSettings, rollout
+from trainer.rollouts.sampling import sample
+from trainer.rollouts.served import Piece, ServedSampler, ServerError, mapped
 
 STATEMENTS = ["Print n.", "Print the sum of the numbers."]
 ONE = SamplingSettings(samples_per_problem=1)
@@ -63,7 +64,9 @@ class Scripted:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
-        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        self.thread = threading.Thread(
+            target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        )
         self.thread.start()
 
     def close(self) -> None:
@@ -74,23 +77,36 @@ class Scripted:
 
 @pytest.fixture
 def server() -> Iterator[Scripted]:
-    made = Scripted({"choices": [{"message": {"content": "```python\nprint(1)\n```"}, "finish_reason": "stop"}]})
+    made = Scripted(
+        {"choices": [{"message": {"content": "```python\nprint(1)\n```"}, "finish_reason": "stop"}]}
+    )
     yield made
     made.close()
 
 
 def sampler(server: Scripted, **options) -> tuple[ServedSampler, list[float]]:
     waits: list[float] = []
-    return ServedSampler(server.url + "/v1/", "tiny", **{"concurrency": 1, "wait": waits.append, **options}), waits
+    return ServedSampler(
+        server.url + "/v1/", "tiny", **{"concurrency": 1, "wait": waits.append, **options}
+    ), waits
 
 
 def test_what_may_pass_is_tried_again_with_growing_pauses(server):
     server.script = [(429, "slow down", {"retry-after": "3"}), (503, "loading", {}), (500, "oops", {})]
     asking, waits = sampler(server)
     (found,) = asking.draw(STATEMENTS[:1], ONE, seed=5)
-    assert waits == [3.0, 6.0, 12.0] and found.text == "```python\nprint(1)\n```" and found.finish_reason == "stop"
+    assert (
+        waits == [3.0, 6.0, 12.0]
+        and found.text == "```python\nprint(1)\n```"
+        and found.finish_reason == "stop"
+    )
     path, body = server.asked[-1]
-    assert path == "/v1/chat/completions" and body["model"] == "tiny" and body["seed"] == 5 and body["logprobs"] is True
+    assert (
+        path == "/v1/chat/completions"
+        and body["model"] == "tiny"
+        and body["seed"] == 5
+        and body["logprobs"] is True
+    )
     assert body["messages"] == [{"role": "user", "content": f"Print n.\n\n{INSTRUCTION}"}]
 
 
@@ -106,7 +122,9 @@ def test_what_does_not_pass_is_one_line_with_address_and_answer(server):
         list(sampler(server)[0].draw(STATEMENTS[:1], ONE, seed=0))
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
-        away = ServedSampler(f"http://127.0.0.1:{nobody.getsockname()[1]}", "m", attempts=2, wait=lambda _: None)
+        away = ServedSampler(
+            f"http://127.0.0.1:{nobody.getsockname()[1]}", "m", attempts=2, wait=lambda _: None
+        )
         with pytest.raises(ServerError, match="no answer after 2 attempts; the last: ConnectError"):
             list(away.draw(STATEMENTS[:1], ONE, seed=0))
 
@@ -122,13 +140,17 @@ def test_a_server_that_knows_no_log_probabilities_is_asked_without(server):
 def test_samples_come_in_order_and_requests_are_bounded(server):
     asking, _ = sampler(server, concurrency=3)
     found = list(asking.draw(STATEMENTS, SamplingSettings(samples_per_problem=6), seed=0))
-    assert [(one.prompt_index, one.sample_index) for one in found] == [(p, n) for p in range(2) for n in range(6)]
+    assert [(one.prompt_index, one.sample_index) for one in found] == [
+        (p, n) for p in range(2) for n in range(6)
+    ]
     assert 1 <= server.most_at_once <= 3
     assert sorted(body["seed"] for _, body in server.asked) == list(range(12))
 
 
 def pieces(policy: Policy, ids: list[int], logprob: float = -0.5) -> list[Piece]:
-    return [Piece(policy.tokenizer.decode([token], skip_special_tokens=False).encode(), logprob) for token in ids]
+    return [
+        Piece(policy.tokenizer.decode([token], skip_special_tokens=False).encode(), logprob) for token in ids
+    ]
 
 
 def test_tokens_are_believed_only_where_they_are_our_own(made_job):
@@ -136,11 +158,24 @@ def test_tokens_are_believed_only_where_they_are_our_own(made_job):
     ids = policy.completion_ids("print(n)")
     assert len(ids) > 2
     assert mapped(policy, "print(n)", "stop", pieces(policy, ids)) == (ids, pytest.approx(-0.5 * len(ids)))
-    assert mapped(policy, "print(n)", "stop", [*pieces(policy, ids[:-1]), Piece(b"", -0.5)])[1] == pytest.approx(-0.5 * len(ids))
-    assert mapped(policy, "print(n)", "stop", pieces(policy, ids[:-1])) == (ids, None)  # the end token's own is not known
-    assert mapped(policy, "print(n)", "length", pieces(policy, ids[:-1])) == (ids[:-1], pytest.approx(-0.5 * (len(ids) - 1)))
-    assert mapped(policy, "print(n)", "stop", [Piece(b"print(n)", -0.5), Piece(b"", -0.5)]) == (None, None)  # other tokens
-    assert mapped(policy, "print(n)", "stop", []) == (None, None) and mapped(None, "x", "stop", pieces(policy, ids)) == (
+    assert mapped(policy, "print(n)", "stop", [*pieces(policy, ids[:-1]), Piece(b"", -0.5)])[
+        1
+    ] == pytest.approx(-0.5 * len(ids))
+    assert mapped(policy, "print(n)", "stop", pieces(policy, ids[:-1])) == (
+        ids,
+        None,
+    )  # the end token's own is not known
+    assert mapped(policy, "print(n)", "length", pieces(policy, ids[:-1])) == (
+        ids[:-1],
+        pytest.approx(-0.5 * (len(ids) - 1)),
+    )
+    assert mapped(policy, "print(n)", "stop", [Piece(b"print(n)", -0.5), Piece(b"", -0.5)]) == (
+        None,
+        None,
+    )  # other tokens
+    assert mapped(policy, "print(n)", "stop", []) == (None, None) and mapped(
+        None, "x", "stop", pieces(policy, ids)
+    ) == (
         None,
         None,
     )
@@ -151,11 +186,19 @@ def test_both_endpoints_name_tokens_and_their_log_probabilities(server, made_job
     ids = policy.completion_ids("print(n)")
     tokens = [policy.tokenizer.decode([token], skip_special_tokens=False) for token in ids]
     chat = {"content": [{"token": t, "logprob": -0.25, "bytes": list(t.encode())} for t in tokens]}
-    server.script = [(200, {"choices": [{"message": {"content": "print(n)"}, "finish_reason": "stop", "logprobs": chat}]}, {})]
+    server.script = [
+        (
+            200,
+            {"choices": [{"message": {"content": "print(n)"}, "finish_reason": "stop", "logprobs": chat}]},
+            {},
+        )
+    ]
     (found,) = sampler(server, policy=policy, endpoint="chat")[0].draw(STATEMENTS[:1], ONE, seed=0)
     assert (found.token_ids, found.logprob) == (ids, -0.25 * len(ids))
     plain = {"tokens": tokens, "token_logprobs": [-0.25] * len(ids)}
-    server.script = [(200, {"choices": [{"text": "print(n)", "finish_reason": "stop", "logprobs": plain}]}, {})] * 2
+    server.script = [
+        (200, {"choices": [{"text": "print(n)", "finish_reason": "stop", "logprobs": plain}]}, {})
+    ] * 2
     asking, _ = sampler(server, policy=policy)
     (found,) = asking.draw(STATEMENTS[:1], ONE, seed=0)
     assert (found.token_ids, found.logprob) == (ids, -0.25 * len(ids))
@@ -179,31 +222,51 @@ def wait_for(url: str, process: subprocess.Popen, log) -> None:
 
 
 @pytest.mark.skipif(
-    not importlib.util.find_spec("openai"), reason="`transformers serve` needs the package openai: pip install openai"
+    not importlib.util.find_spec("openai"),
+    reason="`transformers serve` needs the package openai: pip install openai",
 )
 def test_a_real_server_gives_what_sampling_in_process_gives(job, tmp_path):
     """`transformers serve` on the CPU, nearly greedy: the same texts as our own sampler, in rows like any other."""
     policy, folder = job.policy(), str(tmp_path / "served")
     problems = job.store.read("problems", ["problem_id", "statement"]).sort("problem_id").head(2)
     # Untrained, it would write special tokens, which servers leave out of the text.
-    warm_start(policy, [(text, "print(int(input()))\n") for text in problems["statement"]], steps=40, learning_rate=5e-3)
+    warm_start(
+        policy,
+        [(text, "print(int(input()))\n") for text in problems["statement"]],
+        steps=40,
+        learning_rate=5e-3,
+    )
     policy.save(folder)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log, url = tmp_path / "serve.log", f"http://127.0.0.1:{port}"
-    command = [os.path.join(os.path.dirname(sys.executable), "transformers"), "serve", folder, "--host", "127.0.0.1"]
+    command = [
+        os.path.join(os.path.dirname(sys.executable), "transformers"),
+        "serve",
+        folder,
+        "--host",
+        "127.0.0.1",
+    ]
     with open(log, "w") as output:
         process = subprocess.Popen(
-            [*command, "--port", str(port), "--device", "cpu", "--dtype", "float32"], stdout=output, stderr=output,
+            [*command, "--port", str(port), "--device", "cpu", "--dtype", "float32"],
+            stdout=output,
+            stderr=output,
             env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
+        )
     try:
         wait_for(url, process, log)
         settings = SamplingSettings(samples_per_problem=2, temperature=1e-3, max_new_tokens=10)
         asking = ServedSampler(url, folder, policy=policy, concurrency=2)
         served = [one.text for one in asking.draw(problems["statement"].to_list(), settings, seed=0)]
-        own = sample(policy, [policy.prompt_ids(text) for text in problems["statement"]], 2, temperature=1e-3, max_new_tokens=10)
+        own = sample(
+            policy,
+            [policy.prompt_ids(text) for text in problems["statement"]],
+            2,
+            temperature=1e-3,
+            max_new_tokens=10,
+        )
         expected = {(one.prompt_index, one.sample_index): one.text for one in own}
         assert served == [expected[key] for key in sorted(expected)]
         assert "print(" in served[0]
@@ -215,6 +278,10 @@ def test_a_real_server_gives_what_sampling_in_process_gives(job, tmp_path):
         process.kill()
         process.wait()
     rows = job.store.read("trajectories").filter(pl.col("batch_id") == "from-server")
-    assert rows.height == 4 and rows["behaviour_logprob"].null_count() == 4 and rows["token_ids"].null_count() == 4
+    assert (
+        rows.height == 4
+        and rows["behaviour_logprob"].null_count() == 4
+        and rows["token_ids"].null_count() == 4
+    )
     with Pool(1) as pool:
         assert label(job.store, pool).rows == 4

@@ -13,14 +13,17 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from pipeline.store import Store
-from trainer.config import load_config
-from trainer.policy import Policy, load_policy
-from trainer.reference import score
-from trainer.run import run
-from trainer.setup import adapter_state
+from pipeline.store.store import Store
+from trainer.policies.adapters import adapter_state
+from trainer.policies.policy import Policy, load_policy
+from trainer.policies.reference import score
+from trainer.run.config import load_config
+from trainer.run.execution import run
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # several launches, each of many seconds on a busy machine
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1800),
+]  # several launches, each of many seconds on a busy machine
 SCRIPT = Path(__file__).with_name("sharded_run.py")
 CONFIG = """
 run = "{folder}/{name}"
@@ -72,8 +75,15 @@ class Runs:
         self.folder, self.reference = folder, job.folder
         self.store = Store(shutil.copytree(job.store.location, folder / "store"))
 
-    def config(self, name: str, training: str = "target_kl = 1.0", more: str = "", reference: Path | None = None) -> Path:
-        values = {"folder": self.folder, "name": name, "store": self.store.location, "reference": reference or self.reference}
+    def config(
+        self, name: str, training: str = "target_kl = 1.0", more: str = "", reference: Path | None = None
+    ) -> Path:
+        values = {
+            "folder": self.folder,
+            "name": name,
+            "store": self.store.location,
+            "reference": reference or self.reference,
+        }
         text = CONFIG.format(training=training.removeprefix("\n"), more=more.format(name=name), **values)
         text = text.replace("learning_rate = 1e-3\n", "") if "learning_rate" in training else text
         path = self.folder / f"{name}.toml"
@@ -81,7 +91,14 @@ class Runs:
         return path
 
     def launch(self, ranks: int, *runs: tuple[Path, int | None]) -> None:
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", str(SCRIPT)]
+        command = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            f"--nproc-per-node={ranks}",
+            str(SCRIPT),
+        ]
         command.append(json.dumps([[str(path), stop_after] for path, stop_after in runs]))
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
@@ -131,9 +148,13 @@ def test_two_ranks_resume_to_the_bit_and_another_number_goes_on_within_rounding(
     changing_ranks(runs, "whole", "target_kl = 1.0")
 
 
-def changing_ranks(runs: Runs, whole: str, training: str, reference: Path | None = None, within: float = 1e-5) -> None:
+def changing_ranks(
+    runs: Runs, whole: str, training: str, reference: Path | None = None, within: float = 1e-5
+) -> None:
     """From 2 ranks to 1, and from 1 to 2, at step 2 of 4: the same rows, and the weights of the run that did not change."""
-    fewer, more = (runs.config(f"{whole}-{name}", training, reference=reference) for name in ("fewer", "more"))
+    fewer, more = (
+        runs.config(f"{whole}-{name}", training, reference=reference) for name in ("fewer", "more")
+    )
     runs.launch(2, (fewer, 2))
     assert not (runs.folder / fewer.stem / "final").exists()
     runs.alone(fewer)
@@ -163,11 +184,22 @@ def test_adapters_train_alone_on_two_ranks_and_are_published_merged(made_job, tm
     delta = moved["model.layers.0.mlp.up_proj.weight"] - start["model.layers.0.mlp.up_proj.weight"]
     assert int(torch.linalg.matrix_rank(delta, atol=1e-5)) <= 4
     published = load_policy(runs.folder / "whole" / "policy-2").model
-    assert not adapter_state(published) and not equal(published.state_dict(), moved) and not equal(published.state_dict(), start)
+    assert (
+        not adapter_state(published)
+        and not equal(published.state_dict(), moved)
+        and not equal(published.state_dict(), start)
+    )
     policies = runs.store.read("policies", ["policy_id"])["policy_id"].to_list()
-    assert [sum(name == one for one in policies) for name in ("whole@2", "whole", "cut@2", "cut")] == [1, 1, 1, 1]
+    assert [sum(name == one for one in policies) for name in ("whole@2", "whole", "cut@2", "cut")] == [
+        1,
+        1,
+        1,
+        1,
+    ]
     kept = sum(file.stat().st_size for file in (runs.folder / "whole" / "checkpoint-2").glob("*.distcp"))
-    assert kept < 3 * 4 * sum(p.numel() for p in load_policy(runs.reference).model.parameters())  # no frozen weights, nor moments
+    assert kept < 3 * 4 * sum(
+        p.numel() for p in load_policy(runs.reference).model.parameters()
+    )  # no frozen weights, nor moments
     runs.alone(runs.config("alone", training))
     assert largest_difference(runs.weights("alone"), moved) < 1e-4
     changing_ranks(runs, "whole", LORA, within=1e-4)
@@ -177,7 +209,9 @@ def test_adapters_train_alone_on_two_ranks_and_are_published_merged(made_job, tm
 def wide_reference(made_job, tmp_path) -> Path:
     """A policy with parameters large enough that a half of them is kept in 8 bits."""
     policy = made_job.policy()
-    config = LlamaConfig(**{**policy.model.config.to_dict(), "hidden_size": 128, "intermediate_size": 512, "head_dim": 32})
+    config = LlamaConfig(
+        **{**policy.model.config.to_dict(), "hidden_size": 128, "intermediate_size": 512, "head_dim": 32}
+    )
     torch.manual_seed(0)
     Policy(LlamaForCausalLM(config).eval(), policy.tokenizer, "plain").save(tmp_path / "wide")
     return tmp_path / "wide"
@@ -204,10 +238,14 @@ def test_two_ranks_sample_fresh_rows_once_and_a_resumed_run_learns_from_the_same
     fresh = runs.config("fresh", more=ONLINE)
     runs.launch(2, (fresh, -3), (fresh, None))
     rows = runs.store.read("trajectories").filter(pl.col("run_id") == "fresh")
-    assert rows.height == rows["source_key"].n_unique() == 2 * 3 * 2  # rounds at steps 1 and 3, three problems, two samples
+    assert (
+        rows.height == rows["source_key"].n_unique() == 2 * 3 * 2
+    )  # rounds at steps 1 and 3, three problems, two samples
     assert sorted(rows["policy_step"].unique()) == [1, 3] and rows["problem_id"].n_unique() == 6
     for name in ("verdicts", "reference_scores"):
-        found = runs.store.read(name, ["trajectory_id"]).join(rows.select("trajectory_id"), on="trajectory_id")
+        found = runs.store.read(name, ["trajectory_id"]).join(
+            rows.select("trajectory_id"), on="trajectory_id"
+        )
         assert found.height == rows.height
     assert all("fresh" in sources for (sources,) in runs.log("fresh", "sources")[1:])
     assert runs.log("fresh", "step") == [(0,), (1,), (2,), (3,)]

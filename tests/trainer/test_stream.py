@@ -9,16 +9,16 @@ import polars as pl
 import pytest
 import torch
 
-from pipeline.label import label
-from pipeline.sql import connect, query
-from pipeline.store import StoreError
+from pipeline.labelling.labeller import label
+from pipeline.store.sql import connect, query
+from pipeline.store.store import StoreError
 from sandbox import Pool
-from trainer.pools import make_pool
-from trainer.reference import score
-from trainer.rollout import Provenance, SamplingSettings, rollout
-from trainer.soft_value import soft_value_of_counts
-from trainer.stream import Source, StreamError
-from trainer.tokens import PLACES
+from trainer.data.row_pool import make_pool
+from trainer.data.stream import Source, StreamError
+from trainer.data.tokens import PLACES
+from trainer.objectives.soft_value import soft_value_of_counts
+from trainer.policies.reference import score
+from trainer.rollouts.generation import Provenance, SamplingSettings, rollout
 
 HUMAN = Source(name="human", where="j.origin = 'human'", weight=0.7)
 SAMPLES = Source(name="samples", where="j.policy_id = 'reference'", weight=0.3)
@@ -43,7 +43,8 @@ def test_shares_hold_over_many_batches_and_every_batch_is_full(made_job):
 def test_a_source_without_weight_never_gets_a_row(made_job):
     shares = [0.5, 0.1, 0.25, 0.1, 0.05, 0.0]  # their running sum is 0.9999999999999999
     stream = made_job.stream(
-        [HUMAN.model_copy(update={"name": str(i), "weight": w}) for i, w in enumerate(shares)], batch_sequences=32
+        [HUMAN.model_copy(update={"name": str(i), "weight": w}) for i, w in enumerate(shares)],
+        batch_sequences=32,
     )
     stream.advance()
     quotas = [stream.quotas(step) for step in range(5000)]
@@ -97,7 +98,9 @@ def test_fresh_rows_are_drawn_as_soon_as_the_watermark_moves(job):
     drawn = [row for row in stream.batch(4) if row.source == "online"]
     assert len(drawn) == pytest.approx(8 / 1.7, abs=1)
     with connect(job.store) as connection:
-        online = query(connection, "select trajectory_id from judged where origin = 'online'")["trajectory_id"]
+        online = query(connection, "select trajectory_id from judged where origin = 'online'")[
+            "trajectory_id"
+        ]
     assert set(ids(drawn)) <= set(online)
     assert stream.sizes()["online"] == 4 < len(online)  # the window
 
@@ -105,7 +108,14 @@ def test_fresh_rows_are_drawn_as_soon_as_the_watermark_moves(job):
 FOLLOWED = [
     HUMAN,
     SAMPLES.model_copy(update={"unique": "near"}),
-    Source(name="window", where="j.origin = 'online'", weight=0.5, window=5, keep_correct=0.5, when_empty="others"),
+    Source(
+        name="window",
+        where="j.origin = 'online'",
+        weight=0.5,
+        window=5,
+        keep_correct=0.5,
+        when_empty="others",
+    ),
     Source(name="all", where="j.origin = 'online'", weight=0.5, reward="fraction", when_empty="others"),
 ]
 
@@ -152,7 +162,9 @@ def test_a_stream_that_is_advanced_reads_new_rows_only_and_gives_what_one_opened
     for watermark in watermarks[1:]:
         window.advance(watermark)
         used = set(window.pool("window").places[:, 0].tolist())
-        assert set(window.pool("window").blocks) == used and len(used) > 0  # what no source uses any more is forgotten
+        assert (
+            set(window.pool("window").blocks) == used and len(used) > 0
+        )  # what no source uses any more is forgotten
 
 
 def test_a_stream_goes_on_where_maintenance_deleted_what_it_would_have_tailed(job):
@@ -200,9 +212,9 @@ def test_rewards_and_soft_values_are_those_of_the_store(made_job):
             "select trials, successes from reference_counts where problem_id = $problem and policy_id = 'reference'",
             {"problem": row.problem_id},
         ).row(0)
-        verdict = query(connection, "select verdict from judged where trajectory_id = $id", {"id": row.trajectory_id})["verdict"][
-            0
-        ]
+        verdict = query(
+            connection, "select verdict from judged where trajectory_id = $id", {"id": row.trajectory_id}
+        )["verdict"][0]
     trials, successes = map(float, found)
     assert trials == 4
     expected = soft_value_of_counts(torch.tensor([successes]), torch.tensor([trials]), 0.2)
@@ -232,7 +244,8 @@ def test_a_rollout_of_the_same_name_is_sampled_once_and_is_reproducible(job):
 def add_online_samples(job, name):
     with connect(job.store) as connection:
         problems = query(
-            connection, "select problem_id, statement from problems where split = 'train' order by problem_id limit 3"
+            connection,
+            "select problem_id, statement from problems where split = 'train' order by problem_id limit 3",
         )
     settings = SamplingSettings(samples_per_problem=4, max_new_tokens=16)
     provenance = Provenance(name=name, policy_id="policy@3", run_id="run", policy_step=3)
@@ -253,7 +266,11 @@ def test_a_source_may_have_a_reward_of_its_own_with_its_own_soft_values(made_job
     judged = {row["trajectory_id"]: row for row in found.to_dicts()}
     for row in rows:
         one = judged[row.trajectory_id]
-        passes = float(one["verdict"] == "accepted") if row.source == "samples" else one["passed"] / max(1, one["total"])
+        passes = (
+            float(one["verdict"] == "accepted")
+            if row.source == "samples"
+            else one["passed"] / max(1, one["total"])
+        )
         assert row.reward == pytest.approx(passes - 1)
 
 
@@ -298,12 +315,18 @@ def test_token_ids_are_views_on_what_the_store_holds(made_job):
 def frame(steps, rewards, hours):
     count = len(steps)
     start = datetime(2026, 1, 1, tzinfo=UTC)
-    return pl.DataFrame({
-        "trajectory_id": [f"t{i}" for i in range(count)], "problem_id": ["p"] * count,
-        "logprob_sum": [-1.0] * count, "behaviour_logprob": [None] * count,
-        "reward": rewards, "verdict": ["accepted" if r == 0 else "wrong_answer" for r in rewards],
-        "policy_step": steps, "created_at": [start + timedelta(hours=h) for h in hours],
-    })  # fmt: skip
+    return pl.DataFrame(
+        {
+            "trajectory_id": [f"t{i}" for i in range(count)],
+            "problem_id": ["p"] * count,
+            "logprob_sum": [-1.0] * count,
+            "behaviour_logprob": [None] * count,
+            "reward": rewards,
+            "verdict": ["accepted" if r == 0 else "wrong_answer" for r in rewards],
+            "policy_step": steps,
+            "created_at": [start + timedelta(hours=h) for h in hours],
+        }
+    )
 
 
 def pooled(rows, **options):

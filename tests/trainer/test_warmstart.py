@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from trainer.policy import Policy, new_policy
-from trainer.sampling import sample
-from trainer.warmstart import IGNORED, WarmStartProgress, batches_of, rate_at, warm_start
+from trainer.policies.policy import Policy, new_policy
+from trainer.policies.warmstart import IGNORED, WarmStartProgress, batches_of, rate_at, warm_start
+from trainer.rollouts.sampling import sample
 
 PAIRS = [
     ("Print the sum.", "print(sum(a))\n"),
@@ -22,7 +22,9 @@ PAIRS = [
 def fresh() -> Policy:
     texts = [text for pair in PAIRS for text in pair]
     # No idioms: sequences of different lengths.
-    return new_policy(texts, vocab_size=300, idiom_share=2.0, layers=2, width=48, heads=2, max_positions=128, seed=3)
+    return new_policy(
+        texts, vocab_size=300, idiom_share=2.0, layers=2, width=48, heads=2, max_positions=128, seed=3
+    )
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -36,7 +38,9 @@ def one_thread() -> Iterator[None]:
 
 def test_it_learns_the_pairs_and_reports_what_it_did() -> None:
     policy, seen = fresh(), []
-    report = warm_start(policy, PAIRS, steps=60, batch_tokens=256, learning_rate=1e-2, on_progress=seen.append)
+    report = warm_start(
+        policy, PAIRS, steps=60, batch_tokens=256, learning_rate=1e-2, on_progress=seen.append
+    )
     assert [progress.step for progress in seen] == list(range(1, 61))
     assert isinstance(seen[0], WarmStartProgress) and seen[-1].tokens == report.tokens
     # An untrained model is near ln(vocabulary) nats a token; three memorised pairs near 0.
@@ -57,7 +61,9 @@ def test_the_same_seed_and_steps_give_the_same_weights() -> None:
 
 
 def test_batches_hold_every_pair_once_a_pass_within_the_bound_and_learn_from_completions_only() -> None:
-    sequences = [([1] * prompt, [2] * completion) for prompt, completion in [(3, 2), (5, 4), (1, 1), (2, 7), (4, 4)]]
+    sequences = [
+        ([1] * prompt, [2] * completion) for prompt, completion in [(3, 2), (5, 4), (1, 1), (2, 7), (4, 4)]
+    ]
     made = batches_of(sequences, pad_id=0, batch_tokens=18, seed=0)
     lengths: list[tuple[int, int]] = []
     while len(lengths) < 2 * len(sequences):
@@ -73,10 +79,14 @@ def test_batches_hold_every_pair_once_a_pass_within_the_bound_and_learn_from_com
 
 def test_padding_does_not_change_the_loss() -> None:
     policy = fresh()
-    sequences = [(policy.prompt_ids(statement), policy.completion_ids(program)) for statement, program in PAIRS]
+    sequences = [
+        (policy.prompt_ids(statement), policy.completion_ids(program)) for statement, program in PAIRS
+    ]
     total, count = 0.0, 0
     for prompt, completion in sequences:  # one at a time, no padding, by torch's own log-softmax
-        logprobs = torch.log_softmax(policy.model(torch.tensor([prompt + completion])).logits[0].double(), dim=-1)
+        logprobs = torch.log_softmax(
+            policy.model(torch.tensor([prompt + completion])).logits[0].double(), dim=-1
+        )
         places = range(len(prompt) - 1, len(prompt) + len(completion) - 1)
         total -= sum(logprobs[place, token].item() for place, token in zip(places, completion, strict=True))
         count += len(completion)

@@ -1,0 +1,1 @@
+"""How flows run: Prefect's settings and server, locks and limits, task runners, events, interrupts."""

@@ -1,0 +1,1 @@
+"""What runs by itself: schedules, deployments, and services that follow the store."""

@@ -1,0 +1,84 @@
+"""Estimate pass@k of a policy on held-out problems."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prefect import flow, task
+
+from flows.display.terminal import progress
+from flows.runtime.rules import IN_MEMORY, PATIENT, done, processors
+from pipeline.store import Store
+from sandbox import Pool
+
+if TYPE_CHECKING:
+    from trainer.evaluation import Evaluation
+    from trainer.rollouts import SamplingSettings
+
+
+from flows.stages.artifacts import report_table
+
+
+@flow(name="evaluate", flow_run_name="{policy_id}", **IN_MEMORY)
+def evaluate_flow(
+    store: str,
+    folder: str,
+    policy_id: str,
+    problems_sql: str,
+    sampling: dict,
+    run_id: str | None = None,
+    seed: int = 0,
+) -> dict:
+    """Estimate pass@1 and pass@10 of a policy on the problems that `problems_sql` selects."""
+    from trainer.rollouts import SamplingSettings
+
+    with processors():
+        found = evaluation_row(
+            evaluate_task(store, folder, policy_id, problems_sql, SamplingSettings(**sampling), run_id, seed)
+        )
+    report_table("evaluate", f"Evaluated {policy_id}", [found])
+    return done(
+        found,
+        f"pass@1 {found['pass@1']:.3f} over {found['problems']:,} problems, {found['samples']:,} samples",
+    )
+
+
+@task(name="sample and judge", **PATIENT)
+def evaluate_task(
+    store: str,
+    folder: str,
+    policy_id: str,
+    problems_sql: str,
+    sampling: SamplingSettings,
+    run_id: str | None,
+    seed: int,
+) -> Evaluation:
+    from flows.stages.policies import select_problems
+    from trainer.evaluation import evaluate
+    from trainer.policies import load_policy
+
+    problems = select_problems(store, problems_sql)
+    with Pool() as pool, progress(f"evaluate {policy_id}", "samples") as update:
+        return evaluate(
+            Store(store),
+            pool,
+            load_policy(folder),
+            policy_id,
+            problems,
+            sampling,
+            seed=seed,
+            run_id=run_id,
+            on_progress=update,
+        )
+
+
+def evaluation_row(found: Evaluation) -> dict:
+    return {
+        "policy": found.policy_id,
+        "problems": found.problems,
+        "samples": found.samples,
+        "pass@1": round(found.pass_at_1.mean, 4),
+        "pass@10": None if found.pass_at_10 is None else round(found.pass_at_10.mean, 4),
+        "distinct correct": round(found.distinct_correct, 3),
+        "judge errors": found.judge_errors,
+    }

@@ -1,0 +1,121 @@
+"""Flows that only schedules need: a corpus from its file, a training run from its configuration, the newest policy, the chain."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefect import flow, task
+from prefect.artifacts import create_markdown_artifact
+
+from flows import stages
+from flows.display.terminal import progress
+from flows.runtime.rules import IN_MEMORY, PATIENT, done, processors, turn
+from pipeline.corpora import read_spec
+from pipeline.store import Store
+
+if TYPE_CHECKING:
+    from trainer.run import RunConfig
+
+
+@flow(name="publish", flow_run_name="{spec_file}", **IN_MEMORY)
+def publish_file_flow(store: str, spec_file: str) -> dict:
+    """Publish the corpus that a .toml or .sql file defines, as the store is now; the same rows again add nothing."""
+    spec = read_spec(spec_file)
+    wanted = {
+        "name": spec.name,
+        "query": spec.query,
+        "reward": spec.reward,
+        "parameters": dict(spec.parameters),
+    }
+    found = stages.publish_flow(store, wanted | {"description": spec.description})
+    return done(found, f"corpus {found['name']}: {found['rows']:,} rows, {found['corpus']}")
+
+
+@flow(name="train-from-config", flow_run_name="{config}", **IN_MEMORY)
+def train_config_flow(config: str, repeat: bool = False) -> str:
+    """Train what a configuration says. A run that is there goes on; a finished one is left alone, or with `repeat` followed by a
+    new one beside it: run, run-2, run-3, ..."""
+    from trainer.run import load_config, resumes
+
+    chosen = next_run(load_config(Path(config))) if repeat else load_config(Path(config))
+    final = chosen.run / "final"
+    if resumes(chosen) is not None and (final / "config.json").exists():
+        return done(str(final), f"{chosen.run} was finished before", cached=True)
+    with processors(), turn(str(chosen.run), "train"):
+        train_config_task(chosen)
+    create_markdown_artifact(f"`{final}`", key="policy", description=f"Policy {chosen.run_id}")
+    return done(str(final), f"{chosen.training.steps:,} steps, policy {chosen.run_id} in {final}")
+
+
+def next_run(config: RunConfig) -> RunConfig:
+    """The configuration with the first folder whose run is not finished."""
+    number, chosen = 1, config
+    while (chosen.run / "final" / "config.json").exists():
+        number += 1
+        chosen = config.model_copy(update={"run": config.run.with_name(f"{config.run.name}-{number}")})
+    return chosen
+
+
+@task(name="SPO training", **PATIENT)
+def train_config_task(config: RunConfig) -> None:
+    from trainer.run import run
+
+    with progress(f"train {config.run_id}", "steps") as update:
+        run(config, on_step=lambda figures: update(figures["step"] + 1, config.training.steps))
+
+
+@flow(name="evaluate-published", flow_run_name="{policy}", **IN_MEMORY)
+def evaluate_published_flow(
+    store: str,
+    policy: str = "newest",
+    problems: str = "split = 'test'",
+    samples_per_problem: int = 10,
+    max_new_tokens: int = 512,
+    temperature: float = 1.0,
+    seed: int = 0,
+) -> dict:
+    """Evaluate a published policy, by its id or the newest one. Done once for a policy and settings, then looked up."""
+    from trainer.policies import find_policy, newest_of_all
+
+    chosen = newest_of_all(Store(store)) if policy == "newest" else find_policy(Store(store), policy)
+    sampling = {
+        "samples_per_problem": samples_per_problem,
+        "max_new_tokens": max_new_tokens,
+        "temperature": temperature,
+    }
+    found = stages.evaluate_flow(
+        store, str(chosen.folder), chosen.policy_id, problems, sampling, run_id=chosen.run_id, seed=seed
+    )
+    return done(
+        found, f"{chosen.policy_id}: pass@1 {found['pass@1']:.3f} over {found['problems']:,} problems"
+    )
+
+
+FLOWS: dict[str, Callable[..., Any]] = {
+    "ingest": stages.ingest_flow,
+    "deduplicate": stages.deduplicate_flow,
+    "label": stages.label_flow,
+    "score": stages.score_flow,
+    "publish": publish_file_flow,
+    "train": train_config_flow,
+    "evaluate": evaluate_published_flow,
+    "maintain": stages.maintain_flow,
+}
+
+
+@flow(name="chain", flow_run_name="{name}", **IN_MEMORY)
+def chain_flow(steps: list[dict], name: str = "chain") -> list[str]:
+    """Run entries of a schedule in turn, each `{"name", "stage", "parameters"}`; the first that fails ends it."""
+    ended = []
+    for step in steps:
+        started = time.monotonic()
+        FLOWS[step["stage"]](**step["parameters"])
+        ended.append(f"| {step['name']} | {step['stage']} | {time.monotonic() - started:.1f} |")
+    create_markdown_artifact(
+        "| step | stage | seconds |\n|---|---|---:|\n" + "\n".join(ended), key="chain", description="Steps"
+    )
+    names = [step["name"] for step in steps]
+    return done(names, f"{len(names)} steps: {', '.join(names)}")

@@ -1,0 +1,318 @@
+"""Corpora: a named SQL query with a reward, published as exactly the rows it gave, at pinned versions of the tables.
+
+    name = "human-and-reference"
+    description = "what it is for"                      # optional
+    query = "SELECT trajectory_id FROM judged WHERE origin = $origin"     # or query_file = "query.sql", beside this file
+    reward = "binary"                                   # a name in pipeline/store/rewards.py; binary if left out
+    parameters = { origin = "human" }                   # optional: a value for each $name in the query
+
+The same as an SQL file: the keys stand in its opening comment, and its name is the corpus's if none is given.
+
+    -- description = "what it is for"
+    -- reward = "binary"
+    SELECT trajectory_id FROM judged WHERE origin = 'human'
+
+The id is a hash of the definition and of every row with its reward. So publishing the same thing again gives the same id and
+adds nothing, compaction changes no id, and reading a corpus proves that it is what was published.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from pipeline.store import DEFAULT, RewardError, Store, reward, sql
+
+SPEC_KEYS = ("name", "description", "query", "query_file", "reward", "parameters")
+# What a reward is read from, and the view `judged` with it; pinned whatever the query itself reads.
+REWARD_TABLES = ("problems", "trajectories", "verdicts")
+
+
+class CorpusError(ValueError):
+    """A corpus that cannot be read, published or found; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Definition of a corpus, as its TOML file has it."""
+
+    name: str
+    query: str
+    reward: str = DEFAULT
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    description: str | None = None
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
+            raise CorpusError(f"corpus name {self.name!r}: letters, digits, dot, dash and underscore only")
+        try:
+            reward(self.reward)
+        except RewardError as error:
+            raise CorpusError(f"corpus {self.name}: {error}") from None
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A published corpus. `rows`: sorted trajectory_ids. `pins`: table -> version. `statistics`: see `statistics_of`."""
+
+    corpus_id: str
+    name: str
+    query: str
+    reward: str
+    parameters: dict[str, Any]
+    pins: dict[str, int]
+    rows: pl.Series
+    statistics: dict[str, Any]
+    published_at: datetime
+    description: str | None = None
+
+
+def read_spec(path: str | Path) -> Spec:
+    """Read a corpus definition. Raises CorpusError for anything unknown, missing or of the wrong type."""
+    path = Path(path)
+    try:
+        text = path.read_text()
+        values = tomllib.loads(opening_comment(text) if path.suffix == ".sql" else text)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise CorpusError(f"{path}: {error}") from error
+    unknown = set(values) - set(SPEC_KEYS)
+    if unknown:
+        raise CorpusError(f"{path}: unknown key {sorted(unknown)[0]}; there are: {', '.join(SPEC_KEYS)}")
+    for key, value in values.items():
+        if not isinstance(value, dict if key == "parameters" else str):
+            raise CorpusError(f"{path}: {key} has the wrong type, {type(value).__name__}")
+    if path.suffix == ".sql":
+        if "query" in values or "query_file" in values:
+            raise CorpusError(f"{path}: the file itself is the query")
+        values = {"name": path.stem, "query": text, **values}
+    if "name" not in values or ("query" in values) == ("query_file" in values):
+        raise CorpusError(f"{path}: needs name, and either query or query_file")
+    if "query_file" in values:
+        try:
+            values["query"] = (path.parent / values.pop("query_file")).read_text()
+        except OSError as error:
+            raise CorpusError(f"{path}: query_file: {error}") from error
+    return Spec(**values)
+
+
+def opening_comment(text: str) -> str:
+    """The TOML in the comment that an SQL file opens with: its lines of the form `-- key = value`."""
+    lines = [line.removeprefix("--").strip() for line in sql.leading_comment(text)]
+    return "\n".join(line for line in lines if re.match(r"[a-z_]+\s*=", line))
+
+
+def publish(store: Store, spec: Spec | str | Path) -> Corpus:
+    """Run the query on the store as it is now, and record what it gave; the same result again adds nothing.
+
+    Rows without a reward (no verdict, or the judge's own failure) are left out and counted in the statistics. Raises
+    CorpusError unless the query is one SELECT that gives each trajectory_id once, and some row has a reward.
+    """
+    spec = spec if isinstance(spec, Spec) else read_spec(spec)
+    with sql.connect(store, pins := store.pins()) as connection:
+        tables = tables_of(connection, spec)
+        chosen = selected_ids(connection, spec)
+        rewarded = rewarded_rows(connection, chosen, spec.reward)
+    corpus = Corpus(
+        corpus_id=identity(spec, rewarded),
+        name=spec.name,
+        query=spec.query,
+        reward=spec.reward,
+        parameters=dict(spec.parameters),
+        pins={name: pins[name] for name in tables},
+        rows=rewarded["trajectory_id"],
+        statistics=statistics_of(rewarded, left_out=chosen.len() - rewarded.height),
+        published_at=datetime.now(UTC),
+        description=spec.description,
+    )
+    if not rewarded.height:
+        raise CorpusError(
+            f"corpus {spec.name}: none of its {chosen.len()} rows has a reward; label them first"
+        )
+    store.append("corpora", stored_form(corpus), producer=f"corpus/{corpus.corpus_id}", sequence=1)
+    return load(store, corpus.corpus_id)
+
+
+def load(store: Store, key: str) -> Corpus:
+    """The corpus of that id (or the beginning of one), or the newest one of that name. Raises CorpusError if there is none."""
+    stored = store.snapshot("corpora").scan()
+    by_name = stored.filter(pl.col("name") == key).sort("published_at", "corpus_id").tail(1).collect()
+    found = by_name if by_name.height else stored.filter(pl.col("corpus_id").str.starts_with(key)).collect()
+    if found.height != 1:
+        state = "several corpora begin with" if found.height else "no corpus"
+        known = ", ".join(stored.select("name").unique().sort("name").collect()["name"]) or "none"
+        raise CorpusError(f"{state} {key!r}; published: {known}")
+    row = found.row(0, named=True)
+    return Corpus(
+        **{
+            name: row[name]
+            for name in ("corpus_id", "name", "query", "reward", "published_at", "description")
+        },
+        parameters=json.loads(row["parameters"] or "{}"),
+        pins=json.loads(row["pins"]),
+        rows=found["rows"].explode().alias("trajectory_id"),
+        statistics=json.loads(row["statistics"]),
+    )
+
+
+def list_corpora(store: Store) -> pl.DataFrame:
+    """Published corpora, the newest first: corpus_id, name, reward, rows (count), published_at, description, statistics."""
+    columns = [
+        "corpus_id",
+        "name",
+        "reward",
+        pl.col("rows").list.len(),
+        "published_at",
+        "description",
+        "statistics",
+    ]
+    return store.snapshot("corpora").scan().select(columns).sort("published_at", descending=True).collect()
+
+
+def rows_of(store: Store, corpus: Corpus, columns: str = "*") -> pl.DataFrame:
+    """Rows of a corpus at its pinned versions: columns of the view `judged` (an SQL list) and `reward`, by trajectory_id.
+
+    Raises CorpusError if the store no longer gives what was published, StoreError if a pinned version is gone.
+    """
+    with sql.connect(store, corpus.pins) as connection:
+        prove(connection, corpus)
+        return joined(connection, corpus.rows, f"{columns}, {macro(corpus.reward)} AS reward")
+
+
+def diff(store: Store, before: Corpus, after: Corpus) -> pl.DataFrame:
+    """What came in and what went, a row a trajectory: change (added, removed or reward), rewards before and after."""
+    columns = "trajectory_id, problem_id, origin"
+    old, new = (rows_of(store, corpus, columns) for corpus in (before, after))
+    both = old.join(new, on="trajectory_id", how="full", coalesce=True, suffix="_after")
+    change = (
+        pl.when(pl.col("reward").is_null())
+        .then(pl.lit("added"))
+        .when(pl.col("reward_after").is_null())
+        .then(pl.lit("removed"))
+        .when(pl.col("reward") != pl.col("reward_after"))
+        .then(pl.lit("reward"))
+    )
+    return (
+        both.with_columns(change.alias("change"))
+        .filter(pl.col("change").is_not_null())
+        .select(
+            "trajectory_id",
+            "change",
+            pl.col("reward").alias("reward_before"),
+            "reward_after",
+            pl.coalesce("origin", "origin_after").alias("origin"),
+            pl.coalesce("problem_id", "problem_id_after").alias("problem_id"),
+        )
+        .sort("change", "trajectory_id")
+    )
+
+
+def prove(connection: duckdb.DuckDBPyConnection, corpus: Corpus) -> None:
+    """Raise CorpusError unless a connection at the corpus's pins gives the rows and rewards that were published."""
+    if identity(spec_of(corpus), rewarded_rows(connection, corpus.rows, corpus.reward)) != corpus.corpus_id:
+        raise CorpusError(
+            f"corpus {corpus.name} ({corpus.corpus_id:.12}): its rows or rewards are not those published"
+        )
+
+
+def spec_of(corpus: Corpus) -> Spec:
+    return Spec(corpus.name, corpus.query, corpus.reward, corpus.parameters, corpus.description)
+
+
+def tables_of(connection: duckdb.DuckDBPyConnection, spec: Spec) -> list[str]:
+    try:
+        return sorted({*sql.tables_behind(connection, spec.query), *REWARD_TABLES})
+    except sql.SqlError as error:
+        raise CorpusError(f"corpus {spec.name}: {error}") from error
+
+
+def selected_ids(connection: duckdb.DuckDBPyConnection, spec: Spec) -> pl.Series:
+    """Sorted trajectory_ids that the query selects."""
+    try:
+        found = sql.query(connection, spec.query, spec.parameters)
+    except sql.SqlError as error:
+        raise CorpusError(f"corpus {spec.name}: {error}") from error
+    if "trajectory_id" not in found.columns:
+        raise CorpusError(
+            f"corpus {spec.name}: the query gives no column trajectory_id, but {', '.join(found.columns)}"
+        )
+    ids = found["trajectory_id"].cast(pl.String)
+    if ids.null_count() or ids.n_unique() < ids.len():
+        repeated = ids.filter(ids.is_duplicated() | ids.is_null()).sort()
+        raise CorpusError(
+            f"corpus {spec.name}: the query gives trajectory_id {repeated[0]} more than once, or as null"
+        )
+    return ids.sort()
+
+
+def macro(name: str) -> str:
+    return f"reward_{name}(verdict, passed, total)"
+
+
+def rewarded_rows(connection: duckdb.DuckDBPyConnection, ids: pl.Series, name: str) -> pl.DataFrame:
+    """Those of the trajectories that have a reward, sorted: trajectory_id, problem_id, origin, verdict, language, reward."""
+    columns = f"trajectory_id, problem_id, origin, verdict, language, {macro(name)} AS reward"
+    return joined(connection, ids, columns).filter(pl.col("reward").is_not_null())
+
+
+def joined(connection: duckdb.DuckDBPyConnection, ids: pl.Series, columns: str) -> pl.DataFrame:
+    chosen = pl.DataFrame({"trajectory_id": ids}).to_arrow()
+    connection.register("chosen", chosen)
+    try:
+        return connection.sql(
+            f"SELECT {columns} FROM judged SEMI JOIN chosen USING (trajectory_id) ORDER BY trajectory_id"
+        ).pl()
+    except duckdb.Error as error:
+        raise CorpusError(sql.in_one_line(error)) from error
+    finally:
+        connection.unregister("chosen")
+
+
+def identity(spec: Spec, rewarded: pl.DataFrame) -> str:
+    """SHA-256 over the definition and every (trajectory_id, reward), as hexadecimal digits."""
+    definition = [spec.name, spec.query.strip(), dict(spec.parameters), spec.reward, reward(spec.reward).sql]
+    digest = hashlib.sha256(json.dumps(definition, sort_keys=True, default=str).encode())
+    for ids in rewarded.select("trajectory_id").iter_slices(100_000):
+        digest.update("\n".join(["", *ids["trajectory_id"]]).encode())
+    digest.update(rewarded["reward"].to_numpy().astype("<f8").tobytes())
+    return digest.hexdigest()
+
+
+def statistics_of(rewarded: pl.DataFrame, *, left_out: int) -> dict[str, Any]:
+    """Counts of rows by origin and verdict and by language, of problems, the mean reward, and rows left out for want of one."""
+    by_origin: dict[str, dict[str, int]] = {}
+    for origin, verdict, count in (
+        rewarded.group_by("origin", "verdict").len().sort("origin", "verdict").iter_rows()
+    ):
+        by_origin.setdefault(origin, {})[verdict] = count
+    return {
+        "rows": rewarded.height,
+        "problems": rewarded["problem_id"].n_unique(),
+        "origins": by_origin,
+        "languages": dict(rewarded.group_by("language").len().sort("language").iter_rows()),
+        "mean_reward": rewarded["reward"].mean(),
+        "left_out_without_reward": left_out,
+    }
+
+
+def stored_form(corpus: Corpus) -> pl.DataFrame:
+    values = {
+        name: getattr(corpus, name)
+        for name in ("corpus_id", "name", "query", "reward", "published_at", "description")
+    }
+    texts = {
+        name: json.dumps(getattr(corpus, name), sort_keys=True)
+        for name in ("pins", "parameters", "statistics")
+    }
+    return pl.DataFrame(
+        {**values, **texts, "rows": [corpus.rows.to_list()]}, schema_overrides={"description": pl.String}
+    )

@@ -1,0 +1,83 @@
+"""Samples worth reading: problems solved only after training, and problems lost, with the programs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from pipeline.store import query
+
+SHOWN = 3
+
+# Samples drawn to evaluate come before others of the same policy; the order is fixed, so the same store shows the same program.
+PROGRAM = """
+SELECT t.trajectory_id, t.program, t.language, t.policy_id, j.verdict, j.passed, j.total
+FROM trajectories t JOIN (SELECT trajectory_id, verdict, passed, total, reward_binary FROM judged) j USING (trajectory_id)
+WHERE t.problem_id = $problem AND t.policy_id IN (SELECT unnest($policies)) AND (j.verdict = 'accepted') = $accepted
+  AND j.reward_binary IS NOT NULL
+ORDER BY starts_with(t.batch_id, 'eval/') DESC, t.trajectory_id LIMIT 1
+"""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A problem with the program that solved it on one side of the training, and one that failed on the other."""
+
+    problem: dict[str, Any]
+    counts: dict[str, int]
+    solved: dict[str, Any] | None
+    failed: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Samples:
+    gained: list[Reading]
+    lost: list[Reading]
+
+
+def samples(
+    connection: duckdb.DuckDBPyConnection, problems: pl.DataFrame, reference: str, policies: list[str]
+) -> Samples | None:
+    """`problems`: see `comparison.Comparison`. None without any."""
+    if problems.is_empty():
+        return None
+    rate_before = pl.col("correct_before") / pl.col("samples_before")
+    rate_after = pl.col("correct_after") / pl.col("samples_after")
+    gained = (
+        problems.filter(~pl.col("solved_before"), pl.col("solved_after"))
+        .sort(-rate_after, "problem_id")
+        .head(SHOWN)
+    )
+    lost = (
+        problems.filter(pl.col("solved_before"), ~pl.col("solved_after"))
+        .sort(-rate_before, "problem_id")
+        .head(SHOWN)
+    )
+    return Samples(
+        [reading(connection, row, solvers=policies, failers=[reference]) for row in gained.to_dicts()],
+        [reading(connection, row, solvers=[reference], failers=policies) for row in lost.to_dicts()],
+    )
+
+
+def reading(
+    connection: duckdb.DuckDBPyConnection, counts: dict, *, solvers: list[str], failers: list[str]
+) -> Reading:
+    wanted = {"problem": counts["problem_id"]}
+    problem = query(
+        connection, "SELECT problem_id, title, statement FROM problems WHERE problem_id = $problem", wanted
+    )
+    return Reading(
+        problem.row(0, named=True)
+        if problem.height
+        else {**counts, "title": "", "statement": "(not in the store)"},
+        counts,
+        first(query(connection, PROGRAM, wanted | {"policies": solvers, "accepted": True})),
+        first(query(connection, PROGRAM, wanted | {"policies": failers, "accepted": False})),
+    )
+
+
+def first(rows: pl.DataFrame) -> dict[str, Any] | None:
+    return rows.row(0, named=True) if rows.height else None

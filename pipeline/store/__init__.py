@@ -1,0 +1,68 @@
+"""The store: partitioned Parquet tables under the Delta Lake protocol, the contracts of their rows, snapshots, and SQL over them.
+
+Everything that processes share is here. `Store` appends and reads; `connect` and `query` ask it in DuckDB's SQL."""
+
+from pipeline.store.contract_tables import kind_of, meaning
+from pipeline.store.contracts import (
+    CLAIMED_VERDICTS,
+    LANGUAGES,
+    NOT_A_REWARD,
+    ORIGINS,
+    TABLES,
+    VERDICTS,
+    Evaluations,
+    OneOf,
+    Policies,
+    ReferencePolicies,
+    ReferenceScores,
+    Trajectories,
+    Verdicts,
+)
+from pipeline.store.identity import ID_BYTES, content_id, digest, test_set_hash, trajectory_id
+from pipeline.store.locks import alone, one_of, say
+from pipeline.store.passk import Estimate, estimate, over_problems, pass_at_k
+from pipeline.store.rewards import DEFAULT, RewardError, reward
+from pipeline.store.snapshot import StoreError
+from pipeline.store.sql import SqlError, connect, query, questions, sql_list
+from pipeline.store.store import COMPACT_AFTER_COMMITS, Store
+
+__all__ = [
+    "CLAIMED_VERDICTS",
+    "COMPACT_AFTER_COMMITS",
+    "DEFAULT",
+    "ID_BYTES",
+    "LANGUAGES",
+    "NOT_A_REWARD",
+    "ORIGINS",
+    "TABLES",
+    "VERDICTS",
+    "Estimate",
+    "Evaluations",
+    "OneOf",
+    "Policies",
+    "ReferencePolicies",
+    "ReferenceScores",
+    "RewardError",
+    "SqlError",
+    "Store",
+    "StoreError",
+    "Trajectories",
+    "Verdicts",
+    "alone",
+    "connect",
+    "content_id",
+    "digest",
+    "estimate",
+    "kind_of",
+    "meaning",
+    "one_of",
+    "over_problems",
+    "pass_at_k",
+    "query",
+    "questions",
+    "reward",
+    "say",
+    "sql_list",
+    "test_set_hash",
+    "trajectory_id",
+]

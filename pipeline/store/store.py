@@ -1,0 +1,357 @@
+"""The store: one Delta Lake table for each contract, in a local folder or on object storage.
+
+Appends are atomic and carry their idempotency key, (producer, sequence), in the commit itself; reads go through snapshots,
+lists of Parquet files that no later commit touches. Nothing here globs a folder: after one compaction that counts rows twice.
+Specification: the Delta Lake protocol, https://github.com/delta-io/delta/blob/master/PROTOCOL.md
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import unquote
+
+import polars as pl
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError
+
+from pipeline.store.contracts import LAYOUT_VERSION, TABLES, Table, check
+from pipeline.store.snapshot import (
+    APPEND_LEVEL,
+    COMPACT_LEVEL,
+    NOT_CREATED,
+    Snapshot,
+    StoreError,
+    partition_name,
+    to_arrow,
+    with_partitions,
+    writer_properties,
+)
+
+__all__ = ["Maintained", "Snapshot", "Statistics", "Store", "StoreError", "contract"]
+
+LAYOUT_KEY = "spo.layoutVersion"
+CONFIGURATION = {
+    "delta.enableChangeDataFeed": "true",
+    # The log must outlive every pin and watermark, so it is never cut; a commit in it is a few kilobytes.
+    "delta.enableExpiredLogCleanup": "false",
+    LAYOUT_KEY: str(LAYOUT_VERSION),
+}
+COMMIT_ATTEMPTS = 5
+# Compaction resets the cost of an append, which grows with the number of live small files.
+COMPACT_AFTER_COMMITS = 200
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Size of a table: rows, Parquet files, their bytes, and the version they are at."""
+
+    rows: int
+    files: int
+    bytes: int
+    version: int
+
+
+@dataclass(frozen=True)
+class Maintained:
+    """What maintenance did: live files before and after, and files deleted from the disk."""
+
+    files_before: int
+    files_after: int
+    deleted: int
+
+
+class Store:
+    """Handle on a store, for one thread. Cheap to make; tables are opened on first use and kept, and created on first write."""
+
+    def __init__(self, location: str | Path, storage_options: dict[str, str] | None = None):
+        location = str(location)
+        self.location = location if "://" in location else str(Path(location).resolve())
+        self.storage_options = storage_options
+        self._handles: dict[str, DeltaTable] = {}
+        self._still: set[str] | None = None
+
+    def exists(self) -> bool:
+        """Whether anybody has written to it."""
+        return any(self.version(name) > NOT_CREATED for name in TABLES)
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """Within it reads see each table as it was at the first look, and what this handle commits: a look at the log costs
+        3 ms, and more the more commits there are. Appends look at every time."""
+        before, self._still = self._still, set()
+        try:
+            yield
+        finally:
+            self._still = before
+
+    def append(self, name: str, rows: pl.DataFrame, *, producer: str, sequence: int) -> bool:
+        """Append rows once for each (producer, sequence), which must increase; True if this call added them.
+
+        Raises ContractError for rows that break the table's contract, StoreError when the commit cannot be made. A column that
+        is new in the contract, and nullable, joins the table with the first append; older rows read as null.
+        """
+        table = contract(name)
+        rows = check(table, rows)
+        with self._errors(name, "write to"):
+            for attempts_left in reversed(range(COMMIT_ATTEMPTS)):
+                handle = self._created(table)
+                # Checked on the very state the commit is based on: the protocol refuses a twin that commits after that state,
+                # and would not see one that committed between the check and a newer state.
+                if sequence_of(handle, producer) >= sequence:
+                    return False
+                try:
+                    self._commit(handle, table, rows, Transaction(producer, sequence))
+                    return True
+                except CommitFailedError:
+                    # Another process committed for this producer meanwhile: these rows, or those of another sequence.
+                    if not attempts_left:
+                        raise
+                except (DeltaError, OSError):
+                    # The commit may have been made, and something after it have failed: then the rows are in.
+                    if self.last_sequence(name, producer) >= sequence:
+                        return True
+                    raise
+        raise AssertionError("every attempt returns or raises")
+
+    def last_sequence(self, name: str, producer: str) -> int:
+        """Highest sequence this producer has committed to the table, or -1."""
+        handle = self._refreshed(contract(name), to_write=True)
+        return sequence_of(handle, producer) if handle else -1
+
+    def append_next(self, name: str, rows: pl.DataFrame, *, producer: str) -> None:
+        """Append under the producer's next sequence. For one process a producer, whose rows are chosen by what is missing."""
+        if rows.height:
+            self.append(name, rows, producer=producer, sequence=self.last_sequence(name, producer) + 1)
+
+    def version(self, name: str) -> int:
+        """Version of a table now; -1 before anybody has written to it."""
+        handle = self._refreshed(contract(name))
+        return handle.version() if handle else NOT_CREATED
+
+    def snapshot(self, name: str, version: int | None = None) -> Snapshot:
+        """Snapshot of a table at a version, or as it is now."""
+        table = contract(name)
+        handle = self._refreshed(table)
+        if version == NOT_CREATED or (handle is None and version is None):
+            return Snapshot(table, NOT_CREATED, (), self.storage_options)
+        if handle is None:
+            raise StoreError(
+                f"{name}: no version {version} in {self.location}: nothing was ever written to it"
+            )
+        if version is not None and version != handle.version():
+            try:
+                handle = DeltaTable(handle.table_uri, version=version, storage_options=self.storage_options)
+            except (DeltaError, OSError) as error:
+                raise StoreError(
+                    f"{name}: no version {version} in {self.location}: {in_one_line(error)}"
+                ) from error
+        with self._errors(name, "read"):
+            files = tuple(sorted(map(self._as_path, handle.file_uris())))
+            return Snapshot(table, handle.version(), files, self.storage_options, self._uri(name))
+
+    def _as_path(self, file: str) -> str:
+        """delta-rs answers in percent-encoded form; readers of local files want the name as it is."""
+        return file if "://" in self.location else unquote(file)
+
+    def read(self, name: str, columns: list[str] | None = None) -> pl.DataFrame:
+        return self.snapshot(name).read(columns)
+
+    def tail(self, name: str, after_version: int, until: int | None = None) -> tuple[pl.DataFrame, int]:
+        """Rows added after a version up to `until` (or now), each once and whatever was compacted since, and the version reached.
+
+        Raises StoreError when maintenance has deleted files of that time: then read a snapshot, and go on from its version.
+        """
+        table = contract(name)
+        handle = self._refreshed(table)
+        if handle is None or handle.version() <= after_version:
+            return table.empty, after_version
+        now = handle.version() if until is None else min(until, handle.version())
+        with self._errors(name, f"follow from version {after_version}"):
+            changes = pl.DataFrame(handle.load_cdf(after_version + 1, now))
+        kinds = table.empty.schema
+        missing = [
+            pl.lit(None, dtype=kinds[column]).alias(column)
+            for column in kinds
+            if column not in changes.columns
+        ]
+        added = changes.filter(pl.col("_change_type") == "insert").with_columns(missing)
+        return added.select(kinds.names()), now
+
+    def pins(self, names: list[str] | None = None) -> dict[str, int]:
+        """The version of every table (or of those named) at this moment."""
+        return {name: self.version(name) for name in names or TABLES}
+
+    def pin(self, label: str, versions: Mapping[str, int] | None = None) -> dict[str, int]:
+        """Keep those versions (or the present ones) readable under a label, through any maintenance, until `unpin`."""
+        versions = dict(self.pins() if versions is None else versions)
+        for name, version in versions.items():
+            self.snapshot(name, version)
+        self._write_pin(label, versions, held=True)
+        return versions
+
+    def unpin(self, label: str) -> None:
+        if label not in self.pinned():
+            raise StoreError(f"no pin {label}; there are: {', '.join(self.pinned()) or 'none'}")
+        self._write_pin(label, {}, held=False)
+
+    def pinned(self) -> dict[str, dict[str, int]]:
+        """Versions kept by each label and by each published corpus (as `corpus/<corpus_id>`)."""
+        latest = self.read("pins").sort("revision").unique("label", keep="last", maintain_order=True)
+        held = latest.filter("held")
+        corpora = self.read("corpora", ["corpus_id", "pins"])
+        kept = dict(zip(held["label"], map(json.loads, held["versions"]), strict=True))
+        return kept | {
+            f"corpus/{identity}": json.loads(versions) for identity, versions in corpora.iter_rows()
+        }
+
+    def maintain(
+        self, name: str, *, keep_versions: list[int] | None = None, retention_hours: int | None = None
+    ) -> Maintained:
+        """Compact small files, write a checkpoint, and delete files that no retained or pinned version needs.
+
+        Retained is what was live in the last `retention_hours` (7 days if not given; less breaks readers and followers that
+        are slower). Versions pinned by `pin` or by a corpus are kept, and those in `keep_versions`.
+        """
+        handle = self._refreshed(contract(name))
+        if handle is None:
+            return Maintained(0, 0, 0)
+        before = len(handle.file_uris())
+        with self._errors(name, "maintain"):
+            # Another process that compacts at this moment does the same work: leave it to that one.
+            try:
+                handle.optimize.compact(
+                    writer_properties=writer_properties(contract(name), 1_000_000, COMPACT_LEVEL)
+                )
+            except CommitFailedError:
+                handle.update_incremental()
+            handle.create_checkpoint()
+            pinned = {versions[name] for versions in self.pinned().values() if name in versions}
+            keep = sorted(v for v in {*pinned, *(keep_versions or [])} if 0 <= v < handle.version())
+            deleted = handle.vacuum(
+                retention_hours,
+                dry_run=False,
+                enforce_retention_duration=False,
+                full=True,
+                keep_versions=keep or None,
+            )
+        return Maintained(before, len(handle.file_uris()), len(deleted))
+
+    def needs_compaction(self, name: str) -> bool:
+        return self.statistics(name).files > COMPACT_AFTER_COMMITS
+
+    def statistics(self, name: str) -> Statistics:
+        """Rows, files and bytes of a table now, from its log alone."""
+        handle = self._refreshed(contract(name))
+        if handle is None:
+            return Statistics(0, 0, 0, NOT_CREATED)
+        with self._errors(name, "read"):
+            files = pl.DataFrame(handle.get_add_actions(flatten=True))
+        return Statistics(
+            int(files["num_records"].sum()), files.height, int(files["size_bytes"].sum()), handle.version()
+        )
+
+    def _commit(self, handle: DeltaTable, table: Table, rows: pl.DataFrame, transaction: Transaction) -> None:
+        write_deltalake(
+            handle,
+            to_arrow(table, rows),
+            mode="append",
+            schema_mode="merge",
+            writer_properties=writer_properties(table, rows.height, APPEND_LEVEL),
+            commit_properties=CommitProperties(app_transactions=[transaction]),
+        )
+
+    def _write_pin(self, label: str, versions: dict[str, int], *, held: bool) -> None:
+        revision = self.last_sequence("pins", f"pin/{label}") + 1
+        row = {
+            "label": label,
+            "revision": revision,
+            "versions": json.dumps(versions),
+            "held": held,
+            "pinned_at": datetime.now(UTC),
+        }
+        if not self.append("pins", pl.DataFrame([row]), producer=f"pin/{label}", sequence=revision):
+            raise StoreError(
+                f"pin {label} was changed by another process at this moment; look, and try again"
+            )
+
+    def _uri(self, name: str) -> str:
+        return f"{self.location.rstrip('/')}/{name}"
+
+    @contextmanager
+    def _errors(self, name: str, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (DeltaError, OSError, pl.exceptions.PolarsError) as error:
+            raise StoreError(f"{name}: cannot {what} {self._uri(name)}: {in_one_line(error)}") from error
+
+    def _refreshed(self, table: Table, *, to_write: bool = False) -> DeltaTable | None:
+        """The table as it is now, or for reading within `still` as it was; None if it does not exist yet."""
+        with self._errors(table.name, "read"):
+            if table.name in self._handles:
+                if to_write or self._still is None or table.name not in self._still:
+                    self._handles[table.name].update_incremental()
+            elif DeltaTable.is_deltatable(self._uri(table.name), storage_options=self.storage_options):
+                self._handles[table.name] = self._opened(table)
+        if self._still is not None and table.name in self._handles:
+            self._still.add(table.name)
+        return self._handles.get(table.name)
+
+    def _created(self, table: Table) -> DeltaTable:
+        handle = self._refreshed(table, to_write=True)
+        if handle is None:
+            try:
+                self._create(table, self._uri(table.name))
+            except DeltaError:
+                # Another process may have created it at this moment; if not, opening it says what is wrong.
+                if not DeltaTable.is_deltatable(self._uri(table.name), storage_options=self.storage_options):
+                    raise
+            handle = self._handles[table.name] = self._opened(table)
+        return handle
+
+    def _opened(self, table: Table) -> DeltaTable:
+        handle = DeltaTable(self._uri(table.name), storage_options=self.storage_options)
+        layout = int(handle.metadata().configuration.get(LAYOUT_KEY, LAYOUT_VERSION))
+        if layout > LAYOUT_VERSION:
+            raise StoreError(
+                f"{self._uri(table.name)} has layout {layout}, this program knows {LAYOUT_VERSION}: update spo"
+            )
+        return handle
+
+    def _create(self, table: Table, uri: str) -> None:
+        if "://" not in uri:
+            os.makedirs(uri, exist_ok=True)
+        DeltaTable.create(
+            uri,
+            schema=with_partitions(table, table.arrow_schema),
+            mode="ignore",
+            partition_by=[partition_name(column) for column in table.partition_by],
+            description=table.purpose,
+            configuration=CONFIGURATION,
+            storage_options=self.storage_options,
+            raise_if_key_not_exists=False,
+        )
+
+
+def in_one_line(error: Exception) -> str:
+    """Its message without the colours and arrows that delta-rs draws."""
+    words = re.sub(r"\x1b\[[0-9;]*m|↳", "", str(error) or type(error).__name__).split()
+    return " ".join(words)[:500]
+
+
+def sequence_of(handle: DeltaTable, producer: str) -> int:
+    found = handle.transaction_version(producer)
+    return -1 if found is None else found
+
+
+def contract(name: str) -> Table:
+    try:
+        return TABLES[name]
+    except KeyError:
+        raise StoreError(f"no table {name}; there are: {', '.join(TABLES)}") from None

@@ -1,0 +1,47 @@
+"""Entropy of a policy's next token along its own completions: how much choice it still leaves open."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from trainer.policies.logprobs import HEAD_CHUNK_TOKENS, Tokens, length_buckets, token_batch
+from trainer.policies.policy import Policy
+
+
+@torch.inference_mode()
+def token_entropy(
+    policy: Policy, prompts: Sequence[Tokens], completions: Sequence[Tokens], batch_tokens: int = 16384
+) -> list[tuple[float, int]]:
+    """For each sequence the entropies at its completion tokens, summed, in nats, and their number: mean = sum / number.
+
+    The distribution is the full softmax at temperature 1, whatever the completions were drawn at.
+    """
+    found = [(0.0, 0)] * len(prompts)
+    policy.model.eval()
+    head = policy.model.get_output_embeddings()
+    for group in length_buckets(
+        [len(p) + len(c) for p, c in zip(prompts, completions, strict=True)], batch_tokens
+    ):
+        batch = token_batch([prompts[i] for i in group], [completions[i] for i in group]).to(policy.device)
+        hidden = policy.model.base_model(input_ids=batch.token_ids, use_cache=False).last_hidden_state
+        sequence, row, column = batch.predicting()
+        states = hidden[row, column]
+        values = torch.cat([entropy_of(head(chunk)) for chunk in states.split(HEAD_CHUNK_TOKENS)])
+        sums = (
+            torch.zeros(len(group), dtype=values.dtype, device=values.device)
+            .index_add(0, sequence, values)
+            .tolist()
+        )
+        counts = torch.bincount(sequence, minlength=len(group)).tolist()
+        for place, total, count in zip(group, sums, counts, strict=True):
+            found[place] = (total, count)
+    return found
+
+
+def entropy_of(logits: Tensor) -> Tensor:
+    """-sum p log p of softmax(logits), in nats: [C] fp32 from [C, V]."""
+    logprobs = torch.log_softmax(logits.float(), dim=-1)
+    return -(logprobs.exp() * logprobs).sum(dim=-1)

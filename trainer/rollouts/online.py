@@ -1,0 +1,135 @@
+"""Fresh rollouts while training: sample the policy, label, score under the reference, all through the store.
+
+With several ranks each samples its share of every chunk; rank 0 asks for it, and alone writes to the store and has it judged, so
+that a round is appended once whatever was killed, and goes on with however many ranks there are then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.labelling import label
+from pipeline.store import Store, alone
+from sandbox import Pool
+from trainer.distributed import SINGLE, Ranks
+from trainer.policies import Policy, Precision, publish_policy, score
+from trainer.rollouts.choosing import in_turn
+from trainer.rollouts.generation import (
+    LocalSampler,
+    Provenance,
+    Sampler,
+    SamplingSettings,
+    chunk_seed,
+    rollout,
+)
+from trainer.rollouts.sampling import Sample
+
+
+class OnlineSettings(BaseModel):
+    """When fresh data is made and how much. Every ten steps or so is enough for SPO, which needs no fresh samples."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    from_step: int = Field(ge=0, description="first step with fresh data")
+    every: int = Field(10, ge=1, description="steps between rollouts")
+    problems: int = Field(32, ge=1, description="problems a rollout, in turn through a shuffle of all")
+    sampling: SamplingSettings = SamplingSettings(samples_per_problem=4)
+
+
+@dataclass(frozen=True)
+class SharedSampler:
+    """Rank 0's sampler: what it is asked for, all ranks draw together."""
+
+    own: Sampler
+    ranks: Ranks
+
+    def draw(self, statements: list[str], settings: SamplingSettings, seed: int) -> list[Sample]:
+        return self.together(*self.ranks.agree((statements, settings, seed)))
+
+    def together(self, statements: list[str], settings: SamplingSettings, seed: int) -> list[Sample]:
+        """Every rank's share, on every rank; which statements those are and their seed follow from the rank."""
+        places = range(self.ranks.rank, len(statements), self.ranks.world)
+        drawn = self.own.draw(
+            [statements[i] for i in places], settings, chunk_seed(seed, "rank", self.ranks.rank)
+        )
+        found = self.ranks.gather(
+            {self.ranks.rank: [replace(one, prompt_index=places[one.prompt_index]) for one in drawn]}
+        )
+        return [one for rank in sorted(found) for one in found[rank]]
+
+    def help(self) -> None:
+        """Draw what rank 0 asks for, until it has enough."""
+        while asked := self.ranks.agree(None):
+            self.together(*asked)
+
+
+@contextmanager
+def shared(own: Sampler, ranks: Ranks) -> Iterator[Sampler | None]:
+    """The sampler of rank 0; None on the others, once they have helped."""
+    if ranks.world == 1:
+        yield own
+    elif ranks.rank == 0:
+        yield SharedSampler(own, ranks)
+        ranks.agree(None)
+    else:
+        SharedSampler(own, ranks).help()
+        yield None
+
+
+@dataclass
+class FreshData:
+    """`before_step` of a training run: appends trajectories of origin `online`, each with a verdict and a reference score."""
+
+    store: Store
+    pool: Pool | None  # of rank 0
+    reference: Policy
+    problems: pl.DataFrame  # columns problem_id, statement: what may be sampled
+    settings: OnlineSettings
+    run_id: str
+    seed: int
+    precision: Precision = "fp32"
+    ranks: Ranks = SINGLE
+
+    def before_step(self, step: int, policy: Policy) -> bool:
+        round_number, rest = divmod(step - self.settings.from_step, self.settings.every)
+        if round_number < 0 or rest:
+            return False
+        policy = self.ranks.whole(policy)
+        with shared(LocalSampler(policy), self.ranks) as sampler:
+            if sampler:
+                provenance = self.provenance(step)
+                self.record(policy, provenance.policy_id, step)
+                rollout(
+                    self.store,
+                    sampler,
+                    self.chosen(round_number),
+                    self.settings.sampling,
+                    provenance,
+                    seed=self.seed,
+                )
+        if self.pool:
+            with alone(self.store.location, "label"):
+                label(self.store, self.pool)
+            mine = f"p.split = 'train' and t.batch_id = '{self.provenance(step).name}'"
+            with alone(self.store.location, "score"):
+                score(self.store, self.reference, where=mine, precision=self.precision)
+        return True
+
+    def provenance(self, step: int) -> Provenance:
+        name, policy_id = f"{self.run_id}/step-{step}", f"{self.run_id}@{step}"
+        return Provenance(name=name, policy_id=policy_id, run_id=self.run_id, policy_step=step)
+
+    def record(self, policy: Policy, policy_id: str, step: int) -> None:
+        """Once, also where a run goes on elsewhere with other last bits. By this row `score` knows whose tokens the samples are;
+        without it, it would encode their programs anew, and end those that were cut."""
+        if policy_id not in self.store.read("policies", ["policy_id"])["policy_id"].to_list():
+            publish_policy(self.store, policy, None, policy_id=policy_id, run_id=self.run_id, step=step)
+
+    def chosen(self, round_number: int) -> pl.DataFrame:
+        """The problems of a round: a pure function of seed and round, in turn through one shuffle after another."""
+        size, count = self.problems.height, min(self.settings.problems, self.problems.height)
+        return self.problems[in_turn(size, count, round_number, self.seed, self.run_id, "problems")]

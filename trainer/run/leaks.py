@@ -1,0 +1,53 @@
+"""What a run may learn from must not give its evaluation set away (`pipeline/dedup/decontamination.py` says what does)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import polars as pl
+
+from pipeline.corpora import load
+from pipeline.dedup import EVALUATION, refuse_leaks
+from pipeline.store import Store, connect, query
+from trainer.data import Mixture
+
+
+def refuse_leaking(
+    store: Store,
+    mixture: Mixture,
+    evaluation: str | None,
+    allowed: Collection[str] = (),
+    sampled_where: str | None = None,
+) -> None:
+    """Raise LeakError if the rows that a mixture draws from, as the store is now, or the problems that the run samples, give its
+    evaluation set away by evidence that is not allowed.
+
+    Without an evaluation set it is `split = 'test'`, where there are such problems, and shared words alone refuse nothing.
+    """
+    sampled: Collection[str] = ()
+    with connect(store) as connection:
+        if evaluation is None:
+            evaluation, allowed = EVALUATION, {*allowed, "ngrams"}
+            if not query(connection, f"select 1 from problems where {evaluation} limit 1").height:
+                return
+        if sampled_where is not None:
+            sampled = query(connection, f"select distinct problem_id from problems where {sampled_where}")[
+                "problem_id"
+            ].to_list()
+        # A corpus is published to be learned from, so all of it counts, whatever a source takes of it.
+        drawn = [
+            query(
+                connection,
+                f"select distinct j.trajectory_id from judged j where j.split = 'train' and ({source.where})",
+            )
+            for source in mixture.source
+            if not source.corpus
+        ]
+    rows = [frame["trajectory_id"] for frame in drawn]
+    rows += [
+        load(store, corpus).rows
+        for corpus in sorted({source.corpus for source in mixture.source if source.corpus})
+    ]
+    refuse_leaks(
+        store, pl.concat([part.alias("trajectory_id") for part in rows]), evaluation, allowed, sampled
+    )
