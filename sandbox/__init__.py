@@ -1,17 +1,8 @@
 """Judging untrusted programs behind a wall. Start with `Pool`; `README.md` says what is isolated and how."""
 
-from sandbox.contracts import (
-    Checker,
-    Judgement,
-    Limits,
-    SandboxUnavailable,
-    Submission,
-    Test,
-    TestResult,
-    Verdict,
-)
-from sandbox.pool import Pool, judge_version
+from sandbox.contracts import Checker, Judgement, Limits, SandboxUnavailable, Submission, Test, TestResult, Verdict
 from sandbox.probe import Report, probe
+from sandbox.workers.pool import Pool, judge_version
 
 __all__ = [
     "Checker",

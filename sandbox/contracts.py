@@ -58,10 +58,10 @@ class Limits:
 class Checker:
     """How an output is compared with the expected one.
 
-    tokens, exact, lines, float: see `compare.py`. code_contests, sandbox_fusion, livecodebench: as those graders do it, see
-    `compatibility.py`. testlib, kattis: by a program with that calling convention, see `checking.py`; `program` is its
-    source, `files` are {name: text} beside it, `arguments` come last on its command line, and an `interactive` one talks to
-    the program under judgement.
+    tokens, exact, lines, float: see `judging/compare.py`. code_contests, sandbox_fusion, livecodebench: as those
+    graders do it, see `judging/compatibility.py`. testlib, kattis: by a program with that calling convention, see
+    `judging/checker_programs.py`; `program` is its source, `files` are {name: text} beside it, `arguments` come last on
+    its command line, and an `interactive` one talks to the program under judgement.
     """
 
     kind: CheckerKind = "tokens"

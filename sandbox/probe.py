@@ -5,10 +5,11 @@ from __future__ import annotations
 import subprocess
 from dataclasses import dataclass
 
-from sandbox import languages, native, tiers, wall
+from sandbox import languages
 from sandbox.contracts import SandboxUnavailable
-from sandbox.guest import confine
-from sandbox.pool import default_cache
+from sandbox.isolation import jail, native, tiers
+from sandbox.isolation.guest import confine
+from sandbox.workers.pool import default_cache
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,10 @@ def probe() -> Report:
     tier, why_not, engine = None, "", ""
     try:
         tier = tiers.require()
-        if wall.kind == "landlock":
+        if jail.kind == "landlock":
             engine = f"Landlock {confine.version()}; the first kind of wall does not stand: {first_refusal()}"
         else:
-            engine = subprocess.run([wall.find_bwrap(), "--version"], capture_output=True, text=True).stdout.strip()
+            engine = subprocess.run([jail.find_bwrap(), "--version"], capture_output=True, text=True).stdout.strip()
     except (SandboxUnavailable, OSError) as error:
         why_not = str(error)
     loop = "C" if native.loop(default_cache()) is not None else "Python; mend with: apt-get install gcc libc6-dev"
@@ -52,5 +53,5 @@ def first_refusal() -> str:
     except SandboxUnavailable as error:
         return str(error)
     finally:
-        wall.kind = "landlock"
+        jail.kind = "landlock"
     return f"{tiers.FORCED} asks for the second"

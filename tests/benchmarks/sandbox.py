@@ -36,12 +36,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-sys.path[:] = [
-    folder for folder in sys.path if folder != str(Path(__file__).parent)
-]  # this file has the room's name
-from sandbox import Limits, Pool, Submission, Test, cgroups, guest_code, languages, wall  # noqa: E402
-from sandbox.compiling import Builder  # noqa: E402
-from sandbox.judge import Judge  # noqa: E402
+sys.path[:] = [folder for folder in sys.path if folder != str(Path(__file__).parent)]  # this file has the room's name
+from sandbox import Limits, Pool, Submission, Test, languages  # noqa: E402
+from sandbox.building.builder import Builder  # noqa: E402
+from sandbox.isolation import cgroups, guest_code, jail  # noqa: E402
+from sandbox.judging.judge import Judge  # noqa: E402
 
 if TYPE_CHECKING:
     from pipeline.adapters import ReadProblem
@@ -128,19 +127,7 @@ def spawned(command: list[str], count: int) -> None:
 
 
 def forked_ms(count: int, guest: Path) -> float:
-    command = [
-        wall.interpreter()[0],
-        "-S",
-        "-s",
-        "-B",
-        "-X",
-        "utf8",
-        "-c",
-        FORKED,
-        PYTHON,
-        str(count),
-        str(guest),
-    ]
+    command = [jail.interpreter()[0], "-S", "-s", "-B", "-X", "utf8", "-c", FORKED, PYTHON, str(count), str(guest)]
     return 1000 * float(subprocess.run(command, capture_output=True, text=True, check=True).stderr) / count
 
 
@@ -152,8 +139,8 @@ def guest_modules(folder: Path) -> Path:
 
 
 def behind_bwrap(folder: str) -> list[str]:
-    room = wall.Room((), folder, libraries=False, loop=0)
-    words = wall.arguments(room, 0)
+    room = jail.Room((), folder, libraries=False, loop=0)
+    words = jail.arguments(room, 0)
     without_filter = words.index("--seccomp")
     return [*words[:without_filter], *words[without_filter + 2 : words.index("--")], "--", "/program/main"]
 
@@ -164,7 +151,7 @@ def prices(cache: Path, rounds: int, count: int) -> dict[str, float]:
     language = languages.find_language("cpp")
     assert language is not None
     folder = Builder(cache).build(language, CPP).folder
-    cold = [wall.interpreter()[0], "-I", "-S", "-E", "-c", PYTHON]
+    cold = [jail.interpreter()[0], "-I", "-S", "-E", "-c", PYTHON]
     few = max(10, count // 8)
     found: dict[str, list[float]] = {}
     allowed = os.sched_getaffinity(0)

@@ -3,7 +3,7 @@
 import pytest
 
 from sandbox import Checker
-from sandbox.compare import outputs_match
+from sandbox.judging.compare import outputs_match
 
 CASES = [
     # code_contests, sandbox_fusion, livecodebench

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import SandboxUnavailable, landlock, tiers, wall
-from sandbox.guest import confine
+from sandbox import SandboxUnavailable
+from sandbox.isolation import jail, landlock, tiers
+from sandbox.isolation.guest import confine
 
 HERE = Path(__file__).parent
 needs_landlock = pytest.mark.skipif(
@@ -33,7 +34,7 @@ QUICK = (
 
 
 def interpreter() -> str:
-    own = wall.interpreter()[0]
+    own = jail.interpreter()[0]
     if os.geteuid() != 0 or landlock.is_open(Path(own)):
         return own
     system = "/usr/bin/python3"
@@ -160,9 +161,9 @@ def test_an_interpreter_that_programs_cannot_reach(tmp_path):
 
 def test_no_wall_at_all(monkeypatch):
     """Both reasons are told, and a kind that is asked for is not replaced by the other."""
-    monkeypatch.setattr(wall, "kind", "bwrap")
+    monkeypatch.setattr(jail, "kind", "bwrap")
     monkeypatch.delenv(tiers.FORCED, raising=False)
-    monkeypatch.setattr(wall, "find_bwrap", lambda: "/nowhere/bwrap")
+    monkeypatch.setattr(jail, "find_bwrap", lambda: "/nowhere/bwrap")
     monkeypatch.setattr(confine, "version", lambda: 0)
     with pytest.raises(SandboxUnavailable, match=r"(?s)bwrap.*second kind of wall.*no Landlock"):
         tiers.require()

@@ -5,7 +5,7 @@ import resource
 import pytest
 
 from sandbox import Limits
-from sandbox.compiling import HEADER_FIRST, Builder
+from sandbox.building.builder import HEADER_FIRST, Builder
 from sandbox.languages import LANGUAGES, adapt_java, find_language, toolchain
 
 JAVA = "import java.util.*; public class Sum {{ public static void main(String[] a) throws Exception {{ {0} }} }}"

@@ -6,8 +6,10 @@ import shutil
 
 import pytest
 
-from sandbox import Judgement, Limits, Submission, Test, native, runs
-from sandbox.judge import Judge
+from sandbox import Judgement, Limits, Submission, Test
+from sandbox.isolation import native
+from sandbox.judging import runs
+from sandbox.judging.judge import Judge
 
 CC = shutil.which("cc")
 pytestmark = pytest.mark.skipif(CC is None, reason="no C compiler")

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import landlock, wall
-from sandbox.guest import confine
+from sandbox.isolation import jail, landlock
+from sandbox.isolation.guest import confine
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
@@ -41,7 +41,7 @@ print(json.dumps(report))
 
 def interpreter() -> str:
     """One that every user can reach, and with what this repository needs."""
-    for path in (wall.interpreter()[0], "/usr/bin/python3"):
+    for path in (jail.interpreter()[0], "/usr/bin/python3"):
         recent = [path, "-c", "import sys; sys.exit(sys.version_info < (3, 11))"]
         if Path(path).exists() and landlock.is_open(Path(path)) and subprocess.run(recent).returncode == 0:
             return path

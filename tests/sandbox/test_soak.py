@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import Limits, Pool, Submission, Test, wall
+from sandbox import Limits, Pool, Submission, Test
+from sandbox.isolation import jail
 
 RUNS = int(os.environ.get("SPO_SOAK_RUNS", 100_000))
 SHORT_RUNS = 600
@@ -71,7 +72,7 @@ def mixture(runs: int, attacks: list[tuple[Submission, list[str]]], every: int) 
 
 def users_of(pool: Pool) -> set[int]:
     """The user ids that the programs of root's workers run as."""
-    return {wall.program_uid(worker.process.pid) for worker in pool.workers} if wall.as_root() else set()
+    return {jail.program_uid(worker.process.pid) for worker in pool.workers} if jail.as_root() else set()
 
 
 def left_behind(folder: Path, users: set[int], groups: set[Path]) -> list[str]:

@@ -9,13 +9,15 @@ from dataclasses import replace
 
 import pytest
 
-from sandbox import Limits, Submission, Test, cgroups, syntax, tiers, wall
-from sandbox.compiling import COMPILE_LIMITS
+from sandbox import Limits, Submission, Test
+from sandbox.building import syntax
+from sandbox.building.builder import COMPILE_LIMITS
+from sandbox.building.syntax import SyntaxWalls
 from sandbox.contracts import SandboxUnavailable
-from sandbox.guest import protocol
-from sandbox.judge import Judge
-from sandbox.session import Session
-from sandbox.syntax import SyntaxWalls
+from sandbox.isolation import cgroups, jail, tiers
+from sandbox.isolation.guest import protocol
+from sandbox.isolation.session import Session
+from sandbox.judging.judge import Judge
 
 LIMITS = Limits(memory_mb=128)
 RIGHT = b"print(int(input()) * 2)"
@@ -53,7 +55,7 @@ def walls(cache):
 
 
 def in_own_wall(source, limits=LIMITS, compile_limits=COMPILE_LIMITS):
-    with Session(wall.Room(), limits, None) as session:
+    with Session(jail.Room(), limits, None) as session:
         return session.set_python(source, compile_limits, False)
 
 

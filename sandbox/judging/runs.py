@@ -7,16 +7,16 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 
-from sandbox import compiling, tiers
-from sandbox.checking import CheckerFailed, CheckerProgram
-from sandbox.compare import first_difference, outputs_match
-from sandbox.compiling import Builder
+from sandbox.building.builder import Builder, encoded
+from sandbox.building.program import Program, with_run_time
 from sandbox.contracts import MIB, Limits, Output, Submission, Test, TestResult, Verdict
-from sandbox.functions import Job, answer_matches, make_job, shown_answer
-from sandbox.guest import protocol
+from sandbox.isolation import tiers
+from sandbox.isolation.guest import protocol
+from sandbox.isolation.session import Run, WallDied, sealed
+from sandbox.judging.checker_programs import CheckerFailed, CheckerProgram
+from sandbox.judging.compare import first_difference, outputs_match
+from sandbox.judging.functions import Job, answer_matches, make_job, shown_answer
 from sandbox.languages import Language
-from sandbox.program import Program, with_run_time
-from sandbox.session import Run, WallDied, sealed
 
 NEAR_LIMIT = 1.1  # a program may run this far over its time limit, and is then run once more
 HEAD_CHARACTERS = 200
@@ -106,11 +106,11 @@ class Runs:
 
     def _interact(self, test: Test, interactor: CheckerProgram) -> TestResult:
         """Run program and interactor against each other."""
-        answer = compiling.encoded(test.expected_output or "")
+        answer = encoded(test.expected_output or "")
         errors = os.memfd_create("stderr")
         try:
             run, right, detail = interactor.interact(
-                self.program, errors, compiling.encoded(test.input), answer, self.limits.time_s * NEAR_LIMIT, self.limits.wall_s
+                self.program, errors, encoded(test.input), answer, self.limits.time_s * NEAR_LIMIT, self.limits.wall_s
             )
             verdict, fault_detail = self._fault(run)
             # One that ends before the interactor has failed by itself; later, it may be for the end of the talk.
@@ -150,7 +150,7 @@ class Runs:
 
     def _compare(self, test: Test, output: bytes) -> tuple[Verdict, str]:
         if self.checker:
-            stdin, answer = compiling.encoded(test.input), compiling.encoded(test.expected_output or "")
+            stdin, answer = encoded(test.input), encoded(test.expected_output or "")
             try:
                 right, said = self.checker.judge(stdin, output, answer)
             except CheckerFailed as error:
@@ -158,7 +158,7 @@ class Runs:
             return ("accepted", "") if right else ("wrong_answer", said)
         if test.expected_output is None:
             return "accepted", ""
-        expected = compiling.encoded(test.expected_output)
+        expected = encoded(test.expected_output)
         if outputs_match(output, expected, self.submission.checker):
             return "accepted", ""
         return "wrong_answer", first_difference(output, expected, self.submission.checker)
@@ -206,7 +206,7 @@ def next_size(results: Sequence[TestResult]) -> int:
 
 def descriptors(test: Test, job: Job | None) -> tuple[int, ...]:
     """Standard input, output and error of a run, and for functions job and result."""
-    stdin = sealed(compiling.encoded(test.input) if job is None else b"")
+    stdin = sealed(encoded(test.input) if job is None else b"")
     files = (stdin, os.memfd_create("stdout"), os.memfd_create("stderr"))
     return files if job is None else (*files, sealed(job.request), os.memfd_create("result"))
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 import math
 import re
 
-from sandbox.compatibility import GRADERS
 from sandbox.contracts import Checker
+from sandbox.judging.compatibility import GRADERS
 
 INTEGER = re.compile(rb"[+-]?[0-9]+")
 NUMBER = re.compile(rb"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf(?:inity)?|nan)", re.IGNORECASE)

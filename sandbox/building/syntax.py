@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from sandbox import native, tiers, wall
-from sandbox.cgroups import Group
 from sandbox.contracts import Limits, SandboxUnavailable
-from sandbox.guest import protocol
-from sandbox.session import Run, Session, WallDied, stack_bytes
+from sandbox.isolation import jail, native, tiers
+from sandbox.isolation.cgroups import Group
+from sandbox.isolation.guest import protocol
+from sandbox.isolation.session import Run, Session, WallDied, stack_bytes
 
 MOST_WALLS = 3  # each for programs of the same limits, and with some 10 MB of its own
 MOST_PROGRAMS = 1000  # that one wall sees
@@ -65,8 +65,8 @@ class SyntaxWalls:
     def _stand_up(self, limits: Limits) -> Session:
         while len(self.standing) >= MOST_WALLS:
             self.standing.pop(next(iter(self.standing)))[0].close()
-        library = native.library(self.cache) if wall.kind == "bwrap" else None
-        return Session(wall.Room(stack_bytes=stack_bytes(limits), library=library), limits, self.group)
+        library = native.library(self.cache) if jail.kind == "bwrap" else None
+        return Session(jail.Room(stack_bytes=stack_bytes(limits), library=library), limits, self.group)
 
     @property
     def group(self) -> Group | None:

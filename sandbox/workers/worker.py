@@ -7,9 +7,9 @@ import sys
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from sandbox import tiers
 from sandbox.contracts import SandboxUnavailable
-from sandbox.judge import Judge
+from sandbox.isolation import tiers
+from sandbox.judging.judge import Judge
 
 
 def main(descriptor: int, cache: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from sandbox.contracts import Limits, SandboxUnavailable
-from sandbox.session import Session, sealed
+from sandbox.isolation.session import Session, sealed
 
 LIMITS = Limits()
 # Runs behind the wall. Prints the names of the escapes that worked, and a last word to show that it came to the end. The numbers

@@ -8,10 +8,10 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from sandbox import cgroups, landlock, seccomp, selftest, wall
-from sandbox.cgroups import Group
 from sandbox.contracts import Limits, SandboxUnavailable
-from sandbox.session import Session, WallDied
+from sandbox.isolation import cgroups, jail, landlock, seccomp, selftest
+from sandbox.isolation.cgroups import Group
+from sandbox.isolation.session import Session, WallDied
 
 FORCED = "SPO_SANDBOX_TIER"
 USERNS_SWITCH = Path("/proc/sys/kernel/unprivileged_userns_clone")  # on Debian and its descendants
@@ -40,12 +40,12 @@ def current_tier() -> str:
     """The tier of this process: what the wall is made of, and what enforces memory."""
     made = group()
     names = {"bwrap": ("bwrap-root", "bwrap-userns"), "landlock": ("landlock-root", "landlock-user")}
-    return names[wall.kind][not wall.as_root()] + (f"+{made.name}" if made else "+rlimits")
+    return names[jail.kind][not jail.as_root()] + (f"+{made.name}" if made else "+rlimits")
 
 
 def has_language(name: str) -> bool:
     """Whether programs in a language can run behind this process's kind of wall."""
-    return wall.kind == "bwrap" or name in landlock.LANGUAGES
+    return jail.kind == "bwrap" or name in landlock.LANGUAGES
 
 
 def require() -> str:
@@ -72,11 +72,11 @@ def require() -> str:
 def try_wall(kind: str) -> str:
     """Stand up this kind of wall, which is then this process's. Raises SandboxUnavailable with the command that mends it."""
     if kind == "landlock":
-        binary, needs = wall.interpreter()
+        binary, needs = jail.interpreter()
         landlock.require([binary, *needs, str(landlock.GUEST), tempfile.gettempdir()])
-    wall.kind = kind
+    jail.kind = kind
     try:
-        with Session(wall.Room(), Limits(), group()) as session:
+        with Session(jail.Room(), Limits(), group()) as session:
             selftest.check(session)
     except (WallDied, OSError) as error:
         raise SandboxUnavailable(f"the sandbox does not start: {error}") from error
@@ -91,9 +91,9 @@ def mend(complaint: str) -> str:
         return "; mend with: sudo sysctl -w user.max_user_namespaces=15000"
     if "setting up uid map" in complaint:
         return "; mend with: sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
-    if not wall.as_root() and USERNS_SWITCH.exists() and USERNS_SWITCH.read_text().strip() == "0":
+    if not jail.as_root() and USERNS_SWITCH.exists() and USERNS_SWITCH.read_text().strip() == "0":
         return "; mend with: sudo sysctl -w kernel.unprivileged_userns_clone=1"
     if any(sign in complaint for sign in ("Operation not permitted", "No permissions to creat", "RTM_NEWADDR")):
-        allowed = "--cap-add SYS_ADMIN --cap-add NET_ADMIN" if wall.as_root() else "--security-opt systempaths=unconfined"
+        allowed = "--cap-add SYS_ADMIN --cap-add NET_ADMIN" if jail.as_root() else "--security-opt systempaths=unconfined"
         return f"; mend with: docker run --security-opt seccomp=unconfined {allowed}, or run outside the container"
     return ""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sandbox import languages, native, tiers
-from sandbox.checking import CheckerFailed
-from sandbox.compiling import Builder, CompileError
+from sandbox import languages
+from sandbox.building.builder import Builder, CompileError
 from sandbox.contracts import Judgement, Output, Submission, TestResult, Verdict, first_failing
-from sandbox.runs import Runs
-from sandbox.session import WallDied
+from sandbox.isolation import native, tiers
+from sandbox.isolation.session import WallDied
+from sandbox.judging.checker_programs import CheckerFailed
+from sandbox.judging.runs import Runs
 
 JUDGE_VERSION = "3"
 

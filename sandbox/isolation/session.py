@@ -11,11 +11,11 @@ import struct
 from dataclasses import dataclass
 from itertools import chain
 
-from sandbox import wall
-from sandbox.cgroups import Group
 from sandbox.contracts import MIB, Limits, SandboxUnavailable
-from sandbox.guest import protocol
-from sandbox.guest.protocol import pack, unpack
+from sandbox.isolation import jail
+from sandbox.isolation.cgroups import Group
+from sandbox.isolation.guest import protocol
+from sandbox.isolation.guest.protocol import pack, unpack
 
 START_S = 60.0  # for a wall to stand, on an overloaded machine
 CLOSE_S = 10.0
@@ -55,13 +55,13 @@ class Run:
 class Session:
     """A standing wall. A context manager; everything inside is dead when it closes."""
 
-    def __init__(self, room: wall.Room, limits: Limits, group: Group | None = None) -> None:
+    def __init__(self, room: jail.Room, limits: Limits, group: Group | None = None) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self.messages = os.memfd_create("messages")
         self.socket = ours
         ours.settimeout(START_S)
-        self.standing = wall.start(room, theirs.fileno(), self.messages)
+        self.standing = jail.start(room, theirs.fileno(), self.messages)
         self.process = self.standing.process
         theirs.close()
         try:
@@ -75,7 +75,7 @@ class Session:
         if group:
             group.set_limits(limits.memory_mb, limits.processes)
             group.add(loop_pid)
-        uid = wall.program_uid(os.getpid()) if wall.as_root() else 0
+        uid = jail.program_uid(os.getpid()) if jail.as_root() else 0
         watch_ms = WATCH_BESIDE_CGROUP_MS if group else WATCH_MS
         memory_kb, file_bytes = limits.memory_mb * 1024, limits.output_bytes + 1
         self._ask(protocol.SETUP + pack(uid, memory_kb, file_bytes, limits.processes, OPEN_FILES, watch_ms))

@@ -16,13 +16,14 @@ import os
 import select
 from pathlib import Path
 
-from sandbox import languages, tiers
-from sandbox.compiling import Builder, CompileError
+from sandbox import languages
+from sandbox.building.builder import Builder, CompileError
+from sandbox.building.program import Program, with_run_time
 from sandbox.contracts import Checker, Limits
-from sandbox.guest import protocol
+from sandbox.isolation import tiers
+from sandbox.isolation.guest import protocol
+from sandbox.isolation.session import Run, Session, WallDied, sealed
 from sandbox.languages import Language
-from sandbox.program import Program, with_run_time
-from sandbox.session import Run, Session, WallDied, sealed
 
 CHECKER_LIMITS = Limits(time_s=10.0, memory_mb=1024)
 INPUT, OUTPUT, ANSWER = (f"/proc/self/fd/{number}" for number in (3, 4, 5))

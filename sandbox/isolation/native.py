@@ -13,7 +13,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-SOURCES = tuple(Path(__file__).parent / "guest" / name for name in ("loop.c", "usage.h"))
+SOURCES = tuple(Path(__file__).parent / "guest" / name for name in ("supervisor.c", "usage.h"))
 FLAGS = ("-std=gnu17", "-O2", "-w")
 EXECUTABLE, LIBRARY = ("-static",), ("-shared", "-fPIC", "-DLIBRARY")
 
@@ -41,7 +41,7 @@ def build(compiler: str, folder: Path, flags: tuple[str, ...] = EXECUTABLE) -> P
     """The built file, made under another name and renamed, so that nobody starts half of one."""
     version = subprocess.run([compiler, "--version"], capture_output=True).stdout
     recipe = b"\0".join([version, *map(str.encode, (*FLAGS, *flags)), *(source.read_bytes() for source in SOURCES)])
-    target = folder / f"loop-{hashlib.sha256(recipe).hexdigest()}"
+    target = folder / f"supervisor-{hashlib.sha256(recipe).hexdigest()}"
     if target.exists():
         return target
     folder.mkdir(parents=True, exist_ok=True)

@@ -18,8 +18,8 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from sandbox import guest_code, landlock, seccomp
 from sandbox.contracts import MIB, SandboxUnavailable
+from sandbox.isolation import guest_code, landlock, seccomp
 
 LIBRARY_FOLDERS = ("/usr/lib", "/usr/lib64", "/usr/lib32", "/lib", "/lib64")
 LINKER_CACHE = Path("/etc/ld.so.cache")
@@ -169,7 +169,7 @@ def arguments(room: Room, control: int) -> list[str]:
         words += ["--setenv", name, value]
     if room.loop is not None:
         return [*words, "--", f"/proc/self/fd/{room.loop}", str(control)]
-    return [*words, "--", binary, "-S", "-s", "-P", "-B", "-X", "utf8", "/guest/loop.pyc", str(control)]
+    return [*words, "--", binary, "-S", "-s", "-P", "-B", "-X", "utf8", "/guest/supervisor.pyc", str(control)]
 
 
 def loop_environment(room: Room) -> dict[str, str]:
@@ -181,7 +181,7 @@ def copied_files(room: Room) -> dict[str, int]:
     """{path inside: descriptor} of the files copied into a wall: dearer for large ones than a mount, cheaper for these."""
     files = {f"/guest/{name}": descriptor for name, descriptor in guest_code.files().items()} if room.loop is None else {}
     if room.library is not None:
-        files["/guest/loop.so"] = room.library
+        files["/guest/supervisor.so"] = room.library
     if room.libraries and (linker_cache := linker_cache_file()) is not None:
         files[str(LINKER_CACHE)] = linker_cache
     return files
@@ -229,7 +229,7 @@ def start_confined(room: Room, control: int, messages: int) -> Standing:
     binary, needs = interpreter()
     scratch = landlock.make_scratch(program_uid(os.getpid()) if as_root() else 0) if room.compiles else None
     read = [*LIBRARY_FOLDERS, str(LINKER_CACHE), *needs, *room.folders, *filter(None, [room.program])]
-    words = [binary, "-S", "-s", "-P", "-B", "-X", "utf8", str(landlock.GUEST / "loop.py"), landlock.spec(read, scratch)]
+    words = [binary, "-S", "-s", "-P", "-B", "-X", "utf8", str(landlock.GUEST / "supervisor.py"), landlock.spec(read, scratch)]
     hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
     stack = room.stack_bytes if hard == resource.RLIM_INFINITY else min(room.stack_bytes, hard)
     resource.setrlimit(resource.RLIMIT_STACK, (stack, hard))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
-from sandbox import compiling, languages, native, wall
-from sandbox.cgroups import Group
-from sandbox.compiling import Builder, Built, CompileError
+from sandbox import languages
+from sandbox.building.builder import COMPILE_LIMITS, Builder, Built, CompileError, encoded, existing, tool_folders
 from sandbox.contracts import Limits
-from sandbox.guest import protocol
+from sandbox.isolation import jail, native
+from sandbox.isolation.cgroups import Group
+from sandbox.isolation.guest import protocol
+from sandbox.isolation.session import Run, Session, stack_bytes
 from sandbox.languages import Language
-from sandbox.session import Run, Session, stack_bytes
 
 
 class Program:
@@ -26,7 +27,7 @@ class Program:
         group: Group | None, arguments: tuple[str, ...] = (), files: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         self.language, self.source, self.limits, self.heap_mb = language, source, limits, heap_mb
-        self.loop, self.group, self.arguments = loop if wall.kind == "bwrap" else None, group, arguments
+        self.loop, self.group, self.arguments = loop if jail.kind == "bwrap" else None, group, arguments
         self.syntax, self.compiles = builder.syntax, False
         self.library = native.library(builder.cache) if self.loop is not None else None
         self.built = None if language.name == "python3" else builder.build(language, source, files or {})
@@ -49,14 +50,14 @@ class Program:
             self.standing = None
 
     def _open_python(self, function: bool) -> Session:
-        source = compiling.encoded(self.source)
-        if not self.compiles and (outcome := self.syntax.compile(source, self.limits, compiling.COMPILE_LIMITS)):
+        source = encoded(self.source)
+        if not self.compiles and (outcome := self.syntax.compile(source, self.limits, COMPILE_LIMITS)):
             self._taken(*outcome)
         seed = int.from_bytes(hashlib.blake2b(source, digest_size=4).digest(), "big")
-        room = wall.Room(stack_bytes=stack_bytes(self.limits), hash_seed=seed, library=self.library)
+        room = jail.Room(stack_bytes=stack_bytes(self.limits), hash_seed=seed, library=self.library)
         session = Session(room, self.limits, self.group)
         try:
-            self._taken(*session.set_python(source, compiling.COMPILE_LIMITS, function, self.compiles))
+            self._taken(*session.set_python(source, COMPILE_LIMITS, function, self.compiles))
             if self.arguments:
                 session.set_arguments(self.arguments)
         except BaseException:
@@ -74,23 +75,23 @@ class Program:
 
     def _open_command(self, built: Built) -> Session:
         argv = self._argv(built)
-        folders = compiling.existing(self.language.folders)
-        if not argv[0].startswith(f"{wall.inside(built.folder)}/"):
-            folders += compiling.tool_folders(argv[0])
-        room = wall.Room(
+        folders = existing(self.language.folders)
+        if not argv[0].startswith(f"{jail.inside(built.folder)}/"):
+            folders += tool_folders(argv[0])
+        room = jail.Room(
             tuple(folders), built.folder, stack_bytes=stack_bytes(self.limits),
             libraries=not self.language.static or self.loop is None, loop=self.loop,
         )  # fmt: skip
         session = Session(room, self.limits, self.group)
         try:
-            session.set_command(argv, wall.ENVIRONMENT | dict(self.language.environment))
+            session.set_command(argv, jail.ENVIRONMENT | dict(self.language.environment))
         except BaseException:
             session.close()
             raise
         return session
 
     def _argv(self, built: Built) -> list[str]:
-        folder = wall.inside(built.folder)
+        folder = jail.inside(built.folder)
         words = [
             word.format(
                 program=folder, source=f"{folder}/{self.language.source_name}", main=built.main,

@@ -83,7 +83,7 @@ class NativeFunction(_ctypes.CFuncPtr):
 
 
 class Native:
-    """loop.c as a library. Raises OSError where there is none."""
+    """supervisor.c as a library. Raises OSError where there is none."""
 
     def __init__(self, path):
         library = _ctypes.dlopen(path, 0)

@@ -14,9 +14,9 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from sandbox import cgroups
 from sandbox.contracts import Checker, Judgement, Limits, SandboxUnavailable, Submission, Test
-from sandbox.judge import JUDGE_VERSION, judge_error
+from sandbox.isolation import cgroups
+from sandbox.judging.judge import JUDGE_VERSION, judge_error
 
 IN_FLIGHT_PER_WORKER = 2
 PATIENCE_S = 5.0  # for a worker to clear up after itself
@@ -34,10 +34,10 @@ class Worker:
 
     def __init__(self, cache: Path) -> None:
         ours, theirs = socket.socketpair()
-        search_path = [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
+        search_path = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, search_path))}
         self.process = subprocess.Popen(
-            [sys.executable, "-s", "-m", "sandbox.worker", str(theirs.fileno()), str(cache)],
+            [sys.executable, "-s", "-m", "sandbox.workers.worker", str(theirs.fileno()), str(cache)],
             pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, env=environment,
         )  # fmt: skip
         theirs.close()

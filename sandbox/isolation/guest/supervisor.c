@@ -1,7 +1,7 @@
 /* The resident loop for programs that are executed: process 1 inside the wall, in C because it runs with every test.
  *
- * What loop.py does, less what only Python programs and compilers need; protocol.py says what the messages are. A test costs
- * vfork, exec, a look at how it ends, kill(-1), and reaping. Started as `loop DESCRIPTOR` by bubblewrap. Built as a library,
+ * What supervisor.py does, less what only Python programs and compilers need; protocol.py says what the messages are. A test costs
+ * vfork, exec, a look at how it ends, kill(-1), and reaping. Started as `supervisor DESCRIPTOR` by bubblewrap. Built as a library,
  * it does the same for forks of the loop in Python.
  */
 

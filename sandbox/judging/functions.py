@@ -13,8 +13,8 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from sandbox.compare import floats_match
 from sandbox.contracts import Checker, Test
+from sandbox.judging.compare import floats_match
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from sandbox import landlock, languages, tiers, wall
+from sandbox import languages
+from sandbox.building.syntax import SyntaxWalls
 from sandbox.contracts import MIB, Limits
-from sandbox.guest import protocol
+from sandbox.isolation import jail, landlock, tiers
+from sandbox.isolation.guest import protocol
+from sandbox.isolation.session import Session, WallDied, sealed, stack_bytes
 from sandbox.languages import Language
-from sandbox.session import Session, WallDied, sealed, stack_bytes
-from sandbox.syntax import SyntaxWalls
 
 COMPILE_LIMITS = Limits(time_s=30.0, memory_mb=2048, output_bytes=256 * MIB, processes=128)
 LIMIT_NAMES = {
@@ -76,7 +77,7 @@ class Builder:
             target.parent.mkdir(exist_ok=True)
             beside[language.source_name.format(main=main)] = encoded(source)
             _store(self._compile(language, beside, main) if language.compile else beside, target)
-        return Built(str(landlock.reachable(target) if wall.kind == "landlock" else target), main)
+        return Built(str(landlock.reachable(target) if jail.kind == "landlock" else target), main)
 
     def _header(self, language: Language) -> Path:
         """The folder with the large header everybody includes, compiled beforehand: opening it takes a fifth of its time."""
@@ -93,19 +94,19 @@ class Builder:
     def _compile(self, language: Language, files: Mapping[str, bytes], main: str) -> dict[str, bytes]:
         name = language.source_name.format(main=main)
         words = [word.format(source=name, main=main) for word in language.compile[1:]]
-        if wall.kind == "landlock" or not language.header_first or not HEADER_FIRST.match(files[name]):
+        if jail.kind == "landlock" or not language.header_first or not HEADER_FIRST.match(files[name]):
             return self._run(language, files, words)
         header = str(self._header(language))
-        return self._run(language, files, [f"-I{wall.inside(header)}", *words], header)
+        return self._run(language, files, [f"-I{jail.inside(header)}", *words], header)
 
     def _run(
         self, language: Language, files: Mapping[str, bytes], words: list[str], beside: str | None = None
     ) -> dict[str, bytes]:
         """Run the language's compiler on files in a wall of its own, with `beside` at /program. Gives the files it has made."""
         tool = languages.locate(language.compile[0]) or language.compile[0]
-        room = wall.Room(
+        room = jail.Room(
             folders=(*existing(language.compile_folders), *existing(language.folders), *tool_folders(tool)), program=beside,
-            scratch_bytes=wall.COMPILE_SCRATCH_BYTES, stack_bytes=stack_bytes(COMPILE_LIMITS),
+            scratch_bytes=jail.COMPILE_SCRATCH_BYTES, stack_bytes=stack_bytes(COMPILE_LIMITS),
         )  # fmt: skip
         group = tiers.group()
         kills = group.out_of_memory_kills() if group else 0
@@ -113,7 +114,7 @@ class Builder:
             with Session(room, COMPILE_LIMITS, group) as session:
                 for file, contents in files.items():
                     session.put_file(file, contents)
-                session.set_command([tool, *words], wall.ENVIRONMENT | dict(language.environment))
+                session.set_command([tool, *words], jail.ENVIRONMENT | dict(language.environment))
                 _run_compiler(session)
                 return _collect(session, leave_out=files)
         except WallDied as error:

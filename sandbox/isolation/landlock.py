@@ -15,9 +15,9 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from sandbox import seccomp
 from sandbox.contracts import SandboxUnavailable
-from sandbox.guest import confine
+from sandbox.isolation import seccomp
+from sandbox.isolation.guest import confine
 
 GUEST = Path(__file__).parent / "guest"
 LANGUAGES = ("python3", "c", "cpp", "cpp17")  # others' run times want /proc, files to write, or processes

@@ -1,7 +1,7 @@
 """The resident loop: process 1 inside the wall. Forks a child per test, watches it, and sweeps up after it.
 
 Runs on C modules alone: `os`, `re`, `signal` or `struct` would cost every program more than its tests. Started as
-`python loop.pyc DESCRIPTOR` by bubblewrap; every other process in this namespace is a program under test.
+`python supervisor.pyc DESCRIPTOR` by bubblewrap; every other process in this namespace is a program under test.
 """
 
 import _signal
@@ -71,7 +71,7 @@ class Loop:
 
     def set_up(self, body, _):
         try:
-            self.native = children.Native("/guest/loop.so")
+            self.native = children.Native("/guest/supervisor.so")
         except OSError:
             self.set_up_alone(body)
         else:
@@ -229,7 +229,7 @@ class Loop:
 
     def watch(self, pid, cpu_s, wall_s):
         """Wait for the main process to end or to go over a limit. Gives how it ended and the largest memory seen. Ends the loop
-        where the judge's worker is killed meanwhile: see loop.c."""
+        where the judge's worker is killed meanwhile: see supervisor.c."""
         pidfd = posix.pidfd_open(pid)
         self.poller.register(pidfd, select.POLLIN)
         used = usage.Usage(pid, self.memory_kb, alone=not self.confinement)
