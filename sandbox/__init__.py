@@ -1,4 +1,4 @@
-"""Judging untrusted programs behind a wall. Start with `Pool`; `README.md` says what is isolated and how."""
+"""Judging untrusted programs inside a jail. Start with `Pool`; `README.md` says what is isolated and how."""
 
 from sandbox.contracts import Checker, Judgement, Limits, SandboxUnavailable, Submission, Test, TestResult, Verdict
 from sandbox.probe import Report, probe

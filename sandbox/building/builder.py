@@ -1,4 +1,4 @@
-"""From source to a folder of files that the wall shows at /program. Compilers run inside the wall as well."""
+"""From source to a folder of files that the jail shows at /program. Compilers run inside the jail as well."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pathlib import Path
 from types import MappingProxyType
 
 from sandbox import languages
-from sandbox.building.syntax import SyntaxWalls
+from sandbox.building.syntax import SyntaxJails
 from sandbox.contracts import MIB, Limits
 from sandbox.isolation import jail, landlock, tiers
 from sandbox.isolation.guest import protocol
-from sandbox.isolation.session import Session, WallDied, sealed, stack_bytes
+from sandbox.isolation.session import JailDied, Session, sealed, stack_bytes
 from sandbox.languages import Language
 
 COMPILE_LIMITS = Limits(time_s=30.0, memory_mb=2048, output_bytes=256 * MIB, processes=128)
@@ -56,7 +56,7 @@ class Builder:
     def __init__(self, cache: Path) -> None:
         self.cache = cache
         cache.mkdir(parents=True, exist_ok=True)
-        self.syntax = SyntaxWalls(cache)
+        self.syntax = SyntaxJails(cache)
 
     def close(self) -> None:
         """End what stands between two programs."""
@@ -102,23 +102,23 @@ class Builder:
     def _run(
         self, language: Language, files: Mapping[str, bytes], words: list[str], beside: str | None = None
     ) -> dict[str, bytes]:
-        """Run the language's compiler on files in a wall of its own, with `beside` at /program. Gives the files it has made."""
+        """Run the language's compiler on files in a jail of its own, with `beside` at /program. Gives the files it has made."""
         tool = languages.locate(language.compile[0]) or language.compile[0]
-        room = jail.Room(
+        spec = jail.JailSpec(
             folders=(*existing(language.compile_folders), *existing(language.folders), *tool_folders(tool)), program=beside,
             scratch_bytes=jail.COMPILE_SCRATCH_BYTES, stack_bytes=stack_bytes(COMPILE_LIMITS),
         )  # fmt: skip
         group = tiers.group()
         kills = group.out_of_memory_kills() if group else 0
         try:
-            with Session(room, COMPILE_LIMITS, group) as session:
+            with Session(spec, COMPILE_LIMITS, group) as session:
                 for file, contents in files.items():
                     session.put_file(file, contents)
                 session.set_command([tool, *words], jail.ENVIRONMENT | dict(language.environment))
                 _run_compiler(session)
                 return _collect(session, leave_out=files)
-        except WallDied as error:
-            if group and group.out_of_memory_kills() > kills:  # the kernel chose the loop instead of the compiler
+        except JailDied as error:
+            if group and group.out_of_memory_kills() > kills:  # the kernel chose the supervisor instead of the compiler
                 raise CompileError(f"the compiler went over its limit of {LIMIT_NAMES[protocol.MEMORY_EXCEEDED]}") from error
             raise
 

@@ -1,4 +1,4 @@
-"""A built program and the wall it stands in: the one under judgement, its checker, or its interactor."""
+"""A built program and the jail it stands in: the one under judgement, its checker, or its interactor."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from sandbox.languages import Language
 
 
 class Program:
-    """Built at once; its wall is opened when first needed, and anew when a run has soiled or broken it.
+    """Built at once; its jail is opened when first needed, and anew when a run has soiled or broken it.
 
     `limits` are those of the run time together with the program; `heap_mb` is what the program alone may use. Raises
-    CompileError, for Python only when the wall is opened.
+    CompileError, for Python only when the jail is opened.
     """
 
     def __init__(
-        self, language: Language, source: str, limits: Limits, heap_mb: int, builder: Builder, loop: int | None,
+        self, language: Language, source: str, limits: Limits, heap_mb: int, builder: Builder, supervisor: int | None,
         group: Group | None, arguments: tuple[str, ...] = (), files: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         self.language, self.source, self.limits, self.heap_mb = language, source, limits, heap_mb
-        self.loop, self.group, self.arguments = loop if jail.kind == "bwrap" else None, group, arguments
+        self.supervisor, self.group, self.arguments = supervisor if jail.kind == "bwrap" else None, group, arguments
         self.syntax, self.compiles = builder.syntax, False
-        self.library = native.library(builder.cache) if self.loop is not None else None
+        self.library = native.library(builder.cache) if self.supervisor is not None else None
         self.built = None if language.name == "python3" else builder.build(language, source, files or {})
         self.standing: Session | None = None
         self.function = False
 
     def session(self, function: bool = False) -> Session:
-        """The standing wall with the program in it."""
+        """The standing jail with the program in it."""
         if self.standing is not None and self.function != function:
             self.close()
         if self.standing is None:
@@ -44,7 +44,7 @@ class Program:
         return self.standing
 
     def close(self) -> None:
-        """End the wall and everything in it."""
+        """End the jail and everything in it."""
         if self.standing is not None:
             self.standing.close()
             self.standing = None
@@ -54,8 +54,8 @@ class Program:
         if not self.compiles and (outcome := self.syntax.compile(source, self.limits, COMPILE_LIMITS)):
             self._taken(*outcome)
         seed = int.from_bytes(hashlib.blake2b(source, digest_size=4).digest(), "big")
-        room = jail.Room(stack_bytes=stack_bytes(self.limits), hash_seed=seed, library=self.library)
-        session = Session(room, self.limits, self.group)
+        spec = jail.JailSpec(stack_bytes=stack_bytes(self.limits), hash_seed=seed, library=self.library)
+        session = Session(spec, self.limits, self.group)
         try:
             self._taken(*session.set_python(source, COMPILE_LIMITS, function, self.compiles))
             if self.arguments:
@@ -78,11 +78,11 @@ class Program:
         folders = existing(self.language.folders)
         if not argv[0].startswith(f"{jail.inside(built.folder)}/"):
             folders += tool_folders(argv[0])
-        room = jail.Room(
+        spec = jail.JailSpec(
             tuple(folders), built.folder, stack_bytes=stack_bytes(self.limits),
-            libraries=not self.language.static or self.loop is None, loop=self.loop,
+            libraries=not self.language.static or self.supervisor is None, supervisor=self.supervisor,
         )  # fmt: skip
-        session = Session(room, self.limits, self.group)
+        session = Session(spec, self.limits, self.group)
         try:
             session.set_command(argv, jail.ENVIRONMENT | dict(self.language.environment))
         except BaseException:

@@ -5,16 +5,16 @@ the code that runs inside. Nothing here knows languages, tests or verdicts.
 """
 
 from sandbox.isolation.cgroups import Group
-from sandbox.isolation.jail import Room
-from sandbox.isolation.session import Run, Session, WallDied, sealed, stack_bytes
+from sandbox.isolation.jail import JailSpec
+from sandbox.isolation.session import JailDied, Run, Session, sealed, stack_bytes
 from sandbox.isolation.tiers import current_tier, has_language, require
 
 __all__ = [
     "Group",
-    "Room",
+    "JailDied",
+    "JailSpec",
     "Run",
     "Session",
-    "WallDied",
     "current_tier",
     "has_language",
     "require",

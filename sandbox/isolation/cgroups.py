@@ -1,6 +1,6 @@
 """Memory and process limits by control group, v2 or v1, where this process may make one.
 
-One group per worker and purpose, used by one wall after the other. Whether a machine allows it is found out by making one: both
+One group per worker and purpose, used by one jail after the other. Whether a machine allows it is found out by making one: both
 versions exist in the field, also side by side, with the controllers in either tree. A group's name says whose it is, so
 that what a killed worker leaves can be told from what is in use.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from sandbox.contracts import MIB
 
-SLACK_BYTES = 48 * MIB  # the loop itself, kernel memory, the scratch folders' bookkeeping
+SLACK_BYTES = 48 * MIB  # the supervisor itself, kernel memory, the scratch folders' bookkeeping
 NAME = "spo-judge-"
 
 
@@ -47,7 +47,7 @@ class Group:
         return f"cgroup{self.files.version}"
 
     def set_limits(self, memory_mb: int, processes: int) -> None:
-        """Limits for the next wall. Raises OSError."""
+        """Limits for the next jail. Raises OSError."""
         if self.limits == (memory_mb, processes):
             return
         memory = memory_mb * MIB + SLACK_BYTES

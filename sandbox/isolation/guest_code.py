@@ -1,4 +1,4 @@
-"""The loop's code as the first kind of wall shows it: compiled once per process, because a wall starts with every program."""
+"""The supervisor's code for bubblewrap jails, compiled once per process, because every program starts a jail."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parent / "guest"
 
 @cache
 def files() -> dict[str, int]:
-    """{file name: descriptor} of the loop's modules as .pyc memory files. They are read from where they stand: rewind."""
+    """{file name: descriptor} of the supervisor's modules as .pyc memory files. They are read from where they stand: rewind."""
     found = {}
     for source in sorted(SOURCE.glob("*.py")):
         if source.name not in ("__init__.py", "confine.py"):

@@ -1,4 +1,4 @@
-"""The wall: one bubblewrap per program, with the resident loop as process 1 inside it.
+"""The jail: one bubblewrap per program, with the resident supervisor as process 1 inside it.
 
 What the program finds there: its own process, user, network, IPC, host name and cgroup namespaces; a read-only root
 with the shared libraries, the run time its language needs, and its own files; /tmp and /dev/shm as small memory file
@@ -27,16 +27,16 @@ DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
 SCRATCH_BYTES = 64 * MIB
 COMPILE_SCRATCH_BYTES = 512 * MIB
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
-# The linker finds all functions when the loop starts, instead of some hundred anew in every fork of it: a tenth of a small test.
+# The linker resolves all functions when the supervisor starts; otherwise every fork resolves some hundred again.
 LINKED_AT_ONCE = {"LD_BIND_NOW": "1"}
 
 
 @dataclass(frozen=True)
-class Room:
-    """What one wall shows beside the base system. Paths keep their names inside, except `program` (at /program).
+class JailSpec:
+    """What one jail shows beside the base system. Paths keep their names inside, except `program` (at /program).
 
-    `loop` is a descriptor of the loop in C, which runs programs that are executed; None for the one in Python, which needs
-    the shared libraries. `library` is a descriptor of what the latter may use to follow its children, in C.
+    `supervisor` is a descriptor of the supervisor in C, which runs executables; None for the supervisor in Python, which
+    needs the shared libraries. `library` is a descriptor of the C library with which the latter follows its children.
     """
 
     folders: tuple[str, ...] = ()
@@ -45,7 +45,7 @@ class Room:
     stack_bytes: int = 512 * MIB
     hash_seed: int = 0
     libraries: bool = True
-    loop: int | None = None
+    supervisor: int | None = None
     library: int | None = None
 
     @property
@@ -55,8 +55,8 @@ class Room:
 
 
 @dataclass
-class Standing:
-    """A started wall: its first process on this side, and where it has a folder to write to on this machine's disk, that."""
+class StartedJail:
+    """A started jail: its first process on this side, and where it has a folder to write to on this machine's disk, that."""
 
     process: subprocess.Popen[bytes]
     scratch: str | None = None
@@ -71,11 +71,11 @@ class Standing:
             landlock.remove_scratch(self.scratch)
 
 
-kind = "bwrap"  # or landlock: which wall this process builds, see `tiers.require`
+kind = "bwrap"  # or landlock: which jail this process builds, see `tiers.require`
 
 
 def inside(folder: str) -> str:
-    """Where a room's program stands for those inside."""
+    """Where a spec's program stands for those inside."""
     return "/program" if kind == "bwrap" else folder
 
 
@@ -105,7 +105,7 @@ def interpreter() -> tuple[str, tuple[str, ...]]:
 
 
 def as_root() -> bool:
-    """Root needs no user namespace: it builds the wall itself and the loop then becomes a user of its own."""
+    """Root needs no user namespace: it builds the jail itself and the supervisor then becomes a user of its own."""
     return os.geteuid() == 0
 
 
@@ -132,10 +132,10 @@ def bind(*paths: str) -> list[str]:
 
 @cache
 def base_arguments(libraries: bool) -> tuple[str, ...]:
-    """The part of bubblewrap's command line that is the same for every wall, with the shared libraries or without."""
+    """The part of bubblewrap's command line that is the same for every jail, with the shared libraries or without."""
     words = ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
     if as_root():
-        # Only for the loop's first step, becoming another user; that step drops them.
+        # Only for the supervisor's first step, becoming another user; that step drops them.
         words += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
     else:
         words += ["--unshare-user", "--uid", "65534", "--gid", "65534"]
@@ -153,36 +153,36 @@ def base_arguments(libraries: bool) -> tuple[str, ...]:
     return tuple(words)
 
 
-def arguments(room: Room, control: int) -> list[str]:
-    """bubblewrap's whole command line for one wall."""
+def arguments(spec: JailSpec, control: int) -> list[str]:
+    """bubblewrap's whole command line for one jail."""
     binary, needs = interpreter()
-    words = [find_bwrap(), *base_arguments(room.libraries)]
-    for path, descriptor in copied_files(room).items():
+    words = [find_bwrap(), *base_arguments(spec.libraries)]
+    for path, descriptor in copied_files(spec).items():
         words += ["--perms", "0755", "--dir", os.path.dirname(path), "--perms", "0444", "--file", str(descriptor), path]
-    words += bind(*(needs if room.loop is None else ()), *room.folders)
-    if room.program:
-        words += ["--ro-bind", room.program, "/program"]
+    words += bind(*(needs if spec.supervisor is None else ()), *spec.folders)
+    if spec.program:
+        words += ["--ro-bind", spec.program, "/program"]
     for folder in ("/tmp", "/dev/shm"):
-        words += ["--perms", "1777", "--size", str(room.scratch_bytes), "--tmpfs", folder]
+        words += ["--perms", "1777", "--size", str(spec.scratch_bytes), "--tmpfs", folder]
     words += ["--remount-ro", "/", "--remount-ro", "/proc", "--chdir", "/tmp", "--seccomp", str(filter_file())]
-    for name, value in loop_environment(room).items():
+    for name, value in supervisor_environment(spec).items():
         words += ["--setenv", name, value]
-    if room.loop is not None:
-        return [*words, "--", f"/proc/self/fd/{room.loop}", str(control)]
+    if spec.supervisor is not None:
+        return [*words, "--", f"/proc/self/fd/{spec.supervisor}", str(control)]
     return [*words, "--", binary, "-S", "-s", "-P", "-B", "-X", "utf8", "/guest/supervisor.pyc", str(control)]
 
 
-def loop_environment(room: Room) -> dict[str, str]:
-    """What programs find, and until the loop takes it away what it needs itself."""
-    return ENVIRONMENT | {"PYTHONHASHSEED": str(room.hash_seed)} | (LINKED_AT_ONCE if room.loop is None else {})
+def supervisor_environment(spec: JailSpec) -> dict[str, str]:
+    """What programs find, and until the supervisor takes it away what it needs itself."""
+    return ENVIRONMENT | {"PYTHONHASHSEED": str(spec.hash_seed)} | (LINKED_AT_ONCE if spec.supervisor is None else {})
 
 
-def copied_files(room: Room) -> dict[str, int]:
-    """{path inside: descriptor} of the files copied into a wall: dearer for large ones than a mount, cheaper for these."""
-    files = {f"/guest/{name}": descriptor for name, descriptor in guest_code.files().items()} if room.loop is None else {}
-    if room.library is not None:
-        files["/guest/supervisor.so"] = room.library
-    if room.libraries and (linker_cache := linker_cache_file()) is not None:
+def copied_files(spec: JailSpec) -> dict[str, int]:
+    """{path inside: descriptor} of the files copied into a jail: dearer for large ones than a mount, cheaper for these."""
+    files = {f"/guest/{name}": descriptor for name, descriptor in guest_code.files().items()} if spec.supervisor is None else {}
+    if spec.library is not None:
+        files["/guest/supervisor.so"] = spec.library
+    if spec.libraries and (linker_cache := linker_cache_file()) is not None:
         files[str(LINKER_CACHE)] = linker_cache
     return files
 
@@ -205,37 +205,37 @@ def filter_file() -> int:
     return descriptor
 
 
-def start(room: Room, control: int, messages: int) -> Standing:
-    """Start the wall; its loop serves the socket `control`, complaints go to the descriptor `messages`."""
+def start(spec: JailSpec, control: int, messages: int) -> StartedJail:
+    """Start the jail; its supervisor serves the socket `control`, complaints go to the descriptor `messages`."""
     if kind == "landlock":
-        return start_confined(room, control, messages)
-    inherited = [filter_file(), *copied_files(room).values()]
+        return start_confined(spec, control, messages)
+    inherited = [filter_file(), *copied_files(spec).values()]
     for descriptor in inherited:
         os.lseek(descriptor, 0, os.SEEK_SET)
-    if room.loop is not None:
-        inherited.append(room.loop)
+    if spec.supervisor is not None:
+        inherited.append(spec.supervisor)
     hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
-    stack = room.stack_bytes if hard == resource.RLIM_INFINITY else min(room.stack_bytes, hard)
-    # The kernel lays out the address space by this limit, so it must stand before the loop's interpreter starts.
+    stack = spec.stack_bytes if hard == resource.RLIM_INFINITY else min(spec.stack_bytes, hard)
+    # The kernel lays out the address space by this limit, so it must stand before the supervisor's interpreter starts.
     resource.setrlimit(resource.RLIMIT_STACK, (stack, hard))
-    return Standing(subprocess.Popen(
-        arguments(room, control), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=messages,
+    return StartedJail(subprocess.Popen(
+        arguments(spec, control), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=messages,
         pass_fds=(control, *inherited), cwd="/", env={},
     ))  # fmt: skip
 
 
-def start_confined(room: Room, control: int, messages: int) -> Standing:
-    """The loop in Python, which confines itself: the second kind of wall."""
+def start_confined(spec: JailSpec, control: int, messages: int) -> StartedJail:
+    """The supervisor in Python, which confines itself: the second kind of jail."""
     binary, needs = interpreter()
-    scratch = landlock.make_scratch(program_uid(os.getpid()) if as_root() else 0) if room.compiles else None
-    read = [*LIBRARY_FOLDERS, str(LINKER_CACHE), *needs, *room.folders, *filter(None, [room.program])]
+    scratch = landlock.make_scratch(program_uid(os.getpid()) if as_root() else 0) if spec.compiles else None
+    read = [*LIBRARY_FOLDERS, str(LINKER_CACHE), *needs, *spec.folders, *filter(None, [spec.program])]
     words = [binary, "-S", "-s", "-P", "-B", "-X", "utf8", str(landlock.GUEST / "supervisor.py"), landlock.spec(read, scratch)]
     hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
-    stack = room.stack_bytes if hard == resource.RLIM_INFINITY else min(room.stack_bytes, hard)
+    stack = spec.stack_bytes if hard == resource.RLIM_INFINITY else min(spec.stack_bytes, hard)
     resource.setrlimit(resource.RLIMIT_STACK, (stack, hard))
     process = subprocess.Popen(
         [*words, str(control)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=messages, pass_fds=(control,),
         cwd=scratch or "/", start_new_session=True, umask=0o077,
-        env=loop_environment(room) | {"HOME": scratch or "/"},
+        env=supervisor_environment(spec) | {"HOME": scratch or "/"},
     )  # fmt: skip
-    return Standing(process, scratch)
+    return StartedJail(process, scratch)

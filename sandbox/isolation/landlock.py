@@ -1,4 +1,4 @@
-"""The second kind of wall, for machines where no namespace can be made (Docker as it comes): see `guest/confine.py`.
+"""The second kind of jail, for machines where no namespace can be made (Docker as it comes): see `guest/confine.py`.
 
 It is narrower for the programs and weaker than the first. Programs can neither start processes nor write files; they can learn
 that a file exists, but not what is in it; what compilers write goes to a folder of their own on disk.
@@ -34,7 +34,7 @@ def require(paths: Iterable[str]) -> None:
     if found < confine.NEEDED_VERSION:
         raise SandboxUnavailable(f"Landlock {found} lets signals out: {confine.NEEDED_VERSION} is needed (Linux 6.12)")
     if os.geteuid() == 0 and (closed := [str(path) for path in map(Path, paths) if not is_open(path)]):
-        raise SandboxUnavailable(f"Landlock's wall needs {closed[0]} open to every user; mend with: a Python below /usr")
+        raise SandboxUnavailable(f"Landlock's jail needs {closed[0]} open to every user; mend with: a Python below /usr")
 
 
 def is_open(path: Path) -> bool:
@@ -84,7 +84,7 @@ def reachable(folder: Path) -> Path:
 
 
 def spec(read: list[str], scratch: str | None) -> str:
-    """What `guest/confine.py` asks for: paths to read, devices, the folder to write to, and the filters of loop and program.
+    """The settings for `guest/confine.py`: readable paths, devices, the writable folder, and both system-call filters.
 
     Who has a folder to write to is a compiler, and may start processes.
     """

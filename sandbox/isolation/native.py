@@ -1,6 +1,6 @@
-"""The loop for programs that are executed, in C: built once with the machine's compiler, kept beside the built programs.
+"""The supervisor for programs that are executed, in C: built once with the machine's compiler, kept beside the built programs.
 
-Without a C compiler or a static C library there is none, and the Python loop does the same work at a higher price.
+Without a C compiler or a static C library there is none, and the Python supervisor does the same work at a higher price.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ EXECUTABLE, LIBRARY = ("-static",), ("-shared", "-fPIC", "-DLIBRARY")
 
 
 @cache
-def loop(folder: Path) -> int | None:
-    """A descriptor of the executable loop, to be handed to bubblewrap; None where it cannot be built."""
+def supervisor(folder: Path) -> int | None:
+    """A descriptor of the executable supervisor, to be handed to bubblewrap; None where it cannot be built."""
     return _opened(folder, EXECUTABLE)
 
 
 @cache
 def library(folder: Path) -> int | None:
-    """A descriptor of the part of it that the loop in Python uses; None where it cannot be built."""
+    """A descriptor of the part of it that the supervisor in Python uses; None where it cannot be built."""
     return _opened(folder, LIBRARY)
 
 

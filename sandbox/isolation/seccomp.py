@@ -1,7 +1,7 @@
 """The system-call filter every program runs under, assembled by hand as classic BPF (man 2 seccomp).
 
 A list of refusals, not of permissions: language runtimes need some 250 calls that differ by version. What is refused
-is what reaches outside the namespaces, what has a bad record in the kernel, and what could touch the judge's loop,
+is what reaches outside the namespaces, what has a bad record in the kernel, and what could touch the judge's supervisor,
 which runs under the same user. Calls newer than this file are answered "no such call", so that nothing unknown is open.
 """
 
@@ -70,7 +70,7 @@ ONLY_ON_SELF = dict(
 CLONE, CLONE3, SOCKETPAIR = 56, 435, 53
 CLONE_THREAD = 0x10000
 
-# What Landlock leaves open, for a wall without namespaces of its own: attributes of files that cannot be opened, and watching.
+# What Landlock leaves open, for a jail without namespaces of its own: attributes of files that cannot be opened, and watching.
 FILE_ATTRIBUTES = dict(
     chmod=90, fchmod=91, chown=92, fchown=93, lchown=94, fchownat=260, fchmodat=268, fchmodat2=452, utime=132, utimes=235,
     futimesat=261, utimensat=280, setxattr=188, lsetxattr=189, fsetxattr=190, removexattr=197, lremovexattr=198,

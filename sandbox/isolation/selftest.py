@@ -1,4 +1,4 @@
-"""A dozen escapes tried inside the wall before it is trusted: what was built must also hold."""
+"""A dozen escapes tried inside the jail before it is trusted: what was built must also hold."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from sandbox.contracts import Limits, SandboxUnavailable
 from sandbox.isolation.session import Session, sealed
 
 LIMITS = Limits()
-# Runs behind the wall. Prints the names of the escapes that worked, and a last word to show that it came to the end. The numbers
-# are those of x86-64, as in `seccomp.py`: on other machines they are other calls, and no wall is tried there.
+# Runs inside the jail. Prints the names of the escapes that worked, and a last word to show that it came to the end. The numbers
+# are those of x86-64, as in `seccomp.py`: on other machines they are other calls, and no jail is tried there.
 ESCAPES = b"""
 import ctypes, os
 call = ctypes.CDLL(None).syscall
@@ -27,8 +27,8 @@ TRIED = {
     "writes to /usr/lib": lambda: open("/usr/lib/escape", "w"),
     "makes a folder in /": lambda: os.mkdir("/escape"),
     "sees other processes": lambda: len([name for name in os.listdir("/proc") if name.isdigit()]) > 2,
-    "opens the loop's memory": lambda: open("/proc/1/mem", "rb"),
-    "lists the loop's descriptors": lambda: os.listdir("/proc/1/fd"),
+    "opens the supervisor's memory": lambda: open("/proc/1/mem", "rb"),
+    "lists the supervisor's descriptors": lambda: os.listdir("/proc/1/fd"),
     "changes kernel settings": lambda: open("/proc/sys/kernel/hostname", "w"),
     "becomes root": lambda: os.setuid(0) if os.getuid() else False,
     "makes a network socket": lambda: call(41, 2, 1, 0),
@@ -48,7 +48,7 @@ TRIED = ESCAPES.count(b": lambda: ")
 
 
 def check(session: Session) -> None:
-    """Raises SandboxUnavailable, naming the escapes that worked, or WallDied."""
+    """Raises SandboxUnavailable, naming the escapes that worked, or JailDied."""
     session.set_python(ESCAPES, LIMITS, False)
     files = (sealed(b""), os.memfd_create("stdout"), os.memfd_create("stderr"))
     try:

@@ -1,4 +1,4 @@
-"""One wall from outside: start it, hand it a program, run tests in it, end it."""
+"""One jail from outside: start it, hand it a program, run tests in it, end it."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from sandbox.isolation.cgroups import Group
 from sandbox.isolation.guest import protocol
 from sandbox.isolation.guest.protocol import pack, unpack
 
-START_S = 60.0  # for a wall to stand, on an overloaded machine
+START_S = 60.0  # for a jail to stand, on an overloaded machine
 CLOSE_S = 10.0
-GRACE_S = 30.0  # beyond the longest a run may take, for the loop to kill and answer
+GRACE_S = 30.0  # beyond the longest a run may take, for the supervisor to kill and answer
 READ_ONLY_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 OPEN_FILES = 256
 WATCH_MS, WATCH_BESIDE_CGROUP_MS = 10, 50  # a page-faulting program takes some 50 MB in 10 ms
 CREDENTIALS = struct.Struct("3i")
 
 
-class WallDied(RuntimeError):
-    """The wall or its loop ended, or stopped answering. Says nothing about the program."""
+class JailDied(RuntimeError):
+    """The jail or its supervisor ended, or stopped answering. Says nothing about the program."""
 
 
 @dataclass(frozen=True)
@@ -53,38 +53,38 @@ class Run:
 
 
 class Session:
-    """A standing wall. A context manager; everything inside is dead when it closes."""
+    """A standing jail. A context manager; everything inside is dead when it closes."""
 
-    def __init__(self, room: jail.Room, limits: Limits, group: Group | None = None) -> None:
+    def __init__(self, spec: jail.JailSpec, limits: Limits, group: Group | None = None) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self.messages = os.memfd_create("messages")
         self.socket = ours
         ours.settimeout(START_S)
-        self.standing = jail.start(room, theirs.fileno(), self.messages)
+        self.standing = jail.start(spec, theirs.fileno(), self.messages)
         self.process = self.standing.process
         theirs.close()
         try:
             self._set_up(limits, group)
-        except (WallDied, OSError) as error:
+        except (JailDied, OSError) as error:
             self.close()
             raise SandboxUnavailable(f"the sandbox does not start: {error}") from error
 
     def _set_up(self, limits: Limits, group: Group | None) -> None:
-        loop_pid = self._await_loop()
+        supervisor_pid = self._await_supervisor()
         if group:
             group.set_limits(limits.memory_mb, limits.processes)
-            group.add(loop_pid)
+            group.add(supervisor_pid)
         uid = jail.program_uid(os.getpid()) if jail.as_root() else 0
         watch_ms = WATCH_BESIDE_CGROUP_MS if group else WATCH_MS
         memory_kb, file_bytes = limits.memory_mb * 1024, limits.output_bytes + 1
         self._ask(protocol.SETUP + pack(uid, memory_kb, file_bytes, limits.processes, OPEN_FILES, watch_ms))
 
-    def _await_loop(self) -> int:
-        """The loop's process id as this side of the wall sees it; the kernel vouches for it."""
+    def _await_supervisor(self) -> int:
+        """The supervisor's process id as this side of the jail sees it; the kernel vouches for it."""
         hello, ancillary, _, _ = self.socket.recvmsg(64, socket.CMSG_SPACE(CREDENTIALS.size))
         if not hello or not ancillary:
-            raise WallDied(self.complaint() or "the loop ended")
+            raise JailDied(self.complaint() or "the supervisor ended")
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 0)
         pid: int = CREDENTIALS.unpack(ancillary[0][2])[0]
         return pid
@@ -96,7 +96,7 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """Return when everything inside is dead: the loop, process 1 of its namespace, ends when the socket closes."""
+        """Return when everything inside is dead: the supervisor, process 1 of its namespace, ends when the socket closes."""
         if self.socket.fileno() < 0:
             return
         self.socket.close()
@@ -150,7 +150,7 @@ class Session:
         return [name for name in os.fsdecode(self._receive()).split("\0") if name]
 
     def take_file(self, name: str) -> int | None:
-        """A descriptor for a file in the scratch folder; None where the loop could not open it."""
+        """A descriptor for a file in the scratch folder; None where the supervisor could not open it."""
         self.socket.send(protocol.COLLECT + os.fsencode(name))
         answer, descriptors, _, _ = socket.recv_fds(self.socket, protocol.MAX_MESSAGE, 1)
         if not answer or answers(answer, 1)[0][0] != protocol.OK or not descriptors:
@@ -177,7 +177,7 @@ class Session:
         return [_run(answer) for answer in answers(self._receive(), most)]
 
     def complaint(self) -> str:
-        """The last line bubblewrap or the loop wrote about itself."""
+        """The last line bubblewrap or the supervisor wrote about itself."""
         lines = os.pread(self.messages, 8192, 0).decode("utf-8", "replace").strip().splitlines()
         return lines[-1] if lines else ""
 
@@ -185,7 +185,7 @@ class Session:
         self._send(message, descriptors)
         answer = answers(self._receive(), 1)[0]
         if expect is not None and answer[0] != expect:
-            raise WallDied(f"the loop refused {message[:1]!r}")
+            raise JailDied(f"the supervisor refused {message[:1]!r}")
         return answer
 
     def _send(self, message: bytes, descriptors: tuple[int, ...]) -> None:
@@ -195,31 +195,31 @@ class Session:
             else:
                 self.socket.send(message)
         except OSError as error:
-            raise WallDied(self.complaint() or str(error)) from error
+            raise JailDied(self.complaint() or str(error)) from error
 
     def _receive(self) -> bytes:
         try:
             answer = self.socket.recv(protocol.MAX_MESSAGE)
         except OSError as error:
-            raise WallDied(self.complaint() or f"no answer from the loop: {error}") from error
+            raise JailDied(self.complaint() or f"no answer from the supervisor: {error}") from error
         if not answer:
-            raise WallDied(self.complaint() or "the loop ended")
+            raise JailDied(self.complaint() or "the supervisor ended")
         return answer
 
 
 def answers(message: bytes, most: int) -> list[tuple[int, ...]]:
-    """The loop's answers, one to `most`. Raises WallDied for anything else, which the loop does not send."""
+    """The supervisor's answers, one to `most`. Raises JailDied for anything else, which the supervisor does not send."""
     size = 8 * protocol.ANSWER_NUMBERS
     if not message or len(message) % size or len(message) > most * size:
-        raise WallDied("an answer the loop does not give")
+        raise JailDied("an answer the supervisor does not give")
     found = unpack(message)
     return [found[i : i + protocol.ANSWER_NUMBERS] for i in range(0, len(found), protocol.ANSWER_NUMBERS)]
 
 
 def _run(answer: tuple[int, ...]) -> Run:
-    """Raises WallDied for a run that says more about the machine than about the program."""
+    """Raises JailDied for a run that says more about the machine than about the program."""
     if answer[5] == protocol.STARVED:
-        raise WallDied(f"no processor to be had: {answer[2] / 1e6:.1f} s of CPU time in {answer[3] / 1e6:.0f} s of wall time")
+        raise JailDied(f"no processor to be had: {answer[2] / 1e6:.1f} s of CPU time in {answer[3] / 1e6:.0f} s of wall time")
     _, status, cpu_us, wall_us, peak_kb, ending, flags, *written = answer
     return Run(status, cpu_us / 1e6, wall_us / 1e6, peak_kb / 1024, ending, bool(flags & protocol.SCRATCH_CHANGED), *written)
 

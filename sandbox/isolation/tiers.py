@@ -1,4 +1,4 @@
-"""Which wall this machine allows, found out by standing one up."""
+"""Which jail this machine allows, found out by standing one up."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from sandbox.contracts import Limits, SandboxUnavailable
 from sandbox.isolation import cgroups, jail, landlock, seccomp, selftest
 from sandbox.isolation.cgroups import Group
-from sandbox.isolation.session import Session, WallDied
+from sandbox.isolation.session import JailDied, Session
 
 FORCED = "SPO_SANDBOX_TIER"
 USERNS_SWITCH = Path("/proc/sys/kernel/unprivileged_userns_clone")  # on Debian and its descendants
@@ -25,7 +25,7 @@ def group() -> Group | None:
 
 @cache
 def syntax_group() -> Group | None:
-    """The one of its walls that stand beside those of the programs."""
+    """The one of its jails that stand beside those of the programs."""
     return made_group("syntax")
 
 
@@ -37,48 +37,48 @@ def made_group(purpose: str) -> Group | None:
 
 
 def current_tier() -> str:
-    """The tier of this process: what the wall is made of, and what enforces memory."""
+    """The tier of this process: what the jail is made of, and what enforces memory."""
     made = group()
     names = {"bwrap": ("bwrap-root", "bwrap-userns"), "landlock": ("landlock-root", "landlock-user")}
     return names[jail.kind][not jail.as_root()] + (f"+{made.name}" if made else "+rlimits")
 
 
 def has_language(name: str) -> bool:
-    """Whether programs in a language can run behind this process's kind of wall."""
+    """Whether programs in a language can run inside this process's kind of jail."""
     return jail.kind == "bwrap" or name in landlock.LANGUAGES
 
 
 def require() -> str:
-    """Stand up a wall and try to get out. Gives the tier; raises SandboxUnavailable with the command that mends it.
+    """Stand up a jail and try to get out. Gives the tier; raises SandboxUnavailable with the command that mends it.
 
-    Bubblewrap's wall is the first choice, Landlock's the second; $SPO_SANDBOX_TIER (bwrap, landlock) leaves no choice.
+    Bubblewrap's jail is the first choice, Landlock's the second; $SPO_SANDBOX_TIER (bwrap, landlock) leaves no choice.
     """
     if not seccomp.supported():
         raise SandboxUnavailable("the system-call filter knows x86-64 only; run on an x86-64 machine")
     forced = os.environ.get(FORCED)
     if forced not in (None, "", "bwrap", "landlock"):
-        raise SandboxUnavailable(f"{FORCED} is {forced!r}; it names a kind of wall: bwrap or landlock")
+        raise SandboxUnavailable(f"{FORCED} is {forced!r}; it names a kind of jail: bwrap or landlock")
     if forced:
-        return try_wall(forced)
+        return try_jail(forced)
     try:
-        return try_wall("bwrap")
+        return try_jail("bwrap")
     except SandboxUnavailable as error:
         try:
-            return try_wall("landlock")
+            return try_jail("landlock")
         except SandboxUnavailable as second:
-            raise SandboxUnavailable(f"{error}; nor is there a second kind of wall: {second}") from error
+            raise SandboxUnavailable(f"{error}; nor is there a second kind of jail: {second}") from error
 
 
-def try_wall(kind: str) -> str:
-    """Stand up this kind of wall, which is then this process's. Raises SandboxUnavailable with the command that mends it."""
+def try_jail(kind: str) -> str:
+    """Stand up this kind of jail, which is then this process's. Raises SandboxUnavailable with the command that mends it."""
     if kind == "landlock":
         binary, needs = jail.interpreter()
         landlock.require([binary, *needs, str(landlock.GUEST), tempfile.gettempdir()])
     jail.kind = kind
     try:
-        with Session(jail.Room(), Limits(), group()) as session:
+        with Session(jail.JailSpec(), Limits(), group()) as session:
             selftest.check(session)
-    except (WallDied, OSError) as error:
+    except (JailDied, OSError) as error:
         raise SandboxUnavailable(f"the sandbox does not start: {error}") from error
     except SandboxUnavailable as error:
         raise SandboxUnavailable(f"{error}{mend(str(error)) if kind == 'bwrap' else ''}") from error

@@ -1,4 +1,4 @@
-"""Checkers that are programs: testlib's and Kattis's conventions, behind a wall of their own.
+"""Checkers that are programs: testlib's and Kattis's conventions, inside a jail of their own.
 
 testlib  `checker INPUT OUTPUT ANSWER`; exit 0 right, 1 wrong, 2, 4 and 8 malformed (wrong), 7 and 16 up partial (wrong here).
          https://codeforces.com/testlib
@@ -22,7 +22,7 @@ from sandbox.building.program import Program, with_run_time
 from sandbox.contracts import Checker, Limits
 from sandbox.isolation import tiers
 from sandbox.isolation.guest import protocol
-from sandbox.isolation.session import Run, Session, WallDied, sealed
+from sandbox.isolation.session import JailDied, Run, Session, sealed
 from sandbox.languages import Language
 
 CHECKER_LIMITS = Limits(time_s=10.0, memory_mb=1024)
@@ -42,7 +42,7 @@ class CheckerFailed(RuntimeError):
 class CheckerProgram:
     """A checker ready to be asked. Raises CheckerFailed where it cannot be built."""
 
-    def __init__(self, checker: Checker, builder: Builder, loop: int | None) -> None:
+    def __init__(self, checker: Checker, builder: Builder, supervisor: int | None) -> None:
         self.kind = checker.kind
         language, files = parts_of(checker)
         words = (INPUT, OUTPUT, ANSWER) if self.kind == "testlib" else (INPUT, ANSWER, "/tmp/")
@@ -50,7 +50,7 @@ class CheckerProgram:
         try:
             # No control group: the worker's one belongs to the program under judgement, whose limits differ.
             self.program = Program(
-                language, checker.program, limits, CHECKER_LIMITS.memory_mb, builder, loop, None,
+                language, checker.program, limits, CHECKER_LIMITS.memory_mb, builder, supervisor, None,
                 (*words, *checker.arguments), files,
             )  # fmt: skip
         except CompileError as error:
@@ -77,7 +77,7 @@ class CheckerProgram:
         """Let the program, whose standard error goes to `errors`, and the interactor talk to each other.
 
         Gives how the program ended; what the interactor says of it, None where nothing can be said: it broke, or the program
-        failed before the interactor had ended; and the interactor's words. Raises WallDied for the program's wall, and
+        failed before the interactor had ended; and the interactor's words. Raises JailDied for the program's jail, and
         CheckerFailed where the interactor's failure is the cause of the program's.
         """
         to_interactor, to_program = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
@@ -105,7 +105,7 @@ class CheckerProgram:
                     raise  # it took the program along
                 return run, None, str(error)
             return run, None if failed_first and not right else right, words
-        except WallDied:
+        except JailDied:
             self.close()  # it may be talking still
             raise
         finally:
@@ -121,9 +121,9 @@ class CheckerProgram:
     def _finished(self, session: Session) -> Run:
         try:
             run = session.finish_all()[0]
-        except WallDied as error:
+        except JailDied as error:
             self.close()
-            raise CheckerFailed(f"the checker's wall broke: {error}") from error
+            raise CheckerFailed(f"the checker's jail broke: {error}") from error
         if run.scratch_changed:
             self.close()
         return run
@@ -132,9 +132,9 @@ class CheckerProgram:
         session = self._session()
         try:
             session.start_all([files], self.program.limits.time_s, self.program.limits.wall_s)
-        except WallDied as error:
+        except JailDied as error:
             self.close()
-            raise CheckerFailed(f"the checker's wall broke: {error}") from error
+            raise CheckerFailed(f"the checker's jail broke: {error}") from error
         return self._finished(session)
 
     def verdict(self, run: Run, said: str) -> tuple[bool, str]:

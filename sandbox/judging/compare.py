@@ -1,4 +1,4 @@
-"""Comparison of outputs, on bytes, outside the wall.
+"""Comparison of outputs, on bytes, outside the jail.
 
 tokens  white space separates, and how much of it does not count.
 lines   as lines, trailing white space of each and empty lines at the end do not count.

@@ -1,4 +1,4 @@
-"""Function tests, outside the wall: what goes in, and whether what came back is right.
+"""Function tests, outside the jail: what goes in, and whether what came back is right.
 
 `assert CALL == LITERAL` and `call` tests: only the call goes in, the value comes back as data and is compared here.
 Any other assertion must run beside the program. A pass is then a random token handed back after the assertion, so that
@@ -31,7 +31,7 @@ class Opaque:
 
 @dataclass(frozen=True)
 class Job:
-    """What the loop is to run, and what must come back: a value (`expected`) or the token."""
+    """What the supervisor is to run, and what must come back: a value (`expected`) or the token."""
 
     request: bytes
     token: str = ""
@@ -52,7 +52,7 @@ def make_job(test: Test, entry_point: str) -> Job:
 
 
 def answer_matches(answer: bytes, job: Job, checker: Checker) -> bool:
-    """Whether the loop's answer is the right one. Anything malformed is not."""
+    """Whether the supervisor's answer is the right one. Anything malformed is not."""
     try:
         decoded = json.loads(answer)
         if job.token:
@@ -94,7 +94,7 @@ def _only_assertion(code: str) -> ast.expr | None:
 
 
 def decode(value: Any, hashable: bool = False) -> Any:
-    """The inverse of the loop's `encode`, with tuples as lists (as tuples where they must be hashable)."""
+    """The inverse of the supervisor's `encode`, with tuples as lists (as tuples where they must be hashable)."""
     if not isinstance(value, list):
         return value
     kind, *rest = value

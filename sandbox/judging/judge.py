@@ -1,4 +1,4 @@
-"""Judging one submission: build it, stand up the wall, run the tests in order, say what each is worth."""
+"""Judging one submission: build it, stand up the jail, run the tests in order, say what each is worth."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sandbox import languages
 from sandbox.building.builder import Builder, CompileError
 from sandbox.contracts import Judgement, Output, Submission, TestResult, Verdict, first_failing
 from sandbox.isolation import native, tiers
-from sandbox.isolation.session import WallDied
+from sandbox.isolation.session import JailDied
 from sandbox.judging.checker_programs import CheckerFailed
 from sandbox.judging.runs import Runs
 
@@ -16,14 +16,14 @@ JUDGE_VERSION = "3"
 
 
 class Judge:
-    """Judges submissions one after the other. Holds between them the folder of built programs, and walls that compile.
+    """Judges submissions one after the other. Holds between them the folder of built programs, and jails that compile.
 
     A context manager.
     """
 
     def __init__(self, cache: Path) -> None:
         self.builder = Builder(cache)
-        self.loop = native.loop(cache)
+        self.supervisor = native.supervisor(cache)
 
     def __enter__(self) -> Judge:
         return self
@@ -32,11 +32,11 @@ class Judge:
         self.close()
 
     def close(self) -> None:
-        """End all walls."""
+        """End all jails."""
         self.builder.close()
 
     def judge(self, submission: Submission) -> Judgement:
-        """The judgement. Raises SandboxUnavailable where no wall can stand."""
+        """The judgement. Raises SandboxUnavailable where no jail can stand."""
         language = languages.find_language(submission.language)
         toolchain = languages.toolchain(language) if language and tiers.has_language(language.name) else None
         if language is None or toolchain is None:
@@ -47,7 +47,7 @@ class Judge:
         results: list[TestResult] = []
         outputs: tuple[Output, ...] = ()
         try:
-            with Runs(submission, language, source, self.builder, self.loop) as runs:
+            with Runs(submission, language, source, self.builder, self.supervisor) as runs:
                 for result in runs.results():
                     results.append(result)
                     if submission.stop_at_first_failure and result.verdict != "accepted":
@@ -55,7 +55,7 @@ class Judge:
                 outputs = tuple(runs.outputs[result.test_id] for result in results if result.test_id in runs.outputs)
         except CompileError as error:
             return conclude(submission, "compile_error", (), str(error), toolchain)
-        except WallDied as error:
+        except JailDied as error:
             return judge_error(submission, f"while compiling: {error}", toolchain)
         except CheckerFailed as error:
             return judge_error(submission, str(error), toolchain)

@@ -1,4 +1,4 @@
-"""The runs of one submission: its wall, its tests in order and several at a time, and what each run says."""
+"""The runs of one submission: its jail, its tests in order and several at a time, and what each run says."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sandbox.building.program import Program, with_run_time
 from sandbox.contracts import MIB, Limits, Output, Submission, Test, TestResult, Verdict
 from sandbox.isolation import tiers
 from sandbox.isolation.guest import protocol
-from sandbox.isolation.session import Run, WallDied, sealed
+from sandbox.isolation.session import JailDied, Run, sealed
 from sandbox.judging.checker_programs import CheckerFailed, CheckerProgram
 from sandbox.judging.compare import first_difference, outputs_match
 from sandbox.judging.functions import Job, answer_matches, make_job, shown_answer
@@ -21,9 +21,9 @@ from sandbox.languages import Language
 NEAR_LIMIT = 1.1  # a program may run this far over its time limit, and is then run once more
 HEAD_CHARACTERS = 200
 DETAIL_BYTES = 600
-ATTEMPTS = 2  # per test, where the wall itself breaks
+ATTEMPTS = 2  # per test, where the jail itself breaks
 
-# Tests go to the loop several at a time: what a message costs is shared, and what a failure makes superfluous stays small.
+# Tests go to the supervisor several at a time: what a message costs is shared, and what a failure makes superfluous stays small.
 BATCH_CPU_S = 0.1
 BATCH_BYTES = 8 * MIB
 
@@ -31,12 +31,12 @@ BATCH_BYTES = 8 * MIB
 class Runs:
     """One submission's program with its checker, judged test by test. Raises CompileError where it cannot be built."""
 
-    def __init__(self, submission: Submission, language: Language, source: str, builder: Builder, loop: int | None) -> None:
+    def __init__(self, submission: Submission, language: Language, source: str, builder: Builder, supervisor: int | None) -> None:
         self.submission = submission
         self.limits = with_run_time(submission.limits, language)
-        self.program = Program(language, source, self.limits, submission.limits.memory_mb, builder, loop, tiers.group())
+        self.program = Program(language, source, self.limits, submission.limits.memory_mb, builder, supervisor, tiers.group())
         self.outputs: dict[str, Output] = {}  # of the tests that ran, by test
-        self.checker = CheckerProgram(submission.checker, builder, loop) if submission.checker.is_program else None
+        self.checker = CheckerProgram(submission.checker, builder, supervisor) if submission.checker.is_program else None
         group = tiers.group()
         self.memory_kills = group.out_of_memory_kills() if group else 0
 
@@ -49,7 +49,7 @@ class Runs:
             self.checker.close()
 
     def results(self) -> Iterator[TestResult]:
-        """One result per test, in order; a judge_error where the wall broke twice. Raises CompileError for Python."""
+        """One result per test, in order; a judge_error where the jail broke twice. Raises CompileError for Python."""
         tests, at, size = self.submission.tests, 0, 1
         while at < len(tests):
             results = self._judge_batch(take_batch(tests, at, size))
@@ -65,10 +65,10 @@ class Runs:
                 return self._judge(tests)
             except CheckerFailed as error:
                 return [TestResult(tests[0].test_id, "judge_error", detail=str(error))]
-            except WallDied as error:
+            except JailDied as error:
                 complaint = str(error)
                 self.program.close()
-                out_of_memory = self._ran_out_of_memory()  # the kernel chose the loop instead of the program
+                out_of_memory = self._ran_out_of_memory()  # the kernel chose the supervisor instead of the program
                 if out_of_memory and len(tests) == 1:
                     return [TestResult(tests[0].test_id, "memory_limit_exceeded", detail=self._memory_detail())]
                 tests = tests[:1]
@@ -83,7 +83,7 @@ class Runs:
         return results
 
     def _run(self, tests: Sequence[Test]) -> list[TestResult]:
-        """Run some tests of one kind in the wall, up to the first after which the loop stops."""
+        """Run some tests of one kind in the jail, up to the first after which the supervisor stops."""
         if self.checker and self.submission.checker.interactive:
             return [self._interact(tests[0], self.checker)]
         jobs = [make_job(test, self.submission.entry_point) if test.mode != "stdin" else None for test in tests]

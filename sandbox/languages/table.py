@@ -103,7 +103,7 @@ def find_language(name: str) -> Language | None:
 
 @cache
 def locate(tool: str) -> str | None:
-    """Absolute real path of a tool, or None. Links are followed, because the links' folder is not inside the wall."""
+    """Absolute real path of a tool, or None. Links are followed, because the links' folder is not inside the jail."""
     path = shutil.which(tool)
     if path and os.path.basename(os.path.realpath(path)) == "rustup":
         # rustup's proxies want its whole home folder; the tool chain behind it stands on its own.

@@ -30,7 +30,7 @@ def default_cache() -> Path:
 
 
 class Worker:
-    """One worker process and the connection to it. Raises SandboxUnavailable where no wall can stand."""
+    """One worker process and the connection to it. Raises SandboxUnavailable where no jail can stand."""
 
     def __init__(self, cache: Path) -> None:
         ours, theirs = socket.socketpair()
@@ -60,7 +60,7 @@ class Worker:
         return judgement
 
     def close(self) -> None:
-        """End the process; the walls it stood up die with it."""
+        """End the process; the jails it stood up die with it."""
         self.connection.close()
         self.process.terminate()
         try:
@@ -72,7 +72,7 @@ class Worker:
 
 
 class Pool:
-    """Judges submissions on `workers` processes (default: three for every two CPUs, since a wall also waits for the kernel).
+    """Judges submissions on `workers` processes (default: three for every two CPUs, since a jail also waits for the kernel).
 
     A context manager; safe to use from threads. `time_factor` multiplies every time limit, for a machine that is slower than
     the one the limits were made on; judgements then carry it in their version.

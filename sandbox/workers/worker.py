@@ -23,7 +23,7 @@ def main(descriptor: int, cache: str) -> None:
 
 
 def stop(*_: object) -> None:
-    """Leave through every `with`, so that the wall comes down; only once, because the way out must not be interrupted."""
+    """Leave through every `with`, so that the jail comes down; only once, because the way out must not be interrupted."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(0)
 

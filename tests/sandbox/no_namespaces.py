@@ -1,4 +1,4 @@
-"""Run a command where no wall of namespaces can stand: `no_namespaces.py SITUATION,... COMMAND...`, as root.
+"""Run a command where no jail of namespaces can stand: `no_namespaces.py SITUATION,... COMMAND...`, as root.
 
 used_up      an ordinary user in a user namespace that allows no more of them (user.max_user_namespaces=0)
 dropped      root without CAP_SYS_ADMIN, as Docker starts containers

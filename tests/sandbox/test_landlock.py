@@ -1,4 +1,4 @@
-"""The second kind of wall, in judges of their own: this process keeps the first.
+"""The second kind of jail, in judges of their own: this process keeps the first.
 
 As root, programs run as another user, who must reach the interpreter: where this one is closed to others, the system's is taken.
 """
@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 needs_landlock = pytest.mark.skipif(
     confine.version() < confine.NEEDED_VERSION, reason="this kernel has no Landlock that keeps signals in"
 )
-# What this wall refuses (processes, files, /proc) ends many attacks early; none may get further than behind the first wall.
+# What this jail refuses (processes, files, /proc) ends many attacks early; none may get further than inside the first jail.
 ENDS_EARLY = {"runtime_error", "time_limit_exceeded"}
 QUICK = (
     "answer_in_memory.py", "become_root.py", "device_nodes.py", "inherited_descriptors.py", "kernel_interfaces.c",
@@ -159,13 +159,13 @@ def test_an_interpreter_that_programs_cannot_reach(tmp_path):
         landlock.require([str(tmp_path / "python")])
 
 
-def test_no_wall_at_all(monkeypatch):
+def test_no_jail_at_all(monkeypatch):
     """Both reasons are told, and a kind that is asked for is not replaced by the other."""
     monkeypatch.setattr(jail, "kind", "bwrap")
     monkeypatch.delenv(tiers.FORCED, raising=False)
     monkeypatch.setattr(jail, "find_bwrap", lambda: "/nowhere/bwrap")
     monkeypatch.setattr(confine, "version", lambda: 0)
-    with pytest.raises(SandboxUnavailable, match=r"(?s)bwrap.*second kind of wall.*no Landlock"):
+    with pytest.raises(SandboxUnavailable, match=r"(?s)bwrap.*second kind of jail.*no Landlock"):
         tiers.require()
     monkeypatch.setenv(tiers.FORCED, "bwrap")
     with pytest.raises(SandboxUnavailable, match=r"^((?!Landlock).)*$"):

@@ -1,4 +1,4 @@
-"""The loop in C and the loop in Python do the same; several tests in one message change nothing but the price."""
+"""The supervisor in C and the supervisor in Python do the same; several tests in one message change nothing but the price."""
 
 from __future__ import annotations
 
@@ -79,16 +79,16 @@ def outcome(judgement: Judgement) -> list:
 @pytest.fixture(scope="module")
 def judges(cache):
     with_c, without = Judge(cache), Judge(cache)
-    assert with_c.loop is not None
-    without.loop = None
+    assert with_c.supervisor is not None
+    without.supervisor = None
     yield with_c, without
     with_c.close()
     without.close()
 
 
 @pytest.mark.parametrize("language", PROGRAMS)
-def test_both_loops_say_the_same(judges, language):
-    """Executed programs: the loop in C and in Python. Python programs: the latter with and without its library in C."""
+def test_both_supervisors_say_the_same(judges, language):
+    """Executed programs: the supervisor in C and in Python. Python programs: the latter with and without its library in C."""
     in_c, in_python = (judge.judge(submission(WORDS, language, stop_at_first_failure=False)) for judge in judges)
     assert outcome(in_c) == outcome(in_python)
     verdicts = dict(zip(WORDS, (test.verdict for test in in_c.tests), strict=True))

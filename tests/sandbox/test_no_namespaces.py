@@ -89,12 +89,12 @@ def report(folder: Path, situation: str, **environment: str) -> dict:
         ("dropped", "landlock-root", "docker run --security-opt seccomp=unconfined --cap-add SYS_ADMIN --cap-add NET_ADMIN"),
     ],
 )
-def test_the_second_kind_of_wall_is_chosen(folder, situation, tier, mend):
+def test_the_second_kind_of_jail_is_chosen(folder, situation, tier, mend):
     """And stamped on every judgement; the report says why, and what would mend the first."""
     found = report(folder, situation)
     assert found["tier"].startswith(tier), found
     assert found["why_not"] == ""
-    assert found["engine"].startswith(f"Landlock {confine.version()}; the first kind of wall does not stand: ")
+    assert found["engine"].startswith(f"Landlock {confine.version()}; the first kind of jail does not stand: ")
     assert "the sandbox does not start: bwrap: " in found["engine"]
     assert mend in found["engine"]
     assert found["judged"] == [[verdict, found["tier"]] for verdict in ("accepted", "runtime_error", "compile_error")]
@@ -106,7 +106,7 @@ def test_with_neither_nothing_is_judged(folder, situation):
     found = report(folder, situation)
     assert found["tier"] is None and "judged" not in found
     assert found["why_not"].count("\n") == 0
-    assert "mend with: " in found["why_not"].partition("; nor is there a second kind of wall: ")[0]
+    assert "mend with: " in found["why_not"].partition("; nor is there a second kind of jail: ")[0]
     assert "this kernel has no Landlock, or a filter refuses it" in found["why_not"].partition("; nor is there")[2]
 
 

@@ -132,7 +132,7 @@ def test_what_a_killed_worker_judges_ends_with_it(cache, language, program):
 
 
 def test_nothing_is_left_when_the_pool_closes(cache):
-    def walls():
+    def jails():
         found = []
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
@@ -146,12 +146,12 @@ def test_nothing_is_left_when_the_pool_closes(cache):
     marker = str(cache)
     pool = Pool(1, cache=cache / "marked")
     marker = str(cache / "marked")
-    assert walls()
+    assert jails()
     pool.judge(submission("x"))
     pool.close()
     deadline = time.monotonic() + 60
-    while walls():  # killed, and with a busy kernel not gone at once
-        assert time.monotonic() < deadline, "walls are left"
+    while jails():  # killed, and with a busy kernel not gone at once
+        assert time.monotonic() < deadline, "jails are left"
         time.sleep(0.05)
 
 
@@ -255,7 +255,7 @@ def test_probe_says_what_is_here():
     assert report.languages["python3"]
 
 
-def test_a_wall_with_holes_is_not_used(monkeypatch):
+def test_a_jail_with_holes_is_not_used(monkeypatch):
     """Without the filter of system calls and with a folder too many, the self-test names what a program could do."""
     monkeypatch.setattr(tiers.seccomp, "filter_program", lambda: b"\x06\x00\x00\x00\x00\x00\xff\x7f")  # allow all
     jail.filter_file.cache_clear()

@@ -18,7 +18,7 @@ LAST_DESCRIPTOR = 1 << 20
 GUEST_FOLDER = __file__.rpartition("/")[0]
 JOB, RESULT = 3, 4  # descriptors of function tests
 
-# Standard modules that are worth loading once in the loop instead of once per test. None of them starts a thread.
+# Standard modules that are worth loading once in the supervisor instead of once per test. None of them starts a thread.
 WORTH_LOADING = frozenset(
     [
         "array",
@@ -52,7 +52,7 @@ WORTH_LOADING = frozenset(
 )
 
 WARM_UP = "print(int(input()))\nfor line in sys.stdin: print(*map(int, line.split()))"
-LOOPS_ENVIRONMENT = (b"LD_BIND_NOW",)
+SUPERVISOR_ENVIRONMENT = (b"LD_BIND_NOW",)
 exit_now = posix._exit  # programs may replace the name
 _library = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
 _prctl, _capset = _ctypes.dlsym(_library, "prctl"), _ctypes.dlsym(_library, "capset")
@@ -106,7 +106,7 @@ def enter(program, descriptors, cpu_us, confinement):
         if confinement:
             confinement.enter_child()
         posix.setpgid(0, 0)
-        # A second above the limit: the loop is exact, this only stops a program whose loop is held up.
+        # A second above the limit: the supervisor is exact, this only stops a program whose supervisor is held up.
         seconds = cpu_us // 1_000_000 + 2
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
         take_descriptors(descriptors)
@@ -129,14 +129,14 @@ def take_descriptors(descriptors):
 
 
 def default_signals():
-    """What Python ignores, and the loop: programs find no signal ignored. Process 1 needs no more to be out of their reach."""
+    """Reset the signals that Python ignores: programs find none ignored. Process 1 is out of their reach without it."""
     for number in IGNORED_BY_PYTHON:
         _signal.signal(number, _signal.SIG_DFL)
 
 
 def forget_own_environment():
-    """What was set for the loop's start alone."""
-    for name in LOOPS_ENVIRONMENT:
+    """What was set for the supervisor's start alone."""
+    for name in SUPERVISOR_ENVIRONMENT:
         if posix.environ.pop(name, None) is not None:
             posix.unsetenv(name)
 
@@ -165,7 +165,7 @@ def warm_up_compiler():
 
 
 def warm_up_messages():
-    """A loop for many sources loads what tells of errors once; for a single one that would be dearer than in the child."""
+    """A supervisor for many sources loads what tells of errors once; for a single one that would be dearer than in the child."""
     if "traceback" not in sys.modules:
         __import__("traceback")
         gc.freeze()
@@ -203,7 +203,7 @@ def try_to_compile(source):
 
 
 def guest_module(name):
-    """One of the loop's modules that not every wall needs; out of the program's sight."""
+    """One of the supervisor's modules that not every jail needs; out of the program's sight."""
     sys.path.insert(0, GUEST_FOLDER)
     module = __import__(name)
     sys.path.remove(GUEST_FOLDER)
@@ -212,10 +212,10 @@ def guest_module(name):
 
 
 def python_program(code, function_runner):
-    """A program for `start` that runs compiled code as the main module. From here on the loop has stepped out of sight."""
+    """A program for `start` that runs compiled code as the main module. From here on the supervisor has stepped out of sight."""
     # Function tests don't run what stands under `if __name__ == "__main__"`.
     main = fresh_module("program" if function_runner else "__main__")
-    gc.freeze()  # what the loop has imported need not be looked through
+    gc.freeze()  # what the supervisor has imported need not be looked through
     gc.collect(1)  # the counts of collections begin at nought
     collections = gc.get_stats()[1]["collections"]  # of the middle generation, which moves objects to the oldest
     return _functools.partial(run_python, code, main, collections, function_runner)
@@ -258,11 +258,11 @@ def run_python(code, main, collections, function_runner):
 
 
 def fresh_module(name):
-    """The module the program runs as, and out of its sight what belongs to the loop."""
+    """The module the program runs as, and out of its sight what belongs to the supervisor."""
     main = type(sys)(name)
     main.__dict__.update(__builtins__=builtins, __file__="/program/main.py", __spec__=None)
-    for loops_own in ("protocol", "children", "confine", "_ctypes", "_socket"):
-        sys.modules.pop(loops_own, None)
+    for own_module in ("protocol", "children", "confine", "_ctypes", "_socket"):
+        sys.modules.pop(own_module, None)
     sys.modules[name] = sys.modules["__main__"] = main
     sys.argv[0] = "/program/main.py"
     return main
@@ -278,7 +278,7 @@ def report(error):
         return 1
     if isinstance(error, KeyboardInterrupt):
         return 130
-    outside = error.__traceback__.tb_next  # without the frame of the loop
+    outside = error.__traceback__.tb_next  # without the frame of the supervisor
     sys.excepthook(type(error), error.with_traceback(outside), outside)
     return 1
 

@@ -1,4 +1,4 @@
-"""The wall of the `landlock` tier, put up from inside: by the loop around itself, and by each child around the program.
+"""The jail of the `landlock` tier, put up from inside: by the supervisor around itself, and by each child around the program.
 
 Where no namespace can be made, the kernel's Landlock (https://docs.kernel.org/userspace-api/landlock.html) closes the file
 system, and signals and tracing towards processes outside; a system-call filter closes the rest. Neither can be taken off again.
@@ -44,7 +44,7 @@ def version():
 
 
 class Confinement:
-    """What the loop and its children may reach. `spec` is JSON: see `landlock.py`, which writes it."""
+    """What the supervisor and its children may reach. `spec` is JSON: see `landlock.py`, which writes it."""
 
     def __init__(self, spec):
         asked = json.loads(spec)
@@ -61,7 +61,7 @@ class Confinement:
         install(bytes.fromhex(asked["filter"]))
 
     def check(self):
-        """Raises OSError unless signals stay inside: the loop is about to send some to all it can reach."""
+        """Raises OSError unless signals stay inside: the supervisor is about to send some to all it can reach."""
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # only now: it does not outlive a change of user
         try:
             posix.kill(self.parent, 0)

@@ -1,4 +1,4 @@
-"""Function tests, inside the wall: call the candidate, hand the result out as data; or run an assertion."""
+"""Function tests, inside the jail: call the candidate, hand the result out as data; or run an assertion."""
 
 import json
 import os

@@ -1,11 +1,11 @@
-"""The messages between the judge and the loop inside the wall: one packet each way, fixed binary layouts.
+"""The messages between the judge and the supervisor inside the jail: one packet each way, fixed binary layouts.
 
 The judge trusts nothing that comes back, so answers are plain numbers; descriptors travel as SCM_RIGHTS.
-A request is one letter and its body; see the constants. The loop opens with HELLO. Bodies of numbers are signed
+A request is one letter and its body; see the constants. The supervisor opens with HELLO. Bodies of numbers are signed
 64-bit integers one after the other, which both sides read and write without importing anything.
 """
 
-HELLO = b"H"  # the loop's first packet, for the judge to learn its process id
+HELLO = b"H"  # the supervisor's first packet, for the judge to learn its process id
 # uid (0: keep), memory limit in KiB, file size in bytes, processes, open files, interval of looking at the memory in ms
 SETUP = b"S"  # Once, first.
 PROGRAM = b"A"  # body: argv, NUL between words. The program is a command.
@@ -14,7 +14,7 @@ ENVIRONMENT = b"E"  # body: NAME=VALUE, NUL between them.
 # Two descriptors: Python source, and where the compiler's messages go. Body: CPU limit and wall limit in microseconds.
 CHECK = b"K"  # says whether the source compiles, and forgets it.
 # Body also: 1 for functions, 0 for a whole program; 1 where the source is known to compile.
-PYTHON = b"P"  # The program is Python, run in forks of the loop itself.
+PYTHON = b"P"  # The program is Python, run in forks of the supervisor itself.
 FILE = b"F"  # body: name; one descriptor: contents. Puts a file into the scratch folder.
 COLLECT = b"C"  # body: name. Answers with a descriptor for a file of the scratch folder, or a refusal.
 LIST = b"L"  # answers with the names of the files in the scratch folder, NUL between them.

@@ -1,8 +1,8 @@
-/* The resident loop for programs that are executed: process 1 inside the wall, in C because it runs with every test.
+/* The resident supervisor for programs that are executed: process 1 inside the jail, in C because it runs with every test.
  *
  * What supervisor.py does, less what only Python programs and compilers need; protocol.py says what the messages are. A test costs
  * vfork, exec, a look at how it ends, kill(-1), and reaping. Started as `supervisor DESCRIPTOR` by bubblewrap. Built as a library,
- * it does the same for forks of the loop in Python.
+ * it does the same for forks of the supervisor in Python.
  */
 
 #define _GNU_SOURCE
@@ -134,11 +134,11 @@ static void take_words(const struct request *request, char **words) {
     answer_plainly(OK);
 }
 
-/* In the child: a process group, a limit on CPU time and the descriptors of its own. It may share the loop's memory. A session
+/* In the child: a process group, a limit on CPU time and the descriptors of its own. It may share the supervisor's memory. A session
  * would do as well, but the kernel makes a scheduling group for each, which costs as much as all the rest of this. */
 static void take_up(const int *descriptors, int count, int64_t cpu_us) {
     setpgid(0, 0);
-    /* A second above the limit: the loop is exact, this only stops a program whose loop is held up. */
+    /* A second above the limit: the supervisor is exact, this only stops a program whose supervisor is held up. */
     struct rlimit seconds = {(rlim_t)(cpu_us / 1000000 + 2), (rlim_t)(cpu_us / 1000000 + 2)};
     setrlimit(RLIMIT_CPU, &seconds);
     /* They came in one message and so rise, and none is below 3: no target is a source still to be read. */
@@ -146,7 +146,7 @@ static void take_up(const int *descriptors, int count, int64_t cpu_us) {
 }
 
 /* Wait for the main process to end or to go over a limit. Gives how it ended. Where the judge's worker is killed meanwhile, the
- * loop ends, and all of its namespace with it: bubblewrap dies with its parent, but may not signal a loop that is another user. */
+ * supervisor ends, and all of its namespace with it: bubblewrap dies with its parent, but may not signal a supervisor that is another user. */
 static int watch(pid_t pid, double cpu_s, double wall_s, struct usage *usage) {
     int ending = ENDED;
     struct pollfd ends[2] = {{.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN}, {.fd = control}};
@@ -204,7 +204,7 @@ static void follow(pid_t pid, double started_s, int64_t cpu_us, int64_t wall_us,
 }
 
 #ifdef LIBRARY
-/* For the loop in Python: the program is a fork of the loop itself. While it runs and shares the loop's memory, every page that
+/* For the supervisor in Python: the program is a fork of the supervisor itself. While it runs and shares the supervisor's memory, every page that
  * either touches must be copied, so that everything between two forks is done here, which touches few. */
 
 void PyOS_BeforeFork(void), PyOS_AfterFork_Parent(void), PyOS_AfterFork_Child(void);
@@ -219,7 +219,7 @@ static pid_t start_program(const int *descriptors, int count, int64_t cpu_us) {
     return pid;
 }
 #else
-/* Never returns in the child, which shares the loop's memory until it executes. */
+/* Never returns in the child, which shares the supervisor's memory until it executes. */
 static pid_t start_program(const int *descriptors, int count, int64_t cpu_us) {
     pid_t pid = vfork();
     if (pid == 0) {
@@ -281,7 +281,7 @@ int prepare(const int64_t numbers[6]) {
     return true;
 }
 
-/* True in the child. The loop's descriptors are closed in both; the answers go to `socket`, if that is one. */
+/* True in the child. The supervisor's descriptors are closed in both; the answers go to `socket`, if that is one. */
 int fork_tests(int socket, const int64_t numbers[3], const int *given, int count) {
     int descriptors[MAX_DESCRIPTORS];
     if (count > MAX_DESCRIPTORS) die("descriptors");
@@ -304,7 +304,7 @@ int number(int index) { return (int)((const int64_t *)answers)[index]; }
 
 #else
 
-/* The next request; ends the loop, and with it all of its namespace, when the judge has closed its end. */
+/* The next request; ends the supervisor, and with it all of its namespace, when the judge has closed its end. */
 static void receive(struct request *request) {
     char space[CMSG_SPACE(MAX_DESCRIPTORS * sizeof(int))];
     struct iovec parts[2] = {{&request->letter, 1}, {request->body, MAX_MESSAGE}};
@@ -340,7 +340,7 @@ int main(int argc, char **argv) {
     control = atoi(argv[1]);
     cores = sysconf(_SC_NPROCESSORS_ONLN);
     for (int number = 1; number < NSIG; number++) signal(number, SIG_DFL); /* the judge's worker ignores some */
-    /* The loop itself may have been started from a descriptor: no program gets any but its own three. */
+    /* The supervisor itself may have been started from a descriptor: no program gets any but its own three. */
     if (syscall(SYS_close_range, 3, ~0U, 1U << 2 /* CLOSE_RANGE_CLOEXEC */)) die("close_range");
     if (send(control, "H", 1, MSG_NOSIGNAL) != 1) return 0;
     for (;;) {

@@ -1,4 +1,4 @@
-"""The resident loop: process 1 inside the wall. Forks a child per test, watches it, and sweeps up after it.
+"""The resident supervisor: process 1 inside the jail. Forks a child per test, watches it, and sweeps up after it.
 
 Runs on C modules alone: `os`, `re`, `signal` or `struct` would cost every program more than its tests. Started as
 `python supervisor.pyc DESCRIPTOR` by bubblewrap; every other process in this namespace is a program under test.
@@ -27,12 +27,12 @@ NO_SOCKET = -1
 FILE_TYPE, REGULAR_FILE = 0o170000, 0o100000
 
 
-class Loop:
+class Supervisor:
     """State between requests: the limits, the program, and what the scratch folders looked like when clean."""
 
     def __init__(self, control, confinement=None):
         self.control = control
-        self.confinement = confinement  # where no other wall stands
+        self.confinement = confinement  # where no other jail stands
         self.folder = confinement.scratch if confinement else SCRATCH[0]
         self.program = None
         self.environment = {}
@@ -80,7 +80,7 @@ class Loop:
         self.answer(OK)
 
     def set_up_alone(self, body):
-        """What the library in C does, and with it `watch`, where there is none. The modules cost each wall a millisecond."""
+        """What the library in C does, and with it `watch`, where there is none. The modules cost each jail a millisecond."""
         global resource, select, usage
         import resource
         import select
@@ -120,7 +120,7 @@ class Loop:
         self.answer(OK)
 
     def check_python(self, body, descriptors):
-        """One of many sources, for a loop that runs none of them."""
+        """One of many sources, for a supervisor that runs none of them."""
         children.warm_up_messages()
         self.answer(*self.try_to_compile(read_all(descriptors[0]), descriptors, *unpack(body)))
 
@@ -142,7 +142,7 @@ class Loop:
         self.answer(OK, *outcome)
 
     def try_to_compile(self, source, descriptors, cpu_us, wall_us):
-        """Compile in a child: what breaks or bloats the compiler must not take the loop with it. Gives the answer's numbers."""
+        """Compile in a child, so that a crash of the compiler does not end the supervisor. Returns the answer's numbers."""
         children.warm_up_compiler()
         self.program = lambda: children.try_to_compile(source)
         outcome = self.run_alone(descriptors, cpu_us, wall_us)
@@ -218,18 +218,20 @@ class Loop:
             children.enter(self.program, descriptors, cpu_us, self.confinement)
         close_all(pipes)
         ending, peak_kb = self.watch(pid, cpu_us / 1e6, wall_us / 1e6)
-        wall = time.monotonic() - started
+        wall_s = time.monotonic() - started
         status, child_peak_kb = sweep(pid)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         peak_kb = max(peak_kb, child_peak_kb)
         changed = not self.confinement and scratch_state() != self.clean_scratch
         flags = protocol.SCRATCH_CHANGED if changed else 0
-        return status, int(cpu * 1e6), int(wall * 1e6), peak_kb, ending, flags
+        return status, int(cpu * 1e6), int(wall_s * 1e6), peak_kb, ending, flags
 
     def watch(self, pid, cpu_s, wall_s):
-        """Wait for the main process to end or to go over a limit. Gives how it ended and the largest memory seen. Ends the loop
-        where the judge's worker is killed meanwhile: see supervisor.c."""
+        """Wait for the main process to exit or to exceed a limit. Returns how it ended and its peak memory.
+
+        Ends the supervisor where the judge's worker is killed meanwhile: see supervisor.c.
+        """
         pidfd = posix.pidfd_open(pid)
         self.poller.register(pidfd, select.POLLIN)
         used = usage.Usage(pid, self.memory_kb, alone=not self.confinement)
@@ -266,7 +268,7 @@ def close_all(descriptors):
 def sweep(pid):
     """Kill everything but this process, reap it all. Gives the main process's wait status and the largest peak in KiB."""
     status, peak_kb = 0, 0
-    try:  # noqa: SIM105 (importing contextlib would cost every wall)
+    try:  # noqa: SIM105 (importing contextlib would cost every jail)
         posix.kill(-1, _signal.SIGKILL)
     except ProcessLookupError:
         pass
@@ -301,10 +303,10 @@ def read_all(descriptor):
 
 
 if __name__ == "__main__":
-    gc.disable()  # the loop makes no rubbish worth the time; the programs switch it on again
+    gc.disable()  # the supervisor makes no rubbish worth the time; the programs switch it on again
     children.default_signals()
     children.forget_own_environment()
     channel = _socket.socket(fileno=int(sys.argv.pop()))
     confinement = confine.Confinement(sys.argv.pop()) if len(sys.argv) == 2 else None
     channel.send(protocol.HELLO)
-    Loop(channel, confinement).serve()
+    Supervisor(channel, confinement).serve()

@@ -53,7 +53,7 @@ class Usage:
 
 
 def is_reached(pid):
-    """Whether this process, out of whose wall no signal gets, can signal another one."""
+    """Whether this process, out of whose jail no signal gets, can signal another one."""
     try:
         posix.kill(pid, 0)
     except OSError:
