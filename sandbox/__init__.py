@@ -1,6 +1,15 @@
 """Judging untrusted programs inside a jail. Start with `Pool`; `README.md` says what is isolated and how."""
 
-from sandbox.contracts import Checker, Judgement, Limits, SandboxUnavailable, Submission, Test, TestResult, Verdict
+from sandbox.contracts import (
+    Checker,
+    Judgement,
+    Limits,
+    SandboxUnavailable,
+    Submission,
+    Test,
+    TestResult,
+    Verdict,
+)
 from sandbox.probe import Report, probe
 from sandbox.workers.pool import Pool, judge_version
 

@@ -75,9 +75,13 @@ class Checker:
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(CheckerKind):
-            raise ValueError(f"Checker.kind must be one of {', '.join(get_args(CheckerKind))}, not {self.kind!r}")
+            raise ValueError(
+                f"Checker.kind must be one of {', '.join(get_args(CheckerKind))}, not {self.kind!r}"
+            )
         if self.is_program != bool(self.program):
-            raise ValueError(f"Checker.program belongs to testlib and kattis checkers, and only to them (kind {self.kind!r})")
+            raise ValueError(
+                f"Checker.program belongs to testlib and kattis checkers, and only to them (kind {self.kind!r})"
+            )
         if self.interactive and not self.is_program:
             raise ValueError(f"Checker.interactive needs a testlib or kattis program (kind {self.kind!r})")
 
@@ -106,7 +110,9 @@ class Test:
 
     def __post_init__(self) -> None:
         if self.mode not in ("stdin", "assert", "check", "call"):
-            raise ValueError(f"Test.mode must be stdin, assert, check or call, not {self.mode!r} (test {self.test_id!r})")
+            raise ValueError(
+                f"Test.mode must be stdin, assert, check or call, not {self.mode!r} (test {self.test_id!r})"
+            )
         if self.mode == "call" and self.expected_output is None:
             raise ValueError(f"a call test needs expected_output (test {self.test_id!r})")
 

@@ -35,10 +35,16 @@ def probe() -> Report:
         if jail.kind == "landlock":
             engine = f"Landlock {confine.version()}; the first kind of jail does not stand: {first_refusal()}"
         else:
-            engine = subprocess.run([jail.find_bwrap(), "--version"], capture_output=True, text=True).stdout.strip()
+            engine = subprocess.run(
+                [jail.find_bwrap(), "--version"], capture_output=True, text=True
+            ).stdout.strip()
     except (SandboxUnavailable, OSError) as error:
         why_not = str(error)
-    supervisor = "C" if native.supervisor(default_cache()) is not None else "Python; mend with: apt-get install gcc libc6-dev"
+    supervisor = (
+        "C"
+        if native.supervisor(default_cache()) is not None
+        else "Python; mend with: apt-get install gcc libc6-dev"
+    )
     offered = {
         language.name: languages.toolchain(language) if tiers.has_language(language.name) else None
         for language in languages.LANGUAGES

@@ -62,14 +62,20 @@ class Builder:
         """End what stands between two programs."""
         self.syntax.close()
 
-    def build(self, language: Language, source: str, files: Mapping[str, str] = MappingProxyType({})) -> Built:
+    def build(
+        self, language: Language, source: str, files: Mapping[str, str] = MappingProxyType({})
+    ) -> Built:
         """Build a program with `files`, {name: text}, beside its source. Raises CompileError."""
         main = "Main"
         if language.adapt:
             source, main = language.adapt(source)
         recipe = [language.name, language.compile, languages.toolchain(language), main]
         beside = {name: encoded(text) for name, text in sorted(files.items())}
-        parts = [json.dumps(recipe).encode(), encoded(source), *(name.encode() + b"=" + text for name, text in beside.items())]
+        parts = [
+            json.dumps(recipe).encode(),
+            encoded(source),
+            *(name.encode() + b"=" + text for name, text in beside.items()),
+        ]
         # Each part hashed by itself: no source can pass for another one with a file beside it.
         key = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
         target = self.cache / key[:2] / key
@@ -81,10 +87,20 @@ class Builder:
 
     def _header(self, language: Language) -> Path:
         """The folder with the large header everybody includes, compiled beforehand: opening it takes a fifth of its time."""
-        recipe = [HEADER, HEADER_AGAIN.decode(), language.name, language.compile, languages.toolchain(language)]
+        recipe = [
+            HEADER,
+            HEADER_AGAIN.decode(),
+            language.name,
+            language.compile,
+            languages.toolchain(language),
+        ]
         folder = self.cache / f"header-{hashlib.sha256(json.dumps(recipe).encode()).hexdigest()}"
         if not folder.is_dir():
-            flags = [word for word in language.compile[1:] if word not in ("-static", "-pipe", "-o", "main", "{source}")]
+            flags = [
+                word
+                for word in language.compile[1:]
+                if word not in ("-static", "-pipe", "-o", "main", "{source}")
+            ]
             flags[flags.index("-x") + 1] = "c++-header"
             files = {"main.h": f"#include <{HEADER}>".encode()}
             built = self._run(language, files, [*flags, "-o", "compiled", "main.h"])
@@ -118,8 +134,12 @@ class Builder:
                 _run_compiler(session)
                 return _collect(session, leave_out=files)
         except JailDied as error:
-            if group and group.out_of_memory_kills() > kills:  # the kernel chose the supervisor instead of the compiler
-                raise CompileError(f"the compiler went over its limit of {LIMIT_NAMES[protocol.MEMORY_EXCEEDED]}") from error
+            if (
+                group and group.out_of_memory_kills() > kills
+            ):  # the kernel chose the supervisor instead of the compiler
+                raise CompileError(
+                    f"the compiler went over its limit of {LIMIT_NAMES[protocol.MEMORY_EXCEEDED]}"
+                ) from error
             raise
 
 

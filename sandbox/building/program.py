@@ -6,7 +6,15 @@ import hashlib
 from collections.abc import Mapping
 
 from sandbox import languages
-from sandbox.building.builder import COMPILE_LIMITS, Builder, Built, CompileError, encoded, existing, tool_folders
+from sandbox.building.builder import (
+    COMPILE_LIMITS,
+    Builder,
+    Built,
+    CompileError,
+    encoded,
+    existing,
+    tool_folders,
+)
 from sandbox.contracts import Limits
 from sandbox.isolation import jail, native
 from sandbox.isolation.cgroups import Group
@@ -27,7 +35,11 @@ class Program:
         group: Group | None, arguments: tuple[str, ...] = (), files: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         self.language, self.source, self.limits, self.heap_mb = language, source, limits, heap_mb
-        self.supervisor, self.group, self.arguments = supervisor if jail.kind == "bwrap" else None, group, arguments
+        self.supervisor, self.group, self.arguments = (
+            supervisor if jail.kind == "bwrap" else None,
+            group,
+            arguments,
+        )
         self.syntax, self.compiles = builder.syntax, False
         self.library = native.library(builder.cache) if self.supervisor is not None else None
         self.built = None if language.name == "python3" else builder.build(language, source, files or {})
@@ -40,7 +52,9 @@ class Program:
             self.close()
         if self.standing is None:
             self.function = function
-            self.standing = self._open_python(function) if self.built is None else self._open_command(self.built)
+            self.standing = (
+                self._open_python(function) if self.built is None else self._open_command(self.built)
+            )
         return self.standing
 
     def close(self) -> None:
@@ -70,7 +84,9 @@ class Program:
         if outcome == protocol.COMPILE_FAILED:
             raise CompileError(messages.strip())
         if outcome == protocol.COMPILE_KILLED:
-            raise CompileError(f"the Python compiler was ended by signal {run.signal} after {run.cpu_s:.1f} s")
+            raise CompileError(
+                f"the Python compiler was ended by signal {run.signal} after {run.cpu_s:.1f} s"
+            )
         self.compiles = True
 
     def _open_command(self, built: Built) -> Session:

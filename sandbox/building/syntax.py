@@ -27,7 +27,9 @@ class SyntaxJails:
 
     def __init__(self, cache: Path) -> None:
         self.cache = cache
-        self.standing: dict[Limits, tuple[Session, int]] = {}  # the one used last comes last; how many programs it has seen
+        self.standing: dict[
+            Limits, tuple[Session, int]
+        ] = {}  # the one used last comes last; how many programs it has seen
 
     def __enter__(self) -> SyntaxJails:
         return self
@@ -49,7 +51,9 @@ class SyntaxJails:
         try:
             session = session or self._stand_up(asked)
             if self.group:
-                self.group.set_limits(limits.memory_mb, limits.processes)  # jails of other limits stand in it, too
+                self.group.set_limits(
+                    limits.memory_mb, limits.processes
+                )  # jails of other limits stand in it, too
             outcome = session.check_python(source, compile_limits)
         except (JailDied, SandboxUnavailable, OSError):
             if session:

@@ -31,7 +31,9 @@ class Files:
     events: str
 
 
-V1 = Files(1, ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes"), True, "pids.max", "memory.oom_control")
+V1 = Files(
+    1, ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes"), True, "pids.max", "memory.oom_control"
+)
 V2 = Files(2, ("memory.max", "memory.swap.max"), False, "pids.max", "memory.events")
 
 
@@ -52,8 +54,12 @@ class Group:
             return
         memory = memory_mb * MIB + SLACK_BYTES
         values = (memory, memory if self.files.swap_is_total else 0)
-        for attempt in range(2):  # v1 refuses a memory limit above the total one, so that the order depends on the old value
-            failed = [not _write(self._find(f), str(v)) for f, v in zip(self.files.memory, values, strict=True)]
+        for attempt in range(
+            2
+        ):  # v1 refuses a memory limit above the total one, so that the order depends on the old value
+            failed = [
+                not _write(self._find(f), str(v)) for f, v in zip(self.files.memory, values, strict=True)
+            ]
             if not failed[0] and (attempt or not any(failed)):
                 break
         if failed[0]:
@@ -78,7 +84,9 @@ class Group:
         remove(self.folders)
 
     def _find(self, file: str) -> Path:
-        return next((folder / file for folder in self.folders if (folder / file).exists()), self.folders[0] / file)
+        return next(
+            (folder / file for folder in self.folders if (folder / file).exists()), self.folders[0] / file
+        )
 
 
 def remove(folders: Iterable[Path], patience_s: float = 0.0) -> None:
@@ -201,7 +209,11 @@ def _ancestors(mount: Path | None, own: str | None) -> list[Path]:
     if mount is None:
         return []
     below = Path((own or "/").lstrip("/"))
-    return [folder for part in (below, *below.parents) if (folder := mount / part).is_dir() and os.access(folder, os.W_OK)]
+    return [
+        folder
+        for part in (below, *below.parents)
+        if (folder := mount / part).is_dir() and os.access(folder, os.W_OK)
+    ]
 
 
 def _read(path: Path) -> str:

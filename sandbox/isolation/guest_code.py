@@ -16,7 +16,9 @@ def files() -> dict[str, int]:
     found = {}
     for source in sorted(SOURCE.glob("*.py")):
         if source.name not in ("__init__.py", "confine.py"):
-            code = compile(source.read_bytes(), f"/guest/{source.name}", "exec", dont_inherit=True, optimize=0)
+            code = compile(
+                source.read_bytes(), f"/guest/{source.name}", "exec", dont_inherit=True, optimize=0
+            )
             descriptor = os.memfd_create(source.stem)
             os.write(descriptor, bootstrap._code_to_timestamp_pyc(code))  # type: ignore[attr-defined]
             found[f"{source.stem}.pyc"] = descriptor

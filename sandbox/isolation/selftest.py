@@ -59,6 +59,10 @@ def check(session: Session) -> None:
         for file in files:
             os.close(file)
     if said[-1:] != [str(TRIED)]:
-        raise SandboxUnavailable(f"the sandbox's self-test broke off: {' '.join(complaint) or 'it said nothing'}")
+        raise SandboxUnavailable(
+            f"the sandbox's self-test broke off: {' '.join(complaint) or 'it said nothing'}"
+        )
     if len(said) > 1:
-        raise SandboxUnavailable(f"the sandbox does not hold on this machine; a program {', '.join(said[:-1])}")
+        raise SandboxUnavailable(
+            f"the sandbox does not hold on this machine; a program {', '.join(said[:-1])}"
+        )

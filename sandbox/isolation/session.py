@@ -118,7 +118,9 @@ class Session:
         """Have Python source compiled and forgotten. Gives OK, COMPILE_FAILED or COMPILE_KILLED, the run and its messages."""
         return self._compile(protocol.CHECK, source, limits)
 
-    def set_python(self, source: bytes, limits: Limits, function: bool, compiles: bool = False) -> tuple[int, Run, str]:
+    def set_python(
+        self, source: bytes, limits: Limits, function: bool, compiles: bool = False
+    ) -> tuple[int, Run, str]:
         """Hand over Python source, which may be known to compile. Gives what `check_python` gives."""
         return self._compile(protocol.PYTHON, source, limits, function, compiles)
 
@@ -181,7 +183,9 @@ class Session:
         lines = os.pread(self.messages, 8192, 0).decode("utf-8", "replace").strip().splitlines()
         return lines[-1] if lines else ""
 
-    def _ask(self, message: bytes, descriptors: tuple[int, ...] = (), expect: int | None = protocol.OK) -> tuple[int, ...]:
+    def _ask(
+        self, message: bytes, descriptors: tuple[int, ...] = (), expect: int | None = protocol.OK
+    ) -> tuple[int, ...]:
         self._send(message, descriptors)
         answer = answers(self._receive(), 1)[0]
         if expect is not None and answer[0] != expect:
@@ -219,9 +223,19 @@ def answers(message: bytes, most: int) -> list[tuple[int, ...]]:
 def _run(answer: tuple[int, ...]) -> Run:
     """Raises JailDied for a run that says more about the machine than about the program."""
     if answer[5] == protocol.STARVED:
-        raise JailDied(f"no processor to be had: {answer[2] / 1e6:.1f} s of CPU time in {answer[3] / 1e6:.0f} s of wall time")
+        raise JailDied(
+            f"no processor to be had: {answer[2] / 1e6:.1f} s of CPU time in {answer[3] / 1e6:.0f} s of wall time"
+        )
     _, status, cpu_us, wall_us, peak_kb, ending, flags, *written = answer
-    return Run(status, cpu_us / 1e6, wall_us / 1e6, peak_kb / 1024, ending, bool(flags & protocol.SCRATCH_CHANGED), *written)
+    return Run(
+        status,
+        cpu_us / 1e6,
+        wall_us / 1e6,
+        peak_kb / 1024,
+        ending,
+        bool(flags & protocol.SCRATCH_CHANGED),
+        *written,
+    )
 
 
 def sealed(contents: bytes) -> int:

@@ -93,7 +93,13 @@ def mend(complaint: str) -> str:
         return "; mend with: sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
     if not jail.as_root() and USERNS_SWITCH.exists() and USERNS_SWITCH.read_text().strip() == "0":
         return "; mend with: sudo sysctl -w kernel.unprivileged_userns_clone=1"
-    if any(sign in complaint for sign in ("Operation not permitted", "No permissions to creat", "RTM_NEWADDR")):
-        allowed = "--cap-add SYS_ADMIN --cap-add NET_ADMIN" if jail.as_root() else "--security-opt systempaths=unconfined"
+    if any(
+        sign in complaint for sign in ("Operation not permitted", "No permissions to creat", "RTM_NEWADDR")
+    ):
+        allowed = (
+            "--cap-add SYS_ADMIN --cap-add NET_ADMIN"
+            if jail.as_root()
+            else "--security-opt systempaths=unconfined"
+        )
         return f"; mend with: docker run --security-opt seccomp=unconfined {allowed}, or run outside the container"
     return ""

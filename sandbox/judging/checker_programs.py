@@ -27,7 +27,13 @@ from sandbox.languages import Language
 
 CHECKER_LIMITS = Limits(time_s=10.0, memory_mb=1024)
 INPUT, OUTPUT, ANSWER = (f"/proc/self/fd/{number}" for number in (3, 4, 5))
-TESTLIB_WRONG = {1: "wrong", 2: "malformed", 4: "more than was asked for", 7: "partly right", 8: "ends too early"}
+TESTLIB_WRONG = {
+    1: "wrong",
+    2: "malformed",
+    4: "more than was asked for",
+    7: "partly right",
+    8: "ends too early",
+}
 TESTLIB_PARTIAL = 16
 KATTIS_RIGHT, KATTIS_WRONG = 42, 43
 TESTLIB_PLACES = ("/usr/include/testlib.h", "/usr/local/include/testlib.h")
@@ -87,7 +93,11 @@ class CheckerProgram:
             both = program.session(), self._session()
             both[0].start_all([(to_program[0], to_interactor[1], errors)], cpu_s, wall_s)
             # It waits for the program all the while, and so must outlast it.
-            both[1].start_all([(to_interactor[0], to_program[1], said, *files)], self.program.limits.time_s, wall_s + PATIENCE_S)
+            both[1].start_all(
+                [(to_interactor[0], to_program[1], said, *files)],
+                self.program.limits.time_s,
+                wall_s + PATIENCE_S,
+            )
             # Until one of the two has ended, its end must not show on the pipes: it would be the end of the other, too.
             limit_s = (wall_s + PATIENCE_S) * protocol.STARVED_FACTOR
             ended = select.select([session.socket for session in both], [], [], limit_s)[0]

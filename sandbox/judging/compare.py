@@ -16,7 +16,9 @@ from sandbox.contracts import Checker
 from sandbox.judging.compatibility import GRADERS
 
 INTEGER = re.compile(rb"[+-]?[0-9]+")
-NUMBER = re.compile(rb"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf(?:inity)?|nan)", re.IGNORECASE)
+NUMBER = re.compile(
+    rb"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf(?:inity)?|nan)", re.IGNORECASE
+)
 
 
 def outputs_match(actual: bytes, expected: bytes, checker: Checker) -> bool:

@@ -16,13 +16,17 @@ import re
 from decimal import Decimal, InvalidOperation
 
 CODE_CONTESTS_TOKEN = re.compile(rb"[^ \n\t\r\v]+")
-CODE_CONTESTS_NUMBER = re.compile(rb"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf(?:inity)?|nan)")
+CODE_CONTESTS_NUMBER = re.compile(
+    rb"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf(?:inity)?|nan)"
+)
 CODE_CONTESTS_PRECISION = 1e-5
 SANDBOX_FUSION_TOLERANCE, SANDBOX_FUSION_LEAST = 1e-5, 1e-10
 
 
 def code_contests(actual: bytes, expected: bytes) -> bool:
-    actual_tokens, expected_tokens = (CODE_CONTESTS_TOKEN.findall(text.lower()) for text in (actual, expected))
+    actual_tokens, expected_tokens = (
+        CODE_CONTESTS_TOKEN.findall(text.lower()) for text in (actual, expected)
+    )
     if actual_tokens == expected_tokens:
         return True
     return len(actual_tokens) == len(expected_tokens) and all(
@@ -37,7 +41,9 @@ def _close_doubles(actual: bytes, expected: bytes) -> bool:
 
 
 def sandbox_fusion(actual: bytes, expected: bytes) -> bool:
-    actual_lines, expected_lines = (text.decode("utf-8", "replace").strip().split("\n") for text in (actual, expected))
+    actual_lines, expected_lines = (
+        text.decode("utf-8", "replace").strip().split("\n") for text in (actual, expected)
+    )
     return len(actual_lines) == len(expected_lines) and all(
         a.lower().strip() == e.lower().strip() or _close_lines(a, e)
         for a, e in zip(actual_lines, expected_lines, strict=True)
@@ -53,7 +59,9 @@ def _close_lines(actual: str, expected: str) -> bool:
 
 
 def livecodebench(actual: bytes, expected: bytes) -> bool:
-    actual_lines, expected_lines = (_stripped_lines(text.decode("utf-8", "replace")) for text in (actual, expected))
+    actual_lines, expected_lines = (
+        _stripped_lines(text.decode("utf-8", "replace")) for text in (actual, expected)
+    )
     return len(actual_lines) == len(expected_lines) and all(
         a == e or _equal_decimals(a, e) for a, e in zip(actual_lines, expected_lines, strict=True)
     )

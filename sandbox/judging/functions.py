@@ -79,7 +79,11 @@ def _call_and_literal(test: Test) -> tuple[str, Any, bool]:
         if test.mode == "call":
             return test.input, ast.literal_eval((test.expected_output or "").strip()), True
         statement = _only_assertion(test.input)
-        if isinstance(statement, ast.Compare) and len(statement.ops) == 1 and isinstance(statement.left, ast.Call):
+        if (
+            isinstance(statement, ast.Compare)
+            and len(statement.ops) == 1
+            and isinstance(statement.left, ast.Call)
+        ):
             right, constant = statement.comparators[0], isinstance(statement.comparators[0], ast.Constant)
             if isinstance(statement.ops[0], ast.Eq) or (isinstance(statement.ops[0], ast.Is) and constant):
                 return ast.unparse(statement.left), ast.literal_eval(right), True
@@ -133,9 +137,13 @@ def values_match(actual: Any, expected: Any, checker: Checker) -> bool:
     if checker.kind != "float":
         return bool(actual == expected)
     if isinstance(expected, list) and isinstance(actual, list):
-        return len(actual) == len(expected) and all(values_match(a, e, checker) for a, e in zip(actual, expected, strict=True))
+        return len(actual) == len(expected) and all(
+            values_match(a, e, checker) for a, e in zip(actual, expected, strict=True)
+        )
     if isinstance(expected, dict) and isinstance(actual, dict):
-        return actual.keys() == expected.keys() and all(values_match(actual[k], expected[k], checker) for k in expected)
+        return actual.keys() == expected.keys() and all(
+            values_match(actual[k], expected[k], checker) for k in expected
+        )
     if (isinstance(expected, float) or isinstance(actual, float)) and _is_real(actual) and _is_real(expected):
         return floats_match(float(actual), float(expected), checker.float_tol)
     return bool(actual == expected)

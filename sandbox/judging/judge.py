@@ -40,7 +40,9 @@ class Judge:
         language = languages.find_language(submission.language)
         toolchain = languages.toolchain(language) if language and tiers.has_language(language.name) else None
         if language is None or toolchain is None:
-            return conclude(submission, "language_unavailable", (), f"{submission.language} is not on this machine", "")
+            return conclude(
+                submission, "language_unavailable", (), f"{submission.language} is not on this machine", ""
+            )
         source = submission.preamble + submission.program
         if language.name != "python3" and any(test.mode != "stdin" for test in submission.tests):
             return conclude(submission, "language_unavailable", (), "function tests need Python", toolchain)
@@ -52,7 +54,9 @@ class Judge:
                     results.append(result)
                     if submission.stop_at_first_failure and result.verdict != "accepted":
                         break
-                outputs = tuple(runs.outputs[result.test_id] for result in results if result.test_id in runs.outputs)
+                outputs = tuple(
+                    runs.outputs[result.test_id] for result in results if result.test_id in runs.outputs
+                )
         except CompileError as error:
             return conclude(submission, "compile_error", (), str(error), toolchain)
         except JailDied as error:
@@ -88,4 +92,6 @@ def conclude(
 def judge_error(submission: Submission, detail: str, toolchain: str = "") -> Judgement:
     """A failure of our own, which is never a reward."""
     first = submission.tests[0].test_id if submission.tests else ""
-    return conclude(submission, "judge_error", (TestResult(first, "judge_error", detail=detail),), "", toolchain)
+    return conclude(
+        submission, "judge_error", (TestResult(first, "judge_error", detail=detail),), "", toolchain
+    )

@@ -31,12 +31,23 @@ BATCH_BYTES = 8 * MIB
 class Runs:
     """One submission's program with its checker, judged test by test. Raises CompileError where it cannot be built."""
 
-    def __init__(self, submission: Submission, language: Language, source: str, builder: Builder, supervisor: int | None) -> None:
+    def __init__(
+        self,
+        submission: Submission,
+        language: Language,
+        source: str,
+        builder: Builder,
+        supervisor: int | None,
+    ) -> None:
         self.submission = submission
         self.limits = with_run_time(submission.limits, language)
-        self.program = Program(language, source, self.limits, submission.limits.memory_mb, builder, supervisor, tiers.group())
+        self.program = Program(
+            language, source, self.limits, submission.limits.memory_mb, builder, supervisor, tiers.group()
+        )
         self.outputs: dict[str, Output] = {}  # of the tests that ran, by test
-        self.checker = CheckerProgram(submission.checker, builder, supervisor) if submission.checker.is_program else None
+        self.checker = (
+            CheckerProgram(submission.checker, builder, supervisor) if submission.checker.is_program else None
+        )
         group = tiers.group()
         self.memory_kills = group.out_of_memory_kills() if group else 0
 
@@ -68,9 +79,13 @@ class Runs:
             except JailDied as error:
                 complaint = str(error)
                 self.program.close()
-                out_of_memory = self._ran_out_of_memory()  # the kernel chose the supervisor instead of the program
+                out_of_memory = (
+                    self._ran_out_of_memory()
+                )  # the kernel chose the supervisor instead of the program
                 if out_of_memory and len(tests) == 1:
-                    return [TestResult(tests[0].test_id, "memory_limit_exceeded", detail=self._memory_detail())]
+                    return [
+                        TestResult(tests[0].test_id, "memory_limit_exceeded", detail=self._memory_detail())
+                    ]
                 tests = tests[:1]
         return [TestResult(tests[0].test_id, "judge_error", detail=complaint)]
 
@@ -86,7 +101,9 @@ class Runs:
         """Run some tests of one kind in the jail, up to the first after which the supervisor stops."""
         if self.checker and self.submission.checker.interactive:
             return [self._interact(tests[0], self.checker)]
-        jobs = [make_job(test, self.submission.entry_point) if test.mode != "stdin" else None for test in tests]
+        jobs = [
+            make_job(test, self.submission.entry_point) if test.mode != "stdin" else None for test in tests
+        ]
         session = self.program.session(function=jobs[0] is not None)
         files = [descriptors(test, job) for test, job in zip(tests, jobs, strict=True)]
         try:
@@ -110,12 +127,21 @@ class Runs:
         errors = os.memfd_create("stderr")
         try:
             run, right, detail = interactor.interact(
-                self.program, errors, encoded(test.input), answer, self.limits.time_s * NEAR_LIMIT, self.limits.wall_s
+                self.program,
+                errors,
+                encoded(test.input),
+                answer,
+                self.limits.time_s * NEAR_LIMIT,
+                self.limits.wall_s,
             )
             verdict, fault_detail = self._fault(run)
             # One that ends before the interactor has failed by itself; later, it may be for the end of the talk.
             if verdict is not None and (right is not False or verdict != "runtime_error"):
-                detail = f"{fault_detail}; {last_line(errors)}".strip("; ") if verdict == "runtime_error" else fault_detail
+                detail = (
+                    f"{fault_detail}; {last_line(errors)}".strip("; ")
+                    if verdict == "runtime_error"
+                    else fault_detail
+                )
             elif right is None:
                 raise CheckerFailed(detail)
             else:
@@ -139,7 +165,9 @@ class Runs:
         return result_of(test, verdict or "accepted", run, output, detail)
 
     def _kept(self, test: Test, files: tuple[int, ...]) -> Output:
-        texts = (os.pread(file, self.submission.keep_bytes, 0).decode("utf-8", "replace") for file in files[1:3])
+        texts = (
+            os.pread(file, self.submission.keep_bytes, 0).decode("utf-8", "replace") for file in files[1:3]
+        )
         return Output(test.test_id, *texts)
 
     def _fault(self, run: Run) -> tuple[Verdict | None, str]:
@@ -201,7 +229,9 @@ def take_batch(tests: Sequence[Test], start: int, size: int) -> Sequence[Test]:
 def next_size(results: Sequence[TestResult]) -> int:
     """Twice as many tests as the last time, if that does not take too long or hold too many descriptors."""
     mean_cpu_s = sum(result.cpu_s for result in results) / len(results)
-    return max(1, min(2 * len(results), protocol.MAX_DESCRIPTORS // 5, int(BATCH_CPU_S / (mean_cpu_s + 1e-6))))
+    return max(
+        1, min(2 * len(results), protocol.MAX_DESCRIPTORS // 5, int(BATCH_CPU_S / (mean_cpu_s + 1e-6)))
+    )
 
 
 def descriptors(test: Test, job: Job | None) -> tuple[int, ...]:

@@ -28,7 +28,9 @@ class Language:
     compile: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     version: tuple[str, ...] = ()
-    folders: tuple[str, ...] = ()  # read-only system folders it needs at run time, beside the shared libraries
+    folders: tuple[
+        str, ...
+    ] = ()  # read-only system folders it needs at run time, beside the shared libraries
     compile_folders: tuple[str, ...] = COMPILER_FOLDERS
     memory_overhead_mb: int = 0  # what the run time itself takes, on top of the program's limit
     extra_processes: int = 0  # threads of the run time
@@ -45,7 +47,9 @@ def adapt_java(source: str) -> tuple[str, str]:
     public = re.search(r"\bpublic\s+(?:final\s+|abstract\s+|strictfp\s+)*class\s+(\w+)", source)
     if public:
         return source, public.group(1)
-    before_main = source[: m.start()] if (m := re.search(r"\bstatic\s+(?:\w+\s+)*void\s+main\b", source)) else source
+    before_main = (
+        source[: m.start()] if (m := re.search(r"\bstatic\s+(?:\w+\s+)*void\s+main\b", source)) else source
+    )
     classes = re.findall(r"^\s*(?:\w+\s+)*class\s+(\w+)", before_main, flags=re.M)
     return source, classes[-1] if classes else "Main"
 
@@ -98,7 +102,9 @@ LANGUAGES = (
 def find_language(name: str) -> Language | None:
     """The entry for a language's name or one of its aliases, in any case."""
     name = name.strip().lower()
-    return next((language for language in LANGUAGES if name == language.name or name in language.aliases), None)
+    return next(
+        (language for language in LANGUAGES if name == language.name or name in language.aliases), None
+    )
 
 
 @cache
@@ -107,7 +113,9 @@ def locate(tool: str) -> str | None:
     path = shutil.which(tool)
     if path and os.path.basename(os.path.realpath(path)) == "rustup":
         # rustup's proxies want its whole home folder; the tool chain behind it stands on its own.
-        answer = subprocess.run([path, f"+{_rustup_default(path)}", "--print", "sysroot"], capture_output=True, text=True)
+        answer = subprocess.run(
+            [path, f"+{_rustup_default(path)}", "--print", "sysroot"], capture_output=True, text=True
+        )
         path = os.path.join(answer.stdout.strip(), "bin", tool) if answer.returncode == 0 else None
     return os.path.realpath(path) if path else None
 
@@ -126,6 +134,8 @@ def toolchain(language: Language) -> str | None:
     tools = {words[0] for words in (language.compile, language.run) if words and "{" not in words[0]}
     if not all(locate(tool) for tool in tools):
         return None
-    answer = subprocess.run([locate(language.version[0]) or "", *language.version[1:]], capture_output=True, text=True)
+    answer = subprocess.run(
+        [locate(language.version[0]) or "", *language.version[1:]], capture_output=True, text=True
+    )
     lines = (answer.stdout or answer.stderr).strip().splitlines()
     return lines[0] if answer.returncode == 0 and lines else None

@@ -58,7 +58,9 @@ def application(pool: Pool, token: str | None = None, everywhere: bool = False) 
 
     async def run_code(request: Request) -> Any:
         submission = run_request(await body(request, token))
-        return submission if isinstance(submission, dict) else run_response(submission, await judged(submission))
+        return (
+            submission if isinstance(submission, dict) else run_response(submission, await judged(submission))
+        )
 
     async def judge(request: Request) -> Any:
         submissions = read_submissions(await body(request, token))
@@ -67,7 +69,9 @@ def application(pool: Pool, token: str | None = None, everywhere: bool = False) 
     async def health(_: Request) -> Any:
         return {"tier": pool.tier, "judge_version": JUDGE_VERSION, "workers": len(pool.workers)}
 
-    def answered(handler: Callable[[Request], Awaitable[Any]]) -> Callable[[Request], Awaitable[JSONResponse]]:
+    def answered(
+        handler: Callable[[Request], Awaitable[Any]],
+    ) -> Callable[[Request], Awaitable[JSONResponse]]:
         async def endpoint(request: Request) -> JSONResponse:
             try:
                 return JSONResponse(await handler(request))

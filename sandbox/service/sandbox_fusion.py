@@ -20,7 +20,11 @@ def run_request(given: Any) -> Submission | dict[str, Any]:
     for field, kind in (("code", str), ("language", str)):
         if not isinstance(given.get(field), kind):
             raise Refused(422, f"{field}: a string is required")
-    stdin, timeout_s, memory_mb = given.get("stdin") or "", given.get("run_timeout"), given.get("memory_limit_MB")
+    stdin, timeout_s, memory_mb = (
+        given.get("stdin") or "",
+        given.get("run_timeout"),
+        given.get("memory_limit_MB"),
+    )
     numbers = (("run_timeout", timeout_s or 0, (int, float)), ("memory_limit_MB", memory_mb or 0, (int,)))
     for field, value, kinds in (("stdin", stdin, (str,)), *numbers):
         if not isinstance(value, kinds):
@@ -29,7 +33,9 @@ def run_request(given: Any) -> Submission | dict[str, Any]:
         return answer("SandboxError", "files and fetch_files are not served here")
     seconds = float(timeout_s) if timeout_s and timeout_s > 0 else DEFAULT_TIMEOUT_S
     limits = Limits(
-        time_s=seconds, memory_mb=memory_mb if memory_mb and memory_mb > 0 else DEFAULT_MEMORY_MB, wall_limit_s=seconds
+        time_s=seconds,
+        memory_mb=memory_mb if memory_mb and memory_mb > 0 else DEFAULT_MEMORY_MB,
+        wall_limit_s=seconds,
     )
     name = str(given["language"])
     language = LANGUAGES.get(name, name)
@@ -44,14 +50,26 @@ def answer(status: str, message: str, compiled: Any = None, run: Any = None) -> 
 
 
 def command(status: str, seconds: float | None, code: int | None, stdout: str, stderr: str) -> dict[str, Any]:
-    return {"status": status, "execution_time": seconds, "return_code": code, "stdout": stdout, "stderr": stderr}
+    return {
+        "status": status,
+        "execution_time": seconds,
+        "return_code": code,
+        "stdout": stdout,
+        "stderr": stderr,
+    }
 
 
 def run_response(submission: Submission, judgement: Judgement) -> dict[str, Any]:
     """A judgement in SandboxFusion's words."""
     if judgement.verdict == "compile_error":
         late = "went over its limit of" in judgement.compile_output
-        failed = command("TimeLimitExceeded" if late else "Finished", None, None if late else 1, "", judgement.compile_output)
+        failed = command(
+            "TimeLimitExceeded" if late else "Finished",
+            None,
+            None if late else 1,
+            "",
+            judgement.compile_output,
+        )
         if find_language(submission.language) == find_language("python3"):  # has no step of its own for it
             return answer("Failed", "", None, failed)
         return answer("Failed", "", failed)

@@ -79,7 +79,9 @@ class Pool:
     Raises SandboxUnavailable at once where this machine cannot isolate programs.
     """
 
-    def __init__(self, workers: int | None = None, cache: Path | None = None, time_factor: float = 1.0) -> None:
+    def __init__(
+        self, workers: int | None = None, cache: Path | None = None, time_factor: float = 1.0
+    ) -> None:
         self.time_factor, self.judge_version = time_factor, judge_version(time_factor)
         count = workers or math.ceil(1.5 * len(os.sched_getaffinity(0)))
         self.cache = cache or default_cache()
@@ -156,7 +158,10 @@ class Pool:
 
     def _judge_in_version(self, index: int, submission: Submission) -> Judgement:
         limits = replace(submission.limits, time_s=submission.limits.time_s * self.time_factor)
-        return replace(self._judge_or_try_again(index, replace(submission, limits=limits)), judge_version=self.judge_version)
+        return replace(
+            self._judge_or_try_again(index, replace(submission, limits=limits)),
+            judge_version=self.judge_version,
+        )
 
     def _judge_or_try_again(self, index: int, submission: Submission) -> Judgement:
         for _ in range(ATTEMPTS):
@@ -167,7 +172,9 @@ class Pool:
                 if self.closed:
                     break
                 self.workers[index] = Worker(self.cache)
-        return replace(judge_error(submission, f"the worker died {ATTEMPTS} times under this submission"), tier=self.tier)
+        return replace(
+            judge_error(submission, f"the worker died {ATTEMPTS} times under this submission"), tier=self.tier
+        )
 
 
 def judge_version(time_factor: float = 1.0) -> str:

@@ -36,7 +36,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-sys.path[:] = [folder for folder in sys.path if folder != str(Path(__file__).parent)]  # this file has the room's name
+sys.path[:] = [
+    folder for folder in sys.path if folder != str(Path(__file__).parent)
+]  # this file has the room's name
 from sandbox import Limits, Pool, Submission, Test, languages  # noqa: E402
 from sandbox.building.builder import Builder  # noqa: E402
 from sandbox.isolation import cgroups, guest_code, jail  # noqa: E402
@@ -127,7 +129,19 @@ def spawned(command: list[str], count: int) -> None:
 
 
 def forked_ms(count: int, guest: Path) -> float:
-    command = [jail.interpreter()[0], "-S", "-s", "-B", "-X", "utf8", "-c", FORKED, PYTHON, str(count), str(guest)]
+    command = [
+        jail.interpreter()[0],
+        "-S",
+        "-s",
+        "-B",
+        "-X",
+        "utf8",
+        "-c",
+        FORKED,
+        PYTHON,
+        str(count),
+        str(guest),
+    ]
     return 1000 * float(subprocess.run(command, capture_output=True, text=True, check=True).stderr) / count
 
 

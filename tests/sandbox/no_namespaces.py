@@ -67,7 +67,9 @@ def refuse_landlock():
         (RETURN, 0, 0, NO_SUCH_CALL), (RETURN, 0, 0, ALLOW),
     )  # fmt: skip
     code = b"".join(struct.pack("=HBBI", *instruction) for instruction in instructions)
-    program = struct.pack("@HP", len(instructions), ctypes.addressof(held := ctypes.create_string_buffer(code)))
+    program = struct.pack(
+        "@HP", len(instructions), ctypes.addressof(held := ctypes.create_string_buffer(code))
+    )
     checked(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
     checked(libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, program, 0, 0))
     del held

@@ -67,7 +67,12 @@ def folder():
 def report(folder: Path, situation: str, **environment: str) -> dict:
     """What a judge says of itself in a situation."""
     command = [interpreter(), str(HERE / "no_namespaces.py"), situation]
-    paths = {"PYTHONPATH": f"{REPOSITORY}:{folder}", "HOME": str(folder), "TMPDIR": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    paths = {
+        "PYTHONPATH": f"{REPOSITORY}:{folder}",
+        "HOME": str(folder),
+        "TMPDIR": str(folder),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     with tempfile.TemporaryDirectory(dir=folder) as cache:
         os.chmod(cache, 0o777)
         done = subprocess.run(
@@ -86,7 +91,11 @@ def report(folder: Path, situation: str, **environment: str) -> dict:
     ("situation", "tier", "mend"),
     [
         ("used_up", "landlock-user", "sudo sysctl -w user.max_user_namespaces="),
-        ("dropped", "landlock-root", "docker run --security-opt seccomp=unconfined --cap-add SYS_ADMIN --cap-add NET_ADMIN"),
+        (
+            "dropped",
+            "landlock-root",
+            "docker run --security-opt seccomp=unconfined --cap-add SYS_ADMIN --cap-add NET_ADMIN",
+        ),
     ],
 )
 def test_the_second_kind_of_jail_is_chosen(folder, situation, tier, mend):
@@ -94,10 +103,14 @@ def test_the_second_kind_of_jail_is_chosen(folder, situation, tier, mend):
     found = report(folder, situation)
     assert found["tier"].startswith(tier), found
     assert found["why_not"] == ""
-    assert found["engine"].startswith(f"Landlock {confine.version()}; the first kind of jail does not stand: ")
+    assert found["engine"].startswith(
+        f"Landlock {confine.version()}; the first kind of jail does not stand: "
+    )
     assert "the sandbox does not start: bwrap: " in found["engine"]
     assert mend in found["engine"]
-    assert found["judged"] == [[verdict, found["tier"]] for verdict in ("accepted", "runtime_error", "compile_error")]
+    assert found["judged"] == [
+        [verdict, found["tier"]] for verdict in ("accepted", "runtime_error", "compile_error")
+    ]
 
 
 @pytest.mark.parametrize("situation", ["used_up,no_landlock", "dropped,no_landlock"])
@@ -107,7 +120,10 @@ def test_with_neither_nothing_is_judged(folder, situation):
     assert found["tier"] is None and "judged" not in found
     assert found["why_not"].count("\n") == 0
     assert "mend with: " in found["why_not"].partition("; nor is there a second kind of jail: ")[0]
-    assert "this kernel has no Landlock, or a filter refuses it" in found["why_not"].partition("; nor is there")[2]
+    assert (
+        "this kernel has no Landlock, or a filter refuses it"
+        in found["why_not"].partition("; nor is there")[2]
+    )
 
 
 def test_bubblewrap_is_not_replaced_where_it_was_asked_for(folder):

@@ -31,8 +31,18 @@ def submission(key, program="print(int(input()) * 2)", expected="42", **fields):
 
 def deterministic(judgement):
     """What must not depend on how often or where it was judged."""
-    tests = [(t.test_id, t.verdict, t.exit_code, t.signal, t.output_digest, t.output_head, t.detail) for t in judgement.tests]
-    return (judgement.key, judgement.verdict, judgement.passed, judgement.total, judgement.first_failure, tests)
+    tests = [
+        (t.test_id, t.verdict, t.exit_code, t.signal, t.output_digest, t.output_head, t.detail)
+        for t in judgement.tests
+    ]
+    return (
+        judgement.key,
+        judgement.verdict,
+        judgement.passed,
+        judgement.total,
+        judgement.first_failure,
+        tests,
+    )
 
 
 def test_results_do_not_depend_on_the_number_of_workers(pool, cache):
@@ -49,10 +59,16 @@ def test_programs_on_the_same_tests_come_back_in_order(pool):
     tests = (Test("a", "stdin", "3", "9"), Test("b", "stdin", "4", "16.0"))
     programs = ["n = int(input()); print(n * n)", "print(9)", "n = int(input()); print(n ** 2 + 0.1)"]
     programs = [*programs, "n = int(input()); print(n ** 2 + 0.05)", "print("] * 3
-    judgements = pool.judge_all(programs, "python3", iter(tests), Limits(time_s=1), Checker("float", float_tol=0.01))
+    judgements = pool.judge_all(
+        programs, "python3", iter(tests), Limits(time_s=1), Checker("float", float_tol=0.01)
+    )
     verdicts = [(judgement.verdict, judgement.passed) for judgement in judgements]
     # 9.1 is off by a hundredth of 9 and a little more, 9.05 by less.
-    assert verdicts == [("accepted", 2), ("wrong_answer", 1), ("wrong_answer", 0), ("accepted", 2), ("compile_error", 0)] * 3
+    assert (
+        verdicts
+        == [("accepted", 2), ("wrong_answer", 1), ("wrong_answer", 0), ("accepted", 2), ("compile_error", 0)]
+        * 3
+    )
 
 
 def test_stream_reads_no_further_ahead_than_it_may(pool):
@@ -115,7 +131,9 @@ def named(name):
 def test_what_a_killed_worker_judges_ends_with_it(cache, language, program):
     """Though it has minutes left."""
     name = f"spo-{os.getpid()}"
-    work = Submission(program.replace("NAME", name), language, (Test("a", "stdin", "", ""),), Limits(wall_limit_s=250))
+    work = Submission(
+        program.replace("NAME", name), language, (Test("a", "stdin", "", ""),), Limits(wall_limit_s=250)
+    )
     with Pool(1, cache=cache) as pool:
         judging = threading.Thread(target=pool.judge, args=(work,))
         judging.start()
@@ -233,8 +251,16 @@ def test_large_inputs_and_outputs(judge):
     text = "0123456789abcdef" * (1 << 18)  # 4 MiB
     assert judge("python3", "print(input())", (text, text)).verdict == "accepted"
     one_too_many = Limits(output_bytes=len(text) - 1)
-    assert judge("python3", "print(input(), end='')", (text, text), limits=one_too_many).verdict == "output_limit_exceeded"
-    assert judge("python3", "print(input(), end='')", (text, text), limits=Limits(output_bytes=len(text))).verdict == "accepted"
+    assert (
+        judge("python3", "print(input(), end='')", (text, text), limits=one_too_many).verdict
+        == "output_limit_exceeded"
+    )
+    assert (
+        judge(
+            "python3", "print(input(), end='')", (text, text), limits=Limits(output_bytes=len(text))
+        ).verdict
+        == "accepted"
+    )
 
 
 def test_a_test_without_tests_passes(judge):
@@ -257,10 +283,14 @@ def test_probe_says_what_is_here():
 
 def test_a_jail_with_holes_is_not_used(monkeypatch):
     """Without the filter of system calls and with a folder too many, the self-test names what a program could do."""
-    monkeypatch.setattr(tiers.seccomp, "filter_program", lambda: b"\x06\x00\x00\x00\x00\x00\xff\x7f")  # allow all
+    monkeypatch.setattr(
+        tiers.seccomp, "filter_program", lambda: b"\x06\x00\x00\x00\x00\x00\xff\x7f"
+    )  # allow all
     jail.filter_file.cache_clear()
     whole = jail.base_arguments
-    monkeypatch.setattr(jail, "base_arguments", lambda libraries: (*whole(libraries), "--ro-bind", "/etc", "/etc"))
+    monkeypatch.setattr(
+        jail, "base_arguments", lambda libraries: (*whole(libraries), "--ro-bind", "/etc", "/etc")
+    )
     monkeypatch.setattr(jail, "linker_cache_file", lambda: None)
     try:
         with pytest.raises(SandboxUnavailable, match=r"a program reads /etc/passwd, makes a network socket"):

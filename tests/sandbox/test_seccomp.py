@@ -38,4 +38,12 @@ def test_the_self_test_tries_what_the_filter_refuses():
     """A number that means another call would try nothing, and find that it holds."""
     tried = [int(number) for number in re.findall(rb"call\((\d+)", selftest.ESCAPES)]
     refused = {number: name for group in seccomp.REFUSED.values() for name, number in group.items()}
-    assert [refused[number] for number in tried] == ["socket", "socket", "unshare", "mount", "ptrace", "io_uring_setup", "bpf"]
+    assert [refused[number] for number in tried] == [
+        "socket",
+        "socket",
+        "unshare",
+        "mount",
+        "ptrace",
+        "io_uring_setup",
+        "bpf",
+    ]

@@ -92,10 +92,16 @@ def test_what_goes_over_a_limit_ends_its_jail(jails, limits, compile_limits):
     """As in a jail of its own; the next program gets another one."""
     source = b"x = [" + b"a.b(c)[d]," * 200_000 + b"]"
     outcome = jails.compile(source, limits, compile_limits)
-    assert told(outcome) == told(in_own_jail(source, limits, compile_limits)) == (protocol.COMPILE_KILLED, signal.SIGKILL, "")
+    assert (
+        told(outcome)
+        == told(in_own_jail(source, limits, compile_limits))
+        == (protocol.COMPILE_KILLED, signal.SIGKILL, "")
+    )
     assert limits.memory_mb not in [standing.memory_mb for standing in jails.standing]
     assert jails.compile(RIGHT, limits, COMPILE_LIMITS)[0] == protocol.OK
-    assert told(jails.compile(SOURCES["open bracket"], limits, COMPILE_LIMITS)) == told(in_own_jail(SOURCES["open bracket"]))
+    assert told(jails.compile(SOURCES["open bracket"], limits, COMPILE_LIMITS)) == told(
+        in_own_jail(SOURCES["open bracket"])
+    )
 
 
 def test_jails_of_other_limits_do_not_count(jails):

@@ -56,7 +56,9 @@ SUPERVISOR_ENVIRONMENT = (b"LD_BIND_NOW",)
 exit_now = posix._exit  # programs may replace the name
 _library = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
 _prctl, _capset = _ctypes.dlsym(_library, "prctl"), _ctypes.dlsym(_library, "capset")
-builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D (i.e. EOF)")  # -S leaves them out, and `site` is dear to import
+builtins.quit = _sitebuiltins.Quitter(
+    "quit", "Ctrl-D (i.e. EOF)"
+)  # -S leaves them out, and `site` is dear to import
 builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D (i.e. EOF)")
 
 
@@ -179,7 +181,9 @@ def warm_up_streams():
     streams = sys.stdin, sys.stdout
     with (
         _io.TextIOWrapper(_io.BufferedReader(_io.FileIO(inlet)), encoding="utf-8") as sys.stdin,
-        _io.TextIOWrapper(_io.BufferedWriter(_io.FileIO(1, "w", closefd=False)), encoding="utf-8") as sys.stdout,
+        _io.TextIOWrapper(
+            _io.BufferedWriter(_io.FileIO(1, "w", closefd=False)), encoding="utf-8"
+        ) as sys.stdout,
     ):
         exec(WARM_UP)
     sys.stdin, sys.stdout = streams
@@ -194,10 +198,14 @@ def try_to_compile(source):
     posix.dup2(1, 2)  # where the compiler's warnings go
     try:
         compile_program(source)
-    except BaseException as error:  # SyntaxError, ValueError (NUL), RecursionError, MemoryError, OverflowError
+    except (
+        BaseException
+    ) as error:  # SyntaxError, ValueError (NUL), RecursionError, MemoryError, OverflowError
         import traceback
 
-        posix.write(1, "".join(traceback.format_exception_only(type(error), error)).encode("utf-8", "replace"))
+        posix.write(
+            1, "".join(traceback.format_exception_only(type(error), error)).encode("utf-8", "replace")
+        )
         exit_now(1)
     exit_now(0)
 
@@ -217,7 +225,9 @@ def python_program(code, function_runner):
     main = fresh_module("program" if function_runner else "__main__")
     gc.freeze()  # what the supervisor has imported need not be looked through
     gc.collect(1)  # the counts of collections begin at nought
-    collections = gc.get_stats()[1]["collections"]  # of the middle generation, which moves objects to the oldest
+    collections = gc.get_stats()[1][
+        "collections"
+    ]  # of the middle generation, which moves objects to the oldest
     return _functools.partial(run_python, code, main, collections, function_runner)
 
 

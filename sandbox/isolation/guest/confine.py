@@ -50,7 +50,9 @@ class Confinement:
         asked = json.loads(spec)
         self.scratch = asked["scratch"]
         self.child_filter = bytes.fromhex(asked["child_filter"])
-        programs = [(path, READ) for path in asked["read"]] + [(path, READ_FILE | WRITE_FILE) for path in asked["devices"]]
+        programs = [(path, READ) for path in asked["read"]] + [
+            (path, READ_FILE | WRITE_FILE) for path in asked["devices"]
+        ]
         if self.scratch:
             programs.append((self.scratch, EVERY_FILE_ACCESS))
         self.parent = posix.getppid()
@@ -80,14 +82,19 @@ class Confinement:
 
 
 def prctl(what, value):
-    checked(library.prctl(what, ctypes.c_ulong(value), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0)), "prctl")
+    checked(
+        library.prctl(what, ctypes.c_ulong(value), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0)),
+        "prctl",
+    )
 
 
 def ruleset(rules):
     """A descriptor of the rules {path: what is allowed there and below}; nothing else is."""
     wanted = (EVERY_FILE_ACCESS, EVERY_NETWORK_ACCESS, EVERY_SCOPE)
     packed = b"".join(number.to_bytes(8, sys.byteorder) for number in wanted)
-    made = checked(library.syscall(CREATE_RULESET, packed, ctypes.c_size_t(len(packed)), 0), "landlock_create_ruleset")
+    made = checked(
+        library.syscall(CREATE_RULESET, packed, ctypes.c_size_t(len(packed)), 0), "landlock_create_ruleset"
+    )
     for path, allowed in rules:
         at = posix.open(path, posix.O_PATH | posix.O_CLOEXEC)
         if posix.fstat(at).st_mode & 0o170000 != 0o040000:

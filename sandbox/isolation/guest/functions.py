@@ -67,7 +67,9 @@ def encode(value):
 def encode_number(value):
     """Fractions, decimals and the scalars of numeric packages, as what they compare equal to."""
     fractions, decimal = sys.modules.get("fractions"), sys.modules.get("decimal")
-    if (fractions and isinstance(value, fractions.Fraction)) or (decimal and isinstance(value, decimal.Decimal)):
+    if (fractions and isinstance(value, fractions.Fraction)) or (
+        decimal and isinstance(value, decimal.Decimal)
+    ):
         if value == int(value):
             return encode(int(value))
         return ["float", repr(float(value))] if float(value) == value else ["opaque", type(value).__name__]

@@ -61,7 +61,9 @@ class Supervisor:
             if not message:
                 posix._exit(0)
             descriptors = [
-                int.from_bytes(data[i : i + 4], sys.byteorder) for _, _, data in ancillary for i in range(0, len(data), 4)
+                int.from_bytes(data[i : i + 4], sys.byteorder)
+                for _, _, data in ancillary
+                for i in range(0, len(data), 4)
             ]
             handlers[message[:1]](message[1:], descriptors)
             close_all(descriptors)
@@ -147,7 +149,13 @@ class Supervisor:
         self.program = lambda: children.try_to_compile(source)
         outcome = self.run_alone(descriptors, cpu_us, wall_us)
         status, *_, ending, _ = outcome
-        what = protocol.COMPILE_KILLED if ending or status not in (0, 256) else protocol.COMPILE_FAILED if status else OK
+        what = (
+            protocol.COMPILE_KILLED
+            if ending or status not in (0, 256)
+            else protocol.COMPILE_FAILED
+            if status
+            else OK
+        )
         return what, *outcome
 
     def take_file(self, body, descriptors):
@@ -156,11 +164,15 @@ class Supervisor:
         self.answer(OK)
 
     def list_files(self, *_):
-        self.control.send("\0".join(sorted(posix.listdir(self.folder))[:500]).encode("utf-8", "surrogateescape"))
+        self.control.send(
+            "\0".join(sorted(posix.listdir(self.folder))[:500]).encode("utf-8", "surrogateescape")
+        )
 
     def collect(self, body, _):
         try:
-            descriptor = posix.open(f"{self.folder}/{decoded(body)}", posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK)
+            descriptor = posix.open(
+                f"{self.folder}/{decoded(body)}", posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK
+            )
         except OSError:
             self.answer(REFUSED)
             return
