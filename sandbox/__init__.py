@@ -1,4 +1,4 @@
-"""Judging untrusted programs behind a wall. Start with `Pool`; `README.md` says what is isolated and how."""
+"""Judging untrusted programs inside a jail. Start with `Pool`; `README.md` says what is isolated and how."""
 
 from sandbox.contracts import (
     Checker,
@@ -10,8 +10,8 @@ from sandbox.contracts import (
     TestResult,
     Verdict,
 )
-from sandbox.pool import Pool, judge_version
 from sandbox.probe import Report, probe
+from sandbox.workers.pool import Pool, judge_version
 
 __all__ = [
     "Checker",

@@ -58,10 +58,10 @@ class Limits:
 class Checker:
     """How an output is compared with the expected one.
 
-    tokens, exact, lines, float: see `compare.py`. code_contests, sandbox_fusion, livecodebench: as those graders do it, see
-    `compatibility.py`. testlib, kattis: by a program with that calling convention, see `checking.py`; `program` is its
-    source, `files` are {name: text} beside it, `arguments` come last on its command line, and an `interactive` one talks to
-    the program under judgement.
+    tokens, exact, lines, float: see `judging/compare.py`. code_contests, sandbox_fusion, livecodebench: as those
+    graders do it, see `judging/compatibility.py`. testlib, kattis: by a program with that calling convention, see
+    `judging/checker_programs.py`; `program` is its source, `files` are {name: text} beside it, `arguments` come last on
+    its command line, and an `interactive` one talks to the program under judgement.
     """
 
     kind: CheckerKind = "tokens"
@@ -75,9 +75,13 @@ class Checker:
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(CheckerKind):
-            raise ValueError(f"Checker.kind must be one of {', '.join(get_args(CheckerKind))}, not {self.kind!r}")
+            raise ValueError(
+                f"Checker.kind must be one of {', '.join(get_args(CheckerKind))}, not {self.kind!r}"
+            )
         if self.is_program != bool(self.program):
-            raise ValueError(f"Checker.program belongs to testlib and kattis checkers, and only to them (kind {self.kind!r})")
+            raise ValueError(
+                f"Checker.program belongs to testlib and kattis checkers, and only to them (kind {self.kind!r})"
+            )
         if self.interactive and not self.is_program:
             raise ValueError(f"Checker.interactive needs a testlib or kattis program (kind {self.kind!r})")
 
@@ -106,7 +110,9 @@ class Test:
 
     def __post_init__(self) -> None:
         if self.mode not in ("stdin", "assert", "check", "call"):
-            raise ValueError(f"Test.mode must be stdin, assert, check or call, not {self.mode!r} (test {self.test_id!r})")
+            raise ValueError(
+                f"Test.mode must be stdin, assert, check or call, not {self.mode!r} (test {self.test_id!r})"
+            )
         if self.mode == "call" and self.expected_output is None:
             raise ValueError(f"a call test needs expected_output (test {self.test_id!r})")
 

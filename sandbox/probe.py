@@ -5,24 +5,25 @@ from __future__ import annotations
 import subprocess
 from dataclasses import dataclass
 
-from sandbox import languages, native, tiers, wall
+from sandbox import languages
 from sandbox.contracts import SandboxUnavailable
-from sandbox.guest import confine
-from sandbox.pool import default_cache
+from sandbox.isolation import jail, native, tiers
+from sandbox.isolation.guest import confine
+from sandbox.workers.pool import default_cache
 
 
 @dataclass(frozen=True)
 class Report:
     """`tier` is None where nothing can be judged, and `why_not` then says why, and what mends it.
 
-    `loop` says what runs executed programs: C, or Python at a higher price, and then how to mend it.
+    `supervisor` says what runs executed programs: C, or Python at a higher price, and then how to mend it.
     `languages` maps each known language to its tool chain's version, or None where it is absent.
     """
 
     tier: str | None
     why_not: str
     engine: str
-    loop: str
+    supervisor: str
     languages: dict[str, str | None]
 
 
@@ -31,26 +32,32 @@ def probe() -> Report:
     tier, why_not, engine = None, "", ""
     try:
         tier = tiers.require()
-        if wall.kind == "landlock":
-            engine = f"Landlock {confine.version()}; the first kind of wall does not stand: {first_refusal()}"
+        if jail.kind == "landlock":
+            engine = f"Landlock {confine.version()}; the first kind of jail does not stand: {first_refusal()}"
         else:
-            engine = subprocess.run([wall.find_bwrap(), "--version"], capture_output=True, text=True).stdout.strip()
+            engine = subprocess.run(
+                [jail.find_bwrap(), "--version"], capture_output=True, text=True
+            ).stdout.strip()
     except (SandboxUnavailable, OSError) as error:
         why_not = str(error)
-    loop = "C" if native.loop(default_cache()) is not None else "Python; mend with: apt-get install gcc libc6-dev"
+    supervisor = (
+        "C"
+        if native.supervisor(default_cache()) is not None
+        else "Python; mend with: apt-get install gcc libc6-dev"
+    )
     offered = {
         language.name: languages.toolchain(language) if tiers.has_language(language.name) else None
         for language in languages.LANGUAGES
     }
-    return Report(tier, why_not, engine, loop, offered)
+    return Report(tier, why_not, engine, supervisor, offered)
 
 
 def first_refusal() -> str:
-    """Why the second kind of wall stands."""
+    """Why the second kind of jail stands."""
     try:
-        tiers.try_wall("bwrap")
+        tiers.try_jail("bwrap")
     except SandboxUnavailable as error:
         return str(error)
     finally:
-        wall.kind = "landlock"
+        jail.kind = "landlock"
     return f"{tiers.FORCED} asks for the second"

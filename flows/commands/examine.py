@@ -25,7 +25,7 @@ def examine(data: Path) -> dict:
         ("torch", f"{torch.__version__} on {device}"),
         ("disk", f"{shutil.disk_usage(place).free / 1e9:.1f} GB free at {place}"),
         ("sandbox", f"{found.tier} ({found.engine})" if found.tier else f"NONE: {found.why_not}"),
-        ("loop", f"{found.loop} (runs compiled programs inside the wall)"),
+        ("supervisor", f"{found.supervisor} (runs compiled programs in the jail)"),
         *((name, version or "language unavailable") for name, version in found.languages.items()),
     ]
     return {"sandbox": found.tier is not None, "lines": lines}

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pipeline.text import SUFFIX_LANGUAGES
 from sandbox import Checker
-from sandbox.checking import CheckerFailed, parts_of
+from sandbox.judging import CheckerFailed, parts_of
 
 KINDS: dict[str, Literal["tokens", "exact", "lines", "float"]] = {
     "tokens": "tokens",

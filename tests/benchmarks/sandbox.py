@@ -1,14 +1,14 @@
 """Benchmark of the sandbox: `./run bench sandbox [--rounds N] [--tests N] [--solutions N] [--data FOLDER]`.
 
-The last line is JSON. Prices are CPU time of everything a test costs, the judge's side and the start of the wall included, and
+The last line is JSON. Prices are CPU time of everything a test costs, the judge's side and the start of the jail included, and
 every ratio compares with a floor measured in turn with it in the same run, on one processor:
 
 cpp_ratio            posix_spawn + wait of the same static binary, over a judged test
-python_ratio         fork of an equally loaded interpreter (the loop's modules) + wait, over a judged test
+python_ratio         fork of an equally loaded interpreter (the supervisor's modules) + wait, over a judged test
 python_vs_cold       `python -I -S -E` started per test, over a judged test
 vs_bwrap_per_test    bubblewrap started per test around the static binary, over a judged test
 trusted_ms           CPU time of the judge's side per test of the static binary
-refused_ms           CPU time per Python program that does not compile, in a wall for all of them; its share is in python_ms, too
+refused_ms           CPU time per Python program that does not compile, in a jail for all of them; its share is in python_ms, too
 cpu_p99_ratio        a fixed program's CPU time among four times as many spinning processes as processors, at the 99th
                      percentile, over its median on the machine as it is
 hostile_*            every attack of tests/sandbox, with its expected verdict
@@ -39,9 +39,10 @@ from typing import TYPE_CHECKING
 sys.path[:] = [
     folder for folder in sys.path if folder != str(Path(__file__).parent)
 ]  # this file has the room's name
-from sandbox import Limits, Pool, Submission, Test, cgroups, guest_code, languages, wall  # noqa: E402
-from sandbox.compiling import Builder  # noqa: E402
-from sandbox.judge import Judge  # noqa: E402
+from sandbox import Limits, Pool, Submission, Test, languages  # noqa: E402
+from sandbox.building.builder import Builder  # noqa: E402
+from sandbox.isolation import cgroups, guest_code, jail  # noqa: E402
+from sandbox.judging.judge import Judge  # noqa: E402
 
 if TYPE_CHECKING:
     from pipeline.adapters import ReadProblem
@@ -58,8 +59,8 @@ int main(void) {
     puts("done");
 }
 """
-# The floor of Python: fork, take up input and output, run compiled code, flush, leave. With the modules that the loop has, its
-# own two among them, compiled as they are there; none more.
+# The floor of Python: fork, take up input and output, run compiled code, flush, leave. With the modules that the
+# supervisor has, its own two among them, compiled as they are there; none more.
 FORKED = """
 import sys
 sys.path.insert(0, sys.argv[3])
@@ -106,7 +107,7 @@ def judged(judge: Judge, language: str, program: str, count: int) -> None:
 
 
 def refused(judge: Judge, count: int) -> None:
-    """As many as that do not compile. The wall that says so goes down at the end: only then its CPU time is counted."""
+    """As many as that do not compile. The jail that says so goes down at the end: only then its CPU time is counted."""
     for _ in range(count):
         assert (
             judge.judge(Submission(REFUSED, "python3", (Test("1", "stdin", "21\n", "42\n"),))).verdict
@@ -129,7 +130,7 @@ def spawned(command: list[str], count: int) -> None:
 
 def forked_ms(count: int, guest: Path) -> float:
     command = [
-        wall.interpreter()[0],
+        jail.interpreter()[0],
         "-S",
         "-s",
         "-B",
@@ -145,15 +146,15 @@ def forked_ms(count: int, guest: Path) -> float:
 
 
 def guest_modules(folder: Path) -> Path:
-    """The loop's own modules as they lie behind the wall."""
+    """The supervisor's own modules as they lie inside the jail."""
     for name, descriptor in guest_code.files().items():
         (folder / name).write_bytes(os.pread(descriptor, 1 << 20, 0))
     return folder
 
 
 def behind_bwrap(folder: str) -> list[str]:
-    room = wall.Room((), folder, libraries=False, loop=0)
-    words = wall.arguments(room, 0)
+    spec = jail.JailSpec((), folder, libraries=False, supervisor=0)
+    words = jail.arguments(spec, 0)
     without_filter = words.index("--seccomp")
     return [*words[:without_filter], *words[without_filter + 2 : words.index("--")], "--", "/program/main"]
 
@@ -164,7 +165,7 @@ def prices(cache: Path, rounds: int, count: int) -> dict[str, float]:
     language = languages.find_language("cpp")
     assert language is not None
     folder = Builder(cache).build(language, CPP).folder
-    cold = [wall.interpreter()[0], "-I", "-S", "-E", "-c", PYTHON]
+    cold = [jail.interpreter()[0], "-I", "-S", "-E", "-c", PYTHON]
     few = max(10, count // 8)
     found: dict[str, list[float]] = {}
     allowed = os.sched_getaffinity(0)
@@ -172,7 +173,7 @@ def prices(cache: Path, rounds: int, count: int) -> dict[str, float]:
     for number in range(rounds + 1):  # the first round warms up
         trusted, cpp = cpu_ms(lambda: judged(judge, "cpp", CPP, count), count)
         floor = cpu_ms(lambda: spawned([f"{folder}/main"], count), count)[1]
-        judged(judge, "python3", PYTHON, 1)  # stands up the wall that compiles, which is counted in `refused`
+        judged(judge, "python3", PYTHON, 1)  # stands up the jail that compiles, which is counted in `refused`
         python = cpu_ms(lambda: judged(judge, "python3", PYTHON, count), count)[1]
         refused_ms = cpu_ms(lambda: refused(judge, count), count)[1]
         python += refused_ms / count  # one that compiles goes the same way
@@ -377,7 +378,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Benchmark of the sandbox; the last line is JSON.")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument(
-        "--tests", type=int, default=200, help="tests per program, over which the start of its wall is spread"
+        "--tests", type=int, default=200, help="tests per program, over which the start of its jail is spread"
     )
     parser.add_argument(
         "--repeats", type=int, default=200, help="runs of the fixed program, alone and crowded"

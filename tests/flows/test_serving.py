@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from pipeline.store.store import Store
-from sandbox.cgroups import left_over
+from sandbox.isolation.cgroups import left_over
 from trainer.policies.policy import load_policy
 from trainer.policies.reference import score
 

@@ -155,7 +155,7 @@ def test_testlib_checkers(monkeypatch, tmp_path):
     plain = checker_of(problem({}, {"role": "validator", "path": "validator.cpp"}))
     assert plain == Checker("testlib", program="int main() {}", language="cpp")
     including = problem({"text": '#include "testlib.h"\nint main() {}'})
-    monkeypatch.setattr("sandbox.checking.TESTLIB_PLACES", ())
+    monkeypatch.setattr("sandbox.judging.checker_programs.TESTLIB_PLACES", ())
     monkeypatch.delenv("SPO_TESTLIB", raising=False)
     with pytest.raises(CheckerMissing, match="SPO_TESTLIB"):
         checker_of(including)

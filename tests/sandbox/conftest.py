@@ -23,7 +23,10 @@ def judge(pool):
     """judge(language, program, (input, expected), ..., **fields of the submission)"""
 
     def judge(language, program, *tests, **fields):
-        tests = tuple(test if isinstance(test, Test) else Test(str(number), "stdin", *test) for number, test in enumerate(tests))
+        tests = tuple(
+            test if isinstance(test, Test) else Test(str(number), "stdin", *test)
+            for number, test in enumerate(tests)
+        )
         return pool.judge(Submission(program, language, tests, **fields))
 
     return judge

@@ -1,4 +1,4 @@
-"""Run a command where no wall of namespaces can stand: `no_namespaces.py SITUATION,... COMMAND...`, as root.
+"""Run a command where no jail of namespaces can stand: `no_namespaces.py SITUATION,... COMMAND...`, as root.
 
 used_up      an ordinary user in a user namespace that allows no more of them (user.max_user_namespaces=0)
 dropped      root without CAP_SYS_ADMIN, as Docker starts containers
@@ -67,7 +67,9 @@ def refuse_landlock():
         (RETURN, 0, 0, NO_SUCH_CALL), (RETURN, 0, 0, ALLOW),
     )  # fmt: skip
     code = b"".join(struct.pack("=HBBI", *instruction) for instruction in instructions)
-    program = struct.pack("@HP", len(instructions), ctypes.addressof(held := ctypes.create_string_buffer(code)))
+    program = struct.pack(
+        "@HP", len(instructions), ctypes.addressof(held := ctypes.create_string_buffer(code))
+    )
     checked(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
     checked(libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, program, 0, 0))
     del held

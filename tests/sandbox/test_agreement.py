@@ -29,7 +29,11 @@ def rows(name):
 
 
 def is_scored(problem):
-    return problem["io_mode"] == "stdin" and problem["tests_quality"] == "full" and problem["checker"]["kind"] in KINDS
+    return (
+        problem["io_mode"] == "stdin"
+        and problem["tests_quality"] == "full"
+        and problem["checker"]["kind"] in KINDS
+    )
 
 
 def is_here(language):
@@ -54,24 +58,35 @@ def submission_of(solution, problem):
 
 def line(solution, judgement):
     failed = next((test for test in judgement.tests if test.verdict != "accepted"), None)
-    why = f"test {failed.test_id}: {failed.detail}" if failed else judgement.compile_output[:120].replace("\n", " ")
+    why = (
+        f"test {failed.test_id}: {failed.detail}"
+        if failed
+        else judgement.compile_output[:120].replace("\n", " ")
+    )
     claim = f"{solution['verdict']} -> {judgement.verdict}"
     return f"{solution['solution_id']} [{solution['language']}] {claim}, {judgement.passed}/{judgement.total}, {why}"
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.skipif(not all((DATA / name).exists() for name in FILES), reason="the real data is not here; set SPO_DATA")
+@pytest.mark.skipif(
+    not all((DATA / name).exists() for name in FILES), reason="the real data is not here; set SPO_DATA"
+)
 def test_agreement_with_the_claimed_verdicts(pool, capsys):
     problems = {problem["problem_id"]: problem for problem in rows(FILES[0]) if is_scored(problem)}
-    claims = [row for row in rows(FILES[1]) if row["verdict"] and row["problem_id"] in problems and is_here(row["language"])]
+    claims = [
+        row
+        for row in rows(FILES[1])
+        if row["verdict"] and row["problem_id"] in problems and is_here(row["language"])
+    ]
     solutions = {row["solution_id"]: row for row in claims}
     work = (submission_of(row, problems[row["problem_id"]]) for row in solutions.values())
     judged = [(solutions[judgement.key], judgement) for judgement in pool.stream(work)]
     disagreements = [
         line(solution, judgement)
         for solution, judgement in judged
-        if (solution["verdict"] == "accepted") != (judgement.verdict == "accepted") or judgement.verdict == "judge_error"
+        if (solution["verdict"] == "accepted") != (judgement.verdict == "accepted")
+        or judgement.verdict == "judge_error"
     ]
     agreement = 1 - len(disagreements) / len(judged)
     with capsys.disabled():

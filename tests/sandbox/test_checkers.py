@@ -61,11 +61,21 @@ def test_testlib(judge, output, verdict, detail):
 def test_the_programs_own_failure_goes_first(judge):
     checker = Checker("testlib", program=TESTLIB)
     assert judge("python3", "print('3 7'); 1/0", TEST, checker=checker).verdict == "runtime_error"
-    judgement = judge("python3", "print(3, 7)", TEST, ("11", "5 6"), ("10", "5 5"), checker=checker, stop_at_first_failure=False)
+    judgement = judge(
+        "python3",
+        "print(3, 7)",
+        TEST,
+        ("11", "5 6"),
+        ("10", "5 5"),
+        checker=checker,
+        stop_at_first_failure=False,
+    )
     assert [test.verdict for test in judgement.tests] == ["accepted", "wrong_answer", "accepted"]
 
 
-@pytest.mark.parametrize(("output", "verdict"), [("3 7", "accepted"), ("3 8", "wrong_answer"), ("fail", "judge_error")])
+@pytest.mark.parametrize(
+    ("output", "verdict"), [("3 7", "accepted"), ("3 8", "wrong_answer"), ("fail", "judge_error")]
+)
 def test_kattis(judge, output, verdict):
     checker = Checker("kattis", program=KATTIS, language="python3")
     judgement = judge("python3", f"print({output!r})", TEST, TEST, checker=checker)
@@ -73,8 +83,12 @@ def test_kattis(judge, output, verdict):
 
 
 def test_arguments_come_last(judge):
-    program = "import sys\nsys.exit(42 if sys.argv[4:] == ['case_sensitive', 'float_tolerance', '1e-6'] else 43)"
-    checker = Checker("kattis", program=program, language="python3", arguments=("case_sensitive", "float_tolerance", "1e-6"))
+    program = (
+        "import sys\nsys.exit(42 if sys.argv[4:] == ['case_sensitive', 'float_tolerance', '1e-6'] else 43)"
+    )
+    checker = Checker(
+        "kattis", program=program, language="python3", arguments=("case_sensitive", "float_tolerance", "1e-6")
+    )
     assert judge("python3", "", TEST, checker=checker).verdict == "accepted"
 
 
@@ -104,7 +118,9 @@ def test_a_broken_checker_is_no_verdict_on_the_program(judge, monkeypatch, progr
     if "while" in program:
         program = "import os\nos.kill(os.getpid(), 24)"  # SIGXCPU, without the ten seconds
         complaint = "wait status 24"
-    judgement = judge("python3", "print(1)", TEST, checker=Checker("testlib", program=program, language=language))
+    judgement = judge(
+        "python3", "print(1)", TEST, checker=Checker("testlib", program=program, language=language)
+    )
     assert judgement.verdict == "judge_error" and complaint in judgement.tests[0].detail, judgement
 
 
@@ -179,7 +195,9 @@ QUICK = Limits(time_s=0.5, wall_limit_s=1.5)
 
 
 @pytest.mark.parametrize("kind", TALKS)
-@pytest.mark.parametrize(("language", "program"), [("python3", BISECT), ("c", BISECT_C)], ids=["python3", "c"])
+@pytest.mark.parametrize(
+    ("language", "program"), [("python3", BISECT), ("c", BISECT_C)], ids=["python3", "c"]
+)
 def test_interactive(judge, kind, language, program):
     judgement = judge(language, program, ("700\n", ""), ("3\n", ""), checker=TALKS[kind])
     assert (judgement.verdict, judgement.passed) == ("accepted", 2), judgement

@@ -2,8 +2,8 @@
 
 import pytest
 
-from sandbox.compare import first_difference, outputs_match
 from sandbox.contracts import Checker
+from sandbox.judging.compare import first_difference, outputs_match
 
 BIG = b"1" + b"0" * 5000
 

@@ -3,7 +3,7 @@
 import pytest
 
 from sandbox import Checker
-from sandbox.compare import outputs_match
+from sandbox.judging.compare import outputs_match
 
 CASES = [
     # code_contests, sandbox_fusion, livecodebench
@@ -37,7 +37,9 @@ CASES = [
 @pytest.mark.parametrize(("actual", "expected", "verdicts"), CASES)
 def test_graders(actual, expected, verdicts):
     kinds = ("code_contests", "sandbox_fusion", "livecodebench")
-    assert tuple(outputs_match(actual.encode(), expected.encode(), Checker(kind)) for kind in kinds) == verdicts
+    assert (
+        tuple(outputs_match(actual.encode(), expected.encode(), Checker(kind)) for kind in kinds) == verdicts
+    )
 
 
 def test_bytes_that_are_no_text(judge):

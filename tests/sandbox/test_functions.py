@@ -52,14 +52,19 @@ def test_values_come_back_whole(judge, returned, literal):
 )
 def test_other_values_are_wrong(judge, returned, literal):
     test = one("assert", f"assert candidate(1, 2) == {literal}")
-    assert judge("python3", ADD.format(returned), test, entry_point="Solution().add").verdict == "wrong_answer"
+    assert (
+        judge("python3", ADD.format(returned), test, entry_point="Solution().add").verdict == "wrong_answer"
+    )
 
 
 def test_float_checker_reaches_into_lists(judge):
     test = one("assert", "assert candidate(1) == [0.3, {'x': 1.0}]")
     program = ADD.format("[0.1 + 0.2, {'x': 1 + 1e-9}]")
     assert judge("python3", program, test, entry_point="Solution().add").verdict == "wrong_answer"
-    assert judge("python3", program, test, entry_point="Solution().add", checker=Checker("float")).verdict == "accepted"
+    assert (
+        judge("python3", program, test, entry_point="Solution().add", checker=Checker("float")).verdict
+        == "accepted"
+    )
 
 
 def test_call_mode(judge):
@@ -70,7 +75,9 @@ def test_call_mode(judge):
 
 
 def test_check_mode_and_preamble(judge):
-    check = "def check(candidate):\n    assert candidate(List) == 'x'\n    assert candidate(0) != 'y', 'second'"
+    check = (
+        "def check(candidate):\n    assert candidate(List) == 'x'\n    assert candidate(0) != 'y', 'second'"
+    )
     program = "def f(a):\n    return 'x' if a is List or {} else 'y'"
     fields = {"entry_point": "f", "preamble": "from typing import *\n"}
     assert judge("python3", program.format("1"), one("check", check), **fields).verdict == "accepted"
@@ -81,7 +88,9 @@ def test_check_mode_and_preamble(judge):
 def test_an_assertion_that_fails_is_a_wrong_answer(judge):
     test = one("assert", "assert sorted(candidate(1, 2)) == sorted([1, 2])")
     assert judge("python3", ADD.format("[b, a]"), test, entry_point="Solution().add").verdict == "accepted"
-    assert judge("python3", ADD.format("[b, b]"), test, entry_point="Solution().add").verdict == "wrong_answer"
+    assert (
+        judge("python3", ADD.format("[b, b]"), test, entry_point="Solution().add").verdict == "wrong_answer"
+    )
 
 
 def test_errors_of_the_program(judge):
@@ -114,7 +123,10 @@ LEAVING = [
 @pytest.mark.parametrize("test", ["assert candidate(1, 2) == 3", "assert candidate(1, 2) in (3, 5)"])
 def test_leaving_early_or_forging_is_no_pass(judge, leaving, test):
     program = f"def add(a, b):\n    {leaving}\n    return 0\n"
-    assert judge("python3", program, one("assert", test), entry_point="add").verdict in ("wrong_answer", "runtime_error")
+    assert judge("python3", program, one("assert", test), entry_point="add").verdict in (
+        "wrong_answer",
+        "runtime_error",
+    )
 
 
 def test_main_guard_does_not_run(judge):
@@ -135,4 +147,6 @@ def test_fresh_state_for_every_test(judge):
 
 
 def test_other_languages_have_no_function_tests(judge):
-    assert judge("cpp", "int f(){return 1;}", one("assert", "assert f() == 1")).verdict == "language_unavailable"
+    assert (
+        judge("cpp", "int f(){return 1;}", one("assert", "assert f() == 1")).verdict == "language_unavailable"
+    )

@@ -57,7 +57,15 @@ def test_attack(judge, path):
     allowed = re.search(r"expect: (.+)", path.read_text()).group(1).split()
     expected = secrets.token_hex(16) if "output: nonce" in path.read_text() else "contained"
     ordinary = ("21\n", "42\n")
-    judgement = judge(language, program, ordinary, ("attack\n", expected), ordinary, limits=LIMITS, stop_at_first_failure=False)
+    judgement = judge(
+        language,
+        program,
+        ordinary,
+        ("attack\n", expected),
+        ordinary,
+        limits=LIMITS,
+        stop_at_first_failure=False,
+    )
     assert judgement.verdict not in ("compile_error", "judge_error"), judgement
     before, attack, after = judgement.tests
     assert before.verdict == "accepted", before

@@ -14,7 +14,9 @@ from sandbox import Limits
 from sandbox.languages import find_language, toolchain
 
 LANGUAGES = {".c": "c", ".cpp": "cpp", ".py": "python3", ".java": "java", ".rs": "rust"}
-ATTACKS = sorted(path for path in (Path(__file__).parent / "hostile_sources").iterdir() if path.suffix in LANGUAGES)
+ATTACKS = sorted(
+    path for path in (Path(__file__).parent / "hostile_sources").iterdir() if path.suffix in LANGUAGES
+)
 LIMITS = Limits(time_s=0.5, memory_mb=128, output_bytes=1 << 20, wall_limit_s=2.5)
 
 

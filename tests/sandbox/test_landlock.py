@@ -1,4 +1,4 @@
-"""The second kind of wall, in judges of their own: this process keeps the first.
+"""The second kind of jail, in judges of their own: this process keeps the first.
 
 As root, programs run as another user, who must reach the interpreter: where this one is closed to others, the system's is taken.
 """
@@ -15,14 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import SandboxUnavailable, landlock, tiers, wall
-from sandbox.guest import confine
+from sandbox import SandboxUnavailable
+from sandbox.isolation import jail, landlock, tiers
+from sandbox.isolation.guest import confine
 
 HERE = Path(__file__).parent
 needs_landlock = pytest.mark.skipif(
     confine.version() < confine.NEEDED_VERSION, reason="this kernel has no Landlock that keeps signals in"
 )
-# What this wall refuses (processes, files, /proc) ends many attacks early; none may get further than behind the first wall.
+# What this jail refuses (processes, files, /proc) ends many attacks early; none may get further than inside the first jail.
 ENDS_EARLY = {"runtime_error", "time_limit_exceeded"}
 QUICK = (
     "answer_in_memory.py", "become_root.py", "device_nodes.py", "inherited_descriptors.py", "kernel_interfaces.c",
@@ -33,11 +34,13 @@ QUICK = (
 
 
 def interpreter() -> str:
-    own = wall.interpreter()[0]
+    own = jail.interpreter()[0]
     if os.geteuid() != 0 or landlock.is_open(Path(own)):
         return own
     system = "/usr/bin/python3"
-    recent = Path(system).exists() and subprocess.run([system, "-c", "import sys; sys.exit(sys.version_info < (3, 11))"])
+    recent = Path(system).exists() and subprocess.run(
+        [system, "-c", "import sys; sys.exit(sys.version_info < (3, 11))"]
+    )
     if not recent or recent.returncode:
         pytest.skip("no interpreter that every user can reach")
     return system
@@ -94,12 +97,20 @@ ENDINGS = {
 @needs_landlock
 def test_programs(tmp_path):
     work = [
-        {"key": key, "language": language, "program": program, "tests": [["1", "stdin", given, expected]], "limits": limits}
+        {
+            "key": key,
+            "language": language,
+            "program": program,
+            "tests": [["1", "stdin", given, expected]],
+            "limits": limits,
+        }
         for key, (language, program, given, expected, limits) in PROGRAMS.items()
     ]
     tier, found = judged(tmp_path / "programs", work)
     assert tier.startswith("landlock-")
-    assert {key: judgement["verdict"] for key, judgement in found.items()} == dict.fromkeys(PROGRAMS, "accepted") | ENDINGS, found
+    assert {key: judgement["verdict"] for key, judgement in found.items()} == dict.fromkeys(
+        PROGRAMS, "accepted"
+    ) | ENDINGS, found
     assert {judgement["tier"] for judgement in found.values()} == {tier}
 
 
@@ -116,12 +127,23 @@ def attacks(names):
         if path in hostile.ATTACKS:
             language, program = hostile.with_ordinary_branch(path)
             program = program.replace('[os.listdir(folder) for folder in ("/tmp", "/dev/shm")]', "[]")
-            attack = ["attack", "stdin", "attack\n", "never printed" if "output: nonce" in text else "contained"]
+            attack = [
+                "attack",
+                "stdin",
+                "attack\n",
+                "never printed" if "output: nonce" in text else "contained",
+            ]
             tests, limits = [["before", *ordinary], attack, ["after", *ordinary]], hostile.LIMITS
         else:
             language, program = sources.LANGUAGES[path.suffix], sources.source_of(path)
             tests, limits = [["attack", "stdin", "", None]], sources.LIMITS
-        one = {"key": path.name, "language": language, "program": program, "tests": tests, "limits": asdict(limits)}
+        one = {
+            "key": path.name,
+            "language": language,
+            "program": program,
+            "tests": tests,
+            "limits": asdict(limits),
+        }
         work.append(one | {"stop_at_first_failure": False})
     return work, allowed
 
@@ -140,7 +162,9 @@ def test_attacks(tmp_path, names):
         assert verdict in allowed[key], judgement
         assert not any("escaped" in test["output_head"] for test in by_id.values()), judgement
         assert "root:" not in judgement["compile_output"]
-        assert all(by_id[name]["verdict"] == "accepted" for name in ("before", "after") if name in by_id), judgement
+        assert all(by_id[name]["verdict"] == "accepted" for name in ("before", "after") if name in by_id), (
+            judgement
+        )
 
 
 @pytest.mark.parametrize(("version", "says"), [(0, "no Landlock"), (5, "Linux 6.12")])
@@ -150,7 +174,9 @@ def test_a_kernel_without_it(monkeypatch, version, says):
         landlock.require([])
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or confine.version() < confine.NEEDED_VERSION, reason="asks for root, and Landlock")
+@pytest.mark.skipif(
+    os.geteuid() != 0 or confine.version() < confine.NEEDED_VERSION, reason="asks for root, and Landlock"
+)
 def test_an_interpreter_that_programs_cannot_reach(tmp_path):
     (tmp_path / "python").touch(mode=0o755)
     tmp_path.chmod(0o700)
@@ -158,13 +184,13 @@ def test_an_interpreter_that_programs_cannot_reach(tmp_path):
         landlock.require([str(tmp_path / "python")])
 
 
-def test_no_wall_at_all(monkeypatch):
+def test_no_jail_at_all(monkeypatch):
     """Both reasons are told, and a kind that is asked for is not replaced by the other."""
-    monkeypatch.setattr(wall, "kind", "bwrap")
+    monkeypatch.setattr(jail, "kind", "bwrap")
     monkeypatch.delenv(tiers.FORCED, raising=False)
-    monkeypatch.setattr(wall, "find_bwrap", lambda: "/nowhere/bwrap")
+    monkeypatch.setattr(jail, "find_bwrap", lambda: "/nowhere/bwrap")
     monkeypatch.setattr(confine, "version", lambda: 0)
-    with pytest.raises(SandboxUnavailable, match=r"(?s)bwrap.*second kind of wall.*no Landlock"):
+    with pytest.raises(SandboxUnavailable, match=r"(?s)bwrap.*second kind of jail.*no Landlock"):
         tiers.require()
     monkeypatch.setenv(tiers.FORCED, "bwrap")
     with pytest.raises(SandboxUnavailable, match=r"^((?!Landlock).)*$"):

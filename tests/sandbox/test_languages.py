@@ -5,7 +5,7 @@ import resource
 import pytest
 
 from sandbox import Limits
-from sandbox.compiling import HEADER_FIRST, Builder
+from sandbox.building.builder import HEADER_FIRST, Builder
 from sandbox.languages import LANGUAGES, adapt_java, find_language, toolchain
 
 JAVA = "import java.util.*; public class Sum {{ public static void main(String[] a) throws Exception {{ {0} }} }}"
@@ -74,9 +74,16 @@ LIMITS = Limits(time_s=1.0, memory_mb=192, output_bytes=1 << 20)
 @pytest.mark.parametrize("language", HERE)
 def test_right_and_wrong(judge, language):
     program = ADD[language]
-    judgement = judge(language, program, ("1 2 3\n", "6\n"), ("4\n", "5\n"), ("7", "7"), stop_at_first_failure=False)
+    judgement = judge(
+        language, program, ("1 2 3\n", "6\n"), ("4\n", "5\n"), ("7", "7"), stop_at_first_failure=False
+    )
     assert [test.verdict for test in judgement.tests] == ["accepted", "wrong_answer", "accepted"], judgement
-    assert (judgement.verdict, judgement.passed, judgement.total, judgement.first_failure) == ("wrong_answer", 2, 3, "1")
+    assert (judgement.verdict, judgement.passed, judgement.total, judgement.first_failure) == (
+        "wrong_answer",
+        2,
+        3,
+        "1",
+    )
     assert judgement.tests[1].detail == "token 1: '4' instead of '5'"
     assert judgement.toolchain and judgement.tier and judgement.judge_version
 
@@ -120,7 +127,9 @@ def test_the_large_header_is_compiled_once(cache):
     headers = list((cache / "headers").glob("header-*/bits/stdc++.h.gch"))
     assert len(headers) == 1 and len(set(built)) == 3
     assert took[1] < took[2] / 2 < took[0], took
-    assert HEADER_FIRST.match(b"#include <bits/stdc++.h>") and not HEADER_FIRST.match(b"int a;\n#include <bits/stdc++.h>")
+    assert HEADER_FIRST.match(b"#include <bits/stdc++.h>") and not HEADER_FIRST.match(
+        b"int a;\n#include <bits/stdc++.h>"
+    )
 
 
 def test_another_header_may_include_the_large_one_again(judge):
@@ -204,7 +213,12 @@ print("late")
 
 
 def test_files_left_open_are_flushed(judge):
-    assert judge("python3", "import os\nout = os.fdopen(os.dup(1), 'w')\nout.write('kept')", ("", "kept")).verdict == "accepted"
+    assert (
+        judge(
+            "python3", "import os\nout = os.fdopen(os.dup(1), 'w')\nout.write('kept')", ("", "kept")
+        ).verdict
+        == "accepted"
+    )
 
 
 @pytest.mark.parametrize("objects", [0, 200_000], ids=["young", "old"])
@@ -225,7 +239,11 @@ def test_exit_statuses_of_python(judge):
     assert judge("python3", "import sys; sys.exit()", ("", "")).verdict == "accepted"
     assert judge("python3", "raise SystemExit(0)", ("", "")).verdict == "accepted"
     failed = judge("python3", "import sys; sys.exit('sorry')", ("", ""))
-    assert (failed.verdict, failed.tests[0].exit_code, failed.tests[0].detail) == ("runtime_error", 1, "exit code 1; sorry")
+    assert (failed.verdict, failed.tests[0].exit_code, failed.tests[0].detail) == (
+        "runtime_error",
+        1,
+        "exit code 1; sorry",
+    )
 
 
 def test_output_without_expectation_needs_only_a_normal_end(judge):

@@ -27,7 +27,10 @@ def crowded_pool(cache):
     try:
         with Pool(1, cache=cache) as pool:
             # A session each, so that a kernel which shares out the processor by session counts them one by one.
-            spinners += [subprocess.Popen([sys.executable, "-S", "-c", SPIN], start_new_session=True) for _ in range(SPINNERS)]
+            spinners += [
+                subprocess.Popen([sys.executable, "-S", "-c", SPIN], start_new_session=True)
+                for _ in range(SPINNERS)
+            ]
             yield pool
     finally:
         os.sched_setaffinity(0, before)
@@ -43,7 +46,9 @@ def judged(pool, program):
 @pytest.mark.parametrize("program", [WORK, THREADED, IN_A_CHILD], ids=["alone", "threaded", "in a child"])
 def test_a_starved_program_is_no_sleeper(crowded_pool, program):
     judgement = judged(crowded_pool, program)
-    assert judgement.tests[0].wall_s > LIMITS.wall_s, "the processor was not crowded enough for this test to say anything"
+    assert judgement.tests[0].wall_s > LIMITS.wall_s, (
+        "the processor was not crowded enough for this test to say anything"
+    )
     assert judgement.verdict == "accepted", judgement
 
 

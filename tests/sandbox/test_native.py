@@ -1,4 +1,4 @@
-"""The loop in C and the loop in Python do the same; several tests in one message change nothing but the price."""
+"""The supervisor in C and the supervisor in Python do the same; several tests in one message change nothing but the price."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import shutil
 
 import pytest
 
-from sandbox import Judgement, Limits, Submission, Test, native, runs
-from sandbox.judge import Judge
+from sandbox import Judgement, Limits, Submission, Test
+from sandbox.isolation import native
+from sandbox.judging import runs
+from sandbox.judging.judge import Judge
 
 CC = shutil.which("cc")
 pytestmark = pytest.mark.skipif(CC is None, reason="no C compiler")
@@ -55,14 +57,33 @@ if word == "descriptors":
 print(os.path.exists("/tmp/left") - 1 if word == "look" else 2 * int(word) if word.isdigit() else 0)
 """
 PROGRAMS = {"c": PROGRAM, "python3": IN_PYTHON}
-WORDS = [*map(str, range(9)), "exit", "signal", "1", "spin", "sleep", "2", "hoard", "flood", "litter", "look", "descriptors", "3"]
+WORDS = [
+    *map(str, range(9)),
+    "exit",
+    "signal",
+    "1",
+    "spin",
+    "sleep",
+    "2",
+    "hoard",
+    "flood",
+    "litter",
+    "look",
+    "descriptors",
+    "3",
+]
 EXPECTED = {"litter": "0", "look": "-1", "descriptors": "0 1 2 0"}
 LIMITS = Limits(time_s=0.3, memory_mb=64, output_bytes=1 << 16, wall_limit_s=1.0)
 
 
 def submission(words, language="c", **fields) -> Submission:
     tests = (
-        Test(word, "stdin", word, EXPECTED[word] if word in EXPECTED else str(2 * int(word) if word.isdigit() else 0))
+        Test(
+            word,
+            "stdin",
+            word,
+            EXPECTED[word] if word in EXPECTED else str(2 * int(word) if word.isdigit() else 0),
+        )
         for word in words
     )
     return Submission(PROGRAMS[language], language, tuple(tests), LIMITS, **fields)
@@ -70,24 +91,27 @@ def submission(words, language="c", **fields) -> Submission:
 
 def outcome(judgement: Judgement) -> list:
     return [
-        (test.test_id, test.verdict, test.exit_code, test.signal, test.output_digest, test.detail) for test in judgement.tests
+        (test.test_id, test.verdict, test.exit_code, test.signal, test.output_digest, test.detail)
+        for test in judgement.tests
     ]
 
 
 @pytest.fixture(scope="module")
 def judges(cache):
     with_c, without = Judge(cache), Judge(cache)
-    assert with_c.loop is not None
-    without.loop = None
+    assert with_c.supervisor is not None
+    without.supervisor = None
     yield with_c, without
     with_c.close()
     without.close()
 
 
 @pytest.mark.parametrize("language", PROGRAMS)
-def test_both_loops_say_the_same(judges, language):
-    """Executed programs: the loop in C and in Python. Python programs: the latter with and without its library in C."""
-    in_c, in_python = (judge.judge(submission(WORDS, language, stop_at_first_failure=False)) for judge in judges)
+def test_both_supervisors_say_the_same(judges, language):
+    """Executed programs: the supervisor in C and in Python. Python programs: the latter with and without its library in C."""
+    in_c, in_python = (
+        judge.judge(submission(WORDS, language, stop_at_first_failure=False)) for judge in judges
+    )
     assert outcome(in_c) == outcome(in_python)
     verdicts = dict(zip(WORDS, (test.verdict for test in in_c.tests), strict=True))
     failures = {word: verdict for word, verdict in verdicts.items() if verdict != "accepted"}
@@ -110,13 +134,23 @@ def test_several_at_a_time_change_nothing(judges, monkeypatch, language):
 def test_the_first_wrong_answer_ends_the_judging_within_a_message(judges):
     tests = tuple(Test(str(i), "stdin", str(i), str(2 * i) if i != 20 else "x") for i in range(40))
     judgement = judges[0].judge(Submission(PROGRAM, "c", tests, LIMITS))
-    assert (judgement.verdict, judgement.first_failure, judgement.passed, len(judgement.tests)) == ("wrong_answer", "20", 20, 21)
+    assert (judgement.verdict, judgement.first_failure, judgement.passed, len(judgement.tests)) == (
+        "wrong_answer",
+        "20",
+        20,
+        21,
+    )
 
 
 def test_batches_grow_and_stay_small():
-    tests = [Test(str(i), "stdin", "x" * (3 << 20) if i > 4 else "", "") for i in range(9)] + [Test("f", "call", "1", "1")]
+    tests = [Test(str(i), "stdin", "x" * (3 << 20) if i > 4 else "", "") for i in range(9)] + [
+        Test("f", "call", "1", "1")
+    ]
     assert [len(runs.take_batch(tests, start, 8)) for start in range(10)] == [7, 6, 5, 4, 3, 2, 2, 2, 1, 1]
-    quick, slow = (runs.result_of(tests[0], "accepted", runs.Run(0, cpu_s, 0, 0, 0, False), b"", "") for cpu_s in (0.0, 0.06))
+    quick, slow = (
+        runs.result_of(tests[0], "accepted", runs.Run(0, cpu_s, 0, 0, 0, False), b"", "")
+        for cpu_s in (0.0, 0.06)
+    )
     assert [runs.next_size([quick] * count) for count in (1, 2, 4, 8)] == [2, 4, 8, 16]
     assert runs.next_size([quick] * 16) == 19
     assert runs.next_size([quick, slow]) == 3 and runs.next_size([slow]) == 1

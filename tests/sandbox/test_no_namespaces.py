@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import landlock, wall
-from sandbox.guest import confine
+from sandbox.isolation import jail, landlock
+from sandbox.isolation.guest import confine
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
@@ -41,7 +41,7 @@ print(json.dumps(report))
 
 def interpreter() -> str:
     """One that every user can reach, and with what this repository needs."""
-    for path in (wall.interpreter()[0], "/usr/bin/python3"):
+    for path in (jail.interpreter()[0], "/usr/bin/python3"):
         recent = [path, "-c", "import sys; sys.exit(sys.version_info < (3, 11))"]
         if Path(path).exists() and landlock.is_open(Path(path)) and subprocess.run(recent).returncode == 0:
             return path
@@ -67,7 +67,12 @@ def folder():
 def report(folder: Path, situation: str, **environment: str) -> dict:
     """What a judge says of itself in a situation."""
     command = [interpreter(), str(HERE / "no_namespaces.py"), situation]
-    paths = {"PYTHONPATH": f"{REPOSITORY}:{folder}", "HOME": str(folder), "TMPDIR": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    paths = {
+        "PYTHONPATH": f"{REPOSITORY}:{folder}",
+        "HOME": str(folder),
+        "TMPDIR": str(folder),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     with tempfile.TemporaryDirectory(dir=folder) as cache:
         os.chmod(cache, 0o777)
         done = subprocess.run(
@@ -86,18 +91,26 @@ def report(folder: Path, situation: str, **environment: str) -> dict:
     ("situation", "tier", "mend"),
     [
         ("used_up", "landlock-user", "sudo sysctl -w user.max_user_namespaces="),
-        ("dropped", "landlock-root", "docker run --security-opt seccomp=unconfined --cap-add SYS_ADMIN --cap-add NET_ADMIN"),
+        (
+            "dropped",
+            "landlock-root",
+            "docker run --security-opt seccomp=unconfined --cap-add SYS_ADMIN --cap-add NET_ADMIN",
+        ),
     ],
 )
-def test_the_second_kind_of_wall_is_chosen(folder, situation, tier, mend):
+def test_the_second_kind_of_jail_is_chosen(folder, situation, tier, mend):
     """And stamped on every judgement; the report says why, and what would mend the first."""
     found = report(folder, situation)
     assert found["tier"].startswith(tier), found
     assert found["why_not"] == ""
-    assert found["engine"].startswith(f"Landlock {confine.version()}; the first kind of wall does not stand: ")
+    assert found["engine"].startswith(
+        f"Landlock {confine.version()}; the first kind of jail does not stand: "
+    )
     assert "the sandbox does not start: bwrap: " in found["engine"]
     assert mend in found["engine"]
-    assert found["judged"] == [[verdict, found["tier"]] for verdict in ("accepted", "runtime_error", "compile_error")]
+    assert found["judged"] == [
+        [verdict, found["tier"]] for verdict in ("accepted", "runtime_error", "compile_error")
+    ]
 
 
 @pytest.mark.parametrize("situation", ["used_up,no_landlock", "dropped,no_landlock"])
@@ -106,8 +119,11 @@ def test_with_neither_nothing_is_judged(folder, situation):
     found = report(folder, situation)
     assert found["tier"] is None and "judged" not in found
     assert found["why_not"].count("\n") == 0
-    assert "mend with: " in found["why_not"].partition("; nor is there a second kind of wall: ")[0]
-    assert "this kernel has no Landlock, or a filter refuses it" in found["why_not"].partition("; nor is there")[2]
+    assert "mend with: " in found["why_not"].partition("; nor is there a second kind of jail: ")[0]
+    assert (
+        "this kernel has no Landlock, or a filter refuses it"
+        in found["why_not"].partition("; nor is there")[2]
+    )
 
 
 def test_bubblewrap_is_not_replaced_where_it_was_asked_for(folder):

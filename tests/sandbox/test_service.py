@@ -83,13 +83,18 @@ def test_a_run_that_ends_well(client):
 )
 def test_runs_that_fail(client, language, code, status, compiled, ran):
     found = run(client, code, language, run_timeout=0.5, memory_limit_MB=128)
-    results = [result and (result["status"], result["return_code"]) for result in (found["compile_result"], found["run_result"])]
+    results = [
+        result and (result["status"], result["return_code"])
+        for result in (found["compile_result"], found["run_result"])
+    ]
     assert (found["status"], *results) == (status, compiled, ran), found
 
 
 def test_whole_outputs_come_back(client):
     found = run(client, "import sys\nprint('y' * 300_000)\nsys.stderr.write('z' * 5000)")
-    assert found["run_result"]["stdout"] == "y" * 300_000 + "\n" and found["run_result"]["stderr"] == "z" * 5000
+    assert (
+        found["run_result"]["stdout"] == "y" * 300_000 + "\n" and found["run_result"]["stderr"] == "z" * 5000
+    )
 
 
 def test_files_are_said_not_to_be_served(client):
@@ -100,13 +105,23 @@ def test_files_are_said_not_to_be_served(client):
 def test_many_at_once_in_order(client):
     tests = [{"test_id": "1", "mode": "stdin", "input": "21", "expected_output": "42"}]
     programs = ["print(int(input()) * 2)", "print(0)", "1/0"] * 5
-    work = [{"program": program, "language": "python3", "tests": tests, "key": str(i)} for i, program in enumerate(programs)]
+    work = [
+        {"program": program, "language": "python3", "tests": tests, "key": str(i)}
+        for i, program in enumerate(programs)
+    ]
     found = client.post("/judge", json={"submissions": work}).json()["judgements"]
     assert [judgement["verdict"] for judgement in found] == ["accepted", "wrong_answer", "runtime_error"] * 5
     assert [judgement["key"] for judgement in found] == [str(i) for i in range(15)]
     assert found[0]["judge_version"] == judge_version() and found[0]["tests"][0]["exit_code"] == 0
-    checked = work[0] | {"program": "print(41.9)", "checker": {"kind": "float", "float_tol": 0.1}, "limits": {"time_s": 1}}
-    assert client.post("/judge", json={"submissions": [checked]}).json()["judgements"][0]["verdict"] == "accepted"
+    checked = work[0] | {
+        "program": "print(41.9)",
+        "checker": {"kind": "float", "float_tol": 0.1},
+        "limits": {"time_s": 1},
+    }
+    assert (
+        client.post("/judge", json={"submissions": [checked]}).json()["judgements"][0]["verdict"]
+        == "accepted"
+    )
 
 
 @pytest.mark.parametrize(
@@ -117,7 +132,11 @@ def test_many_at_once_in_order(client):
         ("/run_code", [], "the body must be an object"),
         ("/judge", {}, 'the body must be {"submissions": [...]}'),
         ("/judge", {"submissions": [{"program": ""}]}, "submissions.0.language: Field required"),
-        ("/judge", {"submissions": [{"program": "", "language": "c", "tests": [], "limits": {"time_s": 0}}]}, "Limits.time_s"),
+        (
+            "/judge",
+            {"submissions": [{"program": "", "language": "c", "tests": [], "limits": {"time_s": 0}}]},
+            "Limits.time_s",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_request(client, path, body, detail):
@@ -128,9 +147,13 @@ def test_what_is_wrong_with_a_request(client, path, body, detail):
 def test_only_json_and_only_to_this_machines_names(client):
     """A web page can send plain forms to loopback, or make a name of its own point there."""
     request = '{"code": "", "language": "python"}'
-    assert client.post("/run_code", content=request, headers={"content-type": "text/plain"}).status_code == 415
+    assert (
+        client.post("/run_code", content=request, headers={"content-type": "text/plain"}).status_code == 415
+    )
     assert client.post("/run_code", json={}, headers={"host": "evil.example"}).status_code == 400
-    assert client.post("/run_code", content="{", headers={"content-type": "application/json"}).status_code == 422
+    assert (
+        client.post("/run_code", content="{", headers={"content-type": "application/json"}).status_code == 422
+    )
     assert client.get("/v1/ping").text == "pong" and client.get("/health").json()["workers"] == 2
 
 
@@ -138,8 +161,13 @@ def test_a_token(serve, pool):
     closed = serve(token="s3cret", everywhere=True)
     request = {"code": "print(1)", "language": "python"}
     assert closed.post("/run_code", json=request).status_code == 401
-    assert closed.post("/run_code", json=request, headers={"authorization": "Bearer s3cre"}).status_code == 401
-    assert closed.post("/run_code", json=request, headers={"authorization": "Bearer s3cret"}).json()["status"] == "Success"
+    assert (
+        closed.post("/run_code", json=request, headers={"authorization": "Bearer s3cre"}).status_code == 401
+    )
+    assert (
+        closed.post("/run_code", json=request, headers={"authorization": "Bearer s3cret"}).json()["status"]
+        == "Success"
+    )
     with pytest.raises(ValueError, match="token"):
         application(pool, everywhere=True)
     assert [is_loopback(host) for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "10.0.0.1", "example.org")] == [
@@ -150,7 +178,10 @@ def test_a_token(serve, pool):
 def test_more_requests_than_places_wait(client):
     with httpx.Client(base_url=client.base_url, timeout=60) as other:
         answers = []
-        threads = [threading.Thread(target=lambda: answers.append(run(other, "print(1)")["status"])) for _ in range(24)]
+        threads = [
+            threading.Thread(target=lambda: answers.append(run(other, "print(1)")["status"]))
+            for _ in range(24)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import Limits, Pool, Submission, Test, wall
+from sandbox import Limits, Pool, Submission, Test
+from sandbox.isolation import jail
 
 RUNS = int(os.environ.get("SPO_SOAK_RUNS", 100_000))
 SHORT_RUNS = 600
@@ -25,7 +26,14 @@ ORDINARY = {
     "c": '#include <stdio.h>\nint main(void) { long n; scanf("%ld", &n); printf("%ld\\n", 2 * n); }',
 }
 # Attacks that end by themselves at once: the short test has no time for sleepers.
-QUICK = ("exit_at_once.py", "leave_files.py", "fork_chain.c", "kill_everything.py", "signal_the_judge.py", "daemon_writes.py")
+QUICK = (
+    "exit_at_once.py",
+    "leave_files.py",
+    "fork_chain.c",
+    "kill_everything.py",
+    "signal_the_judge.py",
+    "daemon_writes.py",
+)
 
 
 def hostile_tests():
@@ -47,7 +55,9 @@ def attack_submissions(only: tuple[str, ...] = ()) -> list[tuple[Submission, lis
         expected = secrets.token_hex(16) if "output: nonce" in text else "contained"
         cases = (("before", "21\n", "42\n"), ("attack", "attack\n", expected), ("after", "21\n", "42\n"))
         tests = tuple(Test(*case[:1], "stdin", *case[1:]) for case in cases)
-        submission = Submission(program, language, tests, hostile.LIMITS, stop_at_first_failure=False, key=path.name)
+        submission = Submission(
+            program, language, tests, hostile.LIMITS, stop_at_first_failure=False, key=path.name
+        )
         found.append((submission, re.search(r"expect: (.+)", text).group(1).split()))
     return found
 
@@ -64,14 +74,16 @@ def mixture(runs: int, attacks: list[tuple[Submission, list[str]]], every: int) 
         else:
             language = chance.choice(list(ORDINARY))
             tests = tuple(Test(str(i), "stdin", f"{i}\n", f"{2 * i}\n") for i in range(TESTS))
-            submission = Submission(ORDINARY[language] + "\n" * (number % 3), language, tests, Limits(), key="ordinary")
+            submission = Submission(
+                ORDINARY[language] + "\n" * (number % 3), language, tests, Limits(), key="ordinary"
+            )
         done += len(submission.tests)
         yield submission
 
 
 def users_of(pool: Pool) -> set[int]:
     """The user ids that the programs of root's workers run as."""
-    return {wall.program_uid(worker.process.pid) for worker in pool.workers} if wall.as_root() else set()
+    return {jail.program_uid(worker.process.pid) for worker in pool.workers} if jail.as_root() else set()
 
 
 def left_behind(folder: Path, users: set[int], groups: set[Path]) -> list[str]:
@@ -86,7 +98,9 @@ def left_behind(folder: Path, users: set[int], groups: set[Path]) -> list[str]:
         if user in users or (str(folder).encode() in words and int(process) != os.getpid()):
             found.append(f"process {process} {words[:80]!r}")
     mounts = Path("/proc/self/mounts").read_text().splitlines()
-    return found + [f"mount {line}" for line in mounts if str(folder) in line or "/newroot" in line or "/oldroot" in line]
+    return found + [
+        f"mount {line}" for line in mounts if str(folder) in line or "/newroot" in line or "/oldroot" in line
+    ]
 
 
 def soak(folder: Path, runs: int, only: tuple[str, ...], every: int) -> tuple[int, list[str]]:

@@ -1,4 +1,4 @@
-"""Walls that compile one Python program after the other say what a program's own wall says, whatever came before."""
+"""Jails that compile one Python program after the other say what a program's own jail says, whatever came before."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from dataclasses import replace
 
 import pytest
 
-from sandbox import Limits, Submission, Test, cgroups, syntax, tiers, wall
-from sandbox.compiling import COMPILE_LIMITS
+from sandbox import Limits, Submission, Test
+from sandbox.building import syntax
+from sandbox.building.builder import COMPILE_LIMITS
+from sandbox.building.syntax import SyntaxJails
 from sandbox.contracts import SandboxUnavailable
-from sandbox.guest import protocol
-from sandbox.judge import Judge
-from sandbox.session import Session
-from sandbox.syntax import SyntaxWalls
+from sandbox.isolation import cgroups, jail, tiers
+from sandbox.isolation.guest import protocol
+from sandbox.isolation.session import Session
+from sandbox.judging.judge import Judge
 
 LIMITS = Limits(memory_mb=128)
 RIGHT = b"print(int(input()) * 2)"
@@ -47,13 +49,13 @@ SOURCES = {
 
 
 @pytest.fixture(scope="module")
-def walls(cache):
-    with SyntaxWalls(cache) as walls:
-        yield walls
+def jails(cache):
+    with SyntaxJails(cache) as jails:
+        yield jails
 
 
-def in_own_wall(source, limits=LIMITS, compile_limits=COMPILE_LIMITS):
-    with Session(wall.Room(), limits, None) as session:
+def in_own_jail(source, limits=LIMITS, compile_limits=COMPILE_LIMITS):
+    with Session(jail.JailSpec(), limits, None) as session:
         return session.set_python(source, compile_limits, False)
 
 
@@ -63,19 +65,19 @@ def told(outcome):
     return kind, run.signal, messages
 
 
-def test_it_says_what_a_wall_of_its_own_says(walls):
-    """In turn with a program that is right, and with one wall for all of them."""
+def test_it_says_what_a_jail_of_its_own_says(jails):
+    """In turn with a program that is right, and with one jail for all of them."""
     found, between = {}, []
     for name, source in SOURCES.items():
-        found[name] = walls.compile(source, LIMITS, COMPILE_LIMITS)
-        between.append(walls.compile(RIGHT, LIMITS, COMPILE_LIMITS)[0])
+        found[name] = jails.compile(source, LIMITS, COMPILE_LIMITS)
+        between.append(jails.compile(RIGHT, LIMITS, COMPILE_LIMITS)[0])
     assert {name: told(outcome) for name, outcome in found.items()} == {
-        name: told(in_own_wall(source)) for name, source in SOURCES.items()
+        name: told(in_own_jail(source)) for name, source in SOURCES.items()
     }
     right = {"right", "empty", "warnings alone", "runs nothing"}
     assert {name for name, outcome in found.items() if outcome[0] == protocol.OK} == right
     assert between == [protocol.OK] * len(SOURCES)
-    assert [seen for _, seen in walls.standing.values()] == [2 * len(SOURCES)]
+    assert [seen for _, seen in jails.standing.values()] == [2 * len(SOURCES)]
 
 
 @pytest.mark.parametrize(
@@ -86,28 +88,34 @@ def test_it_says_what_a_wall_of_its_own_says(walls):
     ],
     ids=["time", "memory"],
 )
-def test_what_goes_over_a_limit_ends_its_wall(walls, limits, compile_limits):
-    """As in a wall of its own; the next program gets another one."""
+def test_what_goes_over_a_limit_ends_its_jail(jails, limits, compile_limits):
+    """As in a jail of its own; the next program gets another one."""
     source = b"x = [" + b"a.b(c)[d]," * 200_000 + b"]"
-    outcome = walls.compile(source, limits, compile_limits)
-    assert told(outcome) == told(in_own_wall(source, limits, compile_limits)) == (protocol.COMPILE_KILLED, signal.SIGKILL, "")
-    assert limits.memory_mb not in [standing.memory_mb for standing in walls.standing]
-    assert walls.compile(RIGHT, limits, COMPILE_LIMITS)[0] == protocol.OK
-    assert told(walls.compile(SOURCES["open bracket"], limits, COMPILE_LIMITS)) == told(in_own_wall(SOURCES["open bracket"]))
+    outcome = jails.compile(source, limits, compile_limits)
+    assert (
+        told(outcome)
+        == told(in_own_jail(source, limits, compile_limits))
+        == (protocol.COMPILE_KILLED, signal.SIGKILL, "")
+    )
+    assert limits.memory_mb not in [standing.memory_mb for standing in jails.standing]
+    assert jails.compile(RIGHT, limits, COMPILE_LIMITS)[0] == protocol.OK
+    assert told(jails.compile(SOURCES["open bracket"], limits, COMPILE_LIMITS)) == told(
+        in_own_jail(SOURCES["open bracket"])
+    )
 
 
-def test_walls_of_other_limits_do_not_count(walls):
-    """What is too much for one wall is not for another one that stood before it, and the other way round."""
+def test_jails_of_other_limits_do_not_count(jails):
+    """What is too much for one jail is not for another one that stood before it, and the other way round."""
     source = b"x = [" + b"a.b(c)[d]," * 30_000 + b"]"
     limits = Limits(memory_mb=1024), Limits(memory_mb=40)
-    kinds = [walls.compile(source, limit, COMPILE_LIMITS)[0] for limit in (*limits, *limits)]
+    kinds = [jails.compile(source, limit, COMPILE_LIMITS)[0] for limit in (*limits, *limits)]
     assert kinds == [protocol.OK, protocol.COMPILE_KILLED] * 2
 
 
-def test_messages_are_cut_where_a_wall_of_its_own_cuts_them(walls):
+def test_messages_are_cut_where_a_jail_of_its_own_cuts_them(jails):
     source, limits = b"x = (" + b"y" * 3000, Limits(output_bytes=1000)
-    outcome = walls.compile(source, limits, COMPILE_LIMITS)
-    assert told(outcome) == told(in_own_wall(source, limits))
+    outcome = jails.compile(source, limits, COMPILE_LIMITS)
+    assert told(outcome) == told(in_own_jail(source, limits))
     assert len(outcome[2]) == 1001
 
 
@@ -115,13 +123,13 @@ def judged(judge, program):
     return judge.judge(Submission(program, "python3", (Test("1", "stdin", "21\n", "42\n"),)))
 
 
-def test_a_wall_that_breaks_is_missed_by_nobody(cache, monkeypatch):
+def test_a_jail_that_breaks_is_missed_by_nobody(cache, monkeypatch):
     with Judge(cache) as judge:
         before = judged(judge, "print(")
         assert before.verdict == "compile_error" and "was never closed" in before.compile_output
         [(session, seen)] = judge.builder.syntax.standing.values()
         assert seen == 1
-        session.socket.shutdown(socket.SHUT_RDWR)  # for the loop, the judge has gone
+        session.socket.shutdown(socket.SHUT_RDWR)  # for the supervisor, the judge has gone
         again = judged(judge, "print(")
         assert (again.verdict, again.compile_output) == ("compile_error", before.compile_output)
         assert judged(judge, RIGHT.decode()).verdict == "accepted"
@@ -129,7 +137,7 @@ def test_a_wall_that_breaks_is_missed_by_nobody(cache, monkeypatch):
         assert seen == 1  # the broken one was taken away
 
         def refuse(*_):
-            raise SandboxUnavailable("no more walls")
+            raise SandboxUnavailable("no more jails")
 
         judge.builder.close()
         monkeypatch.setattr(judge.builder.syntax, "_stand_up", refuse)
@@ -137,23 +145,23 @@ def test_a_wall_that_breaks_is_missed_by_nobody(cache, monkeypatch):
         assert judged(judge, RIGHT.decode()).verdict == "accepted"
 
 
-def test_a_wall_is_used_up(cache, monkeypatch):
-    monkeypatch.setattr(syntax, "MOST_PROGRAMS", 2)
-    with SyntaxWalls(cache) as walls:
+def test_a_jail_is_used_up(cache, monkeypatch):
+    monkeypatch.setattr(syntax, "MAX_PROGRAMS", 2)
+    with SyntaxJails(cache) as jails:
         stood = []
         for _ in range(5):
-            assert walls.compile(RIGHT, LIMITS, COMPILE_LIMITS)[0] == protocol.OK
-            stood.append(len(walls.standing))
+            assert jails.compile(RIGHT, LIMITS, COMPILE_LIMITS)[0] == protocol.OK
+            stood.append(len(jails.standing))
         assert stood == [1, 0, 1, 0, 1]
 
 
-def test_walls_are_few_and_gone_in_the_end(cache):
-    with SyntaxWalls(cache) as walls:
+def test_jails_are_few_and_gone_in_the_end(cache):
+    with SyntaxJails(cache) as jails:
         for memory_mb in (64, 65, 66, 64, 67, 64, 68):
             for time_s in (1, 2):
-                assert walls.compile(RIGHT, Limits(time_s, memory_mb), COMPILE_LIMITS)[0] == protocol.OK
-        assert [limits.memory_mb for limits in walls.standing] == [67, 64, 68]
-        processes = [session.process.pid for session, _ in walls.standing.values()]
+                assert jails.compile(RIGHT, Limits(time_s, memory_mb), COMPILE_LIMITS)[0] == protocol.OK
+        assert [limits.memory_mb for limits in jails.standing] == [67, 64, 68]
+        processes = [session.process.pid for session, _ in jails.standing.values()]
         assert all(os.path.exists(f"/proc/{pid}") for pid in processes)
     assert not any(os.path.exists(f"/proc/{pid}") for pid in processes)
 

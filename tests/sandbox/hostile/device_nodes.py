@@ -3,7 +3,11 @@ import os
 import stat
 
 escaped = []
-for kind, device in ((stat.S_IFCHR, os.makedev(1, 1)), (stat.S_IFBLK, os.makedev(254, 0)), (stat.S_IFBLK, os.makedev(8, 0))):
+for kind, device in (
+    (stat.S_IFCHR, os.makedev(1, 1)),
+    (stat.S_IFBLK, os.makedev(254, 0)),
+    (stat.S_IFBLK, os.makedev(8, 0)),
+):
     try:
         os.mknod("/tmp/device", kind | 0o666, device)
         escaped.append(device)

@@ -2,7 +2,20 @@
 import os
 
 escaped = []
-for name in ("mem", "environ", "maps", "auxv", "stack", "syscall", "io", "fd", "map_files", "cwd/x", "root/x", "fdinfo"):
+for name in (
+    "mem",
+    "environ",
+    "maps",
+    "auxv",
+    "stack",
+    "syscall",
+    "io",
+    "fd",
+    "map_files",
+    "cwd/x",
+    "root/x",
+    "fdinfo",
+):
     path = f"/proc/1/{name}"
     try:
         if name in ("fd", "map_files", "fdinfo"):

@@ -2,7 +2,17 @@
 import os
 
 escaped = []
-for folder in ("/", "/dev", "/usr", "/usr/lib", "/guest", "/proc", "/proc/self", "/etc", os.path.dirname(os.__file__)):
+for folder in (
+    "/",
+    "/dev",
+    "/usr",
+    "/usr/lib",
+    "/guest",
+    "/proc",
+    "/proc/self",
+    "/etc",
+    os.path.dirname(os.__file__),
+):
     try:
         open(f"{folder}/planted", "w").close()
         escaped.append(folder)

@@ -2,7 +2,16 @@
 import os
 
 escaped = []
-for name in ("mem", "oom_score_adj", "timerslack_ns", "autogroup", "coredump_filter", "clear_refs", "comm", "attr/exec"):
+for name in (
+    "mem",
+    "oom_score_adj",
+    "timerslack_ns",
+    "autogroup",
+    "coredump_filter",
+    "clear_refs",
+    "comm",
+    "attr/exec",
+):
     try:
         descriptor = os.open(f"/proc/1/{name}", os.O_WRONLY)
         if os.write(descriptor, b"1") > 0:

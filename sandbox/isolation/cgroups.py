@@ -1,0 +1,231 @@
+"""Memory and process limits by control group, v2 or v1, where this process may make one.
+
+One group per worker and purpose, used by one jail after the other. Whether a machine allows it is found out by making one: both
+versions exist in the field, also side by side, with the controllers in either tree. A group's name says whose it is, so
+that what a killed worker leaves can be told from what is in use.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandbox.contracts import MIB
+
+SLACK_BYTES = 48 * MIB  # the supervisor itself, kernel memory, the scratch folders' bookkeeping
+NAME = "spo-judge-"
+
+
+@dataclass(frozen=True)
+class Files:
+    """The control files of one version, relative to the group; `events` holds the count of out-of-memory kills."""
+
+    version: int
+    memory: tuple[str, ...]
+    swap_is_total: bool
+    processes: str
+    events: str
+
+
+V1 = Files(
+    1, ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes"), True, "pids.max", "memory.oom_control"
+)
+V2 = Files(2, ("memory.max", "memory.swap.max"), False, "pids.max", "memory.events")
+
+
+class Group:
+    """A control group of this process. `folders` has one entry in v2, one per controller in v1."""
+
+    def __init__(self, files: Files, folders: tuple[Path, ...]) -> None:
+        self.files, self.folders = files, folders
+        self.limits: tuple[int, int] | None = None
+
+    @property
+    def name(self) -> str:
+        return f"cgroup{self.files.version}"
+
+    def set_limits(self, memory_mb: int, processes: int) -> None:
+        """Limits for the next jail. Raises OSError."""
+        if self.limits == (memory_mb, processes):
+            return
+        memory = memory_mb * MIB + SLACK_BYTES
+        values = (memory, memory if self.files.swap_is_total else 0)
+        for attempt in range(
+            2
+        ):  # v1 refuses a memory limit above the total one, so that the order depends on the old value
+            failed = [
+                not _write(self._find(f), str(v)) for f, v in zip(self.files.memory, values, strict=True)
+            ]
+            if not failed[0] and (attempt or not any(failed)):
+                break
+        if failed[0]:
+            raise OSError(f"cannot set {self._find(self.files.memory[0])}")
+        _write(self._find(self.files.processes), str(processes + 8))
+        self.limits = (memory_mb, processes)
+
+    def add(self, pid: int) -> None:
+        """Move a process in. Raises OSError."""
+        for folder in self.folders:
+            (folder / "cgroup.procs").write_text(str(pid))
+
+    def out_of_memory_kills(self) -> int:
+        """How many processes the kernel has killed in this group for its memory limit."""
+        for line in self._find(self.files.events).read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+        return 0
+
+    def close(self) -> None:
+        """Remove the group."""
+        remove(self.folders)
+
+    def _find(self, file: str) -> Path:
+        return next(
+            (folder / file for folder in self.folders if (folder / file).exists()), self.folders[0] / file
+        )
+
+
+def remove(folders: Iterable[Path], patience_s: float = 0.0) -> None:
+    """Remove groups, waiting for the processes in them to be gone. What is left is removed by the next start."""
+    deadline = time.monotonic() + patience_s
+    for folder in folders:
+        while not _removed(folder) and time.monotonic() < deadline:
+            time.sleep(0.005)
+
+
+def make(purpose: str = "") -> Group | None:
+    """A group that works, or None. One process's groups for several purposes are told apart by their names."""
+    own = _own_paths()
+    for parent in _ancestors(_mount("cgroup2", ""), own.get("")):
+        if {"memory", "pids"} <= set(_read(parent / "cgroup.subtree_control").split()):
+            group = _try(V2, (parent,), purpose)
+            if group:
+                return group
+    memory, pids = _mount("cgroup", "memory"), _mount("cgroup", "pids")
+    if memory and pids:
+        for memory_parent in _ancestors(memory, own.get("memory")):
+            for pids_parent in _ancestors(pids, own.get("pids")):
+                group = _try(V1, tuple(dict.fromkeys((memory_parent, pids_parent))), purpose)
+                if group:
+                    return group
+    return None
+
+
+def remove_left_over() -> None:
+    """Remove the groups of workers that are no more, wherever they are: the next start need not be in the same group."""
+    remove(left_over())
+
+
+def left_over() -> list[Path]:
+    """The groups of workers that are no more."""
+    mounts = {_mount("cgroup2", ""), _mount("cgroup", "memory"), _mount("cgroup", "pids")} - {None}
+    found = []
+    for mount in mounts:
+        for parent, names, _ in os.walk(str(mount)):
+            for name in [name for name in names if name.startswith(NAME)]:
+                names.remove(name)
+                if _is_left_over(name):
+                    found.append(Path(parent, name))
+    return found
+
+
+def _try(files: Files, parents: tuple[Path, ...], purpose: str) -> Group | None:
+    """Make a group below the parents and put a process in, to see whether it can be done."""
+    group = Group(files, tuple(parent / own_name(purpose) for parent in parents))
+    try:
+        for folder in group.folders:
+            folder.mkdir()
+        group.set_limits(64, 8)
+        pid = os.fork()
+        if pid == 0:
+            signal.pause()
+        try:
+            group.add(pid)
+        finally:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        group.out_of_memory_kills()
+        return group
+    except OSError:
+        group.close()
+        return None
+
+
+def own_name(purpose: str = "") -> str:
+    """Process ids are used again, and other containers have the same ones: the name holds what tells them apart."""
+    words = (purpose, _pid_namespace(), str(os.getpid()), _start_time(os.getpid()))
+    return NAME + "-".join(filter(None, words))
+
+
+def _is_left_over(name: str) -> bool:
+    """Whether the group's worker, one of this process's namespace, is no more."""
+    *_, namespace, pid, started = ("", "", *name.removeprefix(NAME).split("-"))
+    return namespace == _pid_namespace() and pid.isdigit() and _start_time(int(pid)) != started
+
+
+def _pid_namespace() -> str:
+    return os.readlink("/proc/self/ns/pid").strip("pid:[]")
+
+
+def _start_time(pid: int) -> str:
+    """When a process started, in clock ticks since the machine did; "" for none."""
+    fields = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+    return fields[19] if fields else ""
+
+
+def _removed(folder: Path) -> bool:
+    try:
+        folder.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _own_paths() -> dict[str, str]:
+    """This process's place in each hierarchy: {controller: path}, "" for v2."""
+    paths = {}
+    for line in _read(Path("/proc/self/cgroup")).splitlines():
+        _, controllers, path = line.split(":", 2)
+        paths.update(dict.fromkeys(controllers.split(","), path))
+    return paths
+
+
+def _mount(kind: str, controller: str) -> Path | None:
+    for line in _read(Path("/proc/self/mounts")).splitlines():
+        _, folder, found, options, *_ = line.split()
+        if found == kind and (not controller or controller in options.split(",")):
+            return Path(folder)
+    return None
+
+
+def _ancestors(mount: Path | None, own: str | None) -> list[Path]:
+    """The folders a group may be made in, nearest first: this process's own one and those above it."""
+    if mount is None:
+        return []
+    below = Path((own or "/").lstrip("/"))
+    return [
+        folder
+        for part in (below, *below.parents)
+        if (folder := mount / part).is_dir() and os.access(folder, os.W_OK)
+    ]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def _write(path: Path, text: str) -> bool:
+    try:
+        path.write_text(text)
+    except OSError:
+        return False
+    return True

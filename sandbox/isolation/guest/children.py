@@ -1,0 +1,299 @@
+"""What happens in the forked child, and before the fork what is the same for all: each page that a child touches costs."""
+
+import _ctypes
+import _functools
+import _io
+import _signal
+import _sitebuiltins
+import atexit
+import builtins
+import gc
+import posix
+import sys
+
+PR_SET_DUMPABLE = 4
+IGNORED_BY_PYTHON = (_signal.SIGPIPE, _signal.SIGXFSZ, _signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP)
+EXEC_FAILED = 127
+LAST_DESCRIPTOR = 1 << 20
+GUEST_FOLDER = __file__.rpartition("/")[0]
+JOB, RESULT = 3, 4  # descriptors of function tests
+
+# Standard modules that are worth loading once in the supervisor instead of once per test. None of them starts a thread.
+WORTH_LOADING = frozenset(
+    [
+        "array",
+        "bisect",
+        "cmath",
+        "collections",
+        "copy",
+        "dataclasses",
+        "datetime",
+        "decimal",
+        "enum",
+        "fractions",
+        "functools",
+        "heapq",
+        "io",
+        "itertools",
+        "json",
+        "math",
+        "operator",
+        "os",
+        "queue",
+        "random",
+        "re",
+        "signal",
+        "statistics",
+        "string",
+        "threading",
+        "time",
+        "typing",
+    ]
+)
+
+WARM_UP = "print(int(input()))\nfor line in sys.stdin: print(*map(int, line.split()))"
+SUPERVISOR_ENVIRONMENT = (b"LD_BIND_NOW",)
+exit_now = posix._exit  # programs may replace the name
+_library = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
+_prctl, _capset = _ctypes.dlsym(_library, "prctl"), _ctypes.dlsym(_library, "capset")
+builtins.quit = _sitebuiltins.Quitter(
+    "quit", "Ctrl-D (i.e. EOF)"
+)  # -S leaves them out, and `site` is dear to import
+builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D (i.e. EOF)")
+
+
+def become(uid):
+    """Give up root for a user that owns nothing, and with it every capability."""
+    posix.setgroups([])
+    posix.setresgid(uid, uid, uid)
+    posix.setresuid(uid, uid, uid)
+    version_3 = (0x20080522).to_bytes(4, sys.byteorder) + bytes(4)
+    if _ctypes.call_function(_capset, (version_3, bytes(24))) != 0:
+        raise OSError("capset failed")
+
+
+def hide_from_children():
+    """Close /proc/1/{mem,fd,maps,...} to the programs, which run under the same user."""
+    if _ctypes.call_function(_prctl, (PR_SET_DUMPABLE, 0, 0, 0, 0)) != 0:
+        raise OSError("prctl(PR_SET_DUMPABLE) failed")
+
+
+class NativeFunction(_ctypes.CFuncPtr):
+    """Called with the interpreter's lock held, because one of them forks it."""
+
+    _flags_ = 1 | 4  # FUNCFLAG_CDECL, FUNCFLAG_PYTHONAPI
+
+
+class Native:
+    """supervisor.c as a library. Raises OSError where there is none."""
+
+    def __init__(self, path):
+        library = _ctypes.dlopen(path, 0)
+        for name in ("prepare", "fork_tests", "number"):
+            setattr(self, name, NativeFunction(_ctypes.dlsym(library, name)))
+
+
+def start(program):
+    """Be the program. Never returns."""
+    try:
+        program()
+    finally:
+        exit_now(EXEC_FAILED)
+
+
+def enter(program, descriptors, cpu_us, confinement):
+    """First thing after a fork without the library, which does the same. Never returns."""
+    resource = sys.modules["resource"]
+    try:
+        if confinement:
+            confinement.enter_child()
+        posix.setpgid(0, 0)
+        # A second above the limit: the supervisor is exact, this only stops a program whose supervisor is held up.
+        seconds = cpu_us // 1_000_000 + 2
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+        take_descriptors(descriptors)
+        _ctypes.call_function(_prctl, (PR_SET_DUMPABLE, 1, 0, 0, 0))
+        if confinement:
+            confinement.close_child()
+    except BaseException:
+        exit_now(EXEC_FAILED)
+    start(program)
+
+
+def take_descriptors(descriptors):
+    """Make them 0, 1, 2 and so on, and close everything else: other tests' too.
+
+    They came in one message and so rise, and none is below 3: no target is a source still to be read.
+    """
+    for target, descriptor in enumerate(descriptors):
+        posix.dup2(descriptor, target)
+    posix.closerange(len(descriptors), LAST_DESCRIPTOR)
+
+
+def default_signals():
+    """Reset the signals that Python ignores: programs find none ignored. Process 1 is out of their reach without it."""
+    for number in IGNORED_BY_PYTHON:
+        _signal.signal(number, _signal.SIG_DFL)
+
+
+def forget_own_environment():
+    """What was set for the supervisor's start alone."""
+    for name in SUPERVISOR_ENVIRONMENT:
+        if posix.environ.pop(name, None) is not None:
+            posix.unsetenv(name)
+
+
+def run_command(argv, environment):
+    try:
+        posix.execve(argv[0], argv, environment)
+    except OSError as error:
+        posix.write(2, f"cannot start {argv[0]}: {error.strerror}\n".encode())
+
+
+def import_what_is_used(source):
+    """Load the standard modules the source names: once, instead of in every test."""
+    for line in source.splitlines():
+        statement = line.partition(b";")[0].replace(b",", b" ").split()
+        if statement and statement[0] in (b"from", b"import"):
+            for word in statement[1:]:
+                name = word.partition(b".")[0].decode("ascii", "replace")
+                if name in WORTH_LOADING and name not in sys.modules:
+                    __import__(name)
+
+
+def warm_up_compiler():
+    """The first call makes the types of all syntax nodes: once here, instead of again in the child."""
+    compile("", "", "exec")
+
+
+def warm_up_messages():
+    """A supervisor for many sources loads what tells of errors once; for a single one that would be dearer than in the child."""
+    if "traceback" not in sys.modules:
+        __import__("traceback")
+        gc.freeze()
+
+
+def warm_up_streams():
+    """Read and print a little: what the first calls look up in types and keep is then there in every fork."""
+    inlet, outlet = posix.pipe()
+    posix.write(outlet, b"1\n2 3\n")
+    posix.close(outlet)
+    streams = sys.stdin, sys.stdout
+    with (
+        _io.TextIOWrapper(_io.BufferedReader(_io.FileIO(inlet)), encoding="utf-8") as sys.stdin,
+        _io.TextIOWrapper(
+            _io.BufferedWriter(_io.FileIO(1, "w", closefd=False)), encoding="utf-8"
+        ) as sys.stdout,
+    ):
+        exec(WARM_UP)
+    sys.stdin, sys.stdout = streams
+
+
+def compile_program(source):
+    return compile(source, "/program/main.py", "exec", dont_inherit=True)
+
+
+def try_to_compile(source):
+    """Exit 0 when the source compiles, 1 with the error's text on standard output when not."""
+    posix.dup2(1, 2)  # where the compiler's warnings go
+    try:
+        compile_program(source)
+    except (
+        BaseException
+    ) as error:  # SyntaxError, ValueError (NUL), RecursionError, MemoryError, OverflowError
+        import traceback
+
+        posix.write(
+            1, "".join(traceback.format_exception_only(type(error), error)).encode("utf-8", "replace")
+        )
+        exit_now(1)
+    exit_now(0)
+
+
+def guest_module(name):
+    """One of the supervisor's modules that not every jail needs; out of the program's sight."""
+    sys.path.insert(0, GUEST_FOLDER)
+    module = __import__(name)
+    sys.path.remove(GUEST_FOLDER)
+    del sys.modules[name]
+    return module
+
+
+def python_program(code, function_runner):
+    """A program for `start` that runs compiled code as the main module. From here on the supervisor has stepped out of sight."""
+    # Function tests don't run what stands under `if __name__ == "__main__"`.
+    main = fresh_module("program" if function_runner else "__main__")
+    gc.freeze()  # what the supervisor has imported need not be looked through
+    gc.collect(1)  # the counts of collections begin at nought
+    collections = gc.get_stats()[1][
+        "collections"
+    ]  # of the middle generation, which moves objects to the oldest
+    return _functools.partial(run_python, code, main, collections, function_runner)
+
+
+def run_python(code, main, collections, function_runner):
+    """Run the code, then end as an interpreter would, but without tearing itself down: join threads, run exit handlers, flush,
+    close files left open.
+
+    One long function, because each one called is some more pages to be copied, in every test.
+    """
+    status = 0
+    gc.enable()
+    try:
+        if function_runner:
+            function_runner(code, main.__dict__, JOB, RESULT)
+        else:
+            exec(code, main.__dict__)
+    except BaseException as error:
+        status = report(error)
+    try:
+        threading = sys.modules.get("threading")
+        if threading is not None:
+            threading._shutdown()
+        atexit._run_exitfuncs()
+        if sys.stdout is not sys.__stdout__ or sys.stderr is not sys.__stderr__:
+            flush(sys.stdout, sys.stderr)  # first: what a program has put in their place may need its globals
+        # Let go of what only cycles hold, such as open files: from the oldest of the garbage collector's generations that holds
+        # objects of the program on, because collecting all of them costs a fifth of a small test's time.
+        oldest = 2 if gc.get_stats()[1]["collections"] != collections else 1 if gc.get_count()[1] else 0
+        gc.collect(oldest)  # also brings files before the buffers below them, which must not be closed first
+        main.__dict__.clear()
+        gc.collect(oldest + 1 if oldest < 2 else 2)  # to where the first collection has moved what it left
+        for stream in (sys.__stdout__, sys.__stderr__):
+            if stream is not None and not stream.closed:
+                stream.flush()
+    except BaseException as error:
+        status = report(error) or 1
+    exit_now(status)
+
+
+def fresh_module(name):
+    """The module the program runs as, and out of its sight what belongs to the supervisor."""
+    main = type(sys)(name)
+    main.__dict__.update(__builtins__=builtins, __file__="/program/main.py", __spec__=None)
+    for own_module in ("protocol", "children", "confine", "_ctypes", "_socket"):
+        sys.modules.pop(own_module, None)
+    sys.modules[name] = sys.modules["__main__"] = main
+    sys.argv[0] = "/program/main.py"
+    return main
+
+
+def report(error):
+    """What the interpreter does with an exception nobody caught. Gives the exit status."""
+    if isinstance(error, SystemExit):
+        code = error.code
+        if code is None or isinstance(code, int):
+            return (code or 0) & 0xFF
+        print(code, file=sys.stderr)
+        return 1
+    if isinstance(error, KeyboardInterrupt):
+        return 130
+    outside = error.__traceback__.tb_next  # without the frame of the supervisor
+    sys.excepthook(type(error), error.with_traceback(outside), outside)
+    return 1
+
+
+def flush(*streams):
+    for stream in streams:
+        if stream is not None and not getattr(stream, "closed", False):
+            stream.flush()

@@ -1,0 +1,129 @@
+"""The jail of the `landlock` tier, put up from inside: by the supervisor around itself, and by each child around the program.
+
+Where no namespace can be made, the kernel's Landlock (https://docs.kernel.org/userspace-api/landlock.html) closes the file
+system, and signals and tracing towards processes outside; a system-call filter closes the rest. Neither can be taken off again.
+"""
+
+import ctypes
+import fcntl
+import json
+import posix
+import signal
+import sys
+
+CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
+VERSION, PATH_BENEATH = 1, 1
+NEEDED_VERSION = 6  # Linux 6.12: the first that keeps signals in
+EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1, 2, 4, 8
+EVERY_FILE_ACCESS = (1 << 16) - 1
+FILE_ACCESS = EXECUTE | WRITE_FILE | READ_FILE | 1 << 14  # what a rule on a file may allow
+EVERY_NETWORK_ACCESS, EVERY_SCOPE = 3, 3
+READ = EXECUTE | READ_FILE | READ_DIR
+PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 22, 36, 38
+SECCOMP_MODE_FILTER = 2
+
+library = ctypes.CDLL(None, use_errno=True)
+
+
+class Filter(ctypes.Structure):
+    """struct sock_fprog."""
+
+    _fields_ = (("count", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
+
+
+def checked(result, what):
+    """Raises OSError where a call has failed."""
+    if result < 0:
+        raise OSError(ctypes.get_errno(), f"{what}: {posix.strerror(ctypes.get_errno())}")
+    return result
+
+
+def version():
+    """Landlock's version; 0 where the kernel has none, or a filter refuses the call."""
+    return max(0, library.syscall(CREATE_RULESET, None, ctypes.c_size_t(0), VERSION))
+
+
+class Confinement:
+    """What the supervisor and its children may reach. `spec` is JSON: see `landlock.py`, which writes it."""
+
+    def __init__(self, spec):
+        asked = json.loads(spec)
+        self.scratch = asked["scratch"]
+        self.child_filter = bytes.fromhex(asked["child_filter"])
+        programs = [(path, READ) for path in asked["read"]] + [
+            (path, READ_FILE | WRITE_FILE) for path in asked["devices"]
+        ]
+        if self.scratch:
+            programs.append((self.scratch, EVERY_FILE_ACCESS))
+        self.parent = posix.getppid()
+        prctl(PR_SET_NO_NEW_PRIVS, 1)
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
+        self.child_rules = ruleset(programs)
+        restrict(ruleset([*programs, ("/proc", READ), (asked["guest"], READ)]))
+        install(bytes.fromhex(asked["filter"]))
+
+    def check(self):
+        """Raises OSError unless signals stay inside: the supervisor is about to send some to all it can reach."""
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # only now: it does not outlive a change of user
+        try:
+            posix.kill(self.parent, 0)
+        except PermissionError:
+            return
+        raise OSError("the judge can be signalled from inside")
+
+    def enter_child(self):
+        """The last steps before the program, in its process."""
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        restrict(self.child_rules)
+
+    def close_child(self):
+        """After this no call remains but the program's own."""
+        install(self.child_filter)
+
+
+def prctl(what, value):
+    checked(
+        library.prctl(what, ctypes.c_ulong(value), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0)),
+        "prctl",
+    )
+
+
+def ruleset(rules):
+    """A descriptor of the rules {path: what is allowed there and below}; nothing else is."""
+    wanted = (EVERY_FILE_ACCESS, EVERY_NETWORK_ACCESS, EVERY_SCOPE)
+    packed = b"".join(number.to_bytes(8, sys.byteorder) for number in wanted)
+    made = checked(
+        library.syscall(CREATE_RULESET, packed, ctypes.c_size_t(len(packed)), 0), "landlock_create_ruleset"
+    )
+    for path, allowed in rules:
+        at = posix.open(path, posix.O_PATH | posix.O_CLOEXEC)
+        if posix.fstat(at).st_mode & 0o170000 != 0o040000:
+            allowed &= FILE_ACCESS
+        rule = allowed.to_bytes(8, sys.byteorder) + at.to_bytes(4, sys.byteorder)
+        checked(library.syscall(ADD_RULE, made, PATH_BENEATH, rule, 0), f"landlock_add_rule {path}")
+        posix.close(at)
+    # Out of the way of 0, 1, 2 and so on, which a child takes up first.
+    moved = fcntl.fcntl(made, fcntl.F_DUPFD_CLOEXEC, 100)
+    posix.close(made)
+    return moved
+
+
+def restrict(rules):
+    checked(library.syscall(RESTRICT_SELF, rules, 0), "landlock_restrict_self")
+
+
+def install(instructions):
+    program = Filter(len(instructions) // 8, instructions)
+    checked(library.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0), "seccomp")
+
+
+def tasks_of_user():
+    """How many processes and threads the user of this process has: RLIMIT_NPROC counts them all."""
+    count = 0
+    for name in posix.listdir("/proc"):
+        try:
+            if name.isdigit() and posix.stat(f"/proc/{name}").st_uid == posix.getuid():
+                count += len(posix.listdir(f"/proc/{name}/task"))
+        except OSError:
+            continue
+    return count

@@ -1,0 +1,324 @@
+"""The resident supervisor: process 1 inside the jail. Forks a child per test, watches it, and sweeps up after it.
+
+Runs on C modules alone: `os`, `re`, `signal` or `struct` would cost every program more than its tests. Started as
+`python supervisor.pyc DESCRIPTOR` by bubblewrap; every other process in this namespace is a program under test.
+"""
+
+import _signal
+import _socket
+import gc
+import posix
+import sys
+import time
+
+GUEST_FOLDER = sys.argv[0].rpartition("/")[0]
+sys.path.insert(0, GUEST_FOLDER)
+import children  # noqa: E402
+import protocol  # noqa: E402
+from protocol import OK, REFUSED, pack, unpack  # noqa: E402
+
+if len(sys.argv) == 3:
+    import confine
+sys.path.remove(GUEST_FOLDER)
+
+SCRATCH = ("/tmp", "/dev/shm")
+CORES = posix.cpu_count() or 1
+NO_SOCKET = -1
+FILE_TYPE, REGULAR_FILE = 0o170000, 0o100000
+
+
+class Supervisor:
+    """State between requests: the limits, the program, and what the scratch folders looked like when clean."""
+
+    def __init__(self, control, confinement=None):
+        self.control = control
+        self.confinement = confinement  # where no other jail stands
+        self.folder = confinement.scratch if confinement else SCRATCH[0]
+        self.program = None
+        self.environment = {}
+        self.memory_kb = 0
+        self.watch_s = 0.01
+        self.clean_scratch = None
+        self.native = None
+
+    def serve(self):
+        """Answer requests until the judge closes its end. Ending takes all other processes of the namespace along."""
+        handlers = {
+            protocol.SETUP: self.set_up,
+            protocol.PROGRAM: self.take_command,
+            protocol.ENVIRONMENT: self.take_environment,
+            protocol.ARGUMENTS: self.take_arguments,
+            protocol.CHECK: self.check_python,
+            protocol.PYTHON: self.take_python,
+            protocol.FILE: self.take_file,
+            protocol.COLLECT: self.collect,
+            protocol.LIST: self.list_files,
+            protocol.TEST: self.test,
+        }
+        space = _socket.CMSG_SPACE(4 * protocol.MAX_DESCRIPTORS)
+        while True:
+            message, ancillary, _, _ = self.control.recvmsg(protocol.MAX_MESSAGE, space)
+            if not message:
+                posix._exit(0)
+            descriptors = [
+                int.from_bytes(data[i : i + 4], sys.byteorder)
+                for _, _, data in ancillary
+                for i in range(0, len(data), 4)
+            ]
+            handlers[message[:1]](message[1:], descriptors)
+            close_all(descriptors)
+
+    def answer(self, what, status=0, cpu_us=0, wall_us=0, peak_kb=0, ending=0, flags=0):
+        self.control.send(pack(what, status, cpu_us, wall_us, peak_kb, ending, flags, 0, 0))
+
+    def set_up(self, body, _):
+        try:
+            self.native = children.Native("/guest/supervisor.so")
+        except OSError:
+            self.set_up_alone(body)
+        else:
+            if not self.native.prepare(body):
+                posix._exit(1)
+        self.answer(OK)
+
+    def set_up_alone(self, body):
+        """What the library in C does, and with it `watch`, where there is none. The modules cost each jail a millisecond."""
+        global resource, select, usage
+        import resource
+        import select
+
+        usage = children.guest_module("usage")
+        self.poller = select.poll()
+        self.poller.register(self.control, 0)  # only that the judge's end is closed
+        uid, self.memory_kb, file_bytes, processes, open_files, watch_ms = unpack(body)
+        self.watch_s = watch_ms / 1000
+        if uid:
+            children.become(uid)
+        children.hide_from_children()
+        if self.confinement:
+            self.confinement.check()
+            processes += confine.tasks_of_user() - 1
+        for name, value in (
+            (resource.RLIMIT_FSIZE, file_bytes),
+            (resource.RLIMIT_NPROC, processes + 1),
+            (resource.RLIMIT_NOFILE, open_files),
+            (resource.RLIMIT_CORE, 0),
+            (resource.RLIMIT_MSGQUEUE, 0),
+        ):
+            resource.setrlimit(name, (value, value))
+        self.clean_scratch = None if self.confinement else scratch_state()
+
+    def take_environment(self, body, _):
+        self.environment = dict(word.split("=", 1) for word in decoded(body).split("\0") if word)
+        self.answer(OK)
+
+    def take_arguments(self, body, _):
+        sys.argv[1:] = decoded(body).split("\0")
+        self.answer(OK)
+
+    def take_command(self, body, _):
+        argv = decoded(body).split("\0")
+        self.program = lambda: children.run_command(argv, self.environment)
+        self.answer(OK)
+
+    def check_python(self, body, descriptors):
+        """One of many sources, for a supervisor that runs none of them."""
+        children.warm_up_messages()
+        self.answer(*self.try_to_compile(read_all(descriptors[0]), descriptors, *unpack(body)))
+
+    def take_python(self, body, descriptors):
+        source = read_all(descriptors[0])
+        children.import_what_is_used(source)
+        *limits, function, compiles = unpack(body)
+        outcome = ()
+        if not compiles:
+            what, *outcome = self.try_to_compile(source, descriptors, *limits)
+            if what != OK:
+                self.answer(what, *outcome)
+                return
+        children.warm_up_streams()
+        code = children.compile_program(source)
+        runner = children.guest_module("functions").run if function else None
+        self.program = children.python_program(code, runner)
+        gc.freeze()
+        self.answer(OK, *outcome)
+
+    def try_to_compile(self, source, descriptors, cpu_us, wall_us):
+        """Compile in a child, so that a crash of the compiler does not end the supervisor. Returns the answer's numbers."""
+        children.warm_up_compiler()
+        self.program = lambda: children.try_to_compile(source)
+        outcome = self.run_alone(descriptors, cpu_us, wall_us)
+        status, *_, ending, _ = outcome
+        what = (
+            protocol.COMPILE_KILLED
+            if ending or status not in (0, 256)
+            else protocol.COMPILE_FAILED
+            if status
+            else OK
+        )
+        return what, *outcome
+
+    def take_file(self, body, descriptors):
+        with open(f"{self.folder}/{decoded(body)}", "wb", buffering=0) as file:
+            posix.sendfile(file.fileno(), descriptors[0], 0, posix.fstat(descriptors[0]).st_size)
+        self.answer(OK)
+
+    def list_files(self, *_):
+        self.control.send(
+            "\0".join(sorted(posix.listdir(self.folder))[:500]).encode("utf-8", "surrogateescape")
+        )
+
+    def collect(self, body, _):
+        try:
+            descriptor = posix.open(
+                f"{self.folder}/{decoded(body)}", posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK
+            )
+        except OSError:
+            self.answer(REFUSED)
+            return
+        rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, descriptor.to_bytes(4, sys.byteorder))
+        self.control.sendmsg([pack(OK, 0, 0, 0, 0, 0, 0, 0, 0)], [rights])
+        posix.close(descriptor)
+
+    def test(self, body, descriptors):
+        """Run the tests one after the other, up to the first after which another might be judged wrongly."""
+        if self.native:
+            self.fork_tests(self.control.fileno(), body, descriptors)
+            return
+        cpu_us, wall_us, per_test = unpack(body)
+        answers, written = [], 0
+        while descriptors:
+            own = descriptors[:per_test]
+            pipes = [descriptor for descriptor in own if not is_file(descriptor)]
+            outcome = self.run(own, cpu_us, wall_us, pipes)
+            sizes = [0 if descriptor in pipes else posix.fstat(descriptor).st_size for descriptor in own[1:3]]
+            answers.append(pack(OK, *outcome, *sizes))
+            written += sum(sizes)
+            close_all(descriptor for descriptor in own if descriptor not in pipes)
+            del descriptors[:per_test]
+            status, *_, ending, flags = outcome
+            if status or ending or flags or written > protocol.MUCH_OUTPUT_BYTES:
+                break
+        self.control.send(b"".join(answers))
+
+    def run_alone(self, descriptors, cpu_us, wall_us):
+        """Run the program once, on files. Gives what `run` gives."""
+        if not self.native:
+            return self.run(descriptors, cpu_us, wall_us)
+        self.fork_tests(NO_SOCKET, pack(cpu_us, wall_us, len(descriptors)), descriptors)
+        return [self.native.number(index) for index in range(1, 7)]
+
+    def fork_tests(self, socket, body, descriptors):
+        """What `test` does, in C, and with the answers to `socket`."""
+        given = b"".join([descriptor.to_bytes(4, sys.byteorder) for descriptor in descriptors])
+        if self.native.fork_tests(socket, body, given, len(descriptors)):
+            try:
+                self.program()
+            finally:
+                children.exit_now(children.EXEC_FAILED)
+        descriptors.clear()
+
+    def run(self, descriptors, cpu_us, wall_us, pipes=()):
+        """Fork, watch, sweep. Gives wait status, CPU and wall in us, peak memory in KiB, how it ended, flags.
+
+        Closes `pipes` once the child has them: those between two programs end only when nobody else holds them.
+        """
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        started = time.monotonic()
+        pid = posix.fork()
+        if pid == 0:
+            children.enter(self.program, descriptors, cpu_us, self.confinement)
+        close_all(pipes)
+        ending, peak_kb = self.watch(pid, cpu_us / 1e6, wall_us / 1e6)
+        wall_s = time.monotonic() - started
+        status, child_peak_kb = sweep(pid)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        peak_kb = max(peak_kb, child_peak_kb)
+        changed = not self.confinement and scratch_state() != self.clean_scratch
+        flags = protocol.SCRATCH_CHANGED if changed else 0
+        return status, int(cpu * 1e6), int(wall_s * 1e6), peak_kb, ending, flags
+
+    def watch(self, pid, cpu_s, wall_s):
+        """Wait for the main process to exit or to exceed a limit. Returns how it ended and its peak memory.
+
+        Ends the supervisor where the judge's worker is killed meanwhile: see supervisor.c.
+        """
+        pidfd = posix.pidfd_open(pid)
+        self.poller.register(pidfd, select.POLLIN)
+        used = usage.Usage(pid, self.memory_kb, alone=not self.confinement)
+        try:
+            while True:
+                wait_s = min((cpu_s - used.cpu_s) / CORES, wall_s - used.slept_s, self.watch_s)
+                if ready := self.poller.poll(max(wait_s * 1000, 1)):
+                    if any(descriptor != pidfd for descriptor, _ in ready):
+                        posix._exit(0)
+                    return protocol.ENDED, used.peak_kb
+                used.look()
+                if used.cpu_s > cpu_s:
+                    return protocol.CPU_EXCEEDED, used.peak_kb
+                if used.peak_kb > self.memory_kb:
+                    return protocol.MEMORY_EXCEEDED, used.peak_kb
+                if used.slept_s > wall_s:
+                    return protocol.WALL_EXCEEDED, used.peak_kb
+                if used.wall_s > protocol.STARVED_FACTOR * wall_s:
+                    return protocol.STARVED, used.peak_kb
+        finally:
+            self.poller.unregister(pidfd)
+            posix.close(pidfd)
+
+
+def is_file(descriptor):
+    return posix.fstat(descriptor).st_mode & FILE_TYPE == REGULAR_FILE
+
+
+def close_all(descriptors):
+    for descriptor in descriptors:
+        posix.close(descriptor)
+
+
+def sweep(pid):
+    """Kill everything but this process, reap it all. Gives the main process's wait status and the largest peak in KiB."""
+    status, peak_kb = 0, 0
+    try:  # noqa: SIM105 (importing contextlib would cost every jail)
+        posix.kill(-1, _signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    while True:
+        try:
+            reaped, reaped_status, usage = posix.wait4(-1, 0)
+        except ChildProcessError:
+            return status, peak_kb
+        peak_kb = max(peak_kb, usage.ru_maxrss)
+        if reaped == pid:
+            status = reaped_status
+
+
+def scratch_state():
+    """What changes when anything is written, linked or removed in the scratch folders. None where they were closed to us."""
+    state = []
+    try:
+        for folder in SCRATCH:
+            found = posix.stat(folder)
+            state.append((found.st_ctime_ns, found.st_mode, found.st_nlink, tuple(posix.listdir(folder))))
+    except OSError:
+        return None
+    return state
+
+
+def decoded(name):
+    return name.decode("utf-8", "surrogateescape")
+
+
+def read_all(descriptor):
+    return posix.pread(descriptor, posix.fstat(descriptor).st_size, 0)
+
+
+if __name__ == "__main__":
+    gc.disable()  # the supervisor makes no rubbish worth the time; the programs switch it on again
+    children.default_signals()
+    children.forget_own_environment()
+    channel = _socket.socket(fileno=int(sys.argv.pop()))
+    confinement = confine.Confinement(sys.argv.pop()) if len(sys.argv) == 2 else None
+    channel.send(protocol.HELLO)
+    Supervisor(channel, confinement).serve()

@@ -1,0 +1,102 @@
+"""What all processes of a program have used so far, found by looking into /proc from time to time."""
+
+import posix
+import time
+
+PAGE_KB = posix.sysconf("SC_PAGE_SIZE") // 1024
+TICKS_PER_S = posix.sysconf("SC_CLK_TCK")
+
+
+class Usage:
+    """CPU, memory, and time asleep, brought up to date by `look`.
+
+    Only time asleep counts against the wall limit: waiting for a processor is the machine's doing. A program that sleeps
+    for a share of the time is found asleep in that share of the looks. Processes that come and go between two looks may
+    hide what they use (their parent only has to ignore SIGCHLD), so that they excuse nothing.
+    """
+
+    def __init__(self, main_pid, memory_limit_kb, alone=True):
+        self.memory_limit_kb = memory_limit_kb
+        self.alone = alone  # in a namespace, where all processes but this one belong to the program
+        self.cpu_s, self.peak_kb, self.slept_s, self.wall_s = 0.0, 0, 0.0, 0.0
+        self.newest_pid = main_pid
+        self.cpu_s_of = {}  # each process ever seen
+        self.started = time.monotonic()
+
+    def look(self):
+        """Look at every process but this one, the first of its namespace."""
+        cpu_before_s, wall_before_s, newest_before = self.cpu_s, self.wall_s, self.newest_pid
+        self.newest_pid = int(read_text("/proc/loadavg").split()[4])
+        cpu_s, memory_kb, runnable, pids = 0.0, 0, False, []
+        for name in posix.listdir("/proc"):
+            if not name.isdigit() or not (name != "1" if self.alone else is_reached(int(name))):
+                continue
+            try:
+                fields = read_text(f"/proc/{name}/stat").rpartition(")")[2].split()
+            except OSError:
+                continue
+            pids.append(int(name))
+            user, system, children_user, children_system = map(int, fields[11:15])
+            own_s = precise_cpu_s(int(name), (user + system) / TICKS_PER_S)
+            self.cpu_s_of[name] = max(own_s, self.cpu_s_of.get(name, 0.0))
+            cpu_s += own_s + (children_user + children_system) / TICKS_PER_S
+            memory_kb += int(fields[21]) * PAGE_KB
+            runnable = runnable or fields[0] == "R" or (fields[17] != "1" and has_runnable_thread(name))
+        if len(pids) > 1 and memory_kb > self.memory_limit_kb:
+            memory_kb = sum(map(proportional_kb, pids))
+        self.peak_kb = max(self.peak_kb, memory_kb)
+        self.cpu_s = max(self.cpu_s, cpu_s, sum(self.cpu_s_of.values()))
+        self.wall_s = time.monotonic() - self.started
+        new = sum(newest_before < pid <= self.newest_pid for pid in pids)
+        if not runnable or (self.alone and new != self.newest_pid - newest_before):
+            self.slept_s += max(0.0, self.wall_s - wall_before_s - (self.cpu_s - cpu_before_s))
+
+
+def is_reached(pid):
+    """Whether this process, out of whose jail no signal gets, can signal another one."""
+    try:
+        posix.kill(pid, 0)
+    except OSError:
+        return False
+    return pid != posix.getpid()
+
+
+def has_runnable_thread(pid):
+    """Whether a thread runs or waits for a processor."""
+    try:
+        for thread in posix.listdir(f"/proc/{pid}/task"):
+            if read_text(f"/proc/{pid}/task/{thread}/stat").rpartition(")")[2].split(None, 1)[0] == "R":
+                return True
+    except OSError:  # it has just gone, and so it was not asleep
+        return True
+    return False
+
+
+def precise_cpu_s(pid, otherwise):
+    """The process's CPU clock; the ticks of /proc where it has just gone."""
+    try:
+        return time.clock_gettime((~pid << 3) | 2)
+    except OSError:
+        return otherwise
+
+
+def proportional_kb(pid):
+    """Resident memory with shared pages divided among their users, so that forks are not counted twice."""
+    try:
+        for line in read_text(f"/proc/{pid}/smaps_rollup").splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1])
+    except OSError:
+        pass
+    try:
+        return int(read_text(f"/proc/{pid}/statm").split()[1]) * PAGE_KB
+    except OSError:
+        return 0
+
+
+def read_text(path):
+    descriptor = posix.open(path, posix.O_RDONLY)
+    try:
+        return posix.read(descriptor, 65536).decode("ascii", "replace")
+    finally:
+        posix.close(descriptor)

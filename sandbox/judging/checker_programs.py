@@ -1,0 +1,185 @@
+"""Checkers that are programs: testlib's and Kattis's conventions, inside a jail of their own.
+
+testlib  `checker INPUT OUTPUT ANSWER`; exit 0 right, 1 wrong, 2, 4 and 8 malformed (wrong), 7 and 16 up partial (wrong here).
+         https://codeforces.com/testlib
+kattis   `validator INPUT ANSWER FEEDBACK_FOLDER < OUTPUT`; exit 42 right, 43 wrong.
+         https://www.kattis.com/problem-package-format/
+
+An interactor is called the same way, with the program's output on its standard input and the program's input on its
+standard output; under testlib it may write OUTPUT. Any other end (exit 3, a signal, a limit) is the checker's own
+failure: a judge_error, never a verdict on the program.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from pathlib import Path
+
+from sandbox import languages
+from sandbox.building.builder import Builder, CompileError
+from sandbox.building.program import Program, with_run_time
+from sandbox.contracts import Checker, Limits
+from sandbox.isolation import tiers
+from sandbox.isolation.guest import protocol
+from sandbox.isolation.session import JailDied, Run, Session, sealed
+from sandbox.languages import Language
+
+CHECKER_LIMITS = Limits(time_s=10.0, memory_mb=1024)
+INPUT, OUTPUT, ANSWER = (f"/proc/self/fd/{number}" for number in (3, 4, 5))
+TESTLIB_WRONG = {
+    1: "wrong",
+    2: "malformed",
+    4: "more than was asked for",
+    7: "partly right",
+    8: "ends too early",
+}
+TESTLIB_PARTIAL = 16
+KATTIS_RIGHT, KATTIS_WRONG = 42, 43
+TESTLIB_PLACES = ("/usr/include/testlib.h", "/usr/local/include/testlib.h")
+MESSAGE_BYTES = 600
+PATIENCE_S = 10.0  # of an interactor with a program that sleeps
+
+
+class CheckerFailed(RuntimeError):
+    """The checker itself is broken: one line that says how."""
+
+
+class CheckerProgram:
+    """A checker ready to be asked. Raises CheckerFailed where it cannot be built."""
+
+    def __init__(self, checker: Checker, builder: Builder, supervisor: int | None) -> None:
+        self.kind = checker.kind
+        language, files = parts_of(checker)
+        words = (INPUT, OUTPUT, ANSWER) if self.kind == "testlib" else (INPUT, ANSWER, "/tmp/")
+        limits = with_run_time(CHECKER_LIMITS, language)
+        try:
+            # No control group: the worker's one belongs to the program under judgement, whose limits differ.
+            self.program = Program(
+                language, checker.program, limits, CHECKER_LIMITS.memory_mb, builder, supervisor, None,
+                (*words, *checker.arguments), files,
+            )  # fmt: skip
+        except CompileError as error:
+            raise CheckerFailed(f"the checker does not compile: {error}") from error
+
+    def close(self) -> None:
+        self.program.close()
+
+    def judge(self, stdin: bytes, output: bytes, answer: bytes) -> tuple[bool, str]:
+        """Whether the output is right, and what the checker said. Raises CheckerFailed."""
+        contents = (output if self.kind == "kattis" else b"", stdin, output, answer)
+        files = [sealed(data) for data in contents]
+        files[1:1] = [os.memfd_create("stdout"), os.memfd_create("stderr")]
+        try:
+            run = self._run(tuple(files))
+            return self.verdict(run, message(files[2]) or message(files[1]))
+        finally:
+            for file in files:
+                os.close(file)
+
+    def interact(
+        self, program: Program, errors: int, stdin: bytes, answer: bytes, cpu_s: float, wall_s: float
+    ) -> tuple[Run, bool | None, str]:
+        """Let the program, whose standard error goes to `errors`, and the interactor talk to each other.
+
+        Gives how the program ended; what the interactor says of it, None where nothing can be said: it broke, or the program
+        failed before the interactor had ended; and the interactor's words. Raises JailDied for the program's jail, and
+        CheckerFailed where the interactor's failure is the cause of the program's.
+        """
+        to_interactor, to_program = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
+        said, files = os.memfd_create("stderr"), [sealed(stdin), os.memfd_create("output"), sealed(answer)]
+        pipes = [*to_interactor, *to_program]
+        try:
+            both = program.session(), self._session()
+            both[0].start_all([(to_program[0], to_interactor[1], errors)], cpu_s, wall_s)
+            # It waits for the program all the while, and so must outlast it.
+            both[1].start_all(
+                [(to_interactor[0], to_program[1], said, *files)],
+                self.program.limits.time_s,
+                wall_s + PATIENCE_S,
+            )
+            # Until one of the two has ended, its end must not show on the pipes: it would be the end of the other, too.
+            limit_s = (wall_s + PATIENCE_S) * protocol.STARVED_FACTOR
+            ended = select.select([session.socket for session in both], [], [], limit_s)[0]
+            failed_first = both[0].socket in ended
+            while pipes:
+                os.close(pipes.pop())
+            run, own = both[0].finish_all()[0], self._finished(both[1])
+            if run.scratch_changed:
+                program.close()
+            failed_first = failed_first and bool(run.status)
+            try:
+                right, words = self.verdict(own, message(said))
+            except CheckerFailed as error:
+                if run.status and not run.ending and not failed_first:
+                    raise  # it took the program along
+                return run, None, str(error)
+            return run, None if failed_first and not right else right, words
+        except JailDied:
+            self.close()  # it may be talking still
+            raise
+        finally:
+            for file in (*pipes, said, *files):
+                os.close(file)
+
+    def _session(self) -> Session:
+        try:
+            return self.program.session()
+        except CompileError as error:
+            raise CheckerFailed(f"the checker does not compile: {error}") from error
+
+    def _finished(self, session: Session) -> Run:
+        try:
+            run = session.finish_all()[0]
+        except JailDied as error:
+            self.close()
+            raise CheckerFailed(f"the checker's jail broke: {error}") from error
+        if run.scratch_changed:
+            self.close()
+        return run
+
+    def _run(self, files: tuple[int, ...]) -> Run:
+        session = self._session()
+        try:
+            session.start_all([files], self.program.limits.time_s, self.program.limits.wall_s)
+        except JailDied as error:
+            self.close()
+            raise CheckerFailed(f"the checker's jail broke: {error}") from error
+        return self._finished(session)
+
+    def verdict(self, run: Run, said: str) -> tuple[bool, str]:
+        """What the checker's end says. Raises CheckerFailed."""
+        code = run.exit_code if not run.ending else None
+        if self.kind == "kattis" and code in (KATTIS_RIGHT, KATTIS_WRONG):
+            return code == KATTIS_RIGHT, said
+        if self.kind == "testlib" and code == 0:
+            return True, said
+        if self.kind == "testlib" and code is not None and (code in TESTLIB_WRONG or code >= TESTLIB_PARTIAL):
+            return False, said or TESTLIB_WRONG.get(code, "partly right")
+        how = "went over its limits" if run.ending else f"ended with wait status {run.status}"
+        raise CheckerFailed(f"the checker {how}; {said}".strip("; "))
+
+
+def parts_of(checker: Checker) -> tuple[Language, dict[str, str]]:
+    """The checker's language, and {name: text} of the files beside it. Raises CheckerFailed where one of them is not here."""
+    language = languages.find_language(checker.language)
+    if language is None or not tiers.has_language(language.name) or languages.toolchain(language) is None:
+        raise CheckerFailed(f"the checker's language {checker.language} is not on this machine")
+    files = dict(checker.files)
+    return language, files if "testlib.h" in files else with_testlib(checker.program) | files
+
+
+def with_testlib(source: str) -> dict[str, str]:
+    """testlib.h for a source that includes it, from $SPO_TESTLIB or the system's folders; it is not ours to hand out."""
+    if '"testlib.h"' not in source and "<testlib.h>" not in source:
+        return {}
+    places = [os.environ.get("SPO_TESTLIB", ""), *TESTLIB_PLACES]
+    found = next((Path(place) for place in places if place and Path(place).is_file()), None)
+    if found is None:
+        raise CheckerFailed("the checker needs testlib.h; mend with: SPO_TESTLIB=/path/to/testlib.h")
+    return {"testlib.h": found.read_text(encoding="utf-8", errors="surrogateescape")}
+
+
+def message(file: int) -> str:
+    """What the checker said, for a person."""
+    return os.pread(file, MESSAGE_BYTES, 0).decode("utf-8", "replace").strip()[:200]

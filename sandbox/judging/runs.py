@@ -1,0 +1,274 @@
+"""The runs of one submission: its jail, its tests in order and several at a time, and what each run says."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+from collections.abc import Iterator, Sequence
+
+from sandbox.building.builder import Builder, encoded
+from sandbox.building.program import Program, with_run_time
+from sandbox.contracts import MIB, Limits, Output, Submission, Test, TestResult, Verdict
+from sandbox.isolation import tiers
+from sandbox.isolation.guest import protocol
+from sandbox.isolation.session import JailDied, Run, sealed
+from sandbox.judging.checker_programs import CheckerFailed, CheckerProgram
+from sandbox.judging.compare import first_difference, outputs_match
+from sandbox.judging.functions import Job, answer_matches, make_job, shown_answer
+from sandbox.languages import Language
+
+NEAR_LIMIT = 1.1  # a program may run this far over its time limit, and is then run once more
+HEAD_CHARACTERS = 200
+DETAIL_BYTES = 600
+ATTEMPTS = 2  # per test, where the jail itself breaks
+
+# Tests go to the supervisor several at a time: what a message costs is shared, and what a failure makes superfluous stays small.
+BATCH_CPU_S = 0.1
+BATCH_BYTES = 8 * MIB
+
+
+class Runs:
+    """One submission's program with its checker, judged test by test. Raises CompileError where it cannot be built."""
+
+    def __init__(
+        self,
+        submission: Submission,
+        language: Language,
+        source: str,
+        builder: Builder,
+        supervisor: int | None,
+    ) -> None:
+        self.submission = submission
+        self.limits = with_run_time(submission.limits, language)
+        self.program = Program(
+            language, source, self.limits, submission.limits.memory_mb, builder, supervisor, tiers.group()
+        )
+        self.outputs: dict[str, Output] = {}  # of the tests that ran, by test
+        self.checker = (
+            CheckerProgram(submission.checker, builder, supervisor) if submission.checker.is_program else None
+        )
+        group = tiers.group()
+        self.memory_kills = group.out_of_memory_kills() if group else 0
+
+    def __enter__(self) -> Runs:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.program.close()
+        if self.checker:
+            self.checker.close()
+
+    def results(self) -> Iterator[TestResult]:
+        """One result per test, in order; a judge_error where the jail broke twice. Raises CompileError for Python."""
+        tests, at, size = self.submission.tests, 0, 1
+        while at < len(tests):
+            results = self._judge_batch(take_batch(tests, at, size))
+            yield from results
+            at += len(results)
+            size = next_size(results)
+
+    def _judge_batch(self, tests: Sequence[Test]) -> list[TestResult]:
+        """Results of the first tests, one at least."""
+        complaint = ""
+        for _ in range(ATTEMPTS + (len(tests) > 1)):
+            try:
+                return self._judge(tests)
+            except CheckerFailed as error:
+                return [TestResult(tests[0].test_id, "judge_error", detail=str(error))]
+            except JailDied as error:
+                complaint = str(error)
+                self.program.close()
+                out_of_memory = (
+                    self._ran_out_of_memory()
+                )  # the kernel chose the supervisor instead of the program
+                if out_of_memory and len(tests) == 1:
+                    return [
+                        TestResult(tests[0].test_id, "memory_limit_exceeded", detail=self._memory_detail())
+                    ]
+                tests = tests[:1]
+        return [TestResult(tests[0].test_id, "judge_error", detail=complaint)]
+
+    def _judge(self, tests: Sequence[Test]) -> list[TestResult]:
+        results, limit_s = self._run(tests), self.limits.time_s
+        for number, result in enumerate(results):
+            if result.verdict == "time_limit_exceeded" and limit_s < result.cpu_s <= limit_s * NEAR_LIMIT:
+                again = self._run([tests[number]])
+                results[number] = min(result, again[0], key=lambda result: result.cpu_s)
+        return results
+
+    def _run(self, tests: Sequence[Test]) -> list[TestResult]:
+        """Run some tests of one kind in the jail, up to the first after which the supervisor stops."""
+        if self.checker and self.submission.checker.interactive:
+            return [self._interact(tests[0], self.checker)]
+        jobs = [
+            make_job(test, self.submission.entry_point) if test.mode != "stdin" else None for test in tests
+        ]
+        session = self.program.session(function=jobs[0] is not None)
+        files = [descriptors(test, job) for test, job in zip(tests, jobs, strict=True)]
+        try:
+            runs = session.run_all(files, self.limits.time_s * NEAR_LIMIT, self.limits.wall_s)
+            if runs[-1].scratch_changed:
+                self.program.close()
+            results: list[TestResult] = []
+            for test, run, job, own in zip(tests, runs, jobs, files, strict=False):
+                results.append(self._result(test, run, job, own))
+                if self.submission.stop_at_first_failure and results[-1].verdict != "accepted":
+                    break
+            return results
+        finally:
+            for own in files:
+                for file in own:
+                    os.close(file)
+
+    def _interact(self, test: Test, interactor: CheckerProgram) -> TestResult:
+        """Run program and interactor against each other."""
+        answer = encoded(test.expected_output or "")
+        errors = os.memfd_create("stderr")
+        try:
+            run, right, detail = interactor.interact(
+                self.program,
+                errors,
+                encoded(test.input),
+                answer,
+                self.limits.time_s * NEAR_LIMIT,
+                self.limits.wall_s,
+            )
+            verdict, fault_detail = self._fault(run)
+            # One that ends before the interactor has failed by itself; later, it may be for the end of the talk.
+            if verdict is not None and (right is not False or verdict != "runtime_error"):
+                detail = (
+                    f"{fault_detail}; {last_line(errors)}".strip("; ")
+                    if verdict == "runtime_error"
+                    else fault_detail
+                )
+            elif right is None:
+                raise CheckerFailed(detail)
+            else:
+                verdict = "accepted" if right else "wrong_answer"
+        finally:
+            os.close(errors)
+        return result_of(test, verdict, run, b"", detail)
+
+    def _result(self, test: Test, run: Run, job: Job | None, files: tuple[int, ...]) -> TestResult:
+        limit = self.limits.output_bytes
+        output = os.pread(files[1], min(run.output_bytes, limit), 0)
+        if self.submission.keep_bytes:
+            self.outputs[test.test_id] = self._kept(test, files)
+        verdict, detail = self._fault(run)
+        if verdict is None and job is None:
+            verdict, detail = self._compare(test, output)
+        elif verdict is None and job is not None:
+            verdict, detail = self._check_answer(os.pread(files[4], limit, 0), job)
+        elif verdict == "runtime_error":
+            detail = f"{detail}; {last_line(files[2])}".strip("; ")
+        return result_of(test, verdict or "accepted", run, output, detail)
+
+    def _kept(self, test: Test, files: tuple[int, ...]) -> Output:
+        texts = (
+            os.pread(file, self.submission.keep_bytes, 0).decode("utf-8", "replace") for file in files[1:3]
+        )
+        return Output(test.test_id, *texts)
+
+    def _fault(self, run: Run) -> tuple[Verdict | None, str]:
+        verdict, detail = fault(run, self.limits)
+        if verdict is not None and self._ran_out_of_memory():
+            return "memory_limit_exceeded", self._memory_detail()
+        return verdict, detail
+
+    def _compare(self, test: Test, output: bytes) -> tuple[Verdict, str]:
+        if self.checker:
+            stdin, answer = encoded(test.input), encoded(test.expected_output or "")
+            try:
+                right, said = self.checker.judge(stdin, output, answer)
+            except CheckerFailed as error:
+                return "judge_error", str(error)
+            return ("accepted", "") if right else ("wrong_answer", said)
+        if test.expected_output is None:
+            return "accepted", ""
+        expected = encoded(test.expected_output)
+        if outputs_match(output, expected, self.submission.checker):
+            return "accepted", ""
+        return "wrong_answer", first_difference(output, expected, self.submission.checker)
+
+    def _check_answer(self, answer: bytes, job: Job) -> tuple[Verdict, str]:
+        if answer_matches(answer, job, self.submission.checker):
+            return "accepted", ""
+        return "wrong_answer" if answer else "runtime_error", shown_answer(answer)
+
+    def _ran_out_of_memory(self) -> bool:
+        """Whether the control group has killed for memory since the last look."""
+        group = tiers.group()
+        before, self.memory_kills = self.memory_kills, group.out_of_memory_kills() if group else 0
+        return self.memory_kills > before
+
+    def _memory_detail(self) -> str:
+        return f"used more than {self.limits.memory_mb} MB"
+
+
+def result_of(test: Test, verdict: Verdict, run: Run, output: bytes, detail: str) -> TestResult:
+    return TestResult(
+        test.test_id, verdict, run.cpu_s, run.wall_s, run.memory_mb, run.exit_code, run.signal,
+        hashlib.blake2b(output, digest_size=16).hexdigest(), head(output), detail,
+    )  # fmt: skip
+
+
+def take_batch(tests: Sequence[Test], start: int, size: int) -> Sequence[Test]:
+    """At most `size` tests of one kind from `start` on, one at least, as far as their files are small."""
+    first = tests[start]
+    held, end = 0, start
+    while end < len(tests) and end - start < size:
+        test = tests[end]
+        held += len(test.input) + len(test.expected_output or "")
+        if end > start and (held > BATCH_BYTES or (test.mode == "stdin") != (first.mode == "stdin")):
+            break
+        end += 1
+    return tests[start:end]
+
+
+def next_size(results: Sequence[TestResult]) -> int:
+    """Twice as many tests as the last time, if that does not take too long or hold too many descriptors."""
+    mean_cpu_s = sum(result.cpu_s for result in results) / len(results)
+    return max(
+        1, min(2 * len(results), protocol.MAX_DESCRIPTORS // 5, int(BATCH_CPU_S / (mean_cpu_s + 1e-6)))
+    )
+
+
+def descriptors(test: Test, job: Job | None) -> tuple[int, ...]:
+    """Standard input, output and error of a run, and for functions job and result."""
+    stdin = sealed(encoded(test.input) if job is None else b"")
+    files = (stdin, os.memfd_create("stdout"), os.memfd_create("stderr"))
+    return files if job is None else (*files, sealed(job.request), os.memfd_create("result"))
+
+
+def head(output: bytes) -> str:
+    """The first characters, for a person."""
+    return output[: 4 * HEAD_CHARACTERS].decode("utf-8", "replace")[:HEAD_CHARACTERS]
+
+
+def fault(run: Run, limits: Limits) -> tuple[Verdict | None, str]:
+    """What a run's end alone says, before its output is looked at: memory, then time, then output, then failure."""
+    if run.ending == protocol.MEMORY_EXCEEDED or run.memory_mb > limits.memory_mb:
+        return "memory_limit_exceeded", f"used more than {limits.memory_mb} MB"
+    if run.ending == protocol.WALL_EXCEEDED:
+        return "time_limit_exceeded", f"slept for {limits.wall_s:g} s"
+    if run.ending == protocol.CPU_EXCEEDED or run.cpu_s > limits.time_s or run.signal == signal.SIGXCPU:
+        return "time_limit_exceeded", f"used more than {limits.time_s:g} s of CPU time"
+    if max(run.output_bytes, run.error_bytes) > limits.output_bytes or run.signal == signal.SIGXFSZ:
+        return "output_limit_exceeded", f"wrote more than {limits.output_bytes} bytes"
+    if run.signal is not None:
+        return "runtime_error", f"ended by signal {run.signal} ({signal_name(run.signal)})"
+    if run.exit_code:
+        return "runtime_error", f"exit code {run.exit_code}"
+    return None, ""
+
+
+def signal_name(number: int) -> str:
+    return signal.Signals(number).name if number in signal.Signals._value2member_map_ else "real-time signal"
+
+
+def last_line(stderr: int) -> str:
+    """The last line of standard error: for Python, the exception."""
+    size = os.fstat(stderr).st_size
+    text = os.pread(stderr, DETAIL_BYTES, max(0, size - DETAIL_BYTES)).decode("utf-8", "replace").strip()
+    return text.splitlines()[-1][:HEAD_CHARACTERS] if text else ""

@@ -1,0 +1,89 @@
+"""SandboxFusion's `/run_code`: its request as a submission, and a judgement in its words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sandbox.contracts import MIB, Judgement, Limits, Submission, Test
+from sandbox.languages import find_language
+from sandbox.service.requests import Refused
+
+LANGUAGES = {"python": "python3", "nodejs": "javascript"}  # SandboxFusion's names that are not ours
+DEFAULT_TIMEOUT_S, DEFAULT_MEMORY_MB = 10.0, 1024
+KEEP_BYTES = 16 * MIB
+
+
+def run_request(given: Any) -> Submission | dict[str, Any]:
+    """The run that is asked for, or at once the answer to what cannot be done. Raises Refused."""
+    if not isinstance(given, dict):
+        raise Refused(422, "the body must be an object")
+    for field, kind in (("code", str), ("language", str)):
+        if not isinstance(given.get(field), kind):
+            raise Refused(422, f"{field}: a string is required")
+    stdin, timeout_s, memory_mb = (
+        given.get("stdin") or "",
+        given.get("run_timeout"),
+        given.get("memory_limit_MB"),
+    )
+    numbers = (("run_timeout", timeout_s or 0, (int, float)), ("memory_limit_MB", memory_mb or 0, (int,)))
+    for field, value, kinds in (("stdin", stdin, (str,)), *numbers):
+        if not isinstance(value, kinds):
+            raise Refused(422, f"{field}: not {value!r}")
+    if given.get("files") or given.get("fetch_files"):
+        return answer("SandboxError", "files and fetch_files are not served here")
+    seconds = float(timeout_s) if timeout_s and timeout_s > 0 else DEFAULT_TIMEOUT_S
+    limits = Limits(
+        time_s=seconds,
+        memory_mb=memory_mb if memory_mb and memory_mb > 0 else DEFAULT_MEMORY_MB,
+        wall_limit_s=seconds,
+    )
+    name = str(given["language"])
+    language = LANGUAGES.get(name, name)
+    return Submission(given["code"], language, (Test("run", "stdin", stdin),), limits, keep_bytes=KEEP_BYTES)
+
+
+def answer(status: str, message: str, compiled: Any = None, run: Any = None) -> dict[str, Any]:
+    return {
+        "status": status, "message": message, "compile_result": compiled, "run_result": run, "executor_pod_name": None,
+        "files": {},
+    }  # fmt: skip
+
+
+def command(status: str, seconds: float | None, code: int | None, stdout: str, stderr: str) -> dict[str, Any]:
+    return {
+        "status": status,
+        "execution_time": seconds,
+        "return_code": code,
+        "stdout": stdout,
+        "stderr": stderr,
+    }
+
+
+def run_response(submission: Submission, judgement: Judgement) -> dict[str, Any]:
+    """A judgement in SandboxFusion's words."""
+    if judgement.verdict == "compile_error":
+        late = "went over its limit of" in judgement.compile_output
+        failed = command(
+            "TimeLimitExceeded" if late else "Finished",
+            None,
+            None if late else 1,
+            "",
+            judgement.compile_output,
+        )
+        if find_language(submission.language) == find_language("python3"):  # has no step of its own for it
+            return answer("Failed", "", None, failed)
+        return answer("Failed", "", failed)
+    if judgement.verdict in ("judge_error", "language_unavailable"):
+        why = judgement.compile_output or next((test.detail for test in judgement.tests), "")
+        return answer("SandboxError", why)
+    language, (test,), (output,) = find_language(submission.language), judgement.tests, judgement.outputs
+    compile_step = bool(language and language.compile)
+    compiled = command("Finished", None, 0, "", "") if compile_step else None
+    if judgement.verdict == "time_limit_exceeded":
+        late_run = command("TimeLimitExceeded", test.wall_s, None, output.stdout, output.stderr)
+        return answer("Failed", "", compiled, late_run)
+    code = -test.signal if test.signal else test.exit_code
+    if judgement.verdict in ("memory_limit_exceeded", "output_limit_exceeded") and not code:
+        code = -9
+    run = command("Finished", test.wall_s, code, output.stdout, output.stderr)
+    return answer("Failed" if code else "Success", "", compiled, run)

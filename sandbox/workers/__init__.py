@@ -1,0 +1,5 @@
+"""Workers: a pool of processes that judge in parallel (`pool.py`), and what each of them runs (`worker.py`)."""
+
+from sandbox.workers.pool import Pool, default_cache, judge_version
+
+__all__ = ["Pool", "default_cache", "judge_version"]
