@@ -51,7 +51,7 @@ def kept_lines(folder: Path, variant: str) -> list[dict]:
 def flat(value: Any, name: str = "") -> dict[str, Any]:
     """Every number, text and null of a line under its name: `sources.human.loss`, `left.policies.0.step`."""
     if isinstance(value, list):
-        value = {str(place): part for place, part in enumerate(value)}
+        value = {"length": len(value)} | {str(place): part for place, part in enumerate(value)}
     if not isinstance(value, dict):
         return {name: value}
     found: dict[str, Any] = {}
@@ -148,6 +148,11 @@ def test_a_change_is_found_where_it_should_be(line, path, value, same, elsewhere
     assert len(differences(KEPT, new, same_machine=True, online_from=1)) == same
     assert len(differences(KEPT, new, same_machine=False)) == elsewhere
     assert len(differences(KEPT, new, same_machine=False, online_from=1)) == online
+
+
+def test_another_folder_at_the_end_of_a_list_is_found() -> None:
+    kept, new = [{"left": {"folders": ["final"]}}], [{"left": {"folders": ["final", "policy-6"]}}]
+    assert differences(kept, new, same_machine=False) == ["left left.folders.length: kept 1, now 2"]
 
 
 def test_a_missing_column_or_line_is_found_and_a_new_column_is_not() -> None:
