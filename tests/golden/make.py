@@ -29,16 +29,13 @@ import transformers
 
 from pipeline.dedup import deduplicate
 from pipeline.ingest import ingest
-from pipeline.label import label
-from pipeline.sql import connect, query
-from pipeline.store import Store
+from pipeline.labelling import label
+from pipeline.store import Store, connect, query
 from sandbox import Pool
-from trainer.config import load_config
-from trainer.policy import Policy, new_policy
-from trainer.reference import score
-from trainer.rollout import Provenance, SamplingSettings, publish_policy, rollout
-from trainer.run import run
-from trainer.sampling import Sample
+from trainer.policies import Policy, new_policy, publish_policy, score
+from trainer.rollouts import Provenance, SamplingSettings, rollout
+from trainer.rollouts.sampling import Sample
+from trainer.run import load_config, run
 
 HERE = Path(__file__).resolve().parent
 STARTER = HERE.parents[1] / "data" / "starter"
