@@ -35,6 +35,12 @@ UntilOption = Annotated[
     str | None, typer.Option("--until", help="With --follow: end when this run is done and nothing is left.")
 ]
 
+RunnerOption = Annotated[
+    str | None,
+    typer.Option(help="threads (here), dask, ray, or dask@tcp://HOST:8786; else what SPO_TASK_RUNNER says."),
+]
+PartsOption = Annotated[int | None, typer.Option(min=1, help="Parts of the work on a cluster; default 8.")]
+
 
 def open_store(location: str) -> Store:
     """The store that a command reads. Raises StoreError where there is none, for a mistyped name must not look empty."""

@@ -12,7 +12,9 @@ import typer
 
 from flows.commands.common import JsonOption, finish
 
-ConfigArgument = Annotated[Path, typer.Argument(help="TOML file; trainer/README.md has an example.")]
+ConfigArgument = Annotated[
+    Path, typer.Argument(help="TOML file (example: trainer/README.md), or the folder of a run to resume.")
+]
 
 
 def train(
@@ -125,13 +127,13 @@ def weights(
     Example: `spo weights data/runs/mine online=0.8 human=0.2`
     """
     from trainer.distributed import ask_weights
-    from trainer.run import CONFIG, ConfigError
+    from trainer.run import SAVED, ConfigError
 
-    if not (run / CONFIG).exists():
+    if not (run / SAVED).exists():
         raise ConfigError(
-            f"no run in {run}: it has no {CONFIG}; name the folder that `run` names in the configuration"
+            f"no run in {run}: it has no {SAVED}; name the folder that `run` names in the configuration"
         )
-    known = [source["name"] for source in json.loads((run / CONFIG).read_text())["source"]]
+    known = [source["name"] for source in json.loads((run / SAVED).read_text())["source"]]
     ask_weights(run, dict(parsed(change, known) for change in changes))
 
 

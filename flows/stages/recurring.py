@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefect import flow, task
+from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
 from flows import stages
-from flows.display.terminal import progress
-from flows.runtime.rules import IN_MEMORY, PATIENT, done, processors, turn
+from flows.runtime.rules import IN_MEMORY, done
+from flows.stages.train import train_run
 from pipeline.corpora import read_spec
 from pipeline.store import Store
 
@@ -35,19 +35,15 @@ def publish_file_flow(store: str, spec_file: str) -> dict:
 
 
 @flow(name="train-from-config", flow_run_name="{config}", **IN_MEMORY)
-def train_config_flow(config: str, repeat: bool = False) -> str:
-    """Train what a configuration says. A run that is there goes on; a finished one is left alone, or with `repeat` followed by a
-    new one beside it: run, run-2, run-3, ..."""
-    from trainer.run import load_config, resumes
+def train_file_flow(config: str, repeat: bool = False) -> str:
+    """Train what a configuration file says. A run that exists resumes; a finished run is looked up.
 
-    chosen = next_run(load_config(Path(config))) if repeat else load_config(Path(config))
-    final = chosen.run / "final"
-    if resumes(chosen) is not None and (final / "config.json").exists():
-        return done(str(final), f"{chosen.run} was finished before", cached=True)
-    with processors(), turn(str(chosen.run), "train"):
-        train_config_task(chosen)
-    create_markdown_artifact(f"`{final}`", key="policy", description=f"Policy {chosen.run_id}")
-    return done(str(final), f"{chosen.training.steps:,} steps, policy {chosen.run_id} in {final}")
+    With `repeat` a finished run is followed by a new one next to it: run, run-2, run-3, ...
+    """
+    from trainer.run import load_config
+
+    chosen = load_config(Path(config))
+    return train_run(next_run(chosen) if repeat else chosen)
 
 
 def next_run(config: RunConfig) -> RunConfig:
@@ -57,14 +53,6 @@ def next_run(config: RunConfig) -> RunConfig:
         number += 1
         chosen = config.model_copy(update={"run": config.run.with_name(f"{config.run.name}-{number}")})
     return chosen
-
-
-@task(name="SPO training", **PATIENT)
-def train_config_task(config: RunConfig) -> None:
-    from trainer.run import run
-
-    with progress(f"train {config.run_id}", "steps") as update:
-        run(config, on_step=lambda figures: update(figures["step"] + 1, config.training.steps))
 
 
 @flow(name="evaluate-published", flow_run_name="{policy}", **IN_MEMORY)
@@ -100,7 +88,7 @@ FLOWS: dict[str, Callable[..., Any]] = {
     "label": stages.label_flow,
     "score": stages.score_flow,
     "publish": publish_file_flow,
-    "train": train_config_flow,
+    "train": train_file_flow,
     "evaluate": evaluate_published_flow,
     "maintain": stages.maintain_flow,
 }

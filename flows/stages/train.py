@@ -1,107 +1,46 @@
-"""Train one policy and publish it."""
+"""Train a policy: the one road from a configuration to a published policy, with or without a schedule."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 
 from flows.display.terminal import progress
-from flows.runtime.rules import IN_MEMORY, PATIENT, done
-from pipeline.store import Store
-from sandbox import Pool
+from flows.runtime.rules import IN_MEMORY, PATIENT, done, processors
 
 if TYPE_CHECKING:
-    from trainer.data import Mixture
-    from trainer.rollouts import OnlineSettings
-    from trainer.run import TrainSettings
+    from trainer.run import RunConfig
 
 
-@flow(name="train", flow_run_name="{run_id}", **IN_MEMORY)
-def train_flow(
-    store: str,
-    folder: str,
-    reference_folder: str,
-    reference_id: str,
-    run_id: str,
-    seed: int,
-    settings: dict,
-    mixture: dict,
-    online: dict,
-    evaluation: str | None = None,
-    allow_leaks: tuple[str, ...] = (),
-) -> str:
-    """Train one policy with SPO from the reference, and publish it. Returns its folder.
+@flow(name="train", flow_run_name="{config[run]}", **IN_MEMORY)
+def train_flow(config: dict[str, Any]) -> str:
+    """Train what a run's configuration says, and publish the policy. Returns the policy's folder.
 
-    With `evaluation`, an SQL condition on `problems`, the run is refused (LeakError) if its mixture would give these problems
-    away by evidence that `allow_leaks` does not name: itself, same or ngrams, see `pipeline/dedup/decontamination.py`.
+    `config` holds the keys of `trainer.run.RunConfig`. A run that exists resumes; a finished run is looked up.
     """
-    from trainer.data import Mixture
-    from trainer.rollouts import OnlineSettings
-    from trainer.run import TrainSettings, refuse_leaking
+    from trainer.run import RunConfig
 
-    if evaluation is not None:
-        refuse_leaking(Store(store), Mixture(**mixture), evaluation, allow_leaks)
-    chosen = TrainSettings(**settings)
-    final = train_task(
-        store,
-        folder,
-        reference_folder,
-        reference_id,
-        run_id,
-        seed,
-        chosen,
-        Mixture(**mixture),
-        OnlineSettings(**online),
-    )
-    create_markdown_artifact(f"policy `{run_id}` in `{final}`", key="policy", description=f"Trained {run_id}")
-    return done(final, f"{chosen.steps:,} steps, policy {run_id} in {final}")
+    return train_run(RunConfig.model_validate(config))
 
 
-@task(name="SPO training", **PATIENT)
-def train_task(
-    store_path: str,
-    folder: str,
-    reference_folder: str,
-    reference_id: str,
-    run_id: str,
-    seed: int,
-    settings: TrainSettings,
-    mixture: Mixture,
-    online: OnlineSettings,
-) -> str:
-    from flows.stages.policies import select_problems
-    from trainer.data import Stream
-    from trainer.policies import load_policy, publish_policy, reference_fingerprint
-    from trainer.rollouts import FreshData
-    from trainer.run import train
+def train_run(config: RunConfig) -> str:
+    """Body of every training flow: train unless the run is finished, and record the policy as an artifact."""
+    from trainer.run import is_finished
 
-    store, reference = Store(store_path), load_policy(reference_folder)
-    fingerprint = reference_fingerprint(reference)
-    stream = Stream(
-        store, mixture, reference=fingerprint, reference_policy=reference_id, beta=settings.beta, seed=seed
-    )
-    problems = select_problems(store_path, "split = 'train' and source = 'starter'")
-    with Pool() as pool, progress(f"train {run_id}", "steps") as update:
-        fresh = FreshData(store, pool, reference, problems, online, run_id, seed)
-        policy = train(
-            load_policy(reference_folder),
-            stream,
-            settings,
-            Path(folder),
-            before_step=fresh.before_step,
-            on_step=lambda figures: update(figures["step"] + 1, settings.steps),
-        )
-    publish_policy(
-        store,
-        policy,
-        Path(folder) / "final",
-        policy_id=run_id,
-        parent_id=reference_id,
-        run_id=run_id,
-        step=settings.steps,
-        details={"settings": settings.model_dump(), "mixture": mixture.model_dump(), "seed": seed},
-    )
-    return str(Path(folder) / "final")
+    final = config.run / "final"
+    if is_finished(config):
+        return done(str(final), f"{config.run} was finished before", cached=True)
+    with processors():
+        train_task(config)
+    create_markdown_artifact(f"`{final}`", key="policy", description=f"Policy {config.run_id}")
+    return done(str(final), f"{config.training.steps:,} steps, policy {config.run_id} in {final}")
+
+
+@task(name="train policy", **PATIENT)
+def train_task(config: RunConfig) -> None:
+    from trainer.run import run
+
+    with progress(f"train {config.run_id}", "steps") as update:
+        run(config, on_step=lambda figures: update(figures["step"] + 1, config.training.steps))

@@ -16,6 +16,9 @@ from pipeline.ingest.ingestion import ingest
 from pipeline.labelling.labeller import label
 from pipeline.store.store import Store
 from sandbox import Pool
+from trainer.data import Mixture, Source
+from trainer.policies import new_policy
+from trainer.run import RunConfig, refuse_leaking, run
 
 STARTER = Path(__file__).parents[2] / "data" / "starter"
 
@@ -31,32 +34,24 @@ def place(tmp_path_factory):
 
 
 def test_training_refuses_a_corpus_with_problems_of_its_evaluation_set(place):
-    from flows.stages.train import train_flow
-
     corpus = publish(Store(place / "store"), Spec("everything", "SELECT trajectory_id FROM judged"))
-    arguments = {
-        "store": str(place / "store"),
-        "folder": str(place / "run"),
-        "reference_folder": "",
-        "reference_id": "",
-        "run_id": "r",
-        "seed": 0,
-        "settings": {},
-        "online": {},
-        "mixture": {"source": [{"name": "all", "weight": 1.0, "corpus": corpus.corpus_id}]},
-    }
-    # The flow's function itself: refused before the first task, so before anything is loaded.
+    new_policy(["print(1)\n"], vocab_size=300, layers=1, width=16).save(place / "reference")
+    config = RunConfig(
+        run=place / "run",
+        store=str(place / "store"),
+        reference=place / "reference",
+        evaluation="split = 'test'",
+        source=[Source(name="all", weight=1.0, corpus=corpus.corpus_id)],
+    )
+    # Schedules, the demo and the command line train through this function.
     with pytest.raises(LeakError, match=r"itself .*allow_leaks"):
-        train_flow.fn(**arguments, evaluation="split = 'test'")
+        run(config)
     with pytest.raises(LeakError, match="itself"):
-        train_flow.fn(**arguments, evaluation="split = 'test'", allow_leaks=("ngrams", "same"))
+        run(config.model_copy(update={"allow_leaks": ("ngrams", "same")}))
     assert not (place / "run").exists()
 
 
 def test_training_refuses_a_mixture_without_a_corpus_that_leaks_its_evaluation_set(place):
-    from trainer.data.stream import Mixture, Source
-    from trainer.run.leaks import refuse_leaking
-
     store = Store(place / "store")
     held_out = "split = 'train' and problem_id = (select min(problem_id) from judged where split = 'train')"
     everything = Mixture(source=[Source(name="all", weight=1.0)])

@@ -14,6 +14,7 @@ A worked example is in trainer/README.md.
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -23,6 +24,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from trainer.data import Mixture, Source
 from trainer.rollouts import OnlineSettings
 from trainer.run.loop import TrainSettings
+
+SAVED = "config.json"  # in a run's folder: the configuration that the run was begun with
 
 
 class ConfigError(ValueError):
@@ -54,6 +57,11 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     run: Path = Field(description="folder of the run")
+    name: str | None = Field(
+        None,
+        min_length=1,
+        description="run_id and policy_id of what the run publishes; null: the folder's name",
+    )
     store: str = Field("data/store", description="folder or URL of the store")
     reference: Path = Field(description="folder of the reference policy; training starts from it")
     reference_policy: str | None = Field(
@@ -83,25 +91,30 @@ class RunConfig(BaseModel):
 
     @property
     def run_id(self) -> str:
-        return self.run.name
+        return self.name or self.run.name
 
     def to_mixture(self) -> Mixture:
         return Mixture(source=self.source, **self.mixture.model_dump())
 
 
 def load_config(path: Path) -> RunConfig:
-    """Read and check a configuration. Raises ConfigError, in one line, for anything that is wrong with it."""
+    """The checked configuration in a TOML file, or the saved one of a run whose folder is given.
+
+    Raises ConfigError, in one line, for anything that is wrong with it.
+    """
+    path = path / SAVED if path.is_dir() else path
     try:
         text = path.read_text()
     except OSError as error:
         raise ConfigError(
-            f"{path}: {error.strerror}; name a TOML file, see trainer/README.md for an example"
+            f"{path}: {error.strerror}; name a TOML file, see trainer/README.md for an example, or a run's folder"
         ) from error
     try:
-        config = RunConfig.model_validate(tomllib.loads(text))
+        config = RunConfig.model_validate(json.loads(text) if path.name == SAVED else tomllib.loads(text))
         config.to_mixture()
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not TOML: {error}") from error
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
+        kind = "JSON" if path.name == SAVED else "TOML"
+        raise ConfigError(f"{path}: not {kind}: {error}") from error
     except ValidationError as error:
         raise ConfigError(f"{path}: {'; '.join(map(one_line, error.errors()))}") from error
     return config

@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,11 +33,12 @@ from trainer.policies import (
     reference_parts,
 )
 from trainer.rollouts import FreshData
-from trainer.run.config import ConfigError, RunConfig
+from trainer.run.config import SAVED, ConfigError, RunConfig
+from trainer.run.exclusive import exclusive_run
 from trainer.run.leaks import refuse_leaking
 from trainer.run.loop import micro_batch_loss, micro_batches, train
 
-CONFIG, BEGUN_FROM = "config.json", "reference.json"
+BEGUN_FROM = "reference.json"
 # Places, for a run may be moved with them, and what is looked at only before a run begins.
 MAY_CHANGE = ("run", "store", "reference", "evaluation", "allow_leaks")
 
@@ -183,7 +184,7 @@ def load_reference(config: RunConfig) -> Policy:
 
 def resumes(config: RunConfig) -> int | None:
     """The step at which a run that exists goes on, None for a new one. Raises ConfigError if it was begun with other settings."""
-    path = config.run / CONFIG
+    path = config.run / SAVED
     if not path.exists():
         return None
     begun, now = json.loads(path.read_text()), json.loads(config.model_dump_json())
@@ -194,6 +195,11 @@ def resumes(config: RunConfig) -> int | None:
         )
     saved = checkpoints(config.run)
     return int(saved[-1].name.split("-")[1]) if saved else 0
+
+
+def is_finished(config: RunConfig) -> bool:
+    """Whether the run has written its final policy. Raises ConfigError if it was begun with other settings."""
+    return resumes(config) is not None and (config.run / "final" / "config.json").exists()
 
 
 def differences(one: object, other: object, prefix: str = "") -> set[str]:
@@ -207,7 +213,17 @@ def differences(one: object, other: object, prefix: str = "") -> set[str]:
 
 
 def run(config: RunConfig, *, on_step: Callable[[dict], None] | None = None, ranks: Ranks = SINGLE) -> Path:
-    """Train, or go on training, and publish the policy under the run's name. Returns the folder of the final policy."""
+    """Train or resume a run, and publish the policy under the run's name. Returns the folder of the final policy.
+
+    The command line, schedules and the demo all train through this function. Raises ConfigError for a configuration
+    that cannot be used, RunBusy where another process trains this run, LeakError where the data give the evaluation
+    set away, and ReferenceChanged where the reference is not the one that the run was begun with.
+    """
+    with exclusive_run(config.run) if ranks.rank == 0 else nullcontext():
+        return _run(config, on_step, ranks)
+
+
+def _run(config: RunConfig, on_step: Callable[[dict], None] | None, ranks: Ranks) -> Path:
     begun = resumes(config) is not None
     store, reference = Store(config.store), load_reference(config)
     if not begun and config.run_id in store.read("policies", ["policy_id"])["policy_id"].to_list():
@@ -224,7 +240,7 @@ def run(config: RunConfig, *, on_step: Callable[[dict], None] | None = None, ran
             config.run / BEGUN_FROM,
             json.dumps(reference_parts(reference, config.training.precision), indent=1),
         )
-        write_whole(config.run / CONFIG, config.model_dump_json(indent=1))
+        write_whole(config.run / SAVED, config.model_dump_json(indent=1))
     with ExitStack() as stack:
         before_step = fresh_data(config, store, reference, stack, ranks)
         publisher = publisher_of(config, store, stream.reference_policy, ranks)

@@ -1,17 +1,37 @@
-"""What this machine offers, found out by doing."""
+"""`spo doctor`: what this machine offers."""
 
 from __future__ import annotations
 
+import json
 import platform
 import shutil
 from pathlib import Path
 
-from sandbox import probe
+import typer
+
+from flows.commands.common import (
+    DATA,
+    JsonOption,
+)
+
+
+def doctor(as_json: JsonOption = False) -> None:
+    """Say what this machine offers: isolation, languages, torch, disk; exit code 1 where no sandbox can stand.
+
+    Examples: `spo doctor` -- `spo doctor --json`
+    """
+    found = examine(DATA)
+    typer.echo(
+        json.dumps(found) if as_json else "\n".join(f"{name:<14} {value}" for name, value in found["lines"])
+    )
+    raise typer.Exit(0 if found["sandbox"] else 1)
 
 
 def examine(data: Path) -> dict:
     """`sandbox`: whether programs can be run at all; `lines`: (what, finding) for a person."""
     import torch
+
+    from sandbox import probe
 
     found = probe()
     place = next(folder for folder in [data.resolve(), *data.resolve().parents] if folder.exists())

@@ -1,0 +1,29 @@
+"""`spo report`: write the report of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.commands.common import (
+    DATA,
+    STORE,
+    StoreOption,
+    use_server,
+)
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="Run folder, e.g. data/runs/demo-1a2b3c4d.")],
+    store: StoreOption = STORE,
+) -> None:
+    """Write the report of a run again: `data/reports/<run>/index.html`.
+
+    Example: `spo report data/runs/demo-1a2b3c4d`
+    """
+    use_server()
+    from flows.stages.report import report_flow
+
+    typer.echo(report_flow(str(store), str(run), str(DATA / "reports" / run.name)))

@@ -1,0 +1,151 @@
+"""The whole job in one flow: sources -> store -> deduplicate -> label -> score -> corpus -> SPO -> evaluate -> report.
+
+A run is named by its settings, so the same command goes on with the same run: finished stages are looked up, killed ones
+continue, and nothing is added twice.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from prefect import flow
+
+from flows import stages
+from flows.demo.record import DemoRecord
+from flows.demo.settings import STARTER, DemoSettings, held_out, train_problems
+from flows.demo.training import corpus_spec, run_config
+from flows.display.terminal import show_table
+from flows.runtime.rules import IN_MEMORY
+from flows.stages import policies
+from pipeline.store import Store, connect, query
+
+
+@flow(name="demo", **IN_MEMORY)
+def demo_flow(settings: dict, store: str, data: str, command: str) -> dict:
+    """Ingest, deduplicate, label, score, publish, train and evaluate over several seeds, and write the report."""
+    chosen = DemoSettings(**settings)
+    started = time.monotonic()
+    run = DemoRecord(chosen, command, Path(data))
+    ingested = run.stage("ingest", lambda: ingest_all(chosen, store))
+    run.stage("deduplicate", lambda: stages.deduplicate_flow(store))
+    run.stage("label", lambda: stages.label_flow(store))
+    show_agreement(store)
+    reference = run.stage("reference policy", lambda: reference_policies(chosen, run, store))
+    run.stage("reference samples", lambda: reference_samples(chosen, run, store, reference))
+    run.stage("label samples", lambda: stages.label_flow(store))
+    run.stage("deduplicate samples", lambda: stages.deduplicate_flow(store))
+    run.stage("score", lambda: stages.score_flow(store, reference, chosen.max_tokens))
+    corpus = run.stage("publish corpus", lambda: stages.publish_flow(store, corpus_spec(run)))["corpus"]
+    reference_id = run.record["reference_policy"]
+    before = run.stage(
+        "evaluate reference", lambda: evaluate_policy(chosen, run, store, reference, reference_id)
+    )
+    after = [train_and_evaluate(chosen, run, store, reference, corpus, seed) for seed in range(chosen.seeds)]
+    run.stage("deduplicate rollouts", lambda: stages.deduplicate_flow(store))
+    run.stage("maintain", lambda: stages.maintain_flow(store))
+    target = f"{data}/reports/{run.name}"
+    report = run.stage("report", lambda: stages.report_flow(store, str(run.folder), target))
+    rows = [{"seed": "before", **before}, *({"seed": str(seed), **row} for seed, row in enumerate(after))]
+    show_table("pass@k on held-out starter problems", rows)
+    return outcome(store, ingested, before, after, report, time.monotonic() - started)
+
+
+def ingest_all(settings: DemoSettings, store: str) -> list[dict]:
+    rows = stages.ingest_flow(store, "plain", str(STARTER), settings.starter_limit)
+    if settings.data:
+        rows += stages.ingest_flow(store, "bundle", settings.data, settings.limit)
+    if settings.hub:
+        rows += stages.ingest_flow(store, "code_contests", settings.hub, settings.limit)
+    return rows
+
+
+def reference_policies(settings: DemoSettings, run: DemoRecord, store: str) -> str:
+    """The reference policy's folder; with a small model, also an earlier stage of its training, for samples of another policy."""
+    reference_id = run.record["reference_policy"]
+    if settings.model:
+        return policies.adopt_flow(store, settings.model, str(run.folder / "reference"), reference_id)
+    warm = settings.warm_start
+    earlier = {**warm, "training": {**warm["training"], "steps": settings.earlier_steps}}
+    policies.warm_start_flow(store, str(run.folder / "earlier"), f"{run.name}/earlier", earlier)
+    return policies.warm_start_flow(store, str(run.folder / "reference"), reference_id, warm)
+
+
+def reference_samples(settings: DemoSettings, run: DemoRecord, store: str, reference: str) -> None:
+    """Samples of the reference, for the soft value Q0 and as data, and of the earlier policy, as data."""
+    chosen = train_problems(settings, settings.train_problems)
+    who = {"origin": "earlier_training", "run_id": run.name}
+    provenance = {"name": f"{run.name}/reference-samples", "policy_id": run.record["reference_policy"], **who}
+    policies.rollout_flow(
+        store, reference, provenance, settings.reference_sampling.model_dump(), chosen, seed=0
+    )
+    earlier = run.folder / "earlier"
+    if earlier.exists():
+        provenance = {"name": f"{run.name}/earlier-samples", "policy_id": f"{run.name}/earlier", **who}
+        some = train_problems(settings, settings.earlier_problems)
+        policies.rollout_flow(
+            store, str(earlier), provenance, settings.earlier_sampling.model_dump(), some, seed=0
+        )
+
+
+def train_and_evaluate(
+    settings: DemoSettings, run: DemoRecord, store: str, reference: str, corpus: str, seed: int
+) -> dict:
+    config = run_config(settings, run, store, reference, corpus, seed)
+    final = run.stage(f"train seed {seed}", lambda: stages.train_flow(config.model_dump(mode="json")))
+    found = run.stage(
+        f"evaluate seed {seed}",
+        lambda: evaluate_policy(settings, run, store, final, config.run_id, seed),
+    )
+    run.add_policy(config.run_id, seed, config.run.name)
+    return found
+
+
+def evaluate_policy(
+    settings: DemoSettings, run: DemoRecord, store: str, folder: str, policy_id: str, seed: int = 0
+) -> dict:
+    problems = held_out(settings)
+    sampling = settings.evaluation.model_dump()
+    return stages.evaluate_flow(store, folder, policy_id, problems, sampling, run_id=run.name, seed=seed)
+
+
+def show_agreement(store: str) -> None:
+    with connect(Store(store)) as connection:
+        found = query(
+            connection,
+            "select source, sum(compared)::bigint as compared, sum(agreed)::bigint as agreed,"
+            " sum(agreed) / sum(compared) as agreement from claimed_agreement group by source order by source",
+        )
+    show_table("Agreement with the verdicts that sources claim", found.to_dicts())
+
+
+def outcome(
+    store: str, ingested: list[dict], before: dict, after: list[dict], report: str, seconds: float
+) -> dict:
+    """The demo in one flat record; pass@k after training are means over seeds."""
+    with connect(Store(store)) as connection:
+        totals = query(
+            connection,
+            "select (select count(distinct trajectory_id) from verdicts where verdict <> 'judge_error') as labelled,"
+            " (select sum(agreed) / sum(compared) from claimed_agreement) as agreement",
+        ).row(0, named=True)
+
+    def total(name: str) -> int:
+        return sum(row[name] for row in ingested)
+
+    def mean(name: str) -> float:
+        return round(sum(row[name] for row in after) / len(after), 4)
+
+    return {
+        "read": total("read"),
+        "accepted": total("accepted"),
+        "quarantined": total("quarantined"),
+        "labelled": totals["labelled"],
+        "agreement": round(totals["agreement"], 4),
+        "pass1_before": before["pass@1"],
+        "pass1_after": mean("pass@1"),
+        "pass10_before": before["pass@10"],
+        "pass10_after": mean("pass@10"),
+        "seconds": round(seconds, 1),
+        "report": report,
+    }

@@ -1,0 +1,86 @@
+"""What the demo does: its settings, the name that follows from them, and the problems they select."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from trainer.rollouts import OnlineSettings, SamplingSettings
+from trainer.run import TrainSettings
+
+STARTER = Path(__file__).parents[2] / "data" / "starter"
+
+
+class DemoSettings(BaseModel):
+    """What the demo does. Everything here but the number of seeds is part of the run's name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    starter_limit: int | None = Field(None, ge=1, description="problems taken of the starter set; null: all")
+    data: str | None = Field(None, description="folder of real contest data in the bundle's layout")
+    hub: str | None = Field(
+        None, description="DeepMind CodeContests: a Hub name or a local parquet file or folder"
+    )
+    limit: int | None = Field(350, ge=1, description="problems taken of each real data set; null: everything")
+    model: str | None = Field(
+        None, description="folder or Hub name of a causal model; null: a small one, warm-started here"
+    )
+    seeds: int = Field(3, ge=1)
+    train_problems: int = Field(
+        662, ge=1, description="starter problems that are sampled for the soft value and online"
+    )
+    earlier_problems: int = Field(
+        200, ge=1, description="of these, problems that the earlier policy is sampled on"
+    )
+    test_problems: int = Field(80, ge=1, description="held-out starter problems of the evaluation")
+    contest_problems: int = Field(
+        24, ge=0, description="real problems with short statements that are sampled too, with `data`"
+    )
+    max_tokens: int = Field(768, ge=1, description="longest prompt and completion that is trained on")
+    warm_start: dict[str, Any] = {
+        "share": 0.5,
+        "programs": 2,
+        "seed": 0,
+        "model": {"layers": 3, "width": 128},
+        "training": {"steps": 300, "batch_tokens": 2048},
+    }
+    earlier_steps: int = Field(
+        200, ge=1, description="warm-start steps of the earlier policy whose samples are mixed in"
+    )
+    reference_sampling: SamplingSettings = SamplingSettings(samples_per_problem=6, max_new_tokens=128)
+    earlier_sampling: SamplingSettings = SamplingSettings(samples_per_problem=4, max_new_tokens=128)
+    evaluation: SamplingSettings = SamplingSettings(samples_per_problem=20, max_new_tokens=128)
+    training: TrainSettings = TrainSettings(steps=240, beta=0.1, learning_rate=1.5e-3)
+    online: OnlineSettings = OnlineSettings(from_step=200, every=10, problems=32)
+    batch_sequences: int = 32
+
+
+# Raise this when a default changes what a run does: runs of the old default keep their name and folder.
+GENERATION = 2
+
+
+def identity_of(settings: DemoSettings) -> str:
+    """What a run is named by: the settings that are not as by default. A new setting with a default renames no run."""
+    return f"{GENERATION} {settings.model_dump_json(exclude={'seeds'}, exclude_defaults=True)}"
+
+
+def train_problems(settings: DemoSettings, count: int) -> str:
+    """SQL predicate: starter problems by hash, and real ones with short statements that have a program to learn from."""
+    starter = chosen_by_hash("split = 'train' and source = 'starter'", count)
+    if not settings.data or not settings.contest_problems:
+        return starter
+    short = (
+        "source <> 'starter' and split = 'train' and input_mode = 'stdin' and checker <> 'custom' and length(statement) < 900"
+        " and exists (select 1 from judged j where j.problem_id = problems.problem_id and j.verdict = 'accepted'"
+        " and j.language = 'python3' and length(j.program) < 700)"
+    )
+    return f"{starter} or {chosen_by_hash(short, settings.contest_problems)}"
+
+
+def chosen_by_hash(predicate: str, count: int) -> str:
+    return f"problem_id in (select problem_id from problems where {predicate} order by md5(problem_id) limit {count})"
+
+
+def held_out(settings: DemoSettings) -> str:
+    return chosen_by_hash("split = 'test' and source = 'starter'", settings.test_problems)

@@ -1,0 +1,93 @@
+"""What the demo trains on, and the configuration of each training run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flows.demo.record import DemoRecord
+from flows.demo.settings import DemoSettings, held_out
+from trainer.data import Source
+from trainer.run import MixtureConfig, OnlineConfig, RunConfig
+
+# Problems that are sampled while a policy is trained.
+SAMPLED = "split = 'train' and source = 'starter'"
+
+
+def corpus_spec(run: DemoRecord) -> dict:
+    return {
+        "name": f"{run.name}-offline",
+        "description": "all that offline training may draw from: judged and scored training trajectories",
+        "query": (
+            "select trajectory_id from judged where split = 'train' and language = 'python3' and origin <> 'online'"
+            " and (run_id is null or run_id = $run) and trajectory_id in (select trajectory_id from reference_scores)"
+        ),
+        "parameters": {"run": run.name},
+    }
+
+
+def sources(settings: DemoSettings, run: DemoRecord, run_id: str, corpus: str) -> list[Source]:
+    """Human programs, samples of the reference and of the earlier policy; later as much fresh data as all of these."""
+    reference = f"j.policy_id = '{run.record['reference_policy']}'"
+    offline = [
+        Source(
+            name="human, right",
+            where="j.origin = 'human' and j.verdict = 'accepted'",
+            weight=0.5,
+            unique="token",
+            corpus=corpus,
+        ),
+        Source(
+            name="human, wrong",
+            where="j.origin = 'human' and j.verdict <> 'accepted'",
+            weight=0.1,
+            unique="token",
+            corpus=corpus,
+        ),
+        Source(name="reference", where=reference, weight=0.25, corpus=corpus),
+        Source(
+            name="earlier",
+            where=f"j.policy_id = '{run.name}/earlier'",
+            weight=0.1,
+            corpus=corpus,
+            when_empty="others",
+        ),
+        Source(
+            name="other policies",
+            where="j.origin = 'other_policy'",
+            weight=0.05,
+            corpus=corpus,
+            when_empty="others",
+        ),
+    ]
+    total = sum(source.weight_at(0) for source in offline)
+    online = Source(
+        name="online",
+        where=f"j.origin = 'online' and j.run_id = '{run_id}'",
+        weight=[(0, 0.0), (settings.online.from_step, total)],
+        window=512,
+        when_empty="others",
+    )
+    return [*offline, online]
+
+
+def run_config(
+    settings: DemoSettings, run: DemoRecord, store: str, reference: str, corpus: str, seed: int
+) -> RunConfig:
+    """The configuration of one seed's training, as a file for `spo train` would say it."""
+    run_id = f"{run.name}/seed-{seed}"
+    drawn = sources(settings, run, run_id, corpus)
+    return RunConfig(
+        run=run.folder / f"seed-{seed}",
+        name=run_id,
+        store=store,
+        reference=Path(reference),
+        reference_policy=run.record["reference_policy"],
+        seed=seed,
+        evaluation=held_out(settings),
+        # Held-out starter problems are new combinations of the words of the others.
+        allow_leaks=("ngrams",),
+        training=settings.training,
+        mixture=MixtureConfig(batch_sequences=settings.batch_sequences),
+        source=drawn,
+        online=OnlineConfig(problems_where=SAMPLED, **settings.online.model_dump()),
+    )
