@@ -6,17 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Verdict = Literal[
-    "accepted",
-    "wrong_answer",
-    "runtime_error",
-    "time_limit_exceeded",
-    "memory_limit_exceeded",
-    "output_limit_exceeded",
-    "compile_error",
-    "language_unavailable",
-    "judge_error",
-]
+from sandbox.verdicts import Verdict
 
 CheckerKind = Literal[
     "tokens", "exact", "lines", "float", "code_contests", "sandbox_fusion", "livecodebench", "testlib", "kattis",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import subprocess
 from dataclasses import dataclass
 
-from sandbox import languages
+from sandbox.building import usable_toolchain
 from sandbox.contracts import SandboxUnavailable
 from sandbox.isolation import jail, native, tiers
 from sandbox.isolation.guest import confine
+from sandbox.languages import LANGUAGES
 from sandbox.workers.pool import default_cache
 
 
@@ -45,10 +46,7 @@ def probe() -> Report:
         if native.supervisor(default_cache()) is not None
         else "Python; mend with: apt-get install gcc libc6-dev"
     )
-    offered = {
-        language.name: languages.toolchain(language) if tiers.has_language(language.name) else None
-        for language in languages.LANGUAGES
-    }
+    offered = {language.name: usable_toolchain(language) for language in LANGUAGES if language.is_judged}
     return Report(tier, why_not, engine, supervisor, offered)
 
 

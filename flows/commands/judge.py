@@ -29,12 +29,12 @@ TOKEN_VARIABLE = "SPO_JUDGE_TOKEN"
 def judge(
     file: Annotated[
         Path,
-        typer.Argument(help="The program; its name's ending says the language.", exists=True, dir_okay=False),
+        typer.Argument(help="The program; its suffix says the language.", exists=True, dir_okay=False),
     ],
     problem: Annotated[
         str, typer.Option(help="Problem id in the store; the end of one will do where only one ends so.")
     ],
-    language: Annotated[str | None, typer.Option(help="In place of what the name's ending says.")] = None,
+    language: Annotated[str | None, typer.Option(help="The language, instead of the suffix's.")] = None,
     first_failure: Annotated[
         bool, typer.Option("--first-failure", help="Stop at the first test that fails.")
     ] = False,
@@ -49,18 +49,13 @@ def judge(
     from dataclasses import asdict, replace
 
     from pipeline.labelling import Judgeables
-    from pipeline.text import SUFFIX_LANGUAGES
     from sandbox import Pool
 
-    language = language or SUFFIX_LANGUAGES.get(file.suffix.lower())
-    if language is None:
-        raise typer.BadParameter(
-            f"no language known by {file.suffix or 'no ending'}; give --language", param_hint="FILE"
-        )
+    name = language_of_file(file, language)
     opened = open_store(store)
     problem_id = find_problem(opened, problem)
     source = file.read_text(encoding="utf-8", errors="surrogateescape")
-    row = {"problem_id": problem_id, "program": source, "language": language}
+    row = {"problem_id": problem_id, "program": source, "language": name}
     submission = replace(
         Judgeables(opened, [problem_id]).submission(row, key=str(file)),
         stop_at_first_failure=first_failure,
@@ -78,6 +73,22 @@ def judge(
         console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120, highlight=False)
         console.print(*shown(problem_id, submission, judgement), sep="\n")
     raise typer.Exit(0 if judgement.verdict == "accepted" else 1)
+
+
+def language_of_file(file: Path, language: str | None) -> str:
+    """The language of a program: `language` by any of its names, or else by the file's suffix. Raises BadParameter."""
+    from sandbox.languages import UnknownLanguage, language_of_suffix, require_language
+
+    if language:
+        try:
+            return require_language(language).name
+        except UnknownLanguage as error:
+            raise typer.BadParameter(str(error), param_hint="--language") from error
+    found = language_of_suffix(file.suffix)
+    if found is None:
+        suffix = f"suffix {file.suffix}" if file.suffix else "file without a suffix"
+        raise typer.BadParameter(f"no language is known by the {suffix}; give --language", param_hint="FILE")
+    return found.name
 
 
 def find_problem(store: Store, wanted: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.adapters import ReadItem, ReadTrajectory, Refused, SourceFile, sha256_of
 from pipeline.adapters.io_tests import human_solution
 from pipeline.store import content_id
-from pipeline.text import SUFFIX_LANGUAGES, VERDICT_NAMES, detect_language
+from pipeline.text import VERDICT_NAMES, detect_language, suffix_language
 
 MAX_PROGRAM_BYTES = 4 << 20
 # Names of folders in problem packages and elsewhere; what they claim, null: nothing.
@@ -46,7 +46,7 @@ def program_item(
     # The quarantine has no column for the path of a file inside a folder.
     kept = path.encode(errors="backslashreplace") + b"\n" + raw[:MAX_PROGRAM_BYTES]
     suffix = Path(path).suffix
-    if suffix.lower() not in SUFFIX_LANGUAGES and suffix != ".C":
+    if suffix_language(suffix) is None:
         return Refused(line, kept, f"{path}: no suffix of a language that is known", size=len(raw))
     if len(raw) > MAX_PROGRAM_BYTES:
         reason = f"{path}: {len(raw)} bytes; at most {MAX_PROGRAM_BYTES}; only its beginning is kept"
@@ -63,5 +63,5 @@ def program_item(
 
 def language_of(suffix: str, text: str) -> Any:
     """The language by the suffix; of .py by the text, for both Pythons bear it."""
-    language = "cpp" if suffix == ".C" else SUFFIX_LANGUAGES[suffix.lower()]
+    language = suffix_language(suffix)
     return "python2" if language == "python3" and detect_language(text) == "python2" else language

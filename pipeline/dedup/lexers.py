@@ -19,6 +19,8 @@ from hashlib import blake2b
 import numpy as np
 import polars as pl
 
+from sandbox.languages import find_language
+
 # Part of every signature: any change that alters tokens must raise it.
 LEXER_VERSION = 2
 TAB_COLUMNS = 8
@@ -163,21 +165,13 @@ RUST = Lexer("rust", RUST_PATTERN, ("//", "/*"), frozenset(RUST_WORDS.split()))
 PHP = Lexer("php", PHP_PATTERN, ("//", "/*", "#"), frozenset(C_WORDS.split()))
 BRACES = Lexer("braces", BRACES_PATTERN, ("//", "/*"), frozenset(C_WORDS.split() + JAVA_WORDS.split()))
 PLAIN = Lexer("plain", PLAIN_PATTERN)
-LEXERS = {
-    "python3": PYTHON,
-    "python2": PYTHON,
-    "cpp": CPP,
-    "c": CPP,
-    "java": JAVA,
-    "rust": RUST,
-    "php": PHP,
-    **dict.fromkeys(("csharp", "go", "javascript", "kotlin", "scala"), BRACES),
-}
+LEXERS = {lexer.name: lexer for lexer in (PYTHON, CPP, JAVA, RUST, PHP, BRACES, PLAIN)}
 
 
 def lexer_of(language: str) -> Lexer:
-    """The lexer of a language of the contract; one without its own is cut plainly and keeps its comments."""
-    return LEXERS.get(language, PLAIN)
+    """The lexer of a language; a language without its own is split plainly and keeps its comments."""
+    row = find_language(language)
+    return LEXERS[row.lexer] if row else PLAIN
 
 
 @dataclass

@@ -18,6 +18,7 @@ import polars as pl
 
 from pipeline.adapters import ReadItem, ReadProblem, ReadTrajectory, Refused
 from pipeline.store import TABLES, OneOf
+from sandbox.languages import did_you_mean
 
 Fault = tuple[str | None, str]
 
@@ -309,6 +310,8 @@ def rule_faults(table: str, rows: pl.DataFrame) -> dict[int, Fault]:
         column, _, broken = rule.replace("check__", "").partition("|")
         position = int(row[TABLES[table].key[-1]])
         what = f"{in_words(COLUMNS[table].get(column), broken)}, found {_shown(row.get(column))}"
+        if column == "language":
+            what += did_you_mean(row[column])
         faults.setdefault(rows[ITEM][position], (column, what))
     return faults
 

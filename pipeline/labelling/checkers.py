@@ -12,7 +12,7 @@ from collections import defaultdict
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
-from pipeline.text import SUFFIX_LANGUAGES
+from pipeline.text import suffix_language
 from sandbox import Checker
 from sandbox.judging import CheckerFailed, parts_of
 
@@ -92,4 +92,4 @@ def folder_of(path: str) -> str:
 
 def language_of(path: str) -> str | None:
     name = PurePosixPath(path)
-    return SUFFIX_LANGUAGES.get(name.suffix.lower()) if name.suffix not in HEADERS else None
+    return suffix_language(name.suffix) if name.suffix not in HEADERS else None

@@ -14,41 +14,16 @@ import dataframely as dy
 import polars as pl
 import pyarrow as pa
 
+from sandbox.languages import LANGUAGES as TABLE
+from sandbox.verdicts import NO_VERDICTS, PROGRAM_VERDICTS, VERDICTS
+
 LAYOUT_VERSION = 1
 
 ORIGINS = ("human", "earlier_training", "earlier_run", "other_policy", "search", "online")
 SPLITS = ("train", "valid", "test", "none")
-LANGUAGES = (
-    "python3",
-    "python2",
-    "cpp",
-    "c",
-    "java",
-    "csharp",
-    "go",
-    "haskell",
-    "javascript",
-    "rust",
-    "ruby",
-    "kotlin",
-    "php",
-    "pascal",
-    "scala",
-    "unknown",
-)
-VERDICTS = (
-    "accepted",
-    "wrong_answer",
-    "runtime_error",
-    "time_limit_exceeded",
-    "memory_limit_exceeded",
-    "output_limit_exceeded",
-    "compile_error",
-    "language_unavailable",
-    "judge_error",
-)
-CLAIMED_VERDICTS = (*VERDICTS[:7], "partial", "rejected")
-NOT_A_REWARD = ("language_unavailable", "judge_error")
+LANGUAGES = (*(row.name for row in TABLE if not row.variant_of), "unknown")
+CLAIMED_VERDICTS = (*PROGRAM_VERDICTS, "partial", "rejected")
+NOT_A_REWARD = NO_VERDICTS
 
 
 class OneOf:

@@ -1,14 +1,14 @@
 """Text of models and sites: the program in a completion, its language, and other names for languages, verdicts and splits."""
 
 from pipeline.text.extract import detect_language, extract_program
-from pipeline.text.names import SUFFIX_LANGUAGES, VERDICT_NAMES, language_name, split_of, verdict_name
+from pipeline.text.names import VERDICT_NAMES, language_name, split_of, suffix_language, verdict_name
 
 __all__ = [
-    "SUFFIX_LANGUAGES",
     "VERDICT_NAMES",
     "detect_language",
     "extract_program",
     "language_name",
     "split_of",
+    "suffix_language",
     "verdict_name",
 ]

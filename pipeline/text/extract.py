@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from pipeline.text.names import LANGUAGE_NAMES
+from sandbox.languages import find_language, language_of_fence
 
 OTHER_KINDS = {
     "text",
@@ -53,8 +53,6 @@ OTHER_KINDS = {
     "algorithm",
     "sql",
 }
-# Sources mix up the members of a family: C in a block marked cpp compiles, Python 2 and 3 share one mark.
-FAMILIES = ({"python3", "python2"}, {"cpp", "c"})
 MAX_INDENT = 3
 FENCE = re.compile(
     r"(?P<before>^[^\n`]*?)(?P<fence>`{3,}|~{3,})[ \t]*(?P<info>[^\n`]*?)[ \t]*$", re.MULTILINE
@@ -77,7 +75,8 @@ def extract_program(completion: str, language: str | None = None) -> tuple[str, 
     for closed, rule in ((True, "fence"), (False, "open_fence")):
         for block in reversed(candidates):
             if block.closed is closed:
-                return block.text, rule, LANGUAGE_NAMES.get(block.kind)
+                named = language_of_fence(block.kind)
+                return block.text, rule, named.stored_name if named else None
     if not blocks and detect_language(completion) != "unknown":
         return completion, "text", None
     return "", "none", None
@@ -95,7 +94,7 @@ def fenced_blocks(text: str) -> list[Block]:
     opened: re.Match[str] | None = None
     for match in FENCE.finditer(text):
         alone = not match["before"].strip() and len(match["before"]) <= MAX_INDENT
-        names_language = _kind(match) in LANGUAGE_NAMES
+        names_language = language_of_fence(_kind(match)) is not None
         if opened is None:
             opened = match if alone or names_language else None
         elif match["fence"].startswith(opened["fence"]) and not match["info"] and alone:
@@ -117,10 +116,11 @@ def _kind(opened: re.Match[str]) -> str:
 def is_program(block: Block, language: str | None) -> bool:
     if not block.text.strip() or block.kind in OTHER_KINDS:
         return False
-    named = LANGUAGE_NAMES.get(block.kind)
-    if named is None or language is None or named == language:
+    named, expected = language_of_fence(block.kind), find_language(language) if language else None
+    if named is None or language is None or named is expected:
         return True
-    return any({named, language} <= family for family in FAMILIES)
+    # Sources confuse the members of a family: C in a block marked cpp compiles, Python 2 and 3 share one mark.
+    return expected is not None and bool(named.family) and named.family == expected.family
 
 
 # The beginning of a program tells its language, and bounds the time on texts that nobody wrote.

@@ -5,54 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-from pipeline.store import CLAIMED_VERDICTS, LANGUAGES
-
-LANGUAGE_NAMES = {
-    **{name: name for name in LANGUAGES},
-    "python": "python3",
-    "py": "python3",
-    "py3": "python3",
-    "python 3": "python3",
-    "pypy": "python3",
-    "pypy3": "python3",
-    "pypy 3": "python3",
-    "py2": "python2",
-    "python 2": "python2",
-    "python2?": "python2",
-    "pypy2": "python2",
-    "c++": "cpp",
-    "cc": "cpp",
-    "cxx": "cpp",
-    "g++": "cpp",
-    "gnu c++": "cpp",
-    "c++11": "cpp",
-    "c++14": "cpp",
-    "c++17": "cpp",
-    "c++20": "cpp",
-    "cpp11": "cpp",
-    "cpp14": "cpp",
-    "cpp17": "cpp",
-    "cpp20": "cpp",
-    "gnu c": "c",
-    "c11": "c",
-    "c99": "c",
-    "java8": "java",
-    "java 8": "java",
-    "java11": "java",
-    "java17": "java",
-    "java21": "java",
-    "c#": "csharp",
-    "cs": "csharp",
-    "golang": "go",
-    "hs": "haskell",
-    "js": "javascript",
-    "node": "javascript",
-    "nodejs": "javascript",
-    "rs": "rust",
-    "rb": "ruby",
-    "kt": "kotlin",
-    "pas": "pascal",
-}
+from pipeline.store import CLAIMED_VERDICTS
+from sandbox.languages import find_language, language_of_suffix
 
 VERDICT_NAMES = {
     **{name: name for name in CLAIMED_VERDICTS},
@@ -83,27 +37,6 @@ VERDICT_NAMES = {
     "incorrect": "rejected",
 }
 
-SUFFIX_LANGUAGES = {
-    ".py": "python3",
-    ".py3": "python3",
-    ".py2": "python2",
-    ".cpp": "cpp",
-    ".cc": "cpp",
-    ".cxx": "cpp",
-    ".c++": "cpp",
-    ".c": "c",
-    ".java": "java",
-    ".cs": "csharp",
-    ".go": "go",
-    ".hs": "haskell",
-    ".js": "javascript",
-    ".rs": "rust",
-    ".rb": "ruby",
-    ".kt": "kotlin",
-    ".php": "php",
-    ".pas": "pascal",
-    ".scala": "scala",
-}
 SPLIT_NAMES = {
     "train": "train",
     "valid": "valid",
@@ -124,8 +57,15 @@ def split_of(name: str, default: str = "none") -> str:
 
 
 def language_name(name: object) -> object:
-    """The contract's word for a language; what is not known is handed on, for the contract to refuse."""
-    return LANGUAGE_NAMES.get(name.strip().lower(), name) if isinstance(name, str) else name
+    """The store's name of a language; an unknown one is returned as it is, for the contract to refuse."""
+    language = find_language(name) if isinstance(name, str) else None
+    return language.stored_name if language else name
+
+
+def suffix_language(suffix: str) -> str | None:
+    """The store's name of the language that owns a file suffix such as `.py`; None for any other suffix."""
+    language = language_of_suffix(suffix)
+    return language.stored_name if language else None
 
 
 def verdict_name(name: object) -> object:

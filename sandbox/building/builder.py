@@ -67,8 +67,8 @@ class Builder:
     ) -> Built:
         """Build a program with `files`, {name: text}, beside its source. Raises CompileError."""
         main = "Main"
-        if language.adapt:
-            source, main = language.adapt(source)
+        if language.adapt_source:
+            source, main = language.adapt_source(source)
         recipe = [language.name, language.compile, languages.toolchain(language), main]
         beside = {name: encoded(text) for name, text in sorted(files.items())}
         parts = [
@@ -110,7 +110,7 @@ class Builder:
     def _compile(self, language: Language, files: Mapping[str, bytes], main: str) -> dict[str, bytes]:
         name = language.source_name.format(main=main)
         words = [word.format(source=name, main=main) for word in language.compile[1:]]
-        if jail.kind == "landlock" or not language.header_first or not HEADER_FIRST.match(files[name]):
+        if jail.kind == "landlock" or not language.precompiled_header or not HEADER_FIRST.match(files[name]):
             return self._run(language, files, words)
         header = str(self._header(language))
         return self._run(language, files, [f"-I{jail.inside(header)}", *words], header)

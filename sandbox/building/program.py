@@ -42,7 +42,7 @@ class Program:
         )
         self.syntax, self.compiles = builder.syntax, False
         self.library = native.library(builder.cache) if self.supervisor is not None else None
-        self.built = None if language.name == "python3" else builder.build(language, source, files or {})
+        self.built = None if language.in_supervisor else builder.build(language, source, files or {})
         self.standing: Session | None = None
         self.function = False
 

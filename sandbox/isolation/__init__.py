@@ -7,7 +7,7 @@ the code that runs inside. Nothing here knows languages, tests or verdicts.
 from sandbox.isolation.cgroups import Group
 from sandbox.isolation.jail import JailSpec
 from sandbox.isolation.session import JailDied, Run, Session, sealed, stack_bytes
-from sandbox.isolation.tiers import current_tier, has_language, require
+from sandbox.isolation.tiers import current_tier, require
 
 __all__ = [
     "Group",
@@ -16,7 +16,6 @@ __all__ = [
     "Run",
     "Session",
     "current_tier",
-    "has_language",
     "require",
     "sealed",
     "stack_bytes",

@@ -20,7 +20,6 @@ from sandbox.isolation import seccomp
 from sandbox.isolation.guest import confine
 
 GUEST = Path(__file__).parent / "guest"
-LANGUAGES = ("python3", "c", "cpp", "cpp17")  # others' run times want /proc, files to write, or processes
 HELD_PROGRAMS = 16
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 

@@ -13,7 +13,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-SOURCES = tuple(Path(__file__).parent / "guest" / name for name in ("supervisor.c", "usage.h"))
+SOURCES = tuple(Path(__file__).parent / "guest" / name for name in ("supervisor.c", "protocol.h", "usage.h"))
 FLAGS = ("-std=gnu17", "-O2", "-w")
 EXECUTABLE, LIBRARY = ("-static",), ("-shared", "-fPIC", "-DLIBRARY")
 

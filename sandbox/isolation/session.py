@@ -75,10 +75,15 @@ class Session:
         if group:
             group.set_limits(limits.memory_mb, limits.processes)
             group.add(supervisor_pid)
-        uid = jail.program_uid(os.getpid()) if jail.as_root() else 0
-        watch_ms = WATCH_BESIDE_CGROUP_MS if group else WATCH_MS
-        memory_kb, file_bytes = limits.memory_mb * 1024, limits.output_bytes + 1
-        self._ask(protocol.SETUP + pack(uid, memory_kb, file_bytes, limits.processes, OPEN_FILES, watch_ms))
+        setup = {
+            "uid": jail.program_uid(os.getpid()) if jail.as_root() else 0,
+            "memory_kb": limits.memory_mb * 1024,
+            "file_bytes": limits.output_bytes + 1,
+            "processes": limits.processes,
+            "open_files": OPEN_FILES,
+            "watch_ms": WATCH_BESIDE_CGROUP_MS if group else WATCH_MS,
+        }
+        self._ask(protocol.SETUP + pack(*(setup[field] for field in protocol.SETUP_FIELDS)))
 
     def _await_supervisor(self) -> int:
         """The supervisor's process id as this side of the jail sees it; the kernel vouches for it."""
@@ -213,28 +218,29 @@ class Session:
 
 def answers(message: bytes, most: int) -> list[tuple[int, ...]]:
     """The supervisor's answers, one to `most`. Raises JailDied for anything else, which the supervisor does not send."""
-    size = 8 * protocol.ANSWER_NUMBERS
+    size = 8 * len(protocol.ANSWER_FIELDS)
     if not message or len(message) % size or len(message) > most * size:
         raise JailDied("an answer the supervisor does not give")
     found = unpack(message)
-    return [found[i : i + protocol.ANSWER_NUMBERS] for i in range(0, len(found), protocol.ANSWER_NUMBERS)]
+    numbers = len(protocol.ANSWER_FIELDS)
+    return [found[i : i + numbers] for i in range(0, len(found), numbers)]
 
 
 def _run(answer: tuple[int, ...]) -> Run:
     """Raises JailDied for a run that says more about the machine than about the program."""
-    if answer[5] == protocol.STARVED:
-        raise JailDied(
-            f"no processor to be had: {answer[2] / 1e6:.1f} s of CPU time in {answer[3] / 1e6:.0f} s of wall time"
-        )
-    _, status, cpu_us, wall_us, peak_kb, ending, flags, *written = answer
+    found = dict(zip(protocol.ANSWER_FIELDS, answer, strict=True))
+    cpu_s, wall_s = found["cpu_us"] / 1e6, found["wall_us"] / 1e6
+    if found["ending"] == protocol.STARVED:
+        raise JailDied(f"no processor was free: {cpu_s:.1f} s of CPU time in {wall_s:.0f} s of wall time")
     return Run(
-        status,
-        cpu_us / 1e6,
-        wall_us / 1e6,
-        peak_kb / 1024,
-        ending,
-        bool(flags & protocol.SCRATCH_CHANGED),
-        *written,
+        status=found["status"],
+        cpu_s=cpu_s,
+        wall_s=wall_s,
+        memory_mb=found["peak_kb"] / 1024,
+        ending=found["ending"],
+        scratch_changed=bool(found["flags"] & protocol.SCRATCH_CHANGED),
+        output_bytes=found["output_bytes"],
+        error_bytes=found["error_bytes"],
     )
 
 

@@ -43,11 +43,6 @@ def current_tier() -> str:
     return names[jail.kind][not jail.as_root()] + (f"+{made.name}" if made else "+rlimits")
 
 
-def has_language(name: str) -> bool:
-    """Whether programs in a language can run inside this process's kind of jail."""
-    return jail.kind == "bwrap" or name in landlock.LANGUAGES
-
-
 def require() -> str:
     """Stand up a jail and try to get out. Gives the tier; raises SandboxUnavailable with the command that mends it.
 

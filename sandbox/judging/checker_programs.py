@@ -16,11 +16,15 @@ import os
 import select
 from pathlib import Path
 
-from sandbox import languages
-from sandbox.building.builder import Builder, CompileError
-from sandbox.building.program import Program, with_run_time
+from sandbox.building import (
+    Builder,
+    CompileError,
+    LanguageUnavailable,
+    Program,
+    require_usable,
+    with_run_time,
+)
 from sandbox.contracts import Checker, Limits
-from sandbox.isolation import tiers
 from sandbox.isolation.guest import protocol
 from sandbox.isolation.session import JailDied, Run, Session, sealed
 from sandbox.languages import Language
@@ -162,9 +166,10 @@ class CheckerProgram:
 
 def parts_of(checker: Checker) -> tuple[Language, dict[str, str]]:
     """The checker's language, and {name: text} of the files beside it. Raises CheckerFailed where one of them is not here."""
-    language = languages.find_language(checker.language)
-    if language is None or not tiers.has_language(language.name) or languages.toolchain(language) is None:
-        raise CheckerFailed(f"the checker's language {checker.language} is not on this machine")
+    try:
+        language, _ = require_usable(checker.language)
+    except LanguageUnavailable as error:
+        raise CheckerFailed(f"the checker's {error}") from error
     files = dict(checker.files)
     return language, files if "testlib.h" in files else with_testlib(checker.program) | files
 

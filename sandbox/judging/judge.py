@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sandbox import languages
-from sandbox.building.builder import Builder, CompileError
+from sandbox.building import Builder, CompileError, LanguageUnavailable, require_usable
 from sandbox.contracts import Judgement, Output, Submission, TestResult, Verdict, first_failing
 from sandbox.isolation import native, tiers
 from sandbox.isolation.session import JailDied
@@ -37,14 +36,12 @@ class Judge:
 
     def judge(self, submission: Submission) -> Judgement:
         """The judgement. Raises SandboxUnavailable where no jail can stand."""
-        language = languages.find_language(submission.language)
-        toolchain = languages.toolchain(language) if language and tiers.has_language(language.name) else None
-        if language is None or toolchain is None:
-            return conclude(
-                submission, "language_unavailable", (), f"{submission.language} is not on this machine", ""
-            )
+        try:
+            language, toolchain = require_usable(submission.language)
+        except LanguageUnavailable as error:
+            return conclude(submission, "language_unavailable", (), str(error), "")
         source = submission.preamble + submission.program
-        if language.name != "python3" and any(test.mode != "stdin" for test in submission.tests):
+        if not language.in_supervisor and any(test.mode != "stdin" for test in submission.tests):
             return conclude(submission, "language_unavailable", (), "function tests need Python", toolchain)
         results: list[TestResult] = []
         outputs: tuple[Output, ...] = ()

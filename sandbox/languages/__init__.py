@@ -1,5 +1,31 @@
-"""Languages: one row per language in `table.py`, and what of it this machine can compile and run."""
+"""Languages: one table of their names, suffixes, fences, lexers, and how their programs are compiled and run.
 
-from sandbox.languages.table import LANGUAGES, Language, adapt_java, find_language, locate, toolchain
+`language.py` says what a row holds, `definitions/` has the rows, `table.py` finds one by any of its names, and
+`toolchains.py` finds out what this machine can compile and run. The pipeline, the prompts and the command line use the
+same table.
+"""
 
-__all__ = ["LANGUAGES", "Language", "adapt_java", "find_language", "locate", "toolchain"]
+from sandbox.languages.language import Language
+from sandbox.languages.table import (
+    LANGUAGES,
+    UnknownLanguage,
+    did_you_mean,
+    find_language,
+    language_of_fence,
+    language_of_suffix,
+    require_language,
+)
+from sandbox.languages.toolchains import locate, toolchain
+
+__all__ = [
+    "LANGUAGES",
+    "Language",
+    "UnknownLanguage",
+    "did_you_mean",
+    "find_language",
+    "language_of_fence",
+    "language_of_suffix",
+    "locate",
+    "require_language",
+    "toolchain",
+]

@@ -8,7 +8,6 @@ from sandbox.contracts import MIB, Judgement, Limits, Submission, Test
 from sandbox.languages import find_language
 from sandbox.service.requests import Refused
 
-LANGUAGES = {"python": "python3", "nodejs": "javascript"}  # SandboxFusion's names that are not ours
 DEFAULT_TIMEOUT_S, DEFAULT_MEMORY_MB = 10.0, 1024
 KEEP_BYTES = 16 * MIB
 
@@ -37,9 +36,8 @@ def run_request(given: Any) -> Submission | dict[str, Any]:
         memory_mb=memory_mb if memory_mb and memory_mb > 0 else DEFAULT_MEMORY_MB,
         wall_limit_s=seconds,
     )
-    name = str(given["language"])
-    language = LANGUAGES.get(name, name)
-    return Submission(given["code"], language, (Test("run", "stdin", stdin),), limits, keep_bytes=KEEP_BYTES)
+    tests = (Test("run", "stdin", stdin),)
+    return Submission(given["code"], given["language"], tests, limits, keep_bytes=KEEP_BYTES)
 
 
 def answer(status: str, message: str, compiled: Any = None, run: Any = None) -> dict[str, Any]:
@@ -61,6 +59,7 @@ def command(status: str, seconds: float | None, code: int | None, stdout: str, s
 
 def run_response(submission: Submission, judgement: Judgement) -> dict[str, Any]:
     """A judgement in SandboxFusion's words."""
+    language = find_language(submission.language)
     if judgement.verdict == "compile_error":
         late = "went over its limit of" in judgement.compile_output
         failed = command(
@@ -70,15 +69,14 @@ def run_response(submission: Submission, judgement: Judgement) -> dict[str, Any]
             "",
             judgement.compile_output,
         )
-        if find_language(submission.language) == find_language("python3"):  # has no step of its own for it
+        if language and not language.compile:  # SandboxFusion has no compile step for it
             return answer("Failed", "", None, failed)
         return answer("Failed", "", failed)
     if judgement.verdict in ("judge_error", "language_unavailable"):
         why = judgement.compile_output or next((test.detail for test in judgement.tests), "")
         return answer("SandboxError", why)
-    language, (test,), (output,) = find_language(submission.language), judgement.tests, judgement.outputs
-    compile_step = bool(language and language.compile)
-    compiled = command("Finished", None, 0, "", "") if compile_step else None
+    (test,), (output,) = judgement.tests, judgement.outputs
+    compiled = command("Finished", None, 0, "", "") if language and language.compile else None
     if judgement.verdict == "time_limit_exceeded":
         late_run = command("TimeLimitExceeded", test.wall_s, None, output.stdout, output.stderr)
         return answer("Failed", "", compiled, late_run)

@@ -215,7 +215,7 @@ BAD_ROWS = [
     (solution(""), "program", "is empty, and there is no completion either"),
     (solution(7), "program", "expected text, found int"),
     (solution(None), "program", "neither program nor completion"),
-    (solution(language="brainfuck"), "language", "is none of python3 python2 cpp"),
+    (solution(language="brainfuck"), "language", "is none of c cpp csharp"),
     (solution(language=3), "language", "expected text, found int 3"),
     (solution(origin="alien"), "origin", "is none of human"),
     (solution(policy_id=""), "policy_id", "is shorter than 1, found str ''"),
@@ -261,6 +261,15 @@ def test_every_kind_of_bad_row_is_kept_with_its_reason(store, tmp_path):
     for number, (row, (_, column, reason)) in enumerate(zip(found, BAD_ROWS, strict=True), start=2):
         assert (row["source_line"], row["field"]) == (number, column), row
         assert row["reason"].startswith(reason) and row["raw"] == kept[number - 1]
+
+
+def test_an_unknown_language_is_kept_with_similar_ones(store, tmp_path):
+    one(
+        store,
+        write(tmp_path / "rows.jsonl", problem("mine/good"), solution(name="mine/good", language="pyhton")),
+    )
+    (row,) = store.read("quarantine").to_dicts()
+    assert row["reason"].endswith("found str 'pyhton'; did you mean python3 or python2?")
 
 
 def test_a_custom_checker_needs_no_output_and_a_call_does(store, tmp_path):

@@ -111,7 +111,7 @@ def test_testlib_is_the_users(judge, monkeypatch):
         ("int main( {", "c", "does not compile"),
         ("while True: pass", "python3", "went over its limits"),
         ("print(", "python3", "does not compile"),
-        ("x", "befunge", "befunge is not on this machine"),
+        ("x", "befunge", "unknown language 'befunge'"),
     ],
 )
 def test_a_broken_checker_is_no_verdict_on_the_program(judge, monkeypatch, program, language, complaint):

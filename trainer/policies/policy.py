@@ -28,12 +28,13 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from sandbox.languages import find_language
+
 transformers_logging.disable_progress_bar()  # a bar a load would tear the progress of the flows
 
 PROBLEM, PROGRAM, END, PAD = "<|problem|>", "<|program|>", "<|end|>", "<|pad|>"
 INSTRUCTION = "Answer with one complete Python program that reads stdin and prints the answer to stdout, in a single fenced code block."
 FENCE = re.compile(r"```[^\n`]*\n(.*?)```", re.DOTALL)
-FENCE_NAMES = {"python3": "python", "cpp": "cpp"}
 # Tokens never cross these pieces: a line break with its indentation, a word, a digit, a run of other signs, spaces.
 CLAUSE = re.compile(r"[^,.]+[,.]?")
 PIECES = r"\n *| ?[A-Za-z_]+| ?[0-9]| ?[^\sA-Za-z_0-9]+|\s+"
@@ -106,7 +107,8 @@ class Policy:
         """How the policy would have written a program that comes from elsewhere."""
         if self.template == "plain":
             return program
-        return f"```{FENCE_NAMES.get(language, language)}\n{program.rstrip()}\n```"
+        row = find_language(language)
+        return f"```{row.fence if row else language}\n{program.rstrip()}\n```"
 
     def program_of_completion(self, completion_text: str) -> str:
         """The program in a completion: all of it, or for chat models the first fenced block (all of it if there is none)."""

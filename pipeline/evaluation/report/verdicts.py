@@ -11,7 +11,7 @@ from pipeline.store import NOT_A_REWARD, ORIGINS, VERDICTS, query
 MOST_WRITERS = 30
 JUDGED = tuple(verdict for verdict in VERDICTS if verdict not in NOT_A_REWARD)
 # Series colour of each verdict, the same in every report.
-COLOURS = dict(zip(JUDGED, (0, 1, 4, 3, 6, 5, 7), strict=True))
+COLOURS: dict[str, int] = dict(zip(JUDGED, (0, 1, 4, 3, 6, 5, 7), strict=True))
 
 # A run publishes a policy `<run>@<step>` for each of its rollouts: together they are one writer. Samples drawn to evaluate a
 # policy are told apart from those it trained on.

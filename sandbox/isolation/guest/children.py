@@ -11,9 +11,10 @@ import gc
 import posix
 import sys
 
+import protocol
+
 PR_SET_DUMPABLE = 4
 IGNORED_BY_PYTHON = (_signal.SIGPIPE, _signal.SIGXFSZ, _signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP)
-EXEC_FAILED = 127
 LAST_DESCRIPTOR = 1 << 20
 GUEST_FOLDER = __file__.rpartition("/")[0]
 JOB, RESULT = 3, 4  # descriptors of function tests
@@ -98,7 +99,7 @@ def start(program):
     try:
         program()
     finally:
-        exit_now(EXEC_FAILED)
+        exit_now(protocol.EXEC_FAILED)
 
 
 def enter(program, descriptors, cpu_us, confinement):
@@ -116,7 +117,7 @@ def enter(program, descriptors, cpu_us, confinement):
         if confinement:
             confinement.close_child()
     except BaseException:
-        exit_now(EXEC_FAILED)
+        exit_now(protocol.EXEC_FAILED)
     start(program)
 
 

@@ -1,41 +1,56 @@
-"""The messages between the judge and the supervisor inside the jail: one packet each way, fixed binary layouts.
+"""The messages between the judge and the supervisor in a jail: one packet per message, fixed binary layouts.
 
-The judge trusts nothing that comes back, so answers are plain numbers; descriptors travel as SCM_RIGHTS.
-A request is one letter and its body; see the constants. The supervisor opens with HELLO. Bodies of numbers are signed
-64-bit integers one after the other, which both sides read and write without importing anything.
+A request is one letter and a body; descriptors travel as SCM_RIGHTS. The supervisor sends HELLO first. The judge trusts
+nothing that comes back, so answers are plain numbers. Bodies of numbers are signed 64-bit integers, one after the other,
+which both sides read and write without importing anything. protocol.h repeats what the supervisor in C needs.
 """
 
-HELLO = b"H"  # the supervisor's first packet, for the judge to learn its process id
-# uid (0: keep), memory limit in KiB, file size in bytes, processes, open files, interval of looking at the memory in ms
-SETUP = b"S"  # Once, first.
-PROGRAM = b"A"  # body: argv, NUL between words. The program is a command.
-ARGUMENTS = b"W"  # body: the Python program's arguments, NUL between them.
-ENVIRONMENT = b"E"  # body: NAME=VALUE, NUL between them.
-# Two descriptors: Python source, and where the compiler's messages go. Body: CPU limit and wall limit in microseconds.
-CHECK = b"K"  # says whether the source compiles, and forgets it.
-# Body also: 1 for functions, 0 for a whole program; 1 where the source is known to compile.
-PYTHON = b"P"  # The program is Python, run in forks of the supervisor itself.
-FILE = b"F"  # body: name; one descriptor: contents. Puts a file into the scratch folder.
-COLLECT = b"C"  # body: name. Answers with a descriptor for a file of the scratch folder, or a refusal.
-LIST = b"L"  # answers with the names of the files in the scratch folder, NUL between them.
-# Body: CPU limit and wall limit in microseconds, descriptors per test. Descriptors, test after test: those the program finds
-# as 0, 1, 2 and so on; for functions, 3 and 4 are job and result. One answer per test, up to the first after which another
-# might be judged wrongly: it did not end with status 0, left something behind, or wrote more than MUCH_OUTPUT_BYTES.
+HELLO = b"H"  # the supervisor's first packet: the kernel tells the judge its process id
+
+# Requests, and their bodies.
+SETUP = b"S"  # SETUP_FIELDS. Once, first.
+PROGRAM = b"A"  # argv, NUL between words. The program is a command.
+ARGUMENTS = b"W"  # the Python program's arguments, NUL between them
+ENVIRONMENT = b"E"  # NAME=VALUE, NUL between them
+CHECK = b"K"  # CHECK_FIELDS; two descriptors: Python source, compiler's messages. Compiles the source and forgets it.
+PYTHON = (
+    b"P"  # PYTHON_FIELDS; descriptors as for CHECK. The program is Python, run in forks of the supervisor.
+)
+FILE = b"F"  # a name; one descriptor: contents. Puts a file into the scratch folder.
+COLLECT = b"C"  # a name. The answer carries a descriptor of that file of the scratch folder, or is REFUSED.
+LIST = b"L"  # empty. The answer is the names of the files in the scratch folder, NUL between them.
+# TEST_FIELDS; the descriptors of the tests, one test after the other: those that the program finds as 0, 1, 2 and so on;
+# for functions, 3 and 4 are job and result. There is one answer per test, up to the first test after which the next one
+# could be judged wrongly: it did not end with status 0, left something behind, or wrote more than MUCH_OUTPUT_BYTES.
 TEST = b"T"
 
-# An answer is: OK or what went wrong; wait status; CPU, wall in microseconds; peak memory in KiB; how it was ended; leftovers;
-# bytes on standard output and standard error.
-ANSWER_NUMBERS = 9
+SETUP_FIELDS = (
+    "uid",
+    "memory_kb",
+    "file_bytes",
+    "processes",
+    "open_files",
+    "watch_ms",
+)  # uid 0: keep the user
+CHECK_FIELDS = ("cpu_us", "wall_us")
+PYTHON_FIELDS = (*CHECK_FIELDS, "is_function", "is_known_to_compile")
+TEST_FIELDS = ("cpu_us", "wall_us", "descriptors")  # the last one: descriptors per test
+
+# `what`: OK or what went wrong; `status`: the wait status; `ending`: how the run ended; `flags`: SCRATCH_CHANGED or 0
+ANSWER_FIELDS = (
+    "what", "status", "cpu_us", "wall_us", "peak_kb", "ending", "flags", "output_bytes", "error_bytes",
+)  # fmt: skip
 OK, REFUSED, COMPILE_FAILED, COMPILE_KILLED = 0, 1, 2, 3
 ENDED, CPU_EXCEEDED, WALL_EXCEEDED, MEMORY_EXCEEDED, STARVED = 0, 1, 2, 3, 4
 SCRATCH_CHANGED = 1
-MUCH_OUTPUT_BYTES = 1 << 20
 
-# The wall limit counts the time a program sleeps. A program that waits for a processor this many times as long says
-# nothing about itself, only about the machine.
-STARVED_FACTOR = 10
 MAX_MESSAGE = 1 << 16
 MAX_DESCRIPTORS = 96  # all of them are copied with each fork
+MUCH_OUTPUT_BYTES = 1 << 20
+# The wall limit counts the time that a program sleeps. A program that waits for a processor this many times as long says
+# something about the machine, and nothing about itself.
+STARVED_FACTOR = 10
+EXEC_FAILED = 127  # exit status of a child that could not become the program
 
 
 def pack(*numbers):
@@ -43,5 +58,5 @@ def pack(*numbers):
 
 
 def unpack(body):
-    """A tuple. x86-64 is little-endian, so that the machine's own layout is the one of `pack`."""
+    """The numbers of a body, as a tuple. x86-64 is little-endian, so its own layout is the layout of `pack`."""
     return tuple(memoryview(body).cast("q"))

@@ -11,7 +11,6 @@
 #include <linux/capability.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdint.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -19,13 +18,10 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "protocol.h"
 #include "usage.h"
 
-enum { MAX_MESSAGE = 1 << 16, MAX_DESCRIPTORS = 96, MAX_WORDS = 4096, STARVED_FACTOR = 10, EXEC_FAILED = 127 };
-enum { OK, REFUSED };
-enum { ENDED, CPU_EXCEEDED, WALL_EXCEEDED, MEMORY_EXCEEDED, STARVED };
-enum { MOST_TESTS = MAX_DESCRIPTORS / 3 };
-enum { SCRATCH_CHANGED = 1, LISTING_BYTES = 2048, MUCH_OUTPUT_BYTES = 1 << 20 };
+enum { MAX_WORDS = 4096, MAX_TESTS = MAX_DESCRIPTORS / 3, LISTING_BYTES = 2048 };
 
 struct request {
     char letter;
@@ -33,10 +29,6 @@ struct request {
     size_t size;
     int descriptors[MAX_DESCRIPTORS];
     int count;
-};
-
-struct answer {
-    int64_t what, status, cpu_us, wall_us, peak_kb, ending, flags, written[2];
 };
 
 /* What changes when anything is written, linked or removed in a scratch folder. */
@@ -107,15 +99,14 @@ static void limit(int what, rlim_t value) {
     if (setrlimit(what, &both)) die("setrlimit");
 }
 
-/* Numbers: uid, memory in KiB, file size, processes, open files, interval of looking in ms. */
-static void set_up(const int64_t numbers[6]) {
-    memory_kb = numbers[1];
-    watch_s = (double)numbers[5] / 1000;
-    if (numbers[0]) become((uid_t)numbers[0]);
+static void set_up(const struct setup *setup) {
+    memory_kb = setup->memory_kb;
+    watch_s = (double)setup->watch_ms / 1000;
+    if (setup->uid) become((uid_t)setup->uid);
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)) die("prctl"); /* closes /proc/1/{mem,fd,maps} to the programs */
-    limit(RLIMIT_FSIZE, (rlim_t)numbers[2]);
-    limit(RLIMIT_NPROC, (rlim_t)numbers[3] + 1);
-    limit(RLIMIT_NOFILE, (rlim_t)numbers[4]);
+    limit(RLIMIT_FSIZE, (rlim_t)setup->file_bytes);
+    limit(RLIMIT_NPROC, (rlim_t)setup->processes + 1);
+    limit(RLIMIT_NOFILE, (rlim_t)setup->open_files);
     limit(RLIMIT_CORE, 0);
     limit(RLIMIT_MSGQUEUE, 0);
     if (!remember_scratch()) die("scratch folders");
@@ -243,25 +234,25 @@ static bool run_test(int *descriptors, int count, int64_t cpu_us, int64_t wall_u
     for (int i = 0; i < count; i++)
         if (file_size(descriptors[i]) < 0) close(descriptors[i]), descriptors[i] = -1;
     follow(pid, started_s, cpu_us, wall_us, answer);
-    for (int i = 0; i < 2 && i + 1 < count; i++)
-        if (descriptors[i + 1] >= 0) answer->written[i] = file_size(descriptors[i + 1]);
+    if (count > 1 && descriptors[1] >= 0) answer->output_bytes = file_size(descriptors[1]);
+    if (count > 2 && descriptors[2] >= 0) answer->error_bytes = file_size(descriptors[2]);
     return true;
 }
 
 /* Run the tests one after the other, up to the first after which another might be judged wrongly: it did not end well, left
  * something behind, or wrote so much that its output takes the next one's memory. Closes the descriptors it has done with.
- * Gives how many were done, or -1 in a forked child. `numbers`: CPU limit, wall limit, both in us; descriptors per test. */
-static int run_tests(const int64_t numbers[3], int *descriptors, int count, struct answer *answers) {
-    int done = 0, each = (int)numbers[2];
+ * Gives how many were done, or -1 in a forked child. */
+static int run_tests(const struct test *test, int *descriptors, int count, struct answer *answers) {
+    int done = 0, each = (int)test->descriptors;
     off_t written = 0;
     if (each < 1) die("descriptors per test");
-    while ((done + 1) * each <= count && done < MOST_TESTS) {
+    while ((done + 1) * each <= count && done < MAX_TESTS) {
         int *own = &descriptors[done * each];
         struct answer *answer = &answers[done++];
-        if (!run_test(own, each, numbers[0], numbers[1], answer)) return -1;
+        if (!run_test(own, each, test->cpu_us, test->wall_us, answer)) return -1;
         for (int i = 0; i < each; i++)
             if (own[i] >= 0) close(own[i]), own[i] = -1;
-        written += answer->written[0] + answer->written[1];
+        written += answer->output_bytes + answer->error_bytes;
         if (answer->status || answer->ending || answer->flags || written > MUCH_OUTPUT_BYTES) break;
     }
     return done;
@@ -273,22 +264,22 @@ static void close_all(const int *descriptors, int count) {
 }
 
 #ifdef LIBRARY
-static struct answer answers[MOST_TESTS];
+static struct answer answers[MAX_TESTS];
 
-int prepare(const int64_t numbers[6]) {
+int prepare(const struct setup *setup) {
     cores = sysconf(_SC_NPROCESSORS_ONLN);
-    set_up(numbers);
+    set_up(setup);
     return true;
 }
 
 /* True in the child. The supervisor's descriptors are closed in both; the answers go to `socket`, if that is one. */
-int fork_tests(int socket, const int64_t numbers[3], const int *given, int count) {
+int fork_tests(int socket, const struct test *test, const int *given, int count) {
     int descriptors[MAX_DESCRIPTORS];
     if (count > MAX_DESCRIPTORS) die("descriptors");
     memcpy(descriptors, given, (size_t)count * sizeof(int));
     control = socket;
     PyOS_BeforeFork(); /* once for all: what a child finds is the same */
-    int done = run_tests(numbers, descriptors, count, answers);
+    int done = run_tests(test, descriptors, count, answers);
     if (done < 0) {
         PyOS_AfterFork_Child();
         return true;
@@ -321,17 +312,17 @@ static void receive(struct request *request) {
 }
 
 static void take_limits(const struct request *request) {
-    int64_t numbers[6];
-    memcpy(numbers, request->body, sizeof numbers);
-    set_up(numbers);
+    struct setup setup;
+    memcpy(&setup, request->body, sizeof setup);
+    set_up(&setup);
     answer_plainly(OK);
 }
 
 static void answer_tests(struct request *request) {
-    static struct answer answers[MOST_TESTS];
-    int64_t numbers[3];
-    memcpy(numbers, request->body, sizeof numbers);
-    answer_with(answers, (size_t)run_tests(numbers, request->descriptors, request->count, answers));
+    static struct answer answers[MAX_TESTS];
+    struct test test;
+    memcpy(&test, request->body, sizeof test);
+    answer_with(answers, (size_t)run_tests(&test, request->descriptors, request->count, answers));
 }
 
 int main(int argc, char **argv) {
@@ -342,13 +333,14 @@ int main(int argc, char **argv) {
     for (int number = 1; number < NSIG; number++) signal(number, SIG_DFL); /* the judge's worker ignores some */
     /* The supervisor itself may have been started from a descriptor: no program gets any but its own three. */
     if (syscall(SYS_close_range, 3, ~0U, 1U << 2 /* CLOSE_RANGE_CLOEXEC */)) die("close_range");
-    if (send(control, "H", 1, MSG_NOSIGNAL) != 1) return 0;
+    const char hello = HELLO;
+    if (send(control, &hello, 1, MSG_NOSIGNAL) != 1) return 0;
     for (;;) {
         receive(&request);
-        if (request.letter == 'S') take_limits(&request);
-        else if (request.letter == 'E') take_words(&request, environment_words);
-        else if (request.letter == 'A') take_words(&request, argv_words);
-        else if (request.letter == 'T') answer_tests(&request);
+        if (request.letter == SETUP) take_limits(&request);
+        else if (request.letter == ENVIRONMENT) take_words(&request, environment_words);
+        else if (request.letter == PROGRAM) take_words(&request, argv_words);
+        else if (request.letter == TEST) answer_tests(&request);
         else answer_plainly(REFUSED);
         close_all(request.descriptors, request.count);
     }

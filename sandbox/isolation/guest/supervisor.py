@@ -90,18 +90,19 @@ class Supervisor:
         usage = children.guest_module("usage")
         self.poller = select.poll()
         self.poller.register(self.control, 0)  # only that the judge's end is closed
-        uid, self.memory_kb, file_bytes, processes, open_files, watch_ms = unpack(body)
-        self.watch_s = watch_ms / 1000
-        if uid:
-            children.become(uid)
+        setup = dict(zip(protocol.SETUP_FIELDS, unpack(body), strict=True))
+        self.memory_kb, self.watch_s = setup["memory_kb"], setup["watch_ms"] / 1000
+        processes = setup["processes"]
+        if setup["uid"]:
+            children.become(setup["uid"])
         children.hide_from_children()
         if self.confinement:
             self.confinement.check()
             processes += confine.tasks_of_user() - 1
         for name, value in (
-            (resource.RLIMIT_FSIZE, file_bytes),
+            (resource.RLIMIT_FSIZE, setup["file_bytes"]),
             (resource.RLIMIT_NPROC, processes + 1),
-            (resource.RLIMIT_NOFILE, open_files),
+            (resource.RLIMIT_NOFILE, setup["open_files"]),
             (resource.RLIMIT_CORE, 0),
             (resource.RLIMIT_MSGQUEUE, 0),
         ):
@@ -215,7 +216,7 @@ class Supervisor:
             try:
                 self.program()
             finally:
-                children.exit_now(children.EXEC_FAILED)
+                children.exit_now(protocol.EXEC_FAILED)
         descriptors.clear()
 
     def run(self, descriptors, cpu_us, wall_us, pipes=()):
