@@ -24,6 +24,7 @@ from flows.commands import (
     report,
     rollout,
     score,
+    search,
     serve,
     sql,
     store,
@@ -77,7 +78,7 @@ app.command(rich_help_panel=LEARN)(score.score)
 app.command(rich_help_panel=LEARN)(train.train)
 app.command(rich_help_panel=LEARN)(train.weights)
 app.command(rich_help_panel=LEARN)(rollout.rollout)
-app.command(rich_help_panel=LEARN)(rollout.search)
+app.command(rich_help_panel=LEARN)(search.search)
 app.command("eval", rich_help_panel=LEARN)(evaluate.evaluate)
 app.command(rich_help_panel=LEARN)(report.report)
 
