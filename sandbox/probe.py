@@ -1,13 +1,15 @@
-"""What this machine offers, found out by doing. For `doctor` commands."""
+"""What this machine offers, found out by trying. For `doctor` commands."""
 
 from __future__ import annotations
 
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 from sandbox.building import usable_toolchain
 from sandbox.contracts import SandboxUnavailable
-from sandbox.isolation import jail, native, tiers
+from sandbox.isolation import KIND_VARIABLE, Isolation, Kind, establish, native, requested_kind
+from sandbox.isolation.bubblewrap import find_bwrap
 from sandbox.isolation.guest import confine
 from sandbox.languages import LANGUAGES
 from sandbox.workers.pool import default_cache
@@ -15,10 +17,10 @@ from sandbox.workers.pool import default_cache
 
 @dataclass(frozen=True)
 class Report:
-    """`tier` is None where nothing can be judged, and `why_not` then says why, and what mends it.
+    """`tier` is None where nothing can be judged; `why_not` then says why, and how to fix it.
 
-    `supervisor` says what runs executed programs: C, or Python at a higher price, and then how to mend it.
-    `languages` maps each known language to its tool chain's version, or None where it is absent.
+    `supervisor` says what runs executables: C, or the slower Python, and then how to fix it. `languages` maps each language
+    that can be judged to its tool chain's version, or to None where it is missing.
     """
 
     tier: str | None
@@ -29,33 +31,36 @@ class Report:
 
 
 def probe() -> Report:
-    """Look, without raising."""
-    tier, why_not, engine = None, "", ""
+    """The report. Raises nothing."""
+    tier, why_not, engine, kind = None, "", "", None
+    cache = default_cache()
     try:
-        tier = tiers.require()
-        if jail.kind == "landlock":
-            engine = f"Landlock {confine.version()}; the first kind of jail does not stand: {first_refusal()}"
-        else:
-            engine = subprocess.run(
-                [jail.find_bwrap(), "--version"], capture_output=True, text=True
-            ).stdout.strip()
+        requested = requested_kind()
+        isolation = establish(cache, requested)
+        try:
+            tier, kind, engine = isolation.tier, isolation.kind, engine_of(isolation, requested, cache)
+        finally:
+            isolation.close()
     except (SandboxUnavailable, OSError) as error:
         why_not = str(error)
-    supervisor = (
-        "C"
-        if native.supervisor(default_cache()) is not None
-        else "Python; mend with: apt-get install gcc libc6-dev"
-    )
-    offered = {language.name: usable_toolchain(language) for language in LANGUAGES if language.is_judged}
-    return Report(tier, why_not, engine, supervisor, offered)
+    in_c = native.supervisor(cache) is not None
+    supervisor = "C" if in_c else "Python; fix it with: apt-get install gcc libc6-dev"
+    languages = {row.name: usable_toolchain(row, kind) for row in LANGUAGES if row.is_judged}
+    return Report(tier, why_not, engine, supervisor, languages)
 
 
-def first_refusal() -> str:
-    """Why the second kind of jail stands."""
+def engine_of(isolation: Isolation, requested: Kind | None, cache: Path) -> str:
+    """What builds the jails; for the second kind, also why it is not the first."""
+    if isolation.kind == "bwrap":
+        return subprocess.run([find_bwrap(), "--version"], capture_output=True, text=True).stdout.strip()
+    reason = f"{KIND_VARIABLE} asks for it" if requested else refusal_of_bubblewrap(cache)
+    return f"Landlock {confine.version()}; not the first kind of jail: {reason}"
+
+
+def refusal_of_bubblewrap(cache: Path) -> str:
+    """Why bubblewrap cannot build a jail here; "" where it can by now."""
     try:
-        tiers.try_jail("bwrap")
+        establish(cache, "bwrap").close()
     except SandboxUnavailable as error:
         return str(error)
-    finally:
-        jail.kind = "landlock"
-    return f"{tiers.FORCED} asks for the second"
+    return ""

@@ -1,8 +1,8 @@
-"""Which languages can be judged here: the tool chain is on this machine, and its programs can run in the kind of jail in use."""
+"""Which languages can be judged here: the tool chain is on this machine, and the kind of jail in use can run its programs."""
 
 from __future__ import annotations
 
-from sandbox.isolation import jail
+from sandbox.isolation import Kind
 from sandbox.languages import Language, UnknownLanguage, require_language, toolchain
 
 
@@ -10,20 +10,20 @@ class LanguageUnavailable(Exception):
     """A language cannot be judged here: one line that says why."""
 
 
-def usable_toolchain(language: Language) -> str | None:
-    """Name and version of the tool chain, or None where the language cannot be judged."""
-    if jail.kind == "landlock" and not language.in_landlock:
+def usable_toolchain(language: Language, kind: Kind | None = None) -> str | None:
+    """Name and version of the tool chain, or None where the language cannot be judged in this kind of jail (None: any)."""
+    if kind == "landlock" and not language.in_landlock:
         return None
     return toolchain(language)
 
 
-def require_usable(name: str) -> tuple[Language, str]:
-    """The language of a name with its tool chain. Raises LanguageUnavailable."""
+def require_usable(name: str, kind: Kind | None = None) -> tuple[Language, str]:
+    """The language of a name with its tool chain, for this kind of jail (None: any). Raises LanguageUnavailable."""
     try:
         language = require_language(name)
     except UnknownLanguage as error:
         raise LanguageUnavailable(str(error)) from error
-    found = usable_toolchain(language)
+    found = usable_toolchain(language, kind)
     if found is None:
         raise LanguageUnavailable(f"language {name} is not on this machine")
     return language, found

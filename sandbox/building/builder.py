@@ -1,4 +1,4 @@
-"""From source to a folder of files that the jail shows at /program. Compilers run inside the jail as well."""
+"""From source text to a folder of files that a jail shows as the program. Compilers run in jails, too."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from sandbox import languages
 from sandbox.building.syntax import SyntaxJails
 from sandbox.contracts import MIB, Limits
-from sandbox.isolation import jail, landlock, tiers
+from sandbox.isolation import Isolation, JailDied, JailSpec, Session, sealed, stack_bytes
 from sandbox.isolation.guest import protocol
-from sandbox.isolation.session import JailDied, Session, sealed, stack_bytes
-from sandbox.languages import Language
+from sandbox.isolation.jail import COMPILE_SCRATCH_BYTES
+from sandbox.isolation.landlock import ProgramCopies, is_open
+from sandbox.languages import Language, locate, toolchain
 
 COMPILE_LIMITS = Limits(time_s=30.0, memory_mb=2048, output_bytes=256 * MIB, processes=128)
 LIMIT_NAMES = {
@@ -33,7 +33,7 @@ MAX_TOTAL_BYTES = 256 * MIB
 MESSAGE_BYTES = 4000
 HEADER = "bits/stdc++.h"
 HEADER_AGAIN = b"#include_next <bits/stdc++.h>\n"  # for other headers that include it, such as bits/extc++.h
-# Only where nothing stands before it but comments: what is defined there may change what the header says.
+# Only where nothing but comments comes before it: macros defined there may change what the header says.
 HEADER_FIRST = re.compile(rb"(?:\s|//[^\n]*\n|/\*.*?\*/)*#[ \t]*include[ \t]*<bits/stdc\+\+\.h>", re.DOTALL)
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_$][A-Za-z0-9_$.\-]{0,200}")
 
@@ -51,16 +51,20 @@ class Built:
 
 
 class Builder:
-    """Builds programs, keeping what was built in `cache` by hash of source, command line and tool chain."""
+    """Builds programs. What it has built stays in `cache`, by hash of source, command line and tool chain."""
 
-    def __init__(self, cache: Path) -> None:
-        self.cache = cache
+    def __init__(self, isolation: Isolation, cache: Path) -> None:
+        self.isolation, self.cache = isolation, cache
         cache.mkdir(parents=True, exist_ok=True)
-        self.syntax = SyntaxJails(cache)
+        self.syntax = SyntaxJails(isolation)
+        self._copies: ProgramCopies | None = None
 
     def close(self) -> None:
-        """End what stands between two programs."""
+        """End the syntax jails and remove copies of programs. Both come again when they are needed."""
         self.syntax.close()
+        if self._copies:
+            self._copies.close()
+            self._copies = None
 
     def build(
         self, language: Language, source: str, files: Mapping[str, str] = MappingProxyType({})
@@ -69,91 +73,94 @@ class Builder:
         main = "Main"
         if language.adapt_source:
             source, main = language.adapt_source(source)
-        recipe = [language.name, language.compile, languages.toolchain(language), main]
         beside = {name: encoded(text) for name, text in sorted(files.items())}
         parts = [
-            json.dumps(recipe).encode(),
+            json.dumps([language.name, language.compile, toolchain(language), main]).encode(),
             encoded(source),
             *(name.encode() + b"=" + text for name, text in beside.items()),
         ]
-        # Each part hashed by itself: no source can pass for another one with a file beside it.
+        # Each part is hashed by itself: no source can pass for another one with a file beside it.
         key = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
         target = self.cache / key[:2] / key
         if not target.is_dir():
             target.parent.mkdir(exist_ok=True)
             beside[language.source_name.format(main=main)] = encoded(source)
             _store(self._compile(language, beside, main) if language.compile else beside, target)
-        return Built(str(landlock.reachable(target) if jail.kind == "landlock" else target), main)
+        return Built(str(self._reachable(target)), main)
+
+    def _reachable(self, folder: Path) -> Path:
+        """The folder of a program, or a copy that its user can reach: bubblewrap mounts it, Landlock cannot."""
+        if self.isolation.kind == "bwrap" or not self.isolation.uid or is_open(folder):
+            return folder
+        self._copies = self._copies or ProgramCopies()
+        return self._copies.copy_of(folder)
+
+    def _compile(self, language: Language, files: Mapping[str, bytes], main: str) -> dict[str, bytes]:
+        name = language.source_name.format(main=main)
+        words = [word.format(source=name, main=main) for word in language.compile[1:]]
+        if not (self._precompiles(language) and HEADER_FIRST.match(files[name])):
+            return self._run(language, files, words)
+        header = str(self._header(language))
+        return self._run(language, files, [f"-I{self.isolation.path_inside(header)}", *words], header)
+
+    def _precompiles(self, language: Language) -> bool:
+        """Whether the header can be shown to the compiler: only bubblewrap can mount its folder."""
+        return language.precompiled_header and self.isolation.kind == "bwrap"
 
     def _header(self, language: Language) -> Path:
-        """The folder with the large header everybody includes, compiled beforehand: opening it takes a fifth of its time."""
-        recipe = [
-            HEADER,
-            HEADER_AGAIN.decode(),
-            language.name,
-            language.compile,
-            languages.toolchain(language),
-        ]
+        """The folder with the large header of g++, compiled beforehand."""
+        recipe = [HEADER, HEADER_AGAIN.decode(), language.name, language.compile, toolchain(language)]
         folder = self.cache / f"header-{hashlib.sha256(json.dumps(recipe).encode()).hexdigest()}"
         if not folder.is_dir():
-            flags = [
-                word
-                for word in language.compile[1:]
-                if word not in ("-static", "-pipe", "-o", "main", "{source}")
-            ]
+            others = ("-static", "-pipe", "-o", "main", "{source}")
+            flags = [word for word in language.compile[1:] if word not in others]
             flags[flags.index("-x") + 1] = "c++-header"
             files = {"main.h": f"#include <{HEADER}>".encode()}
             built = self._run(language, files, [*flags, "-o", "compiled", "main.h"])
             _store({f"{HEADER}.gch": built["compiled"], HEADER: HEADER_AGAIN}, folder)
         return folder
 
-    def _compile(self, language: Language, files: Mapping[str, bytes], main: str) -> dict[str, bytes]:
-        name = language.source_name.format(main=main)
-        words = [word.format(source=name, main=main) for word in language.compile[1:]]
-        if jail.kind == "landlock" or not language.precompiled_header or not HEADER_FIRST.match(files[name]):
-            return self._run(language, files, words)
-        header = str(self._header(language))
-        return self._run(language, files, [f"-I{jail.inside(header)}", *words], header)
-
     def _run(
         self, language: Language, files: Mapping[str, bytes], words: list[str], beside: str | None = None
     ) -> dict[str, bytes]:
-        """Run the language's compiler on files in a jail of its own, with `beside` at /program. Gives the files it has made."""
-        tool = languages.locate(language.compile[0]) or language.compile[0]
-        spec = jail.JailSpec(
-            folders=(*existing(language.compile_folders), *existing(language.folders), *tool_folders(tool)), program=beside,
-            scratch_bytes=jail.COMPILE_SCRATCH_BYTES, stack_bytes=stack_bytes(COMPILE_LIMITS),
-        )  # fmt: skip
-        group = tiers.group()
-        kills = group.out_of_memory_kills() if group else 0
+        """Run the language's compiler on files in a jail of its own, with `beside` as its program. Returns its files."""
+        tool = locate(language.compile[0]) or language.compile[0]
+        folders = (*existing(language.compile_folders), *existing(language.folders), *tool_folders(tool))
+        spec = JailSpec(
+            folders,
+            program=beside,
+            scratch_bytes=COMPILE_SCRATCH_BYTES,
+            stack_bytes=stack_bytes(COMPILE_LIMITS),
+        )
+        group = self.isolation.group
+        kills_before = group.out_of_memory_kills() if group else 0
         try:
-            with Session(spec, COMPILE_LIMITS, group) as session:
+            with Session(self.isolation, spec, COMPILE_LIMITS, group) as session:
                 for file, contents in files.items():
                     session.put_file(file, contents)
-                session.set_command([tool, *words], jail.ENVIRONMENT | dict(language.environment))
+                session.set_command([tool, *words], dict(language.environment))
                 _run_compiler(session)
                 return _collect(session, leave_out=files)
         except JailDied as error:
-            if (
-                group and group.out_of_memory_kills() > kills
-            ):  # the kernel chose the supervisor instead of the compiler
-                raise CompileError(
-                    f"the compiler went over its limit of {LIMIT_NAMES[protocol.MEMORY_EXCEEDED]}"
-                ) from error
+            if group and group.out_of_memory_kills() > kills_before:
+                # The kernel chose the supervisor instead of the compiler.
+                limit = LIMIT_NAMES[protocol.MEMORY_EXCEEDED]
+                raise CompileError(f"the compiler went over its limit of {limit}") from error
             raise
 
 
 def encoded(source: str) -> bytes:
+    """UTF-8; surrogates that stand for no character stay what they are."""
     return source.encode("utf-8", "surrogatepass")
 
 
 def existing(patterns: tuple[str, ...]) -> list[str]:
-    """The paths that are there, of patterns that may hold a *."""
+    """The existing paths among patterns that may hold a *."""
     return [str(path) for pattern in patterns for path in sorted(Path("/").glob(pattern.lstrip("/")))]
 
 
 def tool_folders(tool: str) -> list[str]:
-    """What a tool needs to be seen: itself, or the whole tool chain around it where that stands outside /usr."""
+    """What a jail must show of a tool: the tool itself, or outside /usr the whole tool chain around it."""
     path = Path(tool)
     if path.is_relative_to("/usr/lib"):
         return []
@@ -177,11 +184,11 @@ def _run_compiler(session: Session) -> None:
 
 
 def _collect(session: Session, leave_out: Container[str]) -> dict[str, bytes]:
-    """The files the compiler left, read as data from a stranger: plain files with plain names, not too large."""
+    """The files that the compiler left. They are untrusted: only plain files with plain names, and not too large."""
     files: dict[str, bytes] = {}
     total = 0
     for name in session.list_files():
-        descriptor = session.take_file(name) if name not in leave_out and PLAIN_NAME.fullmatch(name) else None
+        descriptor = session.open_file(name) if name not in leave_out and PLAIN_NAME.fullmatch(name) else None
         if descriptor is None:
             continue
         with open(descriptor, "rb") as file:
@@ -196,7 +203,7 @@ def _collect(session: Session, leave_out: Container[str]) -> dict[str, bytes]:
 
 
 def _store(files: dict[str, bytes], target: Path) -> None:
-    """Write beside the target and rename: readers see all or nothing, and the first of two builders wins."""
+    """Write to a temporary folder and rename it: readers see all or nothing, and the first of two builders wins."""
     folder = Path(tempfile.mkdtemp(dir=target.parent))
     for name, contents in files.items():
         path = folder / name

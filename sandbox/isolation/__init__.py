@@ -1,22 +1,29 @@
 """Isolation: one jail per program, built by bubblewrap or by Landlock, and the supervisor that is process 1 inside it.
 
-`tiers.require` finds out what this machine allows, `session.Session` starts a jail and runs programs in it, `guest/` is
-the code that runs inside. Nothing here knows languages, tests or verdicts.
+`establish` finds out what this machine allows and returns it as a value, an `Isolation`; `Session` starts a jail with it
+and runs programs there; `guest/` is the code that runs inside. Nothing here knows languages, tests or verdicts.
 """
 
 from sandbox.isolation.cgroups import Group
-from sandbox.isolation.jail import JailSpec
-from sandbox.isolation.session import JailDied, Run, Session, sealed, stack_bytes
-from sandbox.isolation.tiers import current_tier, require
+from sandbox.isolation.establish import KIND_VARIABLE, establish, requested_kind
+from sandbox.isolation.jail import ENVIRONMENT, JailSpec
+from sandbox.isolation.kinds import Isolation, Kind
+from sandbox.isolation.run import JailDied, Run, sealed, stack_bytes
+from sandbox.isolation.session import Session, StartedRuns
 
 __all__ = [
+    "ENVIRONMENT",
+    "KIND_VARIABLE",
     "Group",
+    "Isolation",
     "JailDied",
     "JailSpec",
+    "Kind",
     "Run",
     "Session",
-    "current_tier",
-    "require",
+    "StartedRuns",
+    "establish",
+    "requested_kind",
     "sealed",
     "stack_bytes",
 ]

@@ -8,6 +8,7 @@ that what a killed worker leaves can be told from what is in use.
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import time
 from collections.abc import Iterable
@@ -135,7 +136,8 @@ def left_over() -> list[Path]:
 
 def _try(files: Files, parents: tuple[Path, ...], purpose: str) -> Group | None:
     """Make a group below the parents and put a process in, to see whether it can be done."""
-    group = Group(files, tuple(parent / own_name(purpose) for parent in parents))
+    name = _new_name(purpose)
+    group = Group(files, tuple(parent / name for parent in parents))
     try:
         for folder in group.folders:
             folder.mkdir()
@@ -155,9 +157,12 @@ def _try(files: Files, parents: tuple[Path, ...], purpose: str) -> Group | None:
         return None
 
 
-def own_name(purpose: str = "") -> str:
-    """Process ids are used again, and other containers have the same ones: the name holds what tells them apart."""
-    words = (purpose, _pid_namespace(), str(os.getpid()), _start_time(os.getpid()))
+def _new_name(purpose: str) -> str:
+    """A name that no other group has, and that says which process owns the group.
+
+    Process ids are used again, and other containers have the same ones; hence the namespace and the start time.
+    """
+    words = (purpose, secrets.token_hex(4), _pid_namespace(), str(os.getpid()), _start_time(os.getpid()))
     return NAME + "-".join(filter(None, words))
 
 

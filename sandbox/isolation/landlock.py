@@ -1,32 +1,42 @@
-"""The second kind of jail, for machines where no namespace can be made (Docker as it comes): see `guest/confine.py`.
+"""The second kind of jail, for machines where no namespace can be made, such as Docker's default: see `guest/confine.py`.
 
-It is narrower for the programs and weaker than the first. Programs can neither start processes nor write files; they can learn
-that a file exists, but not what is in it; what compilers write goes to a folder of their own on disk.
+It allows programs less and protects less than the first kind. Programs can neither start processes nor write files; they
+can learn that a file exists, but not what is in it; what compilers write goes to a folder of their own on disk.
 """
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterable
-from functools import cache
 from pathlib import Path
 
 from sandbox.contracts import SandboxUnavailable
 from sandbox.isolation import seccomp
 from sandbox.isolation.guest import confine
+from sandbox.isolation.jail import (
+    INTERPRETER_OPTIONS,
+    LIBRARY_FOLDERS,
+    LINKER_CACHE,
+    JailSpec,
+    StartedJail,
+    interpreter,
+    limit_stack,
+)
 
 GUEST = Path(__file__).parent / "guest"
-HELD_PROGRAMS = 16
+MAX_COPIES = 16
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 
 
 def require(paths: Iterable[str]) -> None:
-    """Raises SandboxUnavailable, in one line, where this kernel's Landlock is missing or too old, or programs, which run as a
-    user of their own if the judge is root, could not reach the paths they need."""
+    """Raises SandboxUnavailable where this kernel's Landlock is missing or too old, or where programs cannot reach `paths`.
+
+    If the judge is root, programs run as a user of their own.
+    """
     found = confine.version()
     if not found:
         raise SandboxUnavailable(
@@ -38,13 +48,46 @@ def require(paths: Iterable[str]) -> None:
         )
     if os.geteuid() == 0 and (closed := [str(path) for path in map(Path, paths) if not is_open(path)]):
         raise SandboxUnavailable(
-            f"Landlock's jail needs {closed[0]} open to every user; mend with: a Python below /usr"
+            f"a Landlock jail needs {closed[0]} open to every user; fix it with: a Python below /usr"
         )
+
+
+def require_reachable_interpreter() -> None:
+    """Raises SandboxUnavailable like `require`, for all that a jail needs of this interpreter and this package."""
+    binary, needs = interpreter()
+    require([binary, *needs, str(GUEST), tempfile.gettempdir()])
 
 
 def is_open(path: Path) -> bool:
     """Whether any user can read a file or folder, and reach it."""
     return bool(path.stat().st_mode & 0o004) and all(parent.stat().st_mode & 0o001 for parent in path.parents)
+
+
+def start(spec: JailSpec, uid: int, control: int, messages: int) -> StartedJail:
+    """Start the supervisor in Python, which confines itself. Arguments as for `bubblewrap.start`; `uid` 0: this user."""
+    binary, needs = interpreter()
+    scratch = make_scratch(uid) if spec.compiles else None
+    read = [*LIBRARY_FOLDERS, str(LINKER_CACHE), *needs, *spec.folders, *filter(None, [spec.program])]
+    words = [
+        binary,
+        *INTERPRETER_OPTIONS,
+        str(GUEST / "supervisor.py"),
+        settings(read, scratch),
+        str(control),
+    ]
+    limit_stack(spec.stack_bytes)
+    process = subprocess.Popen(
+        words,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=messages,
+        pass_fds=(control,),
+        cwd=scratch or "/",
+        start_new_session=True,
+        umask=0o077,
+        env=spec.environment | {"HOME": scratch or "/"},
+    )
+    return StartedJail(process, scratch)
 
 
 def make_scratch(uid: int) -> str:
@@ -55,43 +98,10 @@ def make_scratch(uid: int) -> str:
     return folder
 
 
-def remove_scratch(folder: str) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-class Shelf:
-    """Copies of the programs that ran last, where every user can reach them: the judge's own folders may be closed."""
-
-    def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="spo-judge-"))
-        self.folder.chmod(0o711)
-        self.held: list[Path] = []
-        atexit.register(remove_scratch, str(self.folder))
-
-    def place(self, program: Path) -> Path:
-        target = self.folder / program.name
-        if target in self.held:
-            self.held.remove(target)
-        else:
-            shutil.copytree(program, target)
-        self.held.append(target)
-        if len(self.held) > HELD_PROGRAMS:
-            remove_scratch(str(self.held.pop(0)))
-        return target
-
-
-shelf = cache(Shelf)
-
-
-def reachable(folder: Path) -> Path:
-    """The folder of a program, or a copy of it that the user can reach as whom it runs."""
-    return folder if os.geteuid() != 0 or is_open(folder) else shelf().place(folder)
-
-
-def spec(read: list[str], scratch: str | None) -> str:
+def settings(read: list[str], scratch: str | None) -> str:
     """The settings for `guest/confine.py`: readable paths, devices, the writable folder, and both system-call filters.
 
-    Who has a folder to write to is a compiler, and may start processes.
+    Only compilers have a folder to write to; they may also start processes.
     """
     extra = seccomp.FILE_ATTRIBUTES | ({} if scratch else seccomp.FORKS)
     return json.dumps(
@@ -104,3 +114,28 @@ def spec(read: list[str], scratch: str | None) -> str:
             "child_filter": seccomp.filter_program(extra, may_fork=scratch is not None).hex(),
         }
     )
+
+
+class ProgramCopies:
+    """Copies of the programs that ran last, in a folder that every user can reach: the judge's own folders may be closed."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="spo-judge-"))
+        self.folder.chmod(0o711)
+        self.copies: list[Path] = []
+
+    def close(self) -> None:
+        """Remove all copies."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def copy_of(self, program: Path) -> Path:
+        """The copy of a program's folder. It stays until `MAX_COPIES` other programs have been copied."""
+        target = self.folder / program.name
+        if target in self.copies:
+            self.copies.remove(target)
+        else:
+            shutil.copytree(program, target)
+        self.copies.append(target)
+        if len(self.copies) > MAX_COPIES:
+            shutil.rmtree(self.copies.pop(0), ignore_errors=True)
+        return target

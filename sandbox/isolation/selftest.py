@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from sandbox.contracts import Limits, SandboxUnavailable
-from sandbox.isolation.session import Session, sealed
+from sandbox.isolation.run import sealed
+from sandbox.isolation.session import Session
 
 LIMITS = Limits()
 # Runs inside the jail. Prints the names of the escapes that worked, and a last word to show that it came to the end. The numbers

@@ -1,82 +1,58 @@
-"""One jail from outside: start it, hand it a program, run tests in it, end it."""
+"""One jail from outside: start it, give it a program, run tests in it, end it."""
 
 from __future__ import annotations
 
-import fcntl
 import os
-import select
-import signal
 import socket
 import struct
-from dataclasses import dataclass
 from itertools import chain
 
-from sandbox.contracts import MIB, Limits, SandboxUnavailable
-from sandbox.isolation import jail
+from sandbox.contracts import Limits, SandboxUnavailable
 from sandbox.isolation.cgroups import Group
 from sandbox.isolation.guest import protocol
-from sandbox.isolation.guest.protocol import pack, unpack
+from sandbox.isolation.guest.protocol import pack
+from sandbox.isolation.jail import ENVIRONMENT, JailSpec
+from sandbox.isolation.kinds import Isolation
+from sandbox.isolation.run import JailDied, Run, answers, run_of, sealed
 
-START_S = 60.0  # for a jail to stand, on an overloaded machine
+START_S = 60.0  # for a jail to start, on an overloaded machine
 CLOSE_S = 10.0
-GRACE_S = 30.0  # beyond the longest a run may take, for the supervisor to kill and answer
-READ_ONLY_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+GRACE_S = 30.0  # beyond the longest time a run may take, for the supervisor to kill and answer
 OPEN_FILES = 256
-WATCH_MS, WATCH_BESIDE_CGROUP_MS = 10, 50  # a page-faulting program takes some 50 MB in 10 ms
+WATCH_MS, WATCH_BESIDE_CGROUP_MS = 10, 50  # a program that touches new pages takes some 50 MB in 10 ms
 CREDENTIALS = struct.Struct("3i")
-
-
-class JailDied(RuntimeError):
-    """The jail or its supervisor ended, or stopped answering. Says nothing about the program."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """How one run ended. Times in seconds, memory in MB, what it wrote in bytes."""
-
-    status: int
-    cpu_s: float
-    wall_s: float
-    memory_mb: float
-    ending: int
-    scratch_changed: bool
-    output_bytes: int = 0
-    error_bytes: int = 0
-
-    @property
-    def signal(self) -> int | None:
-        return os.WTERMSIG(self.status) if os.WIFSIGNALED(self.status) else None
-
-    @property
-    def exit_code(self) -> int | None:
-        return os.WEXITSTATUS(self.status) if os.WIFEXITED(self.status) else None
+MESSAGE_BYTES = 4096
 
 
 class Session:
-    """A standing jail. A context manager; everything inside is dead when it closes."""
+    """A running jail. A context manager: when it closes, everything inside is dead.
 
-    def __init__(self, spec: jail.JailSpec, limits: Limits, group: Group | None = None) -> None:
+    `group` is the control group that the jail joins. Raises SandboxUnavailable where the jail does not start.
+    """
+
+    def __init__(
+        self, isolation: Isolation, spec: JailSpec, limits: Limits, group: Group | None = None
+    ) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self.messages = os.memfd_create("messages")
         self.socket = ours
         ours.settimeout(START_S)
-        self.standing = jail.start(spec, theirs.fileno(), self.messages)
-        self.process = self.standing.process
+        self.jail = isolation.start(spec, theirs.fileno(), self.messages)
         theirs.close()
         try:
-            self._set_up(limits, group)
+            self._set_up(isolation.uid, limits, group)
         except (JailDied, OSError) as error:
             self.close()
             raise SandboxUnavailable(f"the sandbox does not start: {error}") from error
 
-    def _set_up(self, limits: Limits, group: Group | None) -> None:
+    def _set_up(self, uid: int, limits: Limits, group: Group | None) -> None:
         supervisor_pid = self._await_supervisor()
         if group:
             group.set_limits(limits.memory_mb, limits.processes)
             group.add(supervisor_pid)
         setup = {
-            "uid": jail.program_uid(os.getpid()) if jail.as_root() else 0,
+            "uid": uid,
             "memory_kb": limits.memory_mb * 1024,
             "file_bytes": limits.output_bytes + 1,
             "processes": limits.processes,
@@ -89,7 +65,7 @@ class Session:
         """The supervisor's process id as this side of the jail sees it; the kernel vouches for it."""
         hello, ancillary, _, _ = self.socket.recvmsg(64, socket.CMSG_SPACE(CREDENTIALS.size))
         if not hello or not ancillary:
-            raise JailDied(self.complaint() or "the supervisor ended")
+            raise JailDied(self.complaint() or "the supervisor exited")
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 0)
         pid: int = CREDENTIALS.unpack(ancillary[0][2])[0]
         return pid
@@ -101,33 +77,40 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """Return when everything inside is dead: the supervisor, process 1 of its namespace, ends when the socket closes."""
+        """Return when everything inside is dead: the supervisor, process 1 of its namespace, exits when the socket closes."""
         if self.socket.fileno() < 0:
             return
         self.socket.close()
-        pidfd = os.pidfd_open(self.process.pid)
-        ended = select.select([pidfd], [], [], CLOSE_S)[0]
-        os.close(pidfd)
-        if not ended:
-            self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-        self.standing.cleared()
+        self.jail.end(CLOSE_S)
         os.close(self.messages)
 
     def set_command(self, argv: list[str], environment: dict[str, str]) -> None:
-        words = [f"{name}={value}" for name, value in (environment | self.standing.environment()).items()]
+        """Make a command the program, with `environment` beside what every jail sets."""
+        everything = ENVIRONMENT | environment | self.jail.scratch_environment
+        words = [f"{name}={value}" for name, value in everything.items()]
         self._ask(protocol.ENVIRONMENT + os.fsencode("\0".join(words)))
         self._ask(protocol.PROGRAM + os.fsencode("\0".join(argv)))
 
     def check_python(self, source: bytes, limits: Limits) -> tuple[int, Run, str]:
-        """Have Python source compiled and forgotten. Gives OK, COMPILE_FAILED or COMPILE_KILLED, the run and its messages."""
+        """Compile Python source and forget it. Returns OK, COMPILE_FAILED or COMPILE_KILLED, the run, and its messages."""
         return self._compile(protocol.CHECK, source, limits)
 
     def set_python(
-        self, source: bytes, limits: Limits, function: bool, compiles: bool = False
+        self,
+        source: bytes,
+        limits: Limits,
+        function: bool,
+        compiles: bool = False,
+        arguments: tuple[str, ...] = (),
     ) -> tuple[int, Run, str]:
-        """Hand over Python source, which may be known to compile. Gives what `check_python` gives."""
-        return self._compile(protocol.PYTHON, source, limits, function, compiles)
+        """Make Python source the program, with `arguments` behind its name. Returns what `check_python` returns.
+
+        `function`: for function tests; `compiles`: it is known to compile.
+        """
+        outcome = self._compile(protocol.PYTHON, source, limits, function, compiles)
+        if arguments and outcome[0] == protocol.OK:
+            self._ask(protocol.ARGUMENTS + os.fsencode("\0".join(arguments)))
+        return outcome
 
     def _compile(self, request: bytes, source: bytes, limits: Limits, *modes: int) -> tuple[int, Run, str]:
         source_file, messages = sealed(source), os.memfd_create("compile")
@@ -135,16 +118,13 @@ class Session:
             self.socket.settimeout(limits.wall_s * protocol.STARVED_FACTOR + GRACE_S)
             body = pack(int(limits.time_s * 1e6), int(limits.wall_s * 1e6), *modes)
             answer = self._ask(request + body, (source_file, messages), expect=None)
-            return answer[0], _run(answer), os.pread(messages, 4096, 0).decode("utf-8", "replace")
+            return answer[0], run_of(answer), os.pread(messages, MESSAGE_BYTES, 0).decode("utf-8", "replace")
         finally:
             os.close(source_file)
             os.close(messages)
 
-    def set_arguments(self, words: tuple[str, ...]) -> None:
-        """The command line of a Python program, behind its name."""
-        self._ask(protocol.ARGUMENTS + os.fsencode("\0".join(words)))
-
     def put_file(self, name: str, contents: bytes) -> None:
+        """Put a file into the scratch folder."""
         file = sealed(contents)
         try:
             self._ask(protocol.FILE + os.fsencode(name), (file,))
@@ -156,8 +136,8 @@ class Session:
         self.socket.send(protocol.LIST)
         return [name for name in os.fsdecode(self._receive()).split("\0") if name]
 
-    def take_file(self, name: str) -> int | None:
-        """A descriptor for a file in the scratch folder; None where the supervisor could not open it."""
+    def open_file(self, name: str) -> int | None:
+        """A descriptor of a file in the scratch folder; None where the supervisor could not open it."""
         self.socket.send(protocol.COLLECT + os.fsencode(name))
         answer, descriptors, _, _ = socket.recv_fds(self.socket, protocol.MAX_MESSAGE, 1)
         if not answer or answers(answer, 1)[0][0] != protocol.OK or not descriptors:
@@ -166,26 +146,22 @@ class Session:
 
     def run(self, descriptors: tuple[int, ...], cpu_s: float, wall_s: float) -> Run:
         """Run the program once: standard input, output, error, and for functions job and result."""
-        return self.run_all([descriptors], cpu_s, wall_s)[0]
+        return self.start([descriptors], cpu_s, wall_s).finish()[0]
 
     def run_all(self, tests: list[tuple[int, ...]], cpu_s: float, wall_s: float) -> list[Run]:
-        """Run the program once per entry, up to the first run that does not end with status 0 or leaves something behind."""
-        self.start_all(tests, cpu_s, wall_s)
-        return self.finish_all(len(tests))
+        """Run the program per entry, up to the first run that does not exit with status 0 or leaves something behind."""
+        return self.start(tests, cpu_s, wall_s).finish()
 
-    def start_all(self, tests: list[tuple[int, ...]], cpu_s: float, wall_s: float) -> None:
-        """Set the runs going. The caller may close the descriptors."""
+    def start(self, tests: list[tuple[int, ...]], cpu_s: float, wall_s: float) -> StartedRuns:
+        """Start what `run_all` runs. The caller may close the descriptors."""
         self.socket.settimeout(len(tests) * wall_s * protocol.STARVED_FACTOR + GRACE_S)
         body = pack(int(cpu_s * 1e6), int(wall_s * 1e6), len(tests[0]))
         self._send(protocol.TEST + body, tuple(chain.from_iterable(tests)))
-
-    def finish_all(self, most: int = 1) -> list[Run]:
-        """How the runs ended: at least one of them, `most` at most."""
-        return [_run(answer) for answer in answers(self._receive(), most)]
+        return StartedRuns(self, len(tests))
 
     def complaint(self) -> str:
-        """The last line bubblewrap or the supervisor wrote about itself."""
-        lines = os.pread(self.messages, 8192, 0).decode("utf-8", "replace").strip().splitlines()
+        """The last line that bubblewrap or the supervisor wrote about itself."""
+        lines = os.pread(self.messages, 2 * MESSAGE_BYTES, 0).decode("utf-8", "replace").strip().splitlines()
         return lines[-1] if lines else ""
 
     def _ask(
@@ -212,48 +188,20 @@ class Session:
         except OSError as error:
             raise JailDied(self.complaint() or f"no answer from the supervisor: {error}") from error
         if not answer:
-            raise JailDied(self.complaint() or "the supervisor ended")
+            raise JailDied(self.complaint() or "the supervisor exited")
         return answer
 
 
-def answers(message: bytes, most: int) -> list[tuple[int, ...]]:
-    """The supervisor's answers, one to `most`. Raises JailDied for anything else, which the supervisor does not send."""
-    size = 8 * len(protocol.ANSWER_FIELDS)
-    if not message or len(message) % size or len(message) > most * size:
-        raise JailDied("an answer the supervisor does not give")
-    found = unpack(message)
-    numbers = len(protocol.ANSWER_FIELDS)
-    return [found[i : i + numbers] for i in range(0, len(found), numbers)]
+class StartedRuns:
+    """Runs that a session has started. `select` can wait for their end."""
 
+    def __init__(self, session: Session, count: int) -> None:
+        self.session, self.count = session, count
 
-def _run(answer: tuple[int, ...]) -> Run:
-    """Raises JailDied for a run that says more about the machine than about the program."""
-    found = dict(zip(protocol.ANSWER_FIELDS, answer, strict=True))
-    cpu_s, wall_s = found["cpu_us"] / 1e6, found["wall_us"] / 1e6
-    if found["ending"] == protocol.STARVED:
-        raise JailDied(f"no processor was free: {cpu_s:.1f} s of CPU time in {wall_s:.0f} s of wall time")
-    return Run(
-        status=found["status"],
-        cpu_s=cpu_s,
-        wall_s=wall_s,
-        memory_mb=found["peak_kb"] / 1024,
-        ending=found["ending"],
-        scratch_changed=bool(found["flags"] & protocol.SCRATCH_CHANGED),
-        output_bytes=found["output_bytes"],
-        error_bytes=found["error_bytes"],
-    )
+    def fileno(self) -> int:
+        """The descriptor that is readable when the answer is there."""
+        return self.session.socket.fileno()
 
-
-def sealed(contents: bytes) -> int:
-    """A memory file nobody can change any more; seekable, with its true size."""
-    descriptor = os.memfd_create("input", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    written = os.pwrite(descriptor, contents, 0)  # leaves the position where it is
-    while written < len(contents):
-        written += os.pwrite(descriptor, memoryview(contents)[written:], written)
-    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, READ_ONLY_SEALS)
-    return descriptor
-
-
-def stack_bytes(limits: Limits) -> int:
-    """The stack may take the whole memory limit."""
-    return limits.memory_mb * MIB
+    def finish(self) -> list[Run]:
+        """Wait, and return how the runs ended: at least the first of them. Raises JailDied."""
+        return [run_of(answer) for answer in answers(self.session._receive(), self.count)]

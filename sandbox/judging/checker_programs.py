@@ -25,8 +25,8 @@ from sandbox.building import (
     with_run_time,
 )
 from sandbox.contracts import Checker, Limits
+from sandbox.isolation import JailDied, Kind, Run, Session, StartedRuns, sealed
 from sandbox.isolation.guest import protocol
-from sandbox.isolation.session import JailDied, Run, Session, sealed
 from sandbox.languages import Language
 
 CHECKER_LIMITS = Limits(time_s=10.0, memory_mb=1024)
@@ -52,17 +52,23 @@ class CheckerFailed(RuntimeError):
 class CheckerProgram:
     """A checker ready to be asked. Raises CheckerFailed where it cannot be built."""
 
-    def __init__(self, checker: Checker, builder: Builder, supervisor: int | None) -> None:
+    def __init__(self, checker: Checker, builder: Builder) -> None:
         self.kind = checker.kind
-        language, files = parts_of(checker)
+        language, files = parts_of(checker, builder.isolation.kind)
         words = (INPUT, OUTPUT, ANSWER) if self.kind == "testlib" else (INPUT, ANSWER, "/tmp/")
         limits = with_run_time(CHECKER_LIMITS, language)
         try:
             # No control group: the worker's one belongs to the program under judgement, whose limits differ.
             self.program = Program(
-                language, checker.program, limits, CHECKER_LIMITS.memory_mb, builder, supervisor, None,
-                (*words, *checker.arguments), files,
-            )  # fmt: skip
+                language,
+                checker.program,
+                limits,
+                CHECKER_LIMITS.memory_mb,
+                builder,
+                group=None,
+                arguments=(*words, *checker.arguments),
+                files=files,
+            )
         except CompileError as error:
             raise CheckerFailed(f"the checker does not compile: {error}") from error
 
@@ -94,21 +100,20 @@ class CheckerProgram:
         said, files = os.memfd_create("stderr"), [sealed(stdin), os.memfd_create("output"), sealed(answer)]
         pipes = [*to_interactor, *to_program]
         try:
-            both = program.session(), self._session()
-            both[0].start_all([(to_program[0], to_interactor[1], errors)], cpu_s, wall_s)
-            # It waits for the program all the while, and so must outlast it.
-            both[1].start_all(
+            session, own_session = program.session(), self._session()
+            talk = session.start([(to_program[0], to_interactor[1], errors)], cpu_s, wall_s)
+            # The interactor waits for the program all the time, and so must outlast it.
+            own_talk = own_session.start(
                 [(to_interactor[0], to_program[1], said, *files)],
                 self.program.limits.time_s,
                 wall_s + PATIENCE_S,
             )
             # Until one of the two has ended, its end must not show on the pipes: it would be the end of the other, too.
             limit_s = (wall_s + PATIENCE_S) * protocol.STARVED_FACTOR
-            ended = select.select([session.socket for session in both], [], [], limit_s)[0]
-            failed_first = both[0].socket in ended
+            failed_first = talk in select.select([talk, own_talk], [], [], limit_s)[0]
             while pipes:
                 os.close(pipes.pop())
-            run, own = both[0].finish_all()[0], self._finished(both[1])
+            run, own = talk.finish()[0], self._finish(own_talk)
             if run.scratch_changed:
                 program.close()
             failed_first = failed_first and bool(run.status)
@@ -132,9 +137,9 @@ class CheckerProgram:
         except CompileError as error:
             raise CheckerFailed(f"the checker does not compile: {error}") from error
 
-    def _finished(self, session: Session) -> Run:
+    def _finish(self, started: StartedRuns) -> Run:
         try:
-            run = session.finish_all()[0]
+            run = started.finish()[0]
         except JailDied as error:
             self.close()
             raise CheckerFailed(f"the checker's jail broke: {error}") from error
@@ -145,11 +150,11 @@ class CheckerProgram:
     def _run(self, files: tuple[int, ...]) -> Run:
         session = self._session()
         try:
-            session.start_all([files], self.program.limits.time_s, self.program.limits.wall_s)
+            started = session.start([files], self.program.limits.time_s, self.program.limits.wall_s)
         except JailDied as error:
             self.close()
             raise CheckerFailed(f"the checker's jail broke: {error}") from error
-        return self._finished(session)
+        return self._finish(started)
 
     def verdict(self, run: Run, said: str) -> tuple[bool, str]:
         """What the checker's end says. Raises CheckerFailed."""
@@ -164,10 +169,10 @@ class CheckerProgram:
         raise CheckerFailed(f"the checker {how}; {said}".strip("; "))
 
 
-def parts_of(checker: Checker) -> tuple[Language, dict[str, str]]:
+def parts_of(checker: Checker, kind: Kind | None = None) -> tuple[Language, dict[str, str]]:
     """The checker's language, and {name: text} of the files beside it. Raises CheckerFailed where one of them is not here."""
     try:
-        language, _ = require_usable(checker.language)
+        language, _ = require_usable(checker.language, kind)
     except LanguageUnavailable as error:
         raise CheckerFailed(f"the checker's {error}") from error
     files = dict(checker.files)

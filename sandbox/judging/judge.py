@@ -1,4 +1,4 @@
-"""Judging one submission: build it, stand up the jail, run the tests in order, say what each is worth."""
+"""Judging one submission: build the program, start its jail, run the tests in order, sum up."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from pathlib import Path
 
 from sandbox.building import Builder, CompileError, LanguageUnavailable, require_usable
 from sandbox.contracts import Judgement, Output, Submission, TestResult, Verdict, first_failing
-from sandbox.isolation import native, tiers
-from sandbox.isolation.session import JailDied
+from sandbox.isolation import Isolation, JailDied
 from sandbox.judging.checker_programs import CheckerFailed
 from sandbox.judging.runs import Runs
 
@@ -15,14 +14,14 @@ JUDGE_VERSION = "3"
 
 
 class Judge:
-    """Judges submissions one after the other. Holds between them the folder of built programs, and jails that compile.
+    """Judges submissions one after the other, with an isolation that the caller closes. A context manager.
 
-    A context manager.
+    Between submissions it keeps the folder of built programs, and the jails that compile Python.
     """
 
-    def __init__(self, cache: Path) -> None:
-        self.builder = Builder(cache)
-        self.supervisor = native.supervisor(cache)
+    def __init__(self, isolation: Isolation, cache: Path) -> None:
+        self.isolation = isolation
+        self.builder = Builder(isolation, cache)
 
     def __enter__(self) -> Judge:
         return self
@@ -35,39 +34,48 @@ class Judge:
         self.builder.close()
 
     def judge(self, submission: Submission) -> Judgement:
-        """The judgement. Raises SandboxUnavailable where no jail can stand."""
+        """The judgement. Raises SandboxUnavailable where no jail can start."""
+        tier = self.isolation.tier
         try:
-            language, toolchain = require_usable(submission.language)
+            language, toolchain = require_usable(submission.language, self.isolation.kind)
         except LanguageUnavailable as error:
-            return conclude(submission, "language_unavailable", (), str(error), "")
-        source = submission.preamble + submission.program
+            return conclude(submission, tier, verdict="language_unavailable", compile_output=str(error))
         if not language.in_supervisor and any(test.mode != "stdin" for test in submission.tests):
-            return conclude(submission, "language_unavailable", (), "function tests need Python", toolchain)
-        results: list[TestResult] = []
-        outputs: tuple[Output, ...] = ()
+            reason = "function tests need Python"
+            return conclude(submission, tier, toolchain, "language_unavailable", compile_output=reason)
         try:
-            with Runs(submission, language, source, self.builder, self.supervisor) as runs:
-                for result in runs.results():
-                    results.append(result)
-                    if submission.stop_at_first_failure and result.verdict != "accepted":
-                        break
-                outputs = tuple(
-                    runs.outputs[result.test_id] for result in results if result.test_id in runs.outputs
-                )
+            with Runs(submission, language, self.builder) as runs:
+                results, outputs = run_tests(runs)
         except CompileError as error:
-            return conclude(submission, "compile_error", (), str(error), toolchain)
+            return conclude(submission, tier, toolchain, "compile_error", compile_output=str(error))
         except JailDied as error:
-            return judge_error(submission, f"while compiling: {error}", toolchain)
+            return judge_error(submission, f"while compiling: {error}", tier, toolchain)
         except CheckerFailed as error:
-            return judge_error(submission, str(error), toolchain)
-        return conclude(submission, None, tuple(results), "", toolchain, outputs)
+            return judge_error(submission, str(error), tier, toolchain)
+        return conclude(submission, tier, toolchain, results=results, outputs=outputs)
+
+
+def run_tests(runs: Runs) -> tuple[tuple[TestResult, ...], tuple[Output, ...]]:
+    """The results of a submission's tests in order, up to the first failure unless all are asked for, and their outputs."""
+    results: list[TestResult] = []
+    for result in runs.results():
+        results.append(result)
+        if runs.submission.stop_at_first_failure and result.verdict != "accepted":
+            break
+    outputs = tuple(runs.outputs[result.test_id] for result in results if result.test_id in runs.outputs)
+    return tuple(results), outputs
 
 
 def conclude(
-    submission: Submission, verdict: Verdict | None, results: tuple[TestResult, ...], compile_output: str, toolchain: str,
+    submission: Submission,
+    tier: str,
+    toolchain: str = "",
+    verdict: Verdict | None = None,
+    results: tuple[TestResult, ...] = (),
+    compile_output: str = "",
     outputs: tuple[Output, ...] = (),
-) -> Judgement:  # fmt: skip
-    """Sum up. Without a verdict of its own, the submission gets its first failing test's."""
+) -> Judgement:
+    """The judgement of a submission. Without a verdict of its own, it gets the verdict of its first failing test."""
     failure = first_failing(results)
     return Judgement(
         key=submission.key,
@@ -79,16 +87,15 @@ def conclude(
         cpu_s=max((result.cpu_s for result in results), default=0.0),
         memory_mb=max((result.memory_mb for result in results), default=0.0),
         compile_output=compile_output,
-        tier=tiers.current_tier(),
+        tier=tier,
         judge_version=JUDGE_VERSION,
         toolchain=toolchain,
         outputs=outputs,
     )
 
 
-def judge_error(submission: Submission, detail: str, toolchain: str = "") -> Judgement:
-    """A failure of our own, which is never a reward."""
-    first = submission.tests[0].test_id if submission.tests else ""
-    return conclude(
-        submission, "judge_error", (TestResult(first, "judge_error", detail=detail),), "", toolchain
-    )
+def judge_error(submission: Submission, detail: str, tier: str, toolchain: str = "") -> Judgement:
+    """The judgement for a failure of the judge itself, which is never a reward."""
+    test_id = submission.tests[0].test_id if submission.tests else ""
+    failure = TestResult(test_id, "judge_error", detail=detail)
+    return conclude(submission, tier, toolchain, "judge_error", (failure,))

@@ -10,9 +10,8 @@ from collections.abc import Iterator, Sequence
 from sandbox.building.builder import Builder, encoded
 from sandbox.building.program import Program, with_run_time
 from sandbox.contracts import MIB, Limits, Output, Submission, Test, TestResult, Verdict
-from sandbox.isolation import tiers
+from sandbox.isolation import JailDied, Run, sealed
 from sandbox.isolation.guest import protocol
-from sandbox.isolation.session import JailDied, Run, sealed
 from sandbox.judging.checker_programs import CheckerFailed, CheckerProgram
 from sandbox.judging.compare import first_difference, outputs_match
 from sandbox.judging.functions import Job, answer_matches, make_job, shown_answer
@@ -31,25 +30,20 @@ BATCH_BYTES = 8 * MIB
 class Runs:
     """One submission's program with its checker, judged test by test. Raises CompileError where it cannot be built."""
 
-    def __init__(
-        self,
-        submission: Submission,
-        language: Language,
-        source: str,
-        builder: Builder,
-        supervisor: int | None,
-    ) -> None:
-        self.submission = submission
+    def __init__(self, submission: Submission, language: Language, builder: Builder) -> None:
+        self.submission, self.group = submission, builder.isolation.group
         self.limits = with_run_time(submission.limits, language)
         self.program = Program(
-            language, source, self.limits, submission.limits.memory_mb, builder, supervisor, tiers.group()
+            language,
+            submission.preamble + submission.program,
+            self.limits,
+            submission.limits.memory_mb,
+            builder,
+            self.group,
         )
-        self.outputs: dict[str, Output] = {}  # of the tests that ran, by test
-        self.checker = (
-            CheckerProgram(submission.checker, builder, supervisor) if submission.checker.is_program else None
-        )
-        group = tiers.group()
-        self.memory_kills = group.out_of_memory_kills() if group else 0
+        self.outputs: dict[str, Output] = {}  # {test: what it wrote}, of the tests that ran
+        self.checker = CheckerProgram(submission.checker, builder) if submission.checker.is_program else None
+        self.memory_kills = self.group.out_of_memory_kills() if self.group else 0
 
     def __enter__(self) -> Runs:
         return self
@@ -198,8 +192,8 @@ class Runs:
 
     def _ran_out_of_memory(self) -> bool:
         """Whether the control group has killed for memory since the last look."""
-        group = tiers.group()
-        before, self.memory_kills = self.memory_kills, group.out_of_memory_kills() if group else 0
+        before = self.memory_kills
+        self.memory_kills = self.group.out_of_memory_kills() if self.group else 0
         return self.memory_kills > before
 
     def _memory_detail(self) -> str:

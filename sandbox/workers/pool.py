@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from sandbox.contracts import Checker, Judgement, Limits, SandboxUnavailable, Submission, Test
-from sandbox.isolation import cgroups
+from sandbox.isolation import Kind, cgroups, requested_kind
 from sandbox.judging.judge import JUDGE_VERSION, judge_error
 
 IN_FLIGHT_PER_WORKER = 2
@@ -32,12 +32,12 @@ def default_cache() -> Path:
 class Worker:
     """One worker process and the connection to it. Raises SandboxUnavailable where no jail can stand."""
 
-    def __init__(self, cache: Path) -> None:
+    def __init__(self, cache: Path, kind: Kind | None) -> None:
         ours, theirs = socket.socketpair()
         search_path = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, search_path))}
         self.process = subprocess.Popen(
-            [sys.executable, "-s", "-m", "sandbox.workers.worker", str(theirs.fileno()), str(cache)],
+            [sys.executable, "-s", "-m", "sandbox.workers.worker", str(theirs.fileno()), str(cache), kind or "any"],
             pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, env=environment,
         )  # fmt: skip
         theirs.close()
@@ -88,9 +88,10 @@ class Pool:
         self.work: queue.SimpleQueue[tuple[Submission, Results] | None] = queue.SimpleQueue()
         self.closed = False
         cgroups.remove_left_over()
-        self.workers = [Worker(self.cache)]
+        self.kind = requested_kind()
+        self.workers = [Worker(self.cache, self.kind)]
         self.tier = self.workers[0].tier
-        self.workers += [Worker(self.cache) for _ in range(count - 1)]
+        self.workers += [Worker(self.cache, self.kind) for _ in range(count - 1)]
         self.threads = [threading.Thread(target=self._serve, args=(i,), daemon=True) for i in range(count)]
         for thread in self.threads:
             thread.start()
@@ -171,10 +172,8 @@ class Pool:
                 self.workers[index].close()
                 if self.closed:
                     break
-                self.workers[index] = Worker(self.cache)
-        return replace(
-            judge_error(submission, f"the worker died {ATTEMPTS} times under this submission"), tier=self.tier
-        )
+                self.workers[index] = Worker(self.cache, self.kind)
+        return judge_error(submission, f"the worker died {ATTEMPTS} times under this submission", self.tier)
 
 
 def judge_version(time_factor: float = 1.0) -> str:

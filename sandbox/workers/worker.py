@@ -1,4 +1,4 @@
-"""One worker of the pool: a process of its own that judges submissions from a connection until it closes."""
+"""One worker of the pool: a process of its own that judges submissions from a connection until the connection closes."""
 
 from __future__ import annotations
 
@@ -8,36 +8,40 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from sandbox.contracts import SandboxUnavailable
-from sandbox.isolation import tiers
+from sandbox.isolation import Isolation, Kind, establish
+from sandbox.isolation.kinds import KINDS
 from sandbox.judging.judge import Judge
 
 
-def main(descriptor: int, cache: str) -> None:
-    """Work until the connection closes or the pool says stop, then end in peace."""
+def main(descriptor: int, cache: Path, kind: Kind | None) -> None:
+    """Judge until the connection closes or the pool asks for an end, then exit without a message."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the pool ends its workers itself
     signal.signal(signal.SIGTERM, stop)
+    connection = Connection(descriptor)
     try:
-        serve(Connection(descriptor), Path(cache))
+        try:
+            isolation = establish(cache, kind)
+        except SandboxUnavailable as error:
+            connection.send(error)
+            return
+        try:
+            serve(connection, isolation, cache)
+        finally:
+            isolation.close()
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def stop(*_: object) -> None:
-    """Leave through every `with`, so that the jail comes down; only once, because the way out must not be interrupted."""
+    """Exit through every `with`, so that the jail ends. Later signals are ignored: they must not interrupt the way out."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(0)
 
 
-def serve(connection: Connection, cache: Path) -> None:
-    """First message out: the tier and the control groups' folders, or why there is none. Then one judgement per submission."""
-    try:
-        tier = tiers.require()
-        groups = filter(None, (tiers.group(), tiers.syntax_group()))
-        connection.send((tier, tuple(folder for group in groups for folder in group.folders)))
-    except SandboxUnavailable as error:
-        connection.send(error)
-        return
-    with Judge(cache) as judge:
+def serve(connection: Connection, isolation: Isolation, cache: Path) -> None:
+    """Send the tier and the control groups' folders, then one judgement per submission."""
+    connection.send((isolation.tier, tuple(folder for group in isolation.groups for folder in group.folders)))
+    with Judge(isolation, cache) as judge:
         while True:
             try:
                 submission = connection.recv()
@@ -47,4 +51,5 @@ def serve(connection: Connection, cache: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+    requested = next((kind for kind in KINDS if kind == sys.argv[3]), None)
+    main(int(sys.argv[1]), Path(sys.argv[2]), requested)

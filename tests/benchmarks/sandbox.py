@@ -40,8 +40,8 @@ sys.path[:] = [
     folder for folder in sys.path if folder != str(Path(__file__).parent)
 ]  # this file has the room's name
 from sandbox import Limits, Pool, Submission, Test, languages  # noqa: E402
-from sandbox.building.builder import Builder  # noqa: E402
-from sandbox.isolation import cgroups, guest_code, jail  # noqa: E402
+from sandbox.isolation import JailSpec, bubblewrap, cgroups, establish, guest_code  # noqa: E402
+from sandbox.isolation.jail import interpreter  # noqa: E402
 from sandbox.judging.judge import Judge  # noqa: E402
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def spawned(command: list[str], count: int) -> None:
 
 def forked_ms(count: int, guest: Path) -> float:
     command = [
-        jail.interpreter()[0],
+        interpreter()[0],
         "-S",
         "-s",
         "-B",
@@ -153,19 +153,21 @@ def guest_modules(folder: Path) -> Path:
 
 
 def behind_bwrap(folder: str) -> list[str]:
-    spec = jail.JailSpec((), folder, libraries=False, supervisor=0)
-    words = jail.arguments(spec, 0)
+    """The command line of a jail around one program, without a supervisor and without the filter."""
+    spec = JailSpec((), folder, libraries=False, supervisor=0)
+    words = bubblewrap.arguments(spec, os.geteuid() == 0, 0)
     without_filter = words.index("--seccomp")
     return [*words[:without_filter], *words[without_filter + 2 : words.index("--")], "--", "/program/main"]
 
 
 def prices(cache: Path, rounds: int, count: int) -> dict[str, float]:
     """Medians over rounds; in each, every contender runs once, on one processor."""
-    judge = Judge(cache)
+    isolation = establish(cache, "bwrap")
+    judge = Judge(isolation, cache)
     language = languages.find_language("cpp")
     assert language is not None
-    folder = Builder(cache).build(language, CPP).folder
-    cold = [jail.interpreter()[0], "-I", "-S", "-E", "-c", PYTHON]
+    folder = judge.builder.build(language, CPP).folder
+    cold = [interpreter()[0], "-I", "-S", "-E", "-c", PYTHON]
     few = max(10, count // 8)
     found: dict[str, list[float]] = {}
     allowed = os.sched_getaffinity(0)
@@ -173,7 +175,7 @@ def prices(cache: Path, rounds: int, count: int) -> dict[str, float]:
     for number in range(rounds + 1):  # the first round warms up
         trusted, cpp = cpu_ms(lambda: judged(judge, "cpp", CPP, count), count)
         floor = cpu_ms(lambda: spawned([f"{folder}/main"], count), count)[1]
-        judged(judge, "python3", PYTHON, 1)  # stands up the jail that compiles, which is counted in `refused`
+        judged(judge, "python3", PYTHON, 1)  # starts the jail that compiles, which is counted in `refused`
         python = cpu_ms(lambda: judged(judge, "python3", PYTHON, count), count)[1]
         refused_ms = cpu_ms(lambda: refused(judge, count), count)[1]
         python += refused_ms / count  # one that compiles goes the same way
@@ -202,6 +204,8 @@ def prices(cache: Path, rounds: int, count: int) -> dict[str, float]:
                 f"prices, round {number} of {rounds}: cpp {floor / cpp:.2f}, python {python_floor / python:.2f}"
             )
     os.sched_setaffinity(0, allowed)
+    judge.close()
+    isolation.close()
     return {name: statistics.median(values) for name, values in found.items()}
 
 

@@ -5,11 +5,20 @@ from __future__ import annotations
 import pytest
 
 from sandbox import Pool, Submission, Test
+from sandbox.isolation import establish
 
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("programs")
+
+
+@pytest.fixture(scope="session")
+def isolation(cache):
+    """The isolation of this process, for tests that start jails without a pool."""
+    isolation = establish(cache, "bwrap")
+    yield isolation
+    isolation.close()
 
 
 @pytest.fixture(scope="session")

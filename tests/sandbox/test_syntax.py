@@ -1,4 +1,4 @@
-"""Jails that compile one Python program after the other say what a program's own jail says, whatever came before."""
+"""Syntax jails say of a Python program what its own jail would say, whatever they have compiled before."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from sandbox.building import syntax
 from sandbox.building.builder import COMPILE_LIMITS
 from sandbox.building.syntax import SyntaxJails
 from sandbox.contracts import SandboxUnavailable
-from sandbox.isolation import cgroups, jail, tiers
+from sandbox.isolation import JailSpec, Session, cgroups
 from sandbox.isolation.guest import protocol
-from sandbox.isolation.session import Session
 from sandbox.judging.judge import Judge
 
 LIMITS = Limits(memory_mb=128)
@@ -49,35 +48,47 @@ SOURCES = {
 
 
 @pytest.fixture(scope="module")
-def jails(cache):
-    with SyntaxJails(cache) as jails:
+def jails(isolation):
+    with SyntaxJails(isolation) as jails:
         yield jails
 
 
-def in_own_jail(source, limits=LIMITS, compile_limits=COMPILE_LIMITS):
-    with Session(jail.JailSpec(), limits, None) as session:
-        return session.set_python(source, compile_limits, False)
+@pytest.fixture
+def own_jail(isolation):
+    """own_jail(source, limits, compile_limits) -> what a jail of its own says of a program"""
+
+    def compile_in_it(source, limits=LIMITS, compile_limits=COMPILE_LIMITS):
+        with Session(isolation, JailSpec(), limits) as session:
+            return essence(session.set_python(source, compile_limits, False))
+
+    return compile_in_it
 
 
-def told(outcome):
-    """What is kept of an outcome."""
+def essence(outcome):
+    """What must be equal of two outcomes."""
     kind, run, messages = outcome
     return kind, run.signal, messages
 
 
-def test_it_says_what_a_jail_of_its_own_says(jails):
-    """In turn with a program that is right, and with one jail for all of them."""
-    found, between = {}, []
+def compiled(jails, source, limits=LIMITS, compile_limits=COMPILE_LIMITS):
+    return essence(jails.compile(source, limits, compile_limits))
+
+
+def kind_of(jails, source, limits=LIMITS):
+    return jails.compile(source, limits, COMPILE_LIMITS)[0]
+
+
+def test_a_shared_jail_says_what_an_own_jail_says(jails, own_jail):
+    """One jail for all sources, and a correct program after each."""
+    outcomes, between = {}, []
     for name, source in SOURCES.items():
-        found[name] = jails.compile(source, LIMITS, COMPILE_LIMITS)
-        between.append(jails.compile(RIGHT, LIMITS, COMPILE_LIMITS)[0])
-    assert {name: told(outcome) for name, outcome in found.items()} == {
-        name: told(in_own_jail(source)) for name, source in SOURCES.items()
-    }
-    right = {"right", "empty", "warnings alone", "runs nothing"}
-    assert {name for name, outcome in found.items() if outcome[0] == protocol.OK} == right
+        outcomes[name] = compiled(jails, source)
+        between.append(kind_of(jails, RIGHT))
+    assert outcomes == {name: own_jail(source) for name, source in SOURCES.items()}
+    compiling = {name for name, (kind, _, _) in outcomes.items() if kind == protocol.OK}
+    assert compiling == {"right", "empty", "warnings alone", "runs nothing"}
     assert between == [protocol.OK] * len(SOURCES)
-    assert [seen for _, seen in jails.standing.values()] == [2 * len(SOURCES)]
+    assert [count for _, count in jails.jails.values()] == [2 * len(SOURCES)]
 
 
 @pytest.mark.parametrize(
@@ -88,86 +99,81 @@ def test_it_says_what_a_jail_of_its_own_says(jails):
     ],
     ids=["time", "memory"],
 )
-def test_what_goes_over_a_limit_ends_its_jail(jails, limits, compile_limits):
-    """As in a jail of its own; the next program gets another one."""
+def test_a_program_over_a_limit_ends_its_jail(jails, own_jail, limits, compile_limits):
+    """As in a jail of its own; the next program gets another jail."""
     source = b"x = [" + b"a.b(c)[d]," * 200_000 + b"]"
-    outcome = jails.compile(source, limits, compile_limits)
-    assert (
-        told(outcome)
-        == told(in_own_jail(source, limits, compile_limits))
-        == (protocol.COMPILE_KILLED, signal.SIGKILL, "")
-    )
-    assert limits.memory_mb not in [standing.memory_mb for standing in jails.standing]
-    assert jails.compile(RIGHT, limits, COMPILE_LIMITS)[0] == protocol.OK
-    assert told(jails.compile(SOURCES["open bracket"], limits, COMPILE_LIMITS)) == told(
-        in_own_jail(SOURCES["open bracket"])
-    )
+    outcome = compiled(jails, source, limits, compile_limits)
+    assert outcome == (protocol.COMPILE_KILLED, signal.SIGKILL, "")
+    assert outcome == own_jail(source, limits, compile_limits)
+    assert limits.memory_mb not in [shared.memory_mb for shared in jails.jails]
+    assert kind_of(jails, RIGHT, limits) == protocol.OK
+    assert compiled(jails, SOURCES["open bracket"], limits) == own_jail(SOURCES["open bracket"])
 
 
-def test_jails_of_other_limits_do_not_count(jails):
-    """What is too much for one jail is not for another one that stood before it, and the other way round."""
+def test_jails_keep_their_own_limits(jails):
+    """What is too much for one jail is not too much for a jail that started before it, nor the other way round."""
     source = b"x = [" + b"a.b(c)[d]," * 30_000 + b"]"
     limits = Limits(memory_mb=1024), Limits(memory_mb=40)
-    kinds = [jails.compile(source, limit, COMPILE_LIMITS)[0] for limit in (*limits, *limits)]
+    kinds = [kind_of(jails, source, limit) for limit in (*limits, *limits)]
     assert kinds == [protocol.OK, protocol.COMPILE_KILLED] * 2
 
 
-def test_messages_are_cut_where_a_jail_of_its_own_cuts_them(jails):
+def test_messages_are_cut_at_the_same_length(jails, own_jail):
     source, limits = b"x = (" + b"y" * 3000, Limits(output_bytes=1000)
-    outcome = jails.compile(source, limits, COMPILE_LIMITS)
-    assert told(outcome) == told(in_own_jail(source, limits))
+    outcome = compiled(jails, source, limits)
+    assert outcome == own_jail(source, limits)
     assert len(outcome[2]) == 1001
 
 
-def judged(judge, program):
+def judgement_of(judge, program):
     return judge.judge(Submission(program, "python3", (Test("1", "stdin", "21\n", "42\n"),)))
 
 
-def test_a_jail_that_breaks_is_missed_by_nobody(cache, monkeypatch):
-    with Judge(cache) as judge:
-        before = judged(judge, "print(")
+def test_a_broken_jail_changes_no_judgement(isolation, cache, monkeypatch):
+    with Judge(isolation, cache) as judge:
+        before = judgement_of(judge, "print(")
         assert before.verdict == "compile_error" and "was never closed" in before.compile_output
-        [(session, seen)] = judge.builder.syntax.standing.values()
-        assert seen == 1
-        session.socket.shutdown(socket.SHUT_RDWR)  # for the supervisor, the judge has gone
-        again = judged(judge, "print(")
+        [(session, count)] = judge.builder.syntax.jails.values()
+        assert count == 1
+        session.socket.shutdown(socket.SHUT_RDWR)  # to the supervisor it looks as if the judge had exited
+        again = judgement_of(judge, "print(")
         assert (again.verdict, again.compile_output) == ("compile_error", before.compile_output)
-        assert judged(judge, RIGHT.decode()).verdict == "accepted"
-        [(session, seen)] = judge.builder.syntax.standing.values()
-        assert seen == 1  # the broken one was taken away
+        assert judgement_of(judge, RIGHT.decode()).verdict == "accepted"
+        [(session, count)] = judge.builder.syntax.jails.values()
+        assert count == 1  # the broken one was replaced
 
         def refuse(*_):
             raise SandboxUnavailable("no more jails")
 
         judge.builder.close()
-        monkeypatch.setattr(judge.builder.syntax, "_stand_up", refuse)
-        assert judged(judge, "print(").compile_output == before.compile_output
-        assert judged(judge, RIGHT.decode()).verdict == "accepted"
+        monkeypatch.setattr(judge.builder.syntax, "_start", refuse)
+        assert judgement_of(judge, "print(").compile_output == before.compile_output
+        assert judgement_of(judge, RIGHT.decode()).verdict == "accepted"
 
 
-def test_a_jail_is_used_up(cache, monkeypatch):
+def test_a_jail_serves_a_limited_number_of_programs(isolation, monkeypatch):
     monkeypatch.setattr(syntax, "MAX_PROGRAMS", 2)
-    with SyntaxJails(cache) as jails:
-        stood = []
+    with SyntaxJails(isolation) as jails:
+        counts = []
         for _ in range(5):
-            assert jails.compile(RIGHT, LIMITS, COMPILE_LIMITS)[0] == protocol.OK
-            stood.append(len(jails.standing))
-        assert stood == [1, 0, 1, 0, 1]
+            assert kind_of(jails, RIGHT) == protocol.OK
+            counts.append(len(jails.jails))
+        assert counts == [1, 0, 1, 0, 1]
 
 
-def test_jails_are_few_and_gone_in_the_end(cache):
-    with SyntaxJails(cache) as jails:
+def test_jails_are_few_and_end_at_close(isolation):
+    with SyntaxJails(isolation) as jails:
         for memory_mb in (64, 65, 66, 64, 67, 64, 68):
             for time_s in (1, 2):
-                assert jails.compile(RIGHT, Limits(time_s, memory_mb), COMPILE_LIMITS)[0] == protocol.OK
-        assert [limits.memory_mb for limits in jails.standing] == [67, 64, 68]
-        processes = [session.process.pid for session, _ in jails.standing.values()]
+                assert kind_of(jails, RIGHT, Limits(time_s, memory_mb)) == protocol.OK
+        assert [limits.memory_mb for limits in jails.jails] == [67, 64, 68]
+        processes = [session.jail.process.pid for session, _ in jails.jails.values()]
         assert all(os.path.exists(f"/proc/{pid}") for pid in processes)
     assert not any(os.path.exists(f"/proc/{pid}") for pid in processes)
 
 
-def test_its_control_group_is_another_one_and_in_use():
-    own, other = tiers.group(), tiers.syntax_group()
+def test_syntax_jails_have_a_control_group_of_their_own(isolation):
+    own, other = isolation.group, isolation.syntax_group
     if not own or not other:
         pytest.skip("no control groups on this machine")
     assert not set(own.folders) & set(other.folders)
