@@ -83,19 +83,33 @@ def positions(code: str, operator: Operator) -> int:
 
 
 def is_change(code: str, changed: str) -> bool:
-    """Whether the program changed: annotations are text here (`from __future__ import annotations`)."""
+    """Whether what the program computes may have changed.
+
+    Annotations are text here (`from __future__ import annotations`), decorators do not compute, and how arguments
+    are passed (`*,` becomes `/,`) is not arithmetic.
+    """
     try:
-        return without_annotations(code) != without_annotations(changed)
+        return computed(code) != computed(changed)
     except SyntaxError:
         return False
 
 
-def without_annotations(code: str) -> str:
+def computed(code: str) -> str:
+    """The syntax tree without annotations, decorators and kinds of arguments."""
     tree = ast.parse(code)
     for node in ast.walk(tree):
         if isinstance(node, ast.arg):
             node.annotation = None
-        elif isinstance(node, ast.FunctionDef):
+        elif isinstance(node, ast.arguments):
+            node.args, node.posonlyargs, node.kwonlyargs = (
+                [*node.posonlyargs, *node.args, *node.kwonlyargs],
+                [],
+                [],
+            )
+            node.defaults, node.kw_defaults = [*node.defaults, *filter(None, node.kw_defaults)], []
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            node.decorator_list = []
+        if isinstance(node, ast.FunctionDef):
             node.returns = None
     return ast.dump(tree)
 
