@@ -1,4 +1,4 @@
-"""Judging untrusted programs inside a jail. Start with `Pool`; `README.md` says what is isolated and how."""
+"""Judge untrusted programs, each in a jail. Start with `Pool`; `README.md` says what is isolated and how."""
 
 from sandbox.contracts import (
     Checker,

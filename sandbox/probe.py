@@ -19,8 +19,8 @@ from sandbox.workers.pool import default_cache
 class Report:
     """`tier` is None where nothing can be judged; `why_not` then says why, and how to fix it.
 
-    `supervisor` says what runs executables: C, or the slower Python, and then how to fix it. `languages` maps each language
-    that can be judged to its tool chain's version, or to None where it is missing.
+    `supervisor` says what runs executables: C, or the slower Python, and then how to fix it. `languages` maps
+    each language that can be judged to its tool chain's version, or to None where it is missing.
     """
 
     tier: str | None

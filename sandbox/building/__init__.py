@@ -1,7 +1,10 @@
-"""Building: from a source text to a program that is ready to run in a jail. Compilers run in jails of their own.
+"""Building: from a source text to a program that is ready to run in a jail.
 
-`availability.py` says which languages can be judged, `builder.Builder` compiles and keeps what it has built, `syntax.SyntaxJails` says whether Python sources compile, and
-`program.Program` holds a built program together with the jail that it runs in.
+Compilers run in jails of their own.
+
+`availability.py` says which languages can be judged, `builder.Builder` compiles and keeps what it has built,
+`syntax.SyntaxJails` says whether Python sources compile, and `program.Program` holds a built program together
+with the jail that it runs in.
 """
 
 from sandbox.building.availability import LanguageUnavailable, require_usable, usable_toolchain

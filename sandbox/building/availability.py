@@ -1,4 +1,4 @@
-"""Which languages can be judged here: the tool chain is on this machine, and the kind of jail in use can run its programs."""
+"""Which languages can be judged on this machine and in the kind of jail in use."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ class LanguageUnavailable(Exception):
 
 
 def usable_toolchain(language: Language, kind: Kind | None = None) -> str | None:
-    """Name and version of the tool chain, or None where the language cannot be judged in this kind of jail (None: any)."""
+    """Name and version of the tool chain; None where it is missing or cannot run in this kind of jail."""
     if kind == "landlock" and not language.in_landlock:
         return None
     return toolchain(language)
 
 
 def require_usable(name: str, kind: Kind | None = None) -> tuple[Language, str]:
-    """The language of a name with its tool chain, for this kind of jail (None: any). Raises LanguageUnavailable."""
+    """The language of a name with its tool chain, for this kind of jail (None: any).
+
+    Raises LanguageUnavailable.
+    """
     try:
         language = require_language(name)
     except UnknownLanguage as error:

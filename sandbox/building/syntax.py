@@ -1,8 +1,8 @@
 """Checks whether Python programs compile before each gets a jail: many programs that models write do not.
 
-A syntax jail serves many programs, one after the other, and runs none of them: a fork of the supervisor compiles the
-program, under the limits that it would have in its own jail, and exits. Damage to the compiler ends with the fork. A fork
-that was killed, or that left files behind, ends its jail.
+A syntax jail serves many programs, one after the other, and runs none of them: a fork of the supervisor
+compiles the program, under the limits that it would have in its own jail, and exits. Damage to the compiler
+ends with the fork. A fork that was killed, or that left files behind, ends its jail.
 """
 
 from __future__ import annotations

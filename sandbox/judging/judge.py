@@ -56,7 +56,7 @@ class Judge:
 
 
 def run_tests(runs: Runs) -> tuple[tuple[TestResult, ...], tuple[Output, ...]]:
-    """The results of a submission's tests in order, up to the first failure unless all are asked for, and their outputs."""
+    """Results and outputs of the tests in order, up to the first failure unless all are asked for."""
     results: list[TestResult] = []
     for result in runs.results():
         results.append(result)
@@ -75,7 +75,10 @@ def conclude(
     compile_output: str = "",
     outputs: tuple[Output, ...] = (),
 ) -> Judgement:
-    """The judgement of a submission. Without a verdict of its own, it gets the verdict of its first failing test."""
+    """The judgement of a submission.
+
+    Without a verdict of its own, it gets the verdict of its first failing test.
+    """
     failure = first_failing(results)
     return Judgement(
         key=submission.key,

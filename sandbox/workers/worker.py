@@ -1,4 +1,4 @@
-"""One worker of the pool: a process of its own that judges submissions from a connection until the connection closes."""
+"""One worker of the pool: a process that judges submissions from a connection until the connection closes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ def main(descriptor: int, cache: Path, kind: Kind | None) -> None:
 
 
 def stop(*_: object) -> None:
-    """Exit through every `with`, so that the jail ends. Later signals are ignored: they must not interrupt the way out."""
+    """Exit through every `with`, so that the jail ends.
+
+    Later signals are ignored: they must not interrupt the way out.
+    """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(0)
 
