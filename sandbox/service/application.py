@@ -27,6 +27,7 @@ from sandbox.workers.pool import Pool
 if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.requests import Request
+    from starlette.responses import JSONResponse
 
 IN_FLIGHT_PER_WORKER = 4
 LOOPBACK_NAMES = ["127.0.0.1", "localhost", "[::1]", "::1"]
@@ -44,7 +45,7 @@ def application(pool: Pool, token: str | None = None, everywhere: bool = False) 
     from starlette.applications import Starlette
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
-    from starlette.responses import JSONResponse, PlainTextResponse
+    from starlette.responses import PlainTextResponse
     from starlette.routing import Route
 
     if everywhere and not token:
@@ -69,17 +70,6 @@ def application(pool: Pool, token: str | None = None, everywhere: bool = False) 
     async def health(_: Request) -> Any:
         return {"tier": pool.tier, "judge_version": JUDGE_VERSION, "workers": len(pool.workers)}
 
-    def answered(
-        handler: Callable[[Request], Awaitable[Any]],
-    ) -> Callable[[Request], Awaitable[JSONResponse]]:
-        async def endpoint(request: Request) -> JSONResponse:
-            try:
-                return JSONResponse(await handler(request))
-            except Refused as refused:
-                return JSONResponse({"detail": str(refused)}, refused.status)
-
-        return endpoint
-
     async def ping(_: Request) -> PlainTextResponse:
         return PlainTextResponse("pong")
 
@@ -92,3 +82,18 @@ def application(pool: Pool, token: str | None = None, everywhere: bool = False) 
     # A web page must not reach a loopback service under a name of its own.
     names = ["*"] if everywhere else LOOPBACK_NAMES
     return Starlette(routes=routes, middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=names)])
+
+
+def answered(
+    handler: Callable[[Request], Awaitable[Any]],
+) -> Callable[[Request], Awaitable[JSONResponse]]:
+    """The endpoint that sends what a handler returns, or why it refused the request, as JSON."""
+    from starlette.responses import JSONResponse
+
+    async def endpoint(request: Request) -> JSONResponse:
+        try:
+            return JSONResponse(await handler(request))
+        except Refused as refused:
+            return JSONResponse({"detail": str(refused)}, refused.status)
+
+    return endpoint
