@@ -11,7 +11,7 @@ from sandbox.contracts import (
     Verdict,
 )
 from sandbox.probe import Report, probe
-from sandbox.workers.pool import Pool, judge_version
+from sandbox.workers import Pool, judge_version
 
 __all__ = [
     "Checker",

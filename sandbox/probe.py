@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.building import usable_toolchain
 from sandbox.contracts import SandboxUnavailable
-from sandbox.isolation import KIND_VARIABLE, Isolation, Kind, establish, native, requested_kind
-from sandbox.isolation.bubblewrap import find_bwrap
-from sandbox.isolation.guest import confine
+from sandbox.isolation import KIND_VARIABLE, Isolation, Kind, establish, requested_kind, supervisor_in_c
 from sandbox.languages import LANGUAGES
-from sandbox.workers.pool import default_cache
+from sandbox.workers import default_cache
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ def probe() -> Report:
             isolation.close()
     except (SandboxUnavailable, OSError) as error:
         why_not = str(error)
-    in_c = native.supervisor(cache) is not None
+    in_c = supervisor_in_c(cache) is not None
     supervisor = "C" if in_c else "Python; fix it with: apt-get install gcc libc6-dev"
     languages = {row.name: usable_toolchain(row, kind) for row in LANGUAGES if row.is_judged}
     return Report(tier, why_not, engine, supervisor, languages)
@@ -52,9 +49,9 @@ def probe() -> Report:
 def engine_of(isolation: Isolation, requested: Kind | None, cache: Path) -> str:
     """What builds the jails; for the second kind, also why it is not the first."""
     if isolation.kind == "bwrap":
-        return subprocess.run([find_bwrap(), "--version"], capture_output=True, text=True).stdout.strip()
+        return isolation.engine
     reason = f"{KIND_VARIABLE} asks for it" if requested else refusal_of_bubblewrap(cache)
-    return f"Landlock {confine.version()}; not the first kind of jail: {reason}"
+    return f"{isolation.engine}; not the first kind of jail: {reason}"
 
 
 def refusal_of_bubblewrap(cache: Path) -> str:

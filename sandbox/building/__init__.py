@@ -8,7 +8,7 @@ with the jail that it runs in.
 """
 
 from sandbox.building.availability import LanguageUnavailable, require_usable, usable_toolchain
-from sandbox.building.builder import Builder, Built, CompileError
+from sandbox.building.builder import Builder, Built, CompileError, encoded
 from sandbox.building.program import Program, with_run_time
 from sandbox.building.syntax import SyntaxJails
 
@@ -19,6 +19,7 @@ __all__ = [
     "LanguageUnavailable",
     "Program",
     "SyntaxJails",
+    "encoded",
     "require_usable",
     "usable_toolchain",
     "with_run_time",

@@ -16,10 +16,17 @@ from types import MappingProxyType
 
 from sandbox.building.syntax import SyntaxJails
 from sandbox.contracts import MIB, Limits
-from sandbox.isolation import Isolation, JailDied, JailSpec, Session, sealed, stack_bytes
-from sandbox.isolation.guest import protocol
-from sandbox.isolation.jail import COMPILE_SCRATCH_BYTES
-from sandbox.isolation.landlock import ProgramCopies, is_open
+from sandbox.isolation import (
+    Isolation,
+    JailDied,
+    JailSpec,
+    ProgramCopies,
+    Session,
+    is_open,
+    protocol,
+    sealed,
+    stack_bytes,
+)
 from sandbox.languages import Language, locate, toolchain
 
 COMPILE_LIMITS = Limits(time_s=30.0, memory_mb=2048, output_bytes=256 * MIB, processes=128)
@@ -132,7 +139,7 @@ class Builder:
         spec = JailSpec(
             folders,
             program=beside,
-            scratch_bytes=COMPILE_SCRATCH_BYTES,
+            compiles=True,
             stack_bytes=stack_bytes(COMPILE_LIMITS),
         )
         group = self.isolation.group

@@ -15,8 +15,7 @@ from sandbox.building.builder import (
     tool_folders,
 )
 from sandbox.contracts import Limits
-from sandbox.isolation import Group, JailSpec, Run, Session, stack_bytes
-from sandbox.isolation.guest import protocol
+from sandbox.isolation import Group, JailSpec, Run, Session, protocol, stack_bytes
 from sandbox.languages import Language, locate
 
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sandbox.contracts import Limits, SandboxUnavailable
-from sandbox.isolation import Isolation, JailDied, JailSpec, Run, Session, stack_bytes
-from sandbox.isolation.guest import protocol
+from sandbox.isolation import Isolation, JailDied, JailSpec, Run, Session, protocol, stack_bytes
 
 MAX_JAILS = 3  # one per set of limits, of some 10 MB each
 MAX_PROGRAMS = 1000  # per jail

@@ -86,7 +86,7 @@ class Group:
 
     def close(self) -> None:
         """Remove the group."""
-        remove(self.folders)
+        remove_groups(self.folders)
 
     def _find(self, file: str) -> Path:
         return next(
@@ -94,7 +94,7 @@ class Group:
         )
 
 
-def remove(folders: Iterable[Path], patience_s: float = 0.0) -> None:
+def remove_groups(folders: Iterable[Path], patience_s: float = 0.0) -> None:
     """Remove groups, and wait for their processes to exit.
 
     What is left after `patience_s` is removed by the next start.
@@ -123,9 +123,9 @@ def make(purpose: str = "") -> Group | None:
     return None
 
 
-def remove_left_over() -> None:
+def remove_left_over_groups() -> None:
     """Remove the groups of workers that have exited, anywhere: the next start may be in another group."""
-    remove(left_over())
+    remove_groups(left_over())
 
 
 def left_over() -> list[Path]:

@@ -43,7 +43,7 @@ class JailSpec:
 
     folders: tuple[str, ...] = ()
     program: str | None = None
-    scratch_bytes: int = SCRATCH_BYTES
+    compiles: bool = False
     stack_bytes: int = 512 * MIB
     hash_seed: int = 0
     libraries: bool = True
@@ -51,9 +51,9 @@ class JailSpec:
     library: int | None = None
 
     @property
-    def compiles(self) -> bool:
-        """Whether it is for a compiler."""
-        return self.scratch_bytes == COMPILE_SCRATCH_BYTES
+    def scratch_bytes(self) -> int:
+        """The size of each scratch folder: compilers get more."""
+        return COMPILE_SCRATCH_BYTES if self.compiles else SCRATCH_BYTES
 
     @property
     def environment(self) -> dict[str, str]:

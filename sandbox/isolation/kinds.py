@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 from sandbox.isolation import bubblewrap, landlock
 from sandbox.isolation.cgroups import Group
+from sandbox.isolation.guest import confine
 from sandbox.isolation.jail import JailSpec, StartedJail
 
 Kind = Literal["bwrap", "landlock"]
@@ -42,6 +44,14 @@ class Isolation:
         """What the jails are made of and what enforces the memory limit, for example `bwrap-root+cgroup2`."""
         user = USERS[self.kind][0 if self.uid else 1]
         return f"{self.kind}-{user}+{self.group.name if self.group else 'rlimits'}"
+
+    @property
+    def engine(self) -> str:
+        """Name and version of what builds the jails."""
+        if self.kind == "landlock":
+            return f"Landlock {confine.version()}"
+        command = [bubblewrap.find_bwrap(), "--version"]
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
 
     @property
     def groups(self) -> tuple[Group, ...]:

@@ -25,8 +25,7 @@ from sandbox.building import (
     with_run_time,
 )
 from sandbox.contracts import Checker, Limits
-from sandbox.isolation import JailDied, Kind, Run, Session, StartedRuns, sealed
-from sandbox.isolation.guest import protocol
+from sandbox.isolation import JailDied, Kind, Run, Session, StartedRuns, protocol, sealed
 from sandbox.languages import Language
 
 CHECKER_LIMITS = Limits(time_s=10.0, memory_mb=1024)

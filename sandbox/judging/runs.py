@@ -7,11 +7,9 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 
-from sandbox.building.builder import Builder, encoded
-from sandbox.building.program import Program, with_run_time
+from sandbox.building import Builder, Program, encoded, with_run_time
 from sandbox.contracts import MIB, Limits, Output, Submission, Test, TestResult, Verdict
-from sandbox.isolation import JailDied, Run, sealed
-from sandbox.isolation.guest import protocol
+from sandbox.isolation import JailDied, Run, protocol, sealed
 from sandbox.judging.checker_programs import CheckerFailed, CheckerProgram
 from sandbox.judging.compare import first_difference, outputs_match
 from sandbox.judging.functions import Job, answer_matches, make_job, shown_answer

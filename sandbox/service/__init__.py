@@ -1,10 +1,10 @@
 """The judge over HTTP: `application` is the service on a pool of workers.
 
-`application.py` holds the routes, `requests.py` what a request must look like, and `sandbox_fusion.py` the translation
+`routes.py` holds the routes, `requests.py` what a request must look like, and `sandbox_fusion.py` the translation
 between SandboxFusion's `/run_code` and submissions.
 """
 
-from sandbox.service.application import application, is_loopback
 from sandbox.service.requests import Refused
+from sandbox.service.routes import application, is_loopback
 
 __all__ = ["Refused", "application", "is_loopback"]

@@ -15,8 +15,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from sandbox.contracts import Checker, Judgement, Limits, SandboxUnavailable, Submission, Test
-from sandbox.isolation import Kind, cgroups, requested_kind
-from sandbox.judging.judge import JUDGE_VERSION, judge_error
+from sandbox.isolation import Kind, remove_groups, remove_left_over_groups, requested_kind
+from sandbox.judging import JUDGE_VERSION, judge_error
 
 IN_FLIGHT_PER_WORKER = 2
 PATIENCE_S = 5.0  # for a worker to clean up
@@ -69,7 +69,7 @@ class Worker:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        cgroups.remove(self.groups, PATIENCE_S)  # a killed worker could not do it
+        remove_groups(self.groups, PATIENCE_S)  # a killed worker could not do it
 
 
 class Pool:
@@ -89,7 +89,7 @@ class Pool:
         self.cache = cache or default_cache()
         self.work: queue.SimpleQueue[tuple[Submission, Results] | None] = queue.SimpleQueue()
         self.closed = False
-        cgroups.remove_left_over()
+        remove_left_over_groups()
         self.kind = requested_kind()
         self.workers = [Worker(self.cache, self.kind)]
         self.tier = self.workers[0].tier

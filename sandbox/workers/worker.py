@@ -8,9 +8,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from sandbox.contracts import SandboxUnavailable
-from sandbox.isolation import Isolation, Kind, establish
-from sandbox.isolation.kinds import KINDS
-from sandbox.judging.judge import Judge
+from sandbox.isolation import KINDS, Isolation, Kind, establish
+from sandbox.judging import Judge
 
 
 def main(descriptor: int, cache: Path, kind: Kind | None) -> None:

@@ -19,10 +19,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from sandbox.contracts import Judgement, Submission
-from sandbox.judging.judge import JUDGE_VERSION
+from sandbox.judging import JUDGE_VERSION
 from sandbox.service.requests import Refused, body, read_submissions
 from sandbox.service.sandbox_fusion import run_request, run_response
-from sandbox.workers.pool import Pool
+from sandbox.workers import Pool
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
