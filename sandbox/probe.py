@@ -5,10 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox.building import usable_toolchain
+from sandbox.building import Builder, LanguageUnavailable, ProvenLanguages
 from sandbox.contracts import SandboxUnavailable
-from sandbox.isolation import KIND_VARIABLE, Isolation, Kind, establish, requested_kind, supervisor_in_c
-from sandbox.languages import LANGUAGES
+from sandbox.isolation import (
+    KIND_VARIABLE,
+    Isolation,
+    JailDied,
+    Kind,
+    establish,
+    requested_kind,
+    supervisor_in_c,
+)
+from sandbox.languages import LANGUAGES, toolchain
 from sandbox.workers import default_cache
 
 
@@ -29,21 +37,39 @@ class Report:
 
 def probe() -> Report:
     """The report. Raises nothing."""
-    tier, why_not, engine, kind = None, "", "", None
+    tier, why_not, engine = None, "", ""
+    languages: dict[str, str | None] = {row.name: toolchain(row) for row in LANGUAGES if row.is_judged}
     cache = default_cache()
     try:
         requested = requested_kind()
         isolation = establish(cache, requested)
         try:
-            tier, kind, engine = isolation.tier, isolation.kind, engine_of(isolation, requested, cache)
+            tier, engine = isolation.tier, engine_of(isolation, requested, cache)
+            languages = languages_of(isolation, cache)
         finally:
             isolation.close()
     except (SandboxUnavailable, OSError) as error:
         why_not = str(error)
     in_c = supervisor_in_c(cache) is not None
     supervisor = "C" if in_c else "Python; fix it with: apt-get install gcc libc6-dev"
-    languages = {row.name: usable_toolchain(row, kind) for row in LANGUAGES if row.is_judged}
     return Report(tier, why_not, engine, supervisor, languages)
+
+
+def languages_of(isolation: Isolation, cache: Path) -> dict[str, str | None]:
+    """{language: tool chain}, None where its hello program does not run in a jail."""
+    builder = Builder(isolation, cache)
+    proven = ProvenLanguages(builder)
+    found: dict[str, str | None] = {}
+    try:
+        for row in LANGUAGES:
+            if row.is_judged:
+                try:
+                    found[row.name] = proven.require(row.name)[1]
+                except (LanguageUnavailable, JailDied):
+                    found[row.name] = None
+    finally:
+        builder.close()
+    return found
 
 
 def engine_of(isolation: Isolation, requested: Kind | None, cache: Path) -> str:

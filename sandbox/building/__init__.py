@@ -7,7 +7,12 @@ Compilers run in jails of their own.
 with the jail that it runs in.
 """
 
-from sandbox.building.availability import LanguageUnavailable, require_usable, usable_toolchain
+from sandbox.building.availability import (
+    LanguageUnavailable,
+    ProvenLanguages,
+    require_usable,
+    usable_toolchain,
+)
 from sandbox.building.builder import Builder, Built, CompileError, encoded
 from sandbox.building.program import Program, with_run_time
 from sandbox.building.syntax import SyntaxJails
@@ -18,6 +23,7 @@ __all__ = [
     "CompileError",
     "LanguageUnavailable",
     "Program",
+    "ProvenLanguages",
     "SyntaxJails",
     "encoded",
     "require_usable",

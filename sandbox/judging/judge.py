@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sandbox.building import Builder, CompileError, LanguageUnavailable, require_usable
+from sandbox.building import Builder, CompileError, LanguageUnavailable, ProvenLanguages
 from sandbox.contracts import Judgement, Output, Submission, TestResult, Verdict, first_failing
 from sandbox.isolation import Isolation, JailDied
 from sandbox.judging.checker_programs import CheckerFailed
@@ -22,6 +22,7 @@ class Judge:
     def __init__(self, isolation: Isolation, cache: Path) -> None:
         self.isolation = isolation
         self.builder = Builder(isolation, cache)
+        self.languages = ProvenLanguages(self.builder)
 
     def __enter__(self) -> Judge:
         return self
@@ -37,7 +38,9 @@ class Judge:
         """The judgement. Raises SandboxUnavailable where no jail can start."""
         tier = self.isolation.tier
         try:
-            language, toolchain = require_usable(submission.language, self.isolation.kind)
+            language, toolchain = self.languages.require(submission.language)
+        except JailDied as error:
+            return judge_error(submission, f"while trying its language: {error}", tier)
         except LanguageUnavailable as error:
             return conclude(submission, tier, verdict="language_unavailable", compile_output=str(error))
         if not language.in_supervisor and any(test.mode != "stdin" for test in submission.tests):
