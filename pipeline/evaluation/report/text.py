@@ -57,8 +57,13 @@ def significant(value: float | None, digits: int = 4) -> str:
     if not value:
         return "0"
     if not 1e-4 <= abs(value) < 1e9:
-        return f"{value:.{digits - 1}e}".replace("-", MINUS)
-    text = number(value, max(0, digits - 1 - math.floor(math.log10(abs(value)))))
+        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+        return f"{_without_zeros(mantissa)}e{int(exponent)}".replace("-", MINUS)
+    return _without_zeros(number(value, max(0, digits - 1 - math.floor(math.log10(abs(value))))))
+
+
+def _without_zeros(text: str) -> str:
+    """A number without trailing zeros after its point."""
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
