@@ -182,6 +182,10 @@ def test_settings_with_most_policies_on_test_problems_are_chosen(rows):
         *[evaluation(rows, name, f"p{i}", 20, 1) for name in ("ref", "a") for i in range(3)],
     )
     assert json.loads(pair(evaluations, ["ref"], ["a"]).comparable) == {"problems": 4, "temperature": 1.0}
+    more = pl.concat(
+        [evaluations, frame(rows, evaluation(rows, "b", "p0", 20, 20, settings=train, split="train"))]
+    )
+    assert json.loads(pair(more, ["ref"], ["a", "b"]).comparable) == {"on": "train"}
 
 
 def test_a_policy_of_that_very_name_comes_before_a_run(rows):
@@ -389,6 +393,9 @@ def test_two_seeds_without_problem_noise_give_the_range_of_both():
     found = over_problems([[0.2] * 20, [0.6] * 20])
     assert (found.low, found.mean, found.high) == pytest.approx((0.2, 0.4, 0.6))
     assert (found.problems, found.seeds) == (20, 2)
+    # With two draws of two a resample would be 0.4 half of the time, and the middle 40 % would end there.
+    middle = over_problems([[0.2] * 20, [0.6] * 20], confidence=0.4)
+    assert (middle.low, middle.high) == pytest.approx((0.2, 0.6))
 
 
 def test_the_variance_over_seeds_is_that_of_their_mean():

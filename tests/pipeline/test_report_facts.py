@@ -182,6 +182,9 @@ def test_gained_and_lost_take_more_than_half_of_the_seeds(rows):
     problems = compared(rows, evaluations, "s0", "s1", "s2").problems
     sides = problems.select("problem_id", "solved_before", "solved_after").rows()
     assert sides == [("p0", False, True), ("p1", False, False), ("p2", True, False), ("p3", True, True)]
+    # One of two seeds is not more than half.
+    two = compared(rows, evaluations, "s1", "s2").problems
+    assert two.filter(problem_id="p0")["solved_after"].to_list() == [False]
 
 
 def test_changes_too_small_to_print_are_no_change():
