@@ -20,7 +20,7 @@ from pipeline.store.contracts import (
 )
 from pipeline.store.identity import ID_BYTES, content_id, digest, test_set_hash, trajectory_id
 from pipeline.store.locks import alone, one_of, say
-from pipeline.store.passk import Estimate, estimate, over_problems, pass_at_k
+from pipeline.store.passk import pass_at_k
 from pipeline.store.rewards import DEFAULT, RewardError, reward
 from pipeline.store.snapshot import StoreError
 from pipeline.store.sql import SqlError, connect, query, questions, sql_list
@@ -36,7 +36,6 @@ __all__ = [
     "ORIGINS",
     "TABLES",
     "VERDICTS",
-    "Estimate",
     "Evaluations",
     "OneOf",
     "Policies",
@@ -52,11 +51,9 @@ __all__ = [
     "connect",
     "content_id",
     "digest",
-    "estimate",
     "kind_of",
     "meaning",
     "one_of",
-    "over_problems",
     "pass_at_k",
     "query",
     "questions",

@@ -28,6 +28,9 @@ HERE = Path(__file__).parent
 VIEWS = (
     "judged",
     "problem_success",
+    "pass_at_k_of_samples",
+    "evaluated_problems",
+    "problem_pass_at_k",
     "pass_at_k",
     "reference_counts",
     "clusters",
