@@ -86,7 +86,9 @@ def run_config(
         evaluation=held_out(settings),
         # Held-out starter problems are new combinations of the words of the others.
         allow_leaks=("ngrams",),
+        objective=settings.objective,
         training=settings.training,
+        optimiser=settings.optimiser,
         mixture=MixtureConfig(batch_sequences=settings.batch_sequences),
         source=drawn,
         online=OnlineConfig(problems_where=SAMPLED, **settings.online.model_dump()),

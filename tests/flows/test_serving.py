@@ -397,6 +397,7 @@ reference_policy = "reference"
 [training]
 steps = 2
 checkpoint_every = 2
+[optimiser]
 warmup_steps = 1
 [mixture]
 batch_sequences = 4

@@ -18,7 +18,8 @@ import polars as pl
 import torch
 
 from pipeline.store import ReferencePolicies, ReferenceScores, Store, connect, query
-from trainer.policies.logprobs import Precision, autocast, completion_logprobs, length_buckets, token_batch
+from trainer.policies.batching import length_buckets, token_batch
+from trainer.policies.logprobs import Precision, autocast, completion_logprobs
 from trainer.policies.policy import Policy
 from trainer.policies.publishing import digest
 
@@ -208,9 +209,9 @@ def score_rows(
             device
         )
         with torch.no_grad(), autocast(device, precision):
-            values, sequence = completion_logprobs(policy.model, batch)
+            scored = completion_logprobs(policy.model, batch)
         for i, row in enumerate(chosen):
-            logprobs = values[sequence == i].tolist()
+            logprobs = scored.logprob[scored.sequence == i].tolist()
             yield {**row, "logprobs": logprobs, "logprob_sum": sum(logprobs)}
 
 
