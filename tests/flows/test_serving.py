@@ -30,10 +30,20 @@ DATA = Path(__file__).parents[2] / "data"
 def api(server):
     """Prefect in this process on the server of the tests; a client of it."""
     from prefect.client.orchestration import get_client
-    from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_LEVEL, temporary_settings
+    from prefect.settings import (
+        PREFECT_API_AUTH_STRING,
+        PREFECT_API_URL,
+        PREFECT_LOGGING_LEVEL,
+        temporary_settings,
+    )
 
+    mine = {
+        PREFECT_API_URL: server.url,
+        PREFECT_API_AUTH_STRING: server.secret,
+        PREFECT_LOGGING_LEVEL: "CRITICAL",
+    }
     with (
-        temporary_settings({PREFECT_API_URL: server.url, PREFECT_LOGGING_LEVEL: "CRITICAL"}),
+        temporary_settings(mine),
         get_client(sync_client=True) as client,
     ):
         yield client
