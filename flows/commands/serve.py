@@ -44,7 +44,9 @@ def serve(file: FileArgument) -> None:
 
 def deploy(
     file: FileArgument,
-    pool: Annotated[str, typer.Option(help="Work pool; created, of type process, if it does not exist.")] = "spo",
+    pool: Annotated[
+        str, typer.Option(help="Work pool; created, of type process, if it does not exist.")
+    ] = "spo",
     as_json: JsonOption = False,
 ) -> None:
     """Put the entries of a schedule file on a work pool of the server that PREFECT_API_URL names; workers on any machine run them.
@@ -95,7 +97,9 @@ def up(
     ] = "127.0.0.1",
     name: Annotated[
         list[str] | None,
-        typer.Option(help="Name by which clients reach it, beside addresses and this machine's name; repeatable."),
+        typer.Option(
+            help="Name by which clients reach it, beside addresses and this machine's name; repeatable."
+        ),
     ] = None,
 ) -> None:
     """Start Prefect's server with its UI, on the database that flows report to, until Ctrl-C.
@@ -109,7 +113,9 @@ def up(
         os.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = check_database(database)
     check_host(host)
     check_no_server(Path(os.environ["PREFECT_HOME"]))
-    typer.echo(f"Prefect's UI: {api_url(port, host).removesuffix('/api')} (spo ui shows the secret)", err=True)
+    typer.echo(
+        f"Prefect's UI: {api_url(port, host).removesuffix('/api')} (spo ui shows the secret)", err=True
+    )
     command = server_command(host, port, name or ())
     os.execv(command[0], command)
 
@@ -128,4 +134,6 @@ def ui(as_json: JsonOption = False) -> None:
         raise ServerError("no Prefect server runs on this data folder; start one with: spo up")
     check_access(url, secret := client_secret(url))
     found = {"ui": url.removesuffix("/api"), "api": url, "secret": secret}
-    typer.echo(json.dumps(found) if as_json else f"Prefect's UI: {found['ui']}\nlog in with: {found['secret']}")
+    typer.echo(
+        json.dumps(found) if as_json else f"Prefect's UI: {found['ui']}\nlog in with: {found['secret']}"
+    )

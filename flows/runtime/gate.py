@@ -8,9 +8,10 @@ neither, and pass; they need the secret, as pages do.
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 Message = MutableMapping[str, Any]
@@ -19,12 +20,13 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+_HOST = re.compile(r"(\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(:[0-9]+)?")  # RFC 9110, 7.2
 _POLICY_VIOLATION = 1008  # RFC 6455, 7.4.1
-# The UI's pages load from and send to their own server only (they would report to an analytics service, whatever Prefect's settings
-# say), and no other page may show them in a frame, where their user could be made to click.
+# The UI's pages load from and send to their own server only (they would report to an analytics service, whatever Prefect's
+# settings say), run no script that came with the data that they show, and are in no other page's frame, where a user could be
+# made to click.
 _POLICY = {
     "default-src": "'self'",
-    "script-src": "'self' 'unsafe-inline'",
     "style-src": "'self' 'unsafe-inline'",
     "img-src": "'self' data: blob:",
     "font-src": "'self' data:",
@@ -66,7 +68,7 @@ class Gate:
 
     application: Application
     names: Names
-    api: str = field(default="/api")
+    api: str = "/api"
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -75,7 +77,9 @@ class Gate:
         if refusal is None:
             await self.application(scope, receive, _protected(send))
         elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": _POLICY_VIOLATION})  # before it is accepted: HTTP 403
+            await send(
+                {"type": "websocket.close", "code": _POLICY_VIOLATION}
+            )  # before it is accepted: HTTP 403
         else:
             await _answer(send, *refusal)
 
@@ -120,11 +124,9 @@ def _values(scope: Message, name: bytes) -> list[str]:
 
 
 def _host_name(host: str) -> str:
-    """`[::1]:4200` is ::1, `localhost:4200` is localhost."""
-    host = host.lower()
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.rpartition(":")[0] if host.count(":") == 1 else host
+    """`[::1]:4200` is ::1, `localhost:4200` is localhost; empty for what is not a host."""
+    found = _HOST.fullmatch(host.lower())
+    return "" if found is None else found["address"] or found["name"]
 
 
 def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

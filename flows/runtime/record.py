@@ -56,11 +56,10 @@ def write(file: IO[str], record: ServerRecord) -> None:
 
 def find(home: Path) -> ServerRecord | None:
     """The server that works on a data folder now, or starts to; None if none does."""
-    try:
-        file = open(home / _RECORD)
-    except FileNotFoundError:
+    path = home / _RECORD
+    if not path.exists():
         return None
-    with file:
+    with open(path) as file:
         if _locked(file, fcntl.LOCK_SH):
             return None
         try:
