@@ -30,10 +30,20 @@ DATA = Path(__file__).parents[2] / "data"
 def api(server):
     """Prefect in this process on the server of the tests; a client of it."""
     from prefect.client.orchestration import get_client
-    from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_LEVEL, temporary_settings
+    from prefect.settings import (
+        PREFECT_API_AUTH_STRING,
+        PREFECT_API_URL,
+        PREFECT_LOGGING_LEVEL,
+        temporary_settings,
+    )
 
+    mine = {
+        PREFECT_API_URL: server.url,
+        PREFECT_API_AUTH_STRING: server.secret,
+        PREFECT_LOGGING_LEVEL: "CRITICAL",
+    }
     with (
-        temporary_settings({PREFECT_API_URL: server.url, PREFECT_LOGGING_LEVEL: "CRITICAL"}),
+        temporary_settings(mine),
         get_client(sync_client=True) as client,
     ):
         yield client
@@ -159,6 +169,7 @@ def schedule(tmp_path):
 
 def test_deployed_twice_it_is_there_once_and_its_cron_is_scheduled(api, until, schedule):
     from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
+    from prefect.exceptions import PrefectHTTPStatusError
 
     from flows.runtime.events import thresholds
     from flows.serving.deployments import deploy_schedule, deployments_with, tag_of
@@ -174,6 +185,14 @@ def test_deployed_twice_it_is_there_once_and_its_cron_is_scheduled(api, until, s
     ]
     assert [one["name"] for one in automations] == ["4 new verdicts start humans"]
     assert [(t.labelled_rows, t.seen) for t in thresholds()] == [(4, 0)]
+    for wrong in (
+        {"source": "/etc"},
+        {"adapter": "mine.py:adapter"},
+        {"limit": 3},
+        {"columns": {"origin": "x"}},
+    ):
+        with pytest.raises(PrefectHTTPStatusError, match="409"):
+            api.create_flow_run_from_deployment(found["starter"].id, parameters=wrong)
     starter = DeploymentFilter(id=DeploymentFilterId(any_=[found["starter"].id]))
     runs = until(lambda: api.read_flow_runs(deployment_filter=starter), "the cron has runs")
     assert {run.state.name for run in runs} == {"Scheduled"}
@@ -278,7 +297,8 @@ def test_served_cancelled_and_stopped_it_leaves_nothing(server, api, until, tmp_
             "the sandbox runs",
             alive=serving,
         )
-        below = children_of(serving.pid)
+        # Without Python's own helper of child processes, which lives as long as the serving process.
+        below = {pid for pid in children_of(serving.pid) if "resource_tracker" not in cmdline(pid)}
         api.set_flow_run_state(run.id, Cancelling(), force=True)
         until(
             lambda: api.read_flow_run(run.id).state.type == StateType.CANCELLED,
@@ -374,6 +394,56 @@ def test_a_schedule_fires_and_new_verdicts_set_a_publication_off(server, api, un
         verdicts, trajectories = store.read("verdicts"), store.read("trajectories")
         assert verdicts.height == trajectories.height == verdicts["trajectory_id"].n_unique()
         end(serving, signal.SIGTERM, tmp_path / "log")
+
+
+EVIL = """
+from pathlib import Path
+from prefect import flow
+
+Path({mark!r}).touch()
+
+@flow
+def evil(**_):
+    pass
+"""
+
+
+@pytest.mark.slow
+def test_a_flow_and_a_shell_command_that_come_from_the_api_are_not_run(
+    server, api, until, tmp_path, schedule
+):
+    """The served deployment is changed through the API, with the secret: another flow, a command before it, other parameters."""
+    from prefect.client.schemas.objects import StateType
+
+    from flows.serving.deployments import deployments_with, tag_of
+
+    mark = tmp_path / "mark"
+    (tmp_path / "evil.py").write_text(EVIL.format(mark=str(mark)))
+    command = {"prefect.deployments.steps.run_shell_script": {"script": f"touch {mark}"}}
+    change = {
+        "entrypoint": f"{tmp_path}/evil.py:evil",
+        "pull_steps": [command],
+        "enforce_parameter_schema": False,
+    }
+    with started(["flows", "serve", str(schedule)], server.environment(), tmp_path / "log") as serving:
+        until(lambda: len(deployments_with(api, tag_of(schedule))) == 4, "deployments", alive=serving)
+        changed = next(one for one in deployments_with(api, tag_of(schedule)) if one.name == "starter")
+        api.request("PATCH", "/deployments/{id}", path_params={"id": changed.id}, json=change)
+        other, own = ({"source": "/etc"}, {})
+        runs = [api.create_flow_run_from_deployment(changed.id, parameters=given) for given in (other, own)]
+        ended = [
+            until(
+                lambda: (now := api.read_flow_run(run.id).state).is_final() and now, "it ends", 300, serving
+            )
+            for run in runs
+        ]
+        end(serving, signal.SIGTERM, tmp_path / "log")
+    assert (
+        ended[0].type == StateType.FAILED
+        and "source: the schedule file has another value" in ended[0].message
+    )
+    assert ended[1].type in (StateType.COMPLETED, StateType.CANCELLED)  # the second may fall into the first
+    assert not mark.exists()
 
 
 TRAINING = """
