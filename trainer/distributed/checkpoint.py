@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,6 +11,8 @@ from typing import Any
 
 import torch
 
+from pipeline.store import flush_file, write_whole
+from pipeline.store import publish_folder as publish_atomically
 from trainer.data import Stream
 from trainer.policies import Policy, adapter_state, load_adapter, load_policy
 
@@ -22,15 +23,6 @@ SHARDED = "sharded.json"  # in a checkpoint that several ranks wrote: its step, 
 
 class CheckpointError(RuntimeError):
     """A checkpoint that this process cannot go on from."""
-
-
-def publish_atomically(target: Path, write: Callable[[Path], None]) -> None:
-    """Write into a folder beside the target and rename: a kill leaves the target whole or absent."""
-    partial = target.parent / f".{target.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    write(partial)
-    os.replace(partial, target)
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -60,9 +52,17 @@ def save_checkpoint(
         }
         torch.save(state | {"more": json.dumps(more)}, target / "trainer.pt")
 
+    flush_logs(folder)
     publish_atomically(folder / f"checkpoint-{step}", write)
     for old in checkpoints(folder)[:-2]:
         shutil.rmtree(old)
+
+
+def flush_logs(folder: Path) -> None:
+    """A checkpoint goes on from the lines that were logged before it; so a power cut must not take them and leave it."""
+    for path in (folder / LOG, folder / WEIGHTS):
+        if path.exists():
+            flush_file(path)
 
 
 def load_checkpoint(
@@ -113,13 +113,6 @@ def log_lines(path: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             break
     return found
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Whoever reads the file at this moment, or after a kill, finds the old one or the new one."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    os.replace(partial, path)
 
 
 def ask_weights(folder: Path, weights: dict[str, float | None]) -> None:

@@ -31,6 +31,7 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
+from pipeline.store import name_folder
 from trainer.data import Stream
 from trainer.distributed import checkpoint
 from trainer.distributed.moments import load_moments, part_for, save_moments, spread_moments
@@ -155,7 +156,8 @@ class Sharded(Ranks):
             (partial / checkpoint.SHARDED).write_text(
                 json.dumps({"step": step, "stream": stream.state, **more})
             )
-            os.replace(partial, target)
+            checkpoint.flush_logs(folder)
+            name_folder(partial, target)
             for old in checkpoint.checkpoints(folder)[:-2]:
                 shutil.rmtree(old)
         dist.barrier()
