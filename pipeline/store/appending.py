@@ -48,7 +48,7 @@ def append(
         widening = log.widen(handle, fields) if fields else ()
         if files is None:
             files = write_rows(log.place, table, rows, metadata)
-        if committed(log, handle, replace(commit, added=tuple(files), table_actions=widening)):
+        if log.commit(handle, replace(commit, added=tuple(files), table_actions=widening)):
             checkpoint_if_due(log, handle)
             return True
         if swept_since(log, handle):
@@ -64,14 +64,6 @@ def attempts() -> Iterator[int]:
         time.sleep(random.uniform(0, min(0.001 * (number + 1), LONGEST_PAUSE_S)))
 
 
-def committed(log: TableLog, handle: DeltaTable, commit: Commit) -> bool:
-    """Whether the commit became the version after the handle's; the handle then shows it."""
-    if not log.commit(handle, commit):
-        return False
-    handle.update_incremental()
-    return True
-
-
 def swept_since(log: TableLog, handle: DeltaTable) -> bool:
     """Bring the handle to the newest version. True if files that were not committed may have been deleted meanwhile.
 
@@ -85,7 +77,8 @@ def swept_since(log: TableLog, handle: DeltaTable) -> bool:
 def refresh(log: TableLog, handle: DeltaTable) -> None:
     """Bring the handle to the newest version. Raises StoreError for entries that are damaged or gone."""
     known = log.newest_copy()
-    handle.update_incremental()
+    if log.has_news(handle.version()):
+        handle.update_incremental()
     log.compare_new(handle.version(), known)
 
 
@@ -95,9 +88,11 @@ def discard(log: TableLog, files: list[DataFile] | None) -> None:
 
 
 def checkpoint_if_due(log: TableLog, handle: DeltaTable) -> None:
-    if handle.version() % CHECKPOINT_EVERY == 0:
+    """Make a checkpoint if the commit after the handle's version, which was just made, is one of every hundred."""
+    if (handle.version() + 1) % CHECKPOINT_EVERY == 0:
         # The rows are in, whatever becomes of the checkpoint; maintenance makes the next one, and says what is wrong.
         with contextlib.suppress(DeltaError, OSError):
+            handle.update_incremental()
             log.write_checkpoint(handle)
 
 

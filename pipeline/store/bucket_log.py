@@ -72,6 +72,9 @@ class BucketLog:
     def settle(self) -> None:
         pass
 
+    def has_news(self, version: int) -> bool:
+        return True
+
     def newest_copy(self) -> int:
         return -1
 

@@ -118,6 +118,10 @@ class DiskLog:
         """Versions that have a checkpoint, in order."""
         return versions_of(self.folder, CHECKPOINT)
 
+    def has_news(self, version: int) -> bool:
+        """Whether a version after that one has been made."""
+        return (self.folder / entry_name(version + 1)).exists()
+
     def newest_copy(self) -> int:
         """Highest version that is known to have been committed here; -1 if none is."""
         return max(versions_of(self.copies, ENTRY), default=-1)

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
-from pipeline.store.appending import TableLog, attempts, committed, discard, refresh, swept_since
+from pipeline.store.appending import TableLog, attempts, discard, refresh, swept_since
 from pipeline.store.contracts import Table
 from pipeline.store.data_files import DataFile, live_files
 from pipeline.store.errors import StoreError
@@ -47,8 +47,8 @@ def compact(log: TableLog, handle: DeltaTable, table: Table) -> None:
         return
     commit = Commit("OPTIMIZE", tuple(added), tuple(removed), data_change=False)
     for _ in attempts():
-        if committed(log, handle, commit):
-            return
+        if log.commit(handle, commit):
+            return refresh(log, handle)
         live = {file.path for file in live_files(handle)} if not swept_since(log, handle) else set()
         if not {file.path for file in removed} <= live:
             discard(log, added)
@@ -134,7 +134,7 @@ def sweep(log: TableLog, handle: DeltaTable, retention_hours: int | None, keep: 
         unneeded = handle.vacuum(
             hours, dry_run=True, enforce_retention_duration=False, full=True, keep_versions=keep or None
         )
-        if not unneeded or committed(log, handle, Commit("VACUUM", sweep=True)):
+        if not unneeded or log.commit(handle, Commit("VACUUM", sweep=True)):
             log.place.delete(map(unquote, unneeded))
             return len(unneeded) + log.place.sweep(hours)
         refresh(log, handle)

@@ -43,7 +43,7 @@ def write_rows(
     place: Place, table: Table, rows: pl.DataFrame, metadata: Mapping[str, str] | None = None
 ) -> list[DataFile]:
     """Data files of new rows, one or more for each partition; not yet committed, and not flushed."""
-    keep = [column for column in rows.columns if has_statistics(rows[column])]
+    keep = columns_with_statistics(rows)
     files: list[DataFile] = []
     for values, part in partitions(table, rows):
         groups = (to_arrow(table, group) for group in part.iter_slices(ROW_GROUP_ROWS))
@@ -66,10 +66,15 @@ def to_arrow(table: Table, rows: pl.DataFrame) -> pa.Table:
     return rows.select(table.arrow_schema.names).to_arrow().cast(table.arrow_schema)
 
 
-def has_statistics(column: pl.Series) -> bool:
-    if column.dtype == pl.String:
-        return not (column.str.len_bytes() > STATISTICS_BYTES).any()
-    return not column.dtype.is_nested() and column.dtype != pl.Binary
+def columns_with_statistics(rows: pl.DataFrame) -> list[str]:
+    """Columns of plain values, and those texts that are short in every row."""
+    lengths = rows.select(pl.col(pl.String).str.len_bytes().max()).row(0) if rows.height else ()
+    texts = dict(zip(rows.select(pl.col(pl.String)).columns, lengths, strict=False))
+    return [
+        name
+        for name, kind in rows.schema.items()
+        if not kind.is_nested() and kind != pl.Binary and (texts.get(name) or 0) <= STATISTICS_BYTES
+    ]
 
 
 def write_groups(

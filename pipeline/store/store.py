@@ -84,7 +84,11 @@ class Store:
         table = contract(name)
         rows = check(table, rows)
         with self._errors(name, "write to"):
-            return appending.append(self._log(name), self._created(table), table, rows, producer, sequence)
+            handle = self._created(table)
+            added = appending.append(self._log(name), handle, table, rows, producer, sequence)
+            if self._still is not None:
+                refresh(self._log(name), handle)
+        return added
 
     def last_sequence(self, name: str, producer: str) -> int:
         """Highest sequence this producer has committed to the table, or -1."""
