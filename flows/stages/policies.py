@@ -10,10 +10,9 @@ from prefect import flow, task
 
 from flows.display.terminal import progress
 from flows.runtime.rules import IN_MEMORY, PATIENT, done
-from pipeline.store import Store, connect, query
+from pipeline.store import Store, connect, publish_folder, query
 from trainer.policies import load_policy, new_policy, publish_policy, warm_start
 from trainer.rollouts import Provenance, SamplingSettings, rollout
-from trainer.run import publish_atomically
 
 
 @flow(name="warm-start", flow_run_name="{policy_id}", **IN_MEMORY)
@@ -37,7 +36,7 @@ def warm_start_task(store_path: str, folder: str, policy_id: str, settings: dict
                 on_progress=lambda p: update(p.step, p.steps),
                 **settings["training"],
             )
-        publish_atomically(target, policy.save)
+        publish_folder(target, policy.save)
     publish_policy(store, load_policy(target), target, policy_id=policy_id, details={"warm_start": settings})
     return folder
 
@@ -85,7 +84,7 @@ def adopt_flow(store: str, model: str, folder: str, policy_id: str) -> str:
 def adopt_task(store: str, model: str, folder: str, policy_id: str) -> str:
     target = Path(folder)
     if not (target / "config.json").exists():
-        publish_atomically(target, load_policy(model).save)
+        publish_folder(target, load_policy(model).save)
     publish_policy(Store(store), load_policy(target), target, policy_id=policy_id, details={"model": model})
     return folder
 

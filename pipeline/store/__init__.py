@@ -18,11 +18,12 @@ from pipeline.store.contracts import (
     Trajectories,
     Verdicts,
 )
+from pipeline.store.errors import StoreError
+from pipeline.store.files import flush_file, name_folder, publish_folder, write_whole
 from pipeline.store.identity import ID_BYTES, content_id, digest, test_set_hash, trajectory_id
 from pipeline.store.locks import alone, one_of, say
 from pipeline.store.passk import pass_at_k
 from pipeline.store.rewards import DEFAULT, RewardError, reward
-from pipeline.store.snapshot import StoreError
 from pipeline.store.sql import SqlError, connect, query, questions, sql_list
 from pipeline.store.store import COMPACT_AFTER_COMMITS, Store
 
@@ -51,10 +52,13 @@ __all__ = [
     "connect",
     "content_id",
     "digest",
+    "flush_file",
     "kind_of",
     "meaning",
+    "name_folder",
     "one_of",
     "pass_at_k",
+    "publish_folder",
     "query",
     "questions",
     "reward",
@@ -62,4 +66,5 @@ __all__ = [
     "sql_list",
     "test_set_hash",
     "trajectory_id",
+    "write_whole",
 ]

@@ -93,9 +93,7 @@ def test_problem_success(connection):
 
 def test_pass_at_k_of_all_judged_samples(connection):
     columns = "policy_id, origin, k, problems, left_out, pass_at_k, standard_error"
-    got = sql.query(connection, f"SELECT {columns} FROM pass_at_k_of_samples").sort(
-        "policy_id", "k"
-    )
+    got = sql.query(connection, f"SELECT {columns} FROM pass_at_k_of_samples").sort("policy_id", "k")
     # ref at k = 10: 10 of 13 samples are wrong, so one of the C(13, 10) = 286 draws has no right one.
     assert got.select("policy_id", "origin", "k", "problems", "left_out").rows() == [
         ("human", "human", 1, 3, 0),

@@ -6,7 +6,7 @@
 import os
 
 from trainer.distributed.base import Learner, Preparation, Ranks
-from trainer.distributed.checkpoint import checkpoints, folder_of, publish_atomically, step_of, write_whole
+from trainer.distributed.checkpoint import checkpoints, folder_of, step_of
 from trainer.distributed.single import SINGLE, SingleLearner, SingleProcess
 
 __all__ = [
@@ -18,10 +18,8 @@ __all__ = [
     "SingleProcess",
     "checkpoints",
     "folder_of",
-    "publish_atomically",
     "ranks_of_environment",
     "step_of",
-    "write_whole",
 ]
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +13,6 @@ from trainer.policies import Policy, adapter_state
 
 SHARDED = "sharded.json"  # in a checkpoint that several ranks wrote: what a single process has under `state`
 NEWEST = 2  # checkpoints that are kept
-
-
-def publish_atomically(target: Path, write: Callable[[Path], None]) -> None:
-    """Write into a folder beside the target and rename: a kill leaves the target whole or absent."""
-    partial = target.parent / f".{target.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    write(partial)
-    os.replace(partial, target)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a reader, also after a kill, finds the old text or the new one."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    os.replace(partial, path)
 
 
 def checkpoints(run_folder: Path) -> list[Path]:

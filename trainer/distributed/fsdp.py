@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
+from pipeline.store import name_folder, publish_folder
 from trainer.distributed import checkpoint
 from trainer.distributed.base import Learner, Preparation, Ranks, State
 from trainer.distributed.sharded_checkpoint import load_sharded, save_sharded, spread_single
@@ -83,7 +84,7 @@ class FsdpLearner(Learner):
             self.policy.model.config.save_pretrained(partial)
             self.policy.tokenizer.save_pretrained(partial)
             (partial / checkpoint.SHARDED).write_text(json.dumps(state))
-            os.replace(partial, target)
+            name_folder(partial, target)
             checkpoint.drop_old(run_folder)
         dist.barrier()
 
@@ -92,7 +93,7 @@ class FsdpLearner(Learner):
         whole = self._gathered(torch.device("cpu"), keep=self._ranks.rank == 0)
         if self._ranks.rank == 0:
             merge_adapter(whole.model)
-            checkpoint.publish_atomically(target, whole.save)
+            publish_folder(target, whole.save)
         dist.barrier()
 
     def finish(self, target: Path) -> Policy:

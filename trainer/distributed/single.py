@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from pipeline.store import publish_folder
 from trainer.distributed import checkpoint
 from trainer.distributed.base import Learner, Preparation, Ranks, State
 from trainer.policies import (
@@ -37,7 +38,7 @@ class SingleLearner(Learner):
         def write(target: Path) -> None:
             checkpoint.write_single(target, self.policy, self.optimiser, state)
 
-        checkpoint.publish_atomically(checkpoint.folder_of(run_folder, step), write)
+        publish_folder(checkpoint.folder_of(run_folder, step), write)
         checkpoint.drop_old(run_folder)
 
     def write(self, target: Path) -> None:
@@ -45,11 +46,11 @@ class SingleLearner(Learner):
         if adapter_state(merged.model):
             merged = replace(merged, model=copy.deepcopy(merged.model))
             merge_adapter(merged.model)
-        checkpoint.publish_atomically(target, merged.save)
+        publish_folder(target, merged.save)
 
     def finish(self, target: Path) -> Policy:
         merge_adapter(self.policy.model)
-        checkpoint.publish_atomically(target, self.policy.save)
+        publish_folder(target, self.policy.save)
         return self.policy
 
 

@@ -3,7 +3,6 @@
 `config.py` reads the file, `execution.py` puts the parts together, `loop.py` is the loop and `step.py` one step of it.
 """
 
-from trainer.distributed import publish_atomically
 from trainer.run.checks import TrainingError, UnmetNeed
 from trainer.run.config import SAVED, ConfigError, MixtureConfig, OnlineConfig, RunConfig, load_config
 from trainer.run.exclusive import RunBusy
@@ -32,7 +31,6 @@ __all__ = [
     "is_finished",
     "load_config",
     "plan",
-    "publish_atomically",
     "refuse_leaking",
     "resumes",
     "run",

@@ -11,10 +11,10 @@ from pathlib import Path
 import polars as pl
 import torch
 
-from pipeline.store import Store, connect, query
+from pipeline.store import Store, connect, query, write_whole
 from sandbox import Pool
 from trainer.data import EncodedTokens, ScoredTokens, Stream, TokenCache
-from trainer.distributed import SINGLE, Ranks, checkpoints, step_of, write_whole
+from trainer.distributed import SINGLE, Ranks, checkpoints, step_of
 from trainer.objectives import Needs
 from trainer.policies import (
     Policy,

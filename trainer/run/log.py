@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from trainer.distributed import write_whole
+from pipeline.store import flush_file, write_whole
 from trainer.run.checks import TrainingError
 
 LOG = "metrics.jsonl"
@@ -36,6 +36,12 @@ class RunLog:
         if self._board:
             for name, value in _scalars(figures):
                 self._board.add_scalar(name, value, figures["step"])
+
+
+def flush_log(folder: Path) -> None:
+    """A checkpoint resumes after the lines before it: a power cut must not take them and leave the checkpoint."""
+    if (folder / LOG).exists():
+        flush_file(folder / LOG)
 
 
 def truncate_log(folder: Path, first_step: int) -> dict[int, dict[str, Any]]:

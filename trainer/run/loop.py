@@ -17,7 +17,7 @@ from trainer.distributed import SINGLE, Learner, Preparation, Ranks, checkpoints
 from trainer.objectives import Objective
 from trainer.policies import Policy, Publisher, has_weights, load_policy, prepare
 from trainer.run.checks import check_settings
-from trainer.run.log import RunLog, forget_replay, truncate_log
+from trainer.run.log import RunLog, flush_log, forget_replay, truncate_log
 from trainer.run.optim import OptimiserSettings, new_optimiser
 from trainer.run.settings import TrainingSettings
 from trainer.run.speed import speed_figures
@@ -149,6 +149,7 @@ def save_progress(job: TrainingJob, learner: Learner, step: int) -> None:
         publish(job, learner, job.publisher, step)
     if step % job.settings.checkpoint_every == 0:
         state = {"step": step, "stream": job.stream.state, "objective": job.objective.state()}
+        flush_log(job.folder)
         learner.save_checkpoint(job.folder, step, state)
 
 

@@ -6,6 +6,8 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pipeline.store import flush_file
+
 WEIGHTS = "weights.jsonl"
 
 
@@ -14,6 +16,7 @@ def change_weights(run_folder: Path, weights: dict[str, float | None]) -> None:
     line = json.dumps({"weights": weights, "asked_at": datetime.now(UTC).isoformat()}) + "\n"
     with open(run_folder / WEIGHTS, "a") as file:
         file.write(line)
+    flush_file(run_folder / WEIGHTS)
 
 
 def changed_weights(run_folder: Path) -> dict[str, float]:
