@@ -2,8 +2,8 @@
 
 Each worker has one group per purpose, which its jails use one after the other. Whether a machine allows it is
 found out by making one: both versions exist, also side by side, with the controllers in either tree. A
-group's name says which process owns it, so that what a killed worker leaves behind can be told from what is
-in use.
+group's name says which process owns it, so that what a killed worker leaves behind can be distinguished from
+what is in use.
 """
 
 from __future__ import annotations

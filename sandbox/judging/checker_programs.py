@@ -185,7 +185,7 @@ def with_testlib(source: str) -> dict[str, str]:
     places = [os.environ.get("SPO_TESTLIB", ""), *TESTLIB_PLACES]
     found = next((Path(place) for place in places if place and Path(place).is_file()), None)
     if found is None:
-        raise CheckerFailed("the checker needs testlib.h; mend with: SPO_TESTLIB=/path/to/testlib.h")
+        raise CheckerFailed("the checker needs testlib.h; fix it with: SPO_TESTLIB=/path/to/testlib.h")
     return {"testlib.h": found.read_text(encoding="utf-8", errors="surrogateescape")}
 
 
