@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-CHUNK_VALUES = 1_000_000  # values that are drawn at a time
+RESAMPLES_AT_ONCE = 100  # bounds the memory to this many times the number of problems
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,8 @@ def over_problems(
     if any(side.shape[1] != problems for side in sides):
         raise ValueError("a paired difference needs the same problems on both sides")
     generator = np.random.default_rng(seed)
-    chunk = max(1, CHUNK_VALUES // problems)
-    counts = [min(chunk, resamples - first) for first in range(0, resamples, chunk)]
-    means = np.concatenate([_resample(sides, count, generator) for count in counts])
+    batches = range(0, resamples, RESAMPLES_AT_ONCE)
+    means = np.concatenate([_resample(sides, RESAMPLES_AT_ONCE, generator) for _ in batches])
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(means, [tail, 1.0 - tail])
     mean = _difference([side.mean(axis=0) for side in sides]).mean()

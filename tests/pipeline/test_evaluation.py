@@ -11,10 +11,12 @@ import polars as pl
 import pytest
 
 from pipeline.evaluation import (
+    Estimate,
     NotComparable,
     by_group,
     compare,
     difference,
+    mean_entropy,
     over_problems,
     pair,
     per_problem,
@@ -225,15 +227,14 @@ def test_groups_by_source_and_difficulty(rows):
     groups = pl.DataFrame(
         {"problem_id": ["p0", "p1", "p2"], "source": ["s"] * 3, "difficulty": ["1", "1", None]}
     )
-    found = {
-        (g["source"], g["difficulty"]): (g["problems"], g["pass@1"].mean)
-        for g in by_group(evaluations, groups)
-    }
-    assert found == {
-        ("s", "1"): (2, pytest.approx(0.1)),
-        ("s", "-"): (1, pytest.approx(0.5)),
-        ("(not in the store)", "-"): (1, pytest.approx(1.0)),
-    }
+    found = [
+        (g["source"], g["difficulty"], g["problems"], g["pass@1"].mean) for g in by_group(evaluations, groups)
+    ]
+    assert found == [
+        ("(not in the store)", "-", 1, pytest.approx(1.0)),
+        ("s", "-", 1, pytest.approx(0.5)),
+        ("s", "1", 2, pytest.approx(0.1)),
+    ]
 
 
 def test_verdicts_are_added_up(rows):
@@ -241,7 +242,28 @@ def test_verdicts_are_added_up(rows):
     evaluations = frame(
         rows, *[evaluation(rows, "a", f"p{i}", 3, 0, verdicts=text) for i, text in enumerate(texts)]
     )
-    assert verdict_mix(evaluations) == {"wrong_answer": 5, "accepted": 1}
+    assert list(verdict_mix(evaluations).items()) == [("wrong_answer", 5), ("accepted", 1)]
+
+
+def test_verdicts_of_equal_counts_are_in_the_order_of_their_names(rows):
+    text = '{"wrong_answer": 1, "accepted": 1, "runtime_error": 1}'
+    evaluations = frame(rows, evaluation(rows, "a", "p0", 3, 1, verdicts=text))
+    assert list(verdict_mix(evaluations)) == ["accepted", "runtime_error", "wrong_answer"]
+
+
+def test_entropy_is_a_mean_over_the_problems_where_it_was_measured(rows):
+    entropies = [0.5, 1.0, None]
+    evaluations = frame(
+        rows,
+        *[evaluation(rows, "a", f"p{i}", 3, 0, token_entropy=value) for i, value in enumerate(entropies)],
+    )
+    assert mean_entropy(evaluations) == pytest.approx(0.75)
+    assert mean_entropy(evaluations.tail(1)) is None
+
+
+def test_a_single_judged_sample_counts(rows):
+    found = rates(frame(rows, evaluation(rows, "a", "p0", 1, 1)))
+    assert (found["pass@1"].mean, found["distinct correct"].mean) == (1.0, 1.0)
 
 
 # ---- SQL
@@ -372,6 +394,23 @@ def test_the_same_seed_gives_the_same_interval():
     assert first.low < first.mean < first.high
 
 
+def test_an_estimate_counts_problems_and_seeds_of_its_own_side():
+    alone = over_problems([0.0, 1.0, 0.5])
+    assert (alone.problems, alone.left_out, alone.seeds) == (3, 0, 1)
+    paired = over_problems([[0.0, 1.0], [1.0, 1.0]], minus=[0.5, 0.5], left_out=4)
+    assert (paired.problems, paired.left_out, paired.seeds) == (2, 4, 2)
+    assert str(Estimate(0.5, 0.25, 0.75, 3)) == "0.500 [0.250, 0.750]"
+    assert (Estimate(0.5, 0.25, 0.75, 3).left_out, Estimate(0.5, 0.25, 0.75, 3).seeds) == (0, 1)
+
+
+def test_an_interval_has_95_per_cent():
+    # The mean of 400 values is normal: 95 % of it is within 1.960 standard errors.
+    values = np.random.default_rng(6).normal(size=400)
+    found = over_problems(values, resamples=40_000)
+    half = 1.960 * values.std() / np.sqrt(400)
+    assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.012)
+
+
 def test_no_problem_is_an_error():
     with pytest.raises(ValueError, match="no problem"):
         over_problems([])
@@ -395,6 +434,9 @@ def test_two_seeds_without_problem_noise_give_the_range_of_both():
     assert (found.problems, found.seeds) == (20, 2)
     # With two draws of two a resample would be 0.4 half of the time, and the middle 40 % would end there.
     middle = over_problems([[0.2] * 20, [0.6] * 20], confidence=0.4)
+    assert (middle.low, middle.high) == pytest.approx((0.2, 0.6))
+    # Each of the two is drawn half of the time, so that the middle 20 % has both.
+    middle = over_problems([[0.2] * 20, [0.6] * 20], confidence=0.2)
     assert (middle.low, middle.high) == pytest.approx((0.2, 0.6))
 
 

@@ -57,6 +57,8 @@ def test_what_has_no_estimate_is_an_error():
         passk.pass_at_k(3, 1, 0)
     with pytest.raises(ValueError, match="0 <= correct <= samples"):
         passk.pass_at_k(3, 4, 1)
+    with pytest.raises(ValueError, match="0 <= correct <= samples"):
+        passk.pass_at_k(3, -1, 1)
 
 
 def test_sql_gives_the_same_and_null_where_python_raises():
