@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 FileArgument = Annotated[Path, typer.Argument(help="Schedule file in TOML; flows/README.md has an example.")]
 DatabaseOption = Annotated[
     str | None,
-    typer.Option(
-        help="Database of a new server, e.g. postgresql+asyncpg://spo@localhost/prefect; default: SQLite in the data folder."
-    ),
+    typer.Option(help="Database of the server, e.g. postgresql+asyncpg://spo@db/prefect; default: SQLite."),
 ]
 
 
@@ -49,9 +47,11 @@ def deploy(
     ] = "spo",
     as_json: JsonOption = False,
 ) -> None:
-    """Put the entries of a schedule file on a work pool of the server that PREFECT_API_URL names; workers on any machine run them.
+    """Put the entries of a schedule file on a work pool of the server that PREFECT_API_URL names; workers on
+    any machine run them.
 
-    Example: `spo deploy schedule.toml --pool graders`, then on each machine: `prefect worker start --pool graders`
+    Example: `spo deploy schedule.toml --pool graders`, then on each machine: `prefect worker start --pool
+    graders`
     """
     from flows.serving.schedule import load_schedule
 
@@ -92,14 +92,12 @@ def up(
     host: Annotated[
         str,
         typer.Option(
-            help="Address to listen on. One that other machines reach needs PREFECT_SERVER_API_AUTH_STRING=USER:PASSWORD."
+            help="Address to listen on. Others than loopback need PREFECT_SERVER_API_AUTH_STRING=USER:PASSWORD."
         ),
     ] = "127.0.0.1",
     name: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Name by which clients reach it, beside addresses and this machine's name; repeatable."
-        ),
+        typer.Option(help="Another name by which clients reach it, e.g. that of a proxy; repeatable."),
     ] = None,
 ) -> None:
     """Start Prefect's server with its UI, on the database that flows report to, until Ctrl-C.

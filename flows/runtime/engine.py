@@ -1,6 +1,7 @@
 """Prefect in this process: its settings, and the server that flows report to.
 
-Prefect reads its settings from the environment when it is imported, so this module comes first (see `flows/__init__.py`).
+Prefect reads its settings from the environment when it is imported, so this module comes first (see
+`flows/__init__.py`).
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ DEFAULTS = {
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     # The UI's pages talk to the server that they come from, under the name by which the user called it.
     "PREFECT_SERVER_UI_API_URL": "/api",
-    # No page of another origin may read an answer; a server of ours puts its own origin here (`flows/runtime/server.py`).
+    # No page of another origin may read an answer; a server of ours puts its own origin here
+    # (`flows/runtime/server.py`).
     "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": "http://127.0.0.1:4200",
     # Prefect would start a server without a secret for a process that has no server's address.
     "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
@@ -44,7 +46,8 @@ DEFAULTS = {
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     # An interrupted run reports it once; it does not wait minutes for a server that has ended.
     "PREFECT_CLIENT_MAX_RETRIES": "2",
-    # Slots that a killed run held are given back when their lease ends, also if the server was killed with it.
+    # Slots that a killed run held are given back when their lease ends, also if the server was killed with
+    # it.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     # The server would look for these every five seconds, whether anything runs or not.
     "PREFECT_SERVER_SERVICES_LATE_RUNS_LOOP_SECONDS": "30",
@@ -53,8 +56,9 @@ DEFAULTS = {
     "PREFECT_SERVER_EVENTS_PROACTIVE_GRANULARITY": "PT15S",
 }
 
-# By these a server that outlives a run finds out that its process has exited, see `flows/serving/deployments.py`. No other run has
-# them: a run waits up to a second for the end of its heartbeat.
+# By these a server that outlives a run finds out that its process has exited, see
+# `flows/serving/deployments.py`. No other run has them: a run waits up to a second for the end of its
+# heartbeat.
 HEARTBEATS = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
 
 for _name, _value in DEFAULTS.items():
@@ -62,10 +66,12 @@ for _name, _value in DEFAULTS.items():
 
 
 def use_server(serves: bool = False) -> str:
-    """Make this process's flows report to a server, and return its address: PREFECT_API_URL if set, else the server that runs on
-    our data folder, else a new one on loopback. `serves`: this process starts runs of others, by schedule.
+    """Make this process's flows report to a server, and return its address: PREFECT_API_URL if set, else the
+    server that runs on our data folder, else a new one on loopback. `serves`: this process starts runs of
+    others, by schedule.
 
-    Raises ServerError, in one line, if the server does not start, does not answer or does not take our secret.
+    Raises ServerError, in one line, if the server does not start, does not answer or does not take our
+    secret.
     """
     home = Path(os.environ["PREFECT_HOME"])
     given = os.environ.get("PREFECT_API_URL")
@@ -86,14 +92,18 @@ def use_server(serves: bool = False) -> str:
 
 
 def client_secret(url: str) -> str | None:
-    """What this process shows a server: PREFECT_API_AUTH_STRING, else the secret of our data folder, to the folder's server only."""
+    """What this process shows a server: PREFECT_API_AUTH_STRING, else the secret of our data folder, to the
+    folder's server only.
+    """
     home = Path(os.environ["PREFECT_HOME"])
     own = (found := record.find(home)) is not None and found.url == url.rstrip("/")
     return explicit_secret((CLIENT,)) or (server_secret(home) if own else None)
 
 
 def report_to(url: str) -> None:
-    """Have Prefect in this process, and in those that it starts, talk to the server at this address. Imports Prefect."""
+    """Have Prefect in this process, and in those that it starts, talk to the server at this address. Imports
+    Prefect.
+    """
     os.environ["PREFECT_API_URL"] = url
     if url.startswith("http://") and "PREFECT_API_SSL_CERT_FILE" not in os.environ:
         os.environ["PREFECT_API_SSL_CERT_FILE"] = str(_one_authority())
@@ -106,8 +116,10 @@ def report_to(url: str) -> None:
 
 
 def _import_prefect() -> None:
-    """Import Prefect: 180,000 objects that stay. The garbage collector would go through them again and again while they
-    are made, and once more at the end of the process, for a quarter of the time that Prefect takes."""
+    """Import Prefect: 180,000 objects that stay. The garbage collector would go through them again and again
+    while they are made, and once more at the end of the process, for a quarter of the time that Prefect
+    takes.
+    """
     gc.disable()
     try:
         for name in _PREFECT_MODULES:
@@ -119,8 +131,9 @@ def _import_prefect() -> None:
 
 
 def _one_authority() -> Path:
-    """A file with the first certificate of the usual list. Prefect's clients, of which a run has several, each read the list,
-    also for a server without TLS."""
+    """A file with the first certificate of the usual list. Prefect's clients, of which a run has several,
+    each read the list, also for a server without TLS.
+    """
     import certifi
 
     end = "-----END CERTIFICATE-----\n"

@@ -1,8 +1,9 @@
-"""What stands before Prefect's server: requests of pages of other origins, and under names that are not the server's, are refused.
+"""The gate before Prefect's server: it refuses pages of other origins, and names that are not the server's.
 
-A page in the user's browser can send requests to loopback. One of another origin is known by its `Origin` or by `Sec-Fetch-Site`
-(Fetch standard, Fetch Metadata); one whose own name was pointed to this machine (DNS rebinding) by its `Host`. Programs send
-neither, and pass; they need the secret, as pages do.
+Any page in the user's browser can send requests to loopback. A page of another origin is recognised by the
+headers `Origin` and `Sec-Fetch-Site` (Fetch standard, Fetch Metadata), a page whose name was pointed to this
+machine (DNS rebinding) by `Host`. Programs send no origin and pass the gate; like pages, they need the
+secret.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ Application = Callable[[Message, Receive, Send], Awaitable[None]]
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _HOST = re.compile(r"(\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(:[0-9]+)?")  # RFC 9110, 7.2
 _POLICY_VIOLATION = 1008  # RFC 6455, 7.4.1
-# The UI's pages load from and send to their own server only (they would report to an analytics service, whatever Prefect's
-# settings say), run no script that came with the data that they show, and are in no other page's frame, where a user could be
-# made to click.
+# The UI loads from its own server only, and sends to it only: it would report to an analytics service,
+# whatever Prefect's settings say. It runs no script that came with data, and cannot be framed by a page that
+# steers clicks.
 _POLICY = {
     "default-src": "'self'",
     "style-src": "'self' 'unsafe-inline'",
@@ -50,7 +51,7 @@ class Names:
 
     @classmethod
     def of(cls, host: str, more: Iterable[str] = ()) -> Names:
-        """Those of a server that listens on `host`: loopback only, or this machine's names and every numeric address."""
+        """Names of a server that listens on `host`: loopback's, or this machine's and any numeric address."""
         own = {host, *more} | _LOOPBACK_NAMES
         if not is_loopback(host):
             own |= {socket.gethostname(), socket.getfqdn()}
@@ -64,7 +65,7 @@ class Names:
 
 @dataclass(frozen=True)
 class Gate:
-    """ASGI application: `application`, for clients that ask for it under one of its names, and for no page but its own."""
+    """ASGI application: `application`, for requests to one of `names`, and not for pages of other origins."""
 
     application: Application
     names: Names
@@ -87,17 +88,17 @@ class Gate:
         """Status and reason for a request that is refused."""
         hosts = _values(scope, b"host")
         if len(hosts) != 1 or hosts[0] not in self.names:
-            return 421, "this server does not go by that name; start it with --name NAME, see spo up --help"
+            return 421, "not a name of this server; add it with: spo up --name NAME"
         origins = _values(scope, b"origin")
         own = {f"{scheme}://{hosts[0].lower()}" for scheme in ("http", "https")}
         if not {origin.lower() for origin in origins} <= own:
-            return 403, "pages of other origins are not served"
+            return 403, "pages of other origins are refused"
         if not origins and _crosses_sites(scope) and not self._opens_a_page(scope):
-            return 403, "pages of other origins are not served"
+            return 403, "pages of other origins are refused"
         return None
 
     def _opens_a_page(self, scope: Message) -> bool:
-        """A link that was followed to the UI. What it shows is not for the page that it was followed from."""
+        """A link to the UI that a user followed. The page that has the link cannot read what it opens."""
         navigates = _values(scope, b"sec-fetch-mode") == ["navigate"]
         whole_page = _values(scope, b"sec-fetch-dest") == ["document"]
         outside_api = not scope["path"].startswith(self.api)
@@ -105,7 +106,7 @@ class Gate:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a server that listens on this name or address is reached from this machine only."""
+    """Whether only this machine reaches a server that listens on this name or address."""
     if (address := _address(host)) is not None:
         return address.is_loopback
     try:

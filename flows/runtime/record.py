@@ -1,8 +1,9 @@
 """Which Prefect server works on a data folder: one at a time, which holds a lock for as long as it lives.
 
-The server holds `server.json`, where it notes its address once it listens, so that a client that finds the file locked and an address
-in it talks to that server and to nobody who took its port since. The kernel frees the lock however the server ends. Every
-command that uses a server of the folder shares a second lock; a server that was started by a command ends when nobody shares it.
+The server locks `server.json`, and writes its address there once it listens. So a client that finds the file
+locked and an address in it talks to that server, and not to a process that has taken its port since. The
+kernel frees the lock however the server ends. Commands that use the server share a second lock; a server that
+a command started ends when no process holds it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 _RECORD, _USERS = "server.json", "server.users"
-# Looking at a lock takes it for some microseconds; a server that starts just then tries again.
+# `find` holds the lock for microseconds; a server that starts just then tries again.
 _ATTEMPTS, _ATTEMPT_WAIT_S = 25, 0.02
 
 _joined: dict[Path, IO[str]] = {}
@@ -28,7 +29,10 @@ class ServerError(RuntimeError):
 
 @dataclass(frozen=True)
 class ServerRecord:
-    """What a server notes of itself: `url` of its API, None until it listens; `embedded` if it ends with the commands that use it."""
+    """What a server writes about itself.
+
+    `url`: of its API, None until it listens. `embedded`: it ends with the commands that use it.
+    """
 
     pid: int
     embedded: bool
@@ -36,7 +40,7 @@ class ServerRecord:
 
 
 def claim(home: Path, embedded: bool) -> IO[str] | None:
-    """Become the server of a data folder; None if another process is. To be kept open for as long as the server lives."""
+    """Become the server of a data folder, until the file is closed; None if another process is its server."""
     file = _opened(home / _RECORD)
     for attempt in range(_ATTEMPTS):
         if _locked(file, fcntl.LOCK_EX):
@@ -49,13 +53,14 @@ def claim(home: Path, embedded: bool) -> IO[str] | None:
 
 
 def write(file: IO[str], record: ServerRecord) -> None:
+    """Write a record into the file that `claim` returned."""
     text = json.dumps(asdict(record)).encode()
     os.ftruncate(file.fileno(), 0)
     os.pwrite(file.fileno(), text, 0)
 
 
 def find(home: Path) -> ServerRecord | None:
-    """The server that works on a data folder now, or starts to; None if none does."""
+    """The server that works on a data folder, or is starting to; None if there is none."""
     path = home / _RECORD
     if not path.exists():
         return None
@@ -65,23 +70,23 @@ def find(home: Path) -> ServerRecord | None:
         try:
             return ServerRecord(**json.loads(file.read()))
         except (ValueError, TypeError):
-            return ServerRecord(pid=0, embedded=True)  # has the lock, and is about to note itself
+            return ServerRecord(pid=0, embedded=True)  # it has the lock, and is about to write its record
 
 
 def join(home: Path) -> None:
-    """Use the server of a data folder until this process ends. Waits for one that is about to end because nobody used it."""
+    """Use the server of a data folder until this process ends. Waits for a server that is about to end."""
     if home not in _joined:
         _joined[home] = file = _opened(home / _USERS)
         fcntl.flock(file, fcntl.LOCK_SH)
 
 
 def unused(file: IO[str]) -> bool:
-    """Whether no command uses the server; from then on none can join before the file is closed."""
+    """Whether no command uses the server. If so, none can join until the file is closed."""
     return _locked(file, fcntl.LOCK_EX)
 
 
 def users_file(home: Path) -> IO[str]:
-    """What `unused` looks at, in a server."""
+    """The file that `unused` looks at, for a server."""
     return _opened(home / _USERS)
 
 

@@ -1,7 +1,8 @@
-"""The secret of Prefect's server: generated once per data folder, known to our own commands and to their child processes.
+"""The secret of Prefect's server, generated once per data folder.
 
-Prefect calls it an auth string, `USER:PASSWORD`; the login page of its UI asks for all of it. One from the environment wins, on the
-server's side PREFECT_SERVER_API_AUTH_STRING, on both sides PREFECT_API_AUTH_STRING.
+Our own commands and their child processes know it. It has the form `USER:PASSWORD`, and the login page of the
+UI asks for all of it. A secret in the environment wins: PREFECT_SERVER_API_AUTH_STRING for the server,
+PREFECT_API_AUTH_STRING for both sides.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def server_secret(home: Path) -> str:
 
 
 def explicit_secret(names: tuple[str, ...] = (SERVER, CLIENT)) -> str | None:
-    """The secret that the environment names, if it names one. Raises ServerError for one that protects nothing."""
+    """The secret in the environment, if there is one. Raises ServerError if it has another form."""
     for name in names:
         if (value := os.environ.get(name)) is not None:
             return _checked(value, name)
@@ -34,7 +35,7 @@ def explicit_secret(names: tuple[str, ...] = (SERVER, CLIENT)) -> str | None:
 
 
 def folder_secret(home: Path) -> str:
-    """The secret of a data folder, generated if it has none. Raises ServerError if others may know it or may have chosen it."""
+    """The secret of a data folder, generated if missing. Raises ServerError if other users may know it."""
     path = home / _FILE_NAME
     for _ in range(2):
         try:
@@ -45,7 +46,7 @@ def folder_secret(home: Path) -> str:
 
 
 def _generate(path: Path) -> None:
-    """Write a secret under its name in one step, so that of two processes that start at once both read the same."""
+    """Write a secret under its name in one step: two processes that start at once read the same one."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle, partial = tempfile.mkstemp(prefix=".secret-", dir=path.parent)  # mode 0600
     try:
@@ -76,7 +77,7 @@ def _read(path: Path) -> str:
 
 
 def _checked(secret: str, source: str) -> str:
-    """Prefect compares ASCII only, and takes an empty secret for none."""
+    """Prefect can compare ASCII only, and takes an empty secret for no secret."""
     user, colon, password = secret.partition(":")
     if not (user and colon and password and secret.isascii() and secret.isprintable()) or " " in secret:
         raise ServerError(f"{source}: not a secret; give USER:PASSWORD in ASCII, without spaces")

@@ -1,4 +1,5 @@
-"""The process of Prefect's server: `python -m flows.runtime.server`. Its application is Prefect's, behind `flows/runtime/gate.py`.
+"""The process of Prefect's server: `python -m flows.runtime.server`. Its application is Prefect's, behind
+`flows/runtime/gate.py`.
 
 `spo up` becomes this process; a command that finds no server starts one (`flows/runtime/starting.py`).
 """
@@ -28,19 +29,19 @@ _LOOK_AGAIN_S = 0.5
 
 
 class _Server(uvicorn.Server):
-    """Notes its address once it listens, never before: until then the port may be another process's."""
+    """Writes its record once it listens, not before: until then another process may have the port."""
 
-    def __init__(self, config: uvicorn.Config, file: IO[str], note: ServerRecord):
+    def __init__(self, config: uvicorn.Config, file: IO[str], own_record: ServerRecord):
         super().__init__(config)
-        self._file, self._note = file, note
+        self._file, self._record = file, own_record
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        record.write(self._file, self._note)
+        record.write(self._file, self._record)
 
 
 def application(names: Names) -> Application:
-    """Prefect's server and UI, for clients that use one of these names and know the secret in the environment."""
+    """Prefect's server and UI behind the gate, with the secret that is in the environment."""
     from prefect.server.api.server import create_app
 
     return Gate(create_app(final=True), names)
@@ -79,7 +80,7 @@ def _serve(host: str, port: int, names: Names, inherited: int | None) -> int:
 
 
 def _claim(home: Path, embedded: bool) -> IO[str] | None:
-    """The lock of the data folder. A server that is to stay waits for one that ends with the commands that use it."""
+    """The lock of the data folder. A server that is to stay waits for the end of an embedded one."""
     waits = False
     while (file := record.claim(home, embedded)) is None:
         other = record.find(home)

@@ -25,10 +25,8 @@ _MODULE = "flows.runtime.server"
 _STARTUP_LIMIT_S = 300.0  # a new database is migrated first
 _ANSWER_LIMIT_S = 30.0
 _LOOK_AGAIN_S = 0.1
-# Of a server that lives as long as a command.
-_EMBEDDED = {
-    "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",  # its catalogue of blocks takes a third of its start; `spo up` has it
-}
+# For a server that lives as long as a command; without the catalogue of blocks it starts faster.
+_EMBEDDED = {"PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false"}
 
 
 def server_command(host: str = "127.0.0.1", port: int = USUAL_PORT, names: Iterable[str] = ()) -> list[str]:
@@ -44,15 +42,15 @@ def api_url(port: int, host: str = "127.0.0.1") -> str:
 
 
 def check_host(host: str) -> None:
-    """Raises ServerError for a server that other machines reach, unless its secret was chosen for them."""
+    """Raises ServerError for a server that other machines reach, unless the user chose its secret."""
     if not is_loopback(host) and explicit_secret() is None:
         raise ServerError(
-            f"{host} is reached by other machines: set {SERVER}=USER:PASSWORD, and on them {CLIENT} to the same"
+            f"other machines reach {host}: set {SERVER}=USER:PASSWORD, and {CLIENT} to the same on them"
         )
 
 
 def check_no_server(home: Path) -> None:
-    """Raises ServerError where a server works on a data folder already, except one that ends with the commands that use it."""
+    """Raises ServerError if a server that is to stay works on a data folder already."""
     found = record.find(home)
     if found and not found.embedded:
         raise ServerError(running_line(found))
@@ -74,10 +72,10 @@ def running_server(home: Path) -> str | None:
 
 
 def start_server(home: Path, meanwhile: Callable[[str], None] = lambda url: None) -> str:
-    """Start a server on loopback that ends when no command uses it any more, this process first, and return its address.
+    """Start a server on loopback for this process and for other commands that use it; return its address.
 
-    Where another process starts one at the same time, its server is waited for and used. `meanwhile(url)` is called while the server
-    starts, which takes seconds; the address that is returned may be another one.
+    If another process starts one at the same time, that one is waited for and used. `meanwhile(url)` is
+    called while the server starts, which takes seconds; the address that is returned may differ.
     """
     record.join(home)
     while True:
@@ -117,7 +115,7 @@ def check_database(url: str) -> str:
 
 
 def _spawned(listening: socket.socket, output: IO[bytes]) -> subprocess.Popen:
-    """In a session of its own, so that Ctrl-C reaches the flows and not the server that they report to."""
+    """A server in a session of its own: Ctrl-C reaches the flows, and not the server that they report to."""
     return subprocess.Popen(
         [sys.executable, "-m", _MODULE, "--inherited", str(listening.fileno())],
         stdin=subprocess.DEVNULL,
@@ -130,7 +128,7 @@ def _spawned(listening: socket.socket, output: IO[bytes]) -> subprocess.Popen:
 
 
 def _await_start(home: Path, server: subprocess.Popen) -> str | None:
-    """Its address once it listens; None if it found that another one serves the folder."""
+    """Address of the server once it listens; None if another one serves the folder."""
     deadline = time.monotonic() + _STARTUP_LIMIT_S
     while server.poll() is None:
         found = record.find(home)
@@ -146,7 +144,7 @@ def _await_start(home: Path, server: subprocess.Popen) -> str | None:
 
 
 def _free_socket() -> socket.socket:
-    """Bound to Prefect's usual port if it is free, else to any. Whoever inherits it has the port."""
+    """Bound to Prefect's usual port, or to any free one. The process that inherits it has the port."""
     listening = socket.socket()
     try:
         listening.bind(("127.0.0.1", USUAL_PORT))

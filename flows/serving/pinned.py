@@ -1,7 +1,8 @@
-"""Flows that run with the parameters of a schedule file and with no others, whatever a flow run of the API asks for.
+"""Flows that run with the parameters of the schedule file, and refuse others.
 
-A client of Prefect's API with the secret may change a deployment and start it with parameters of its own: a path, an adapter that
-is a Python file, a cluster's address. `spo serve` runs its entries as these flows, which come from this process and not from the API.
+A client of Prefect's API that has the secret can change a deployment, and start it with other parameters: a
+path, an adapter that is a Python file, the address of a cluster. `spo serve` runs its entries as flows of
+this module, which come from its own process and not from the API.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class PinnedFlow(Flow):
 
     def __init__(self, stage: str, parameters: dict[str, Any]):
         flow = flow_of(stage)
-        self._stage, self._parameters = stage, complete(flow, parameters)
+        self._stage, self._parameters = stage, _complete(flow, parameters)
 
         @functools.wraps(flow.fn)
         def checked(*values: Any, **named: Any) -> Any:
@@ -42,16 +43,17 @@ class PinnedFlow(Flow):
         wrong = [name for name, value in given.items() if value != self._parameters[name]]
         if wrong:
             raise ParametersError(
-                f"{', '.join(wrong)}: the schedule file has another value; change it there, and start spo serve again"
+                f"{', '.join(wrong)}: the schedule file has another value; change it there, restart spo serve"
             )
 
 
 def flow_of(stage: str) -> Flow[..., Any]:
+    """The flow of an entry's stage."""
     flows: dict[str, Any] = {**FLOWS, "chain": chain_flow}
     return flows[stage]
 
 
-def complete(flow: Flow[..., Any], parameters: dict[str, Any]) -> dict[str, Any]:
+def _complete(flow: Flow[..., Any], parameters: dict[str, Any]) -> dict[str, Any]:
     """All parameters of a flow: these, and the defaults of the others."""
     bound = inspect.signature(flow.fn).bind(**parameters)
     bound.apply_defaults()
@@ -60,4 +62,4 @@ def complete(flow: Flow[..., Any], parameters: dict[str, Any]) -> dict[str, Any]
 
 def frozen(flow: Flow[..., Any], parameters: dict[str, Any]) -> dict[str, Any]:
     """All parameters of a flow, so that Prefect's API and UI take no others."""
-    return {name: freeze(value) for name, value in complete(flow, parameters).items()}
+    return {name: freeze(value) for name, value in _complete(flow, parameters).items()}

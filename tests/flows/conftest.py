@@ -76,7 +76,7 @@ class Server:
 
 
 def until(holds, what: str, limit_s: float = 120, alive: subprocess.Popen | None = None):
-    """Wait until `holds()` is true, and return what it gave; fails after `limit_s`, or when `alive` has ended."""
+    """Wait until `holds()` is true; return its value. Fails after `limit_s`, or when `alive` has ended."""
     deadline = time.monotonic() + limit_s
     while not (found := holds()):
         assert alive is None or alive.poll() is None, f"a process ended before {what}"
@@ -86,7 +86,7 @@ def until(holds, what: str, limit_s: float = 120, alive: subprocess.Popen | None
 
 
 def sampled_store(folder: Path, problems: int = 12, origin: str = "earlier_training"):
-    """A store in `folder/store` whose training problems an untrained policy, in `folder/reference`, has sampled; labelled."""
+    """A labelled store in `folder/store`, with samples of an untrained policy in `folder/reference`."""
     from pipeline.ingest.ingestion import ingest
     from pipeline.labelling.labeller import label
     from pipeline.store.sql import connect, query

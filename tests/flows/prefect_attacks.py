@@ -1,7 +1,9 @@
-"""What a page in the user's browser, or a program without the secret, may try on Prefect's server on loopback.
+"""What a page in the user's browser, or a program without the secret, may try on Prefect's server on
+loopback.
 
-`attack_prefect` is for benchmarks: it starts a server of its own, and returns how many attacks it tried and which got through. An
-attack got through if an answer below 400 came, a connection was accepted, or something is on the server afterwards.
+`attack_prefect` is for benchmarks: it starts a server of its own, and returns how many attacks it tried and
+which got through. An attack got through if an answer below 400 came, a connection was accepted, or something
+is on the server afterwards.
 """
 
 from __future__ import annotations
@@ -102,7 +104,9 @@ def login(secret: str) -> dict[str, str]:
 
 
 def http_attacks(target: Target) -> Iterator[Outcome]:
-    """Requests that a page's browser would send, byte by byte, and requests of programs that do not know the secret."""
+    """Requests that a page's browser would send, byte by byte, and requests of programs that do not know the
+    secret.
+    """
     with httpx.Client(base_url=target.root, timeout=30) as client:
         requests = list(requests_of(target))
         for (disguise, headers), (name, method, path, body, more) in itertools.product(
@@ -364,7 +368,9 @@ def browser(folder: str):
 
 
 def browser_attacks(target: Target) -> Iterator[Outcome]:
-    """The attacking page at four origins: another port, another name of this machine, a rebound name, an opaque origin."""
+    """The attacking page at four origins: another port, another name of this machine, a rebound name, an
+    opaque origin.
+    """
     fields = {"start": target.start, "variable": VARIABLE, "spare": target.spare}
     page = PAGE % {**fields, "root": target.root}
     rebound = f"http://{REBOUND}:{target.port}"
@@ -454,7 +460,9 @@ def answers(root: str) -> bool:
 
 
 def attack_prefect(with_browser: bool | None = None) -> tuple[int, list[str]]:
-    """(attacks tried, those that got through) on a server of its own; in a browser, too, where there is Chromium."""
+    """(attacks tried, those that got through) on a server of its own; in a browser, too, where there is
+    Chromium.
+    """
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
         guarded_server(Path(folder)) as target,

@@ -50,7 +50,7 @@ def api(server):
 
 
 def states(api, name: str, store: str) -> list[tuple[str, str]]:
-    """(state, message) of all runs of a flow on a store, the first first; the server serves other tests too."""
+    """(state, message) of all runs of a flow on a store, in order; the server serves other tests too."""
     from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 
     runs = api.read_flow_runs(flow_filter=FlowFilter(name=FlowFilterName(any_=[name])))
@@ -273,7 +273,7 @@ def end(process: subprocess.Popen, number: int, log: Path) -> None:
 
 @pytest.mark.slow
 def test_served_cancelled_and_stopped_it_leaves_nothing(server, api, until, tmp_path, schedule):
-    """A labelling that would run for minutes is cancelled through the API; then Ctrl-C ends the serving process."""
+    """A labelling that would take minutes is cancelled through the API; then Ctrl-C ends `spo serve`."""
     from prefect.client.schemas.objects import StateType
     from prefect.states import Cancelling, Scheduled
 
@@ -336,7 +336,7 @@ def alive(pid: int) -> bool:
 def test_a_killed_run_is_shown_as_crashed_and_the_next_one_is_not_held_up(
     server, api, until, tmp_path, schedule
 ):
-    """kill -9 of the serving process and of the run: its heartbeats end, and its place is free for the next."""
+    """kill -9 of the serving process and of the run: its heartbeats end, and the next run can start."""
     from prefect.client.schemas.objects import StateType
     from prefect.states import Scheduled
 
@@ -382,7 +382,7 @@ def test_a_killed_run_is_shown_as_crashed_and_the_next_one_is_not_held_up(
 
 @pytest.mark.slow
 def test_a_schedule_fires_and_new_verdicts_set_a_publication_off(server, api, until, tmp_path, schedule):
-    """Ingestion by interval, labelling by interval, and the corpus published by the event, in one serving process."""
+    """One serving process ingests and labels by interval, and publishes the corpus by the event."""
     schedule.write_text(
         schedule.read_text()
         .replace('cron = "*/5 * * * *"', "interval_s = 20")
@@ -412,7 +412,7 @@ def evil(**_):
 def test_a_flow_and_a_shell_command_that_come_from_the_api_are_not_run(
     server, api, until, tmp_path, schedule
 ):
-    """The served deployment is changed through the API, with the secret: another flow, a command before it, other parameters."""
+    """A client with the secret gives a served deployment another flow, a command, other parameters."""
     from prefect.client.schemas.objects import StateType
 
     from flows.serving.deployments import deployments_with, tag_of
@@ -433,11 +433,15 @@ def test_a_flow_and_a_shell_command_that_come_from_the_api_are_not_run(
         runs = [api.create_flow_run_from_deployment(changed.id, parameters=given) for given in (other, own)]
         ended = [
             until(
-                lambda: (now := api.read_flow_run(run.id).state).is_final() and now, "it ends", 300, serving
+                lambda run=run: (now := api.read_flow_run(run.id).state).is_final() and now,
+                "it ends",
+                300,
+                serving,
             )
             for run in runs
         ]
-        end(serving, signal.SIGTERM, tmp_path / "log")
+        serving.terminate()
+        assert serving.wait(120) == 0
     assert (
         ended[0].type == StateType.FAILED
         and "source: the schedule file has another value" in ended[0].message
@@ -480,7 +484,7 @@ weight = 1.0
 
 @pytest.mark.slow
 def test_training_and_evaluation_come_by_schedule(server, api, until, sampled_store, tmp_path):
-    """Two runs, one after the other and in folders of their own, and evaluations of what was published last."""
+    """Two runs, one after the other, each in its own folder, and evaluations of what was published last."""
     store = sampled_store(tmp_path)
     score(store, load_policy(tmp_path / "reference"))
     (tmp_path / "run.toml").write_text(RUN.format(place=tmp_path))
@@ -506,7 +510,7 @@ def test_training_and_evaluation_come_by_schedule(server, api, until, sampled_st
 def test_workers_in_other_places_run_what_was_deployed_on_a_store_on_object_storage(
     server, api, until, tmp_path, schedule, object_storage
 ):
-    """`spo deploy`, and two real `prefect worker`s in folders of their own, as on two machines; they share a bucket."""
+    """`spo deploy`, and two real `prefect worker`s in separate folders that share a bucket."""
     from prefect.client.schemas.objects import StateType
     from prefect.states import Scheduled
 
