@@ -230,7 +230,7 @@ def spec_of(corpus: Corpus) -> Spec:
 
 def tables_of(connection: duckdb.DuckDBPyConnection, spec: Spec) -> list[str]:
     try:
-        return sorted({*sql.tables_behind(connection, spec.query), *REWARD_TABLES})
+        return sorted({*sql.tables_behind(spec.query), *REWARD_TABLES})
     except sql.SqlError as error:
         raise CorpusError(f"corpus {spec.name}: {error}") from error
 
