@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import sys
 from pathlib import Path
@@ -146,7 +147,9 @@ def parsed(change: str, known: list[str]) -> tuple[str, float | None]:
 
     name, equals, value = change.rpartition("=")
     if not equals or name not in known:
-        raise ConfigError(f"{change}: not NAME=WEIGHT with one of the sources {', '.join(known)}")
+        near = difflib.get_close_matches(name, known, n=1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"{change}: not NAME=WEIGHT with one of the sources {', '.join(known)}{meant}")
     if value == "schedule":
         return name, None
     try:

@@ -23,8 +23,8 @@ from pipeline.store.files import flush_file, name_folder, publish_folder, write_
 from pipeline.store.identity import ID_BYTES, content_id, digest, test_set_hash, trajectory_id
 from pipeline.store.locks import alone, one_of, say
 from pipeline.store.passk import pass_at_k
-from pipeline.store.rewards import DEFAULT, RewardError, reward
-from pipeline.store.sql import SqlError, connect, query, questions, sql_list
+from pipeline.store.rewards import DEFAULT, RewardError, macro, reward
+from pipeline.store.sql import SqlError, connect, predicate, query, questions
 from pipeline.store.store import COMPACT_AFTER_COMMITS, Store
 
 __all__ = [
@@ -54,16 +54,17 @@ __all__ = [
     "digest",
     "flush_file",
     "kind_of",
+    "macro",
     "meaning",
     "name_folder",
     "one_of",
     "pass_at_k",
+    "predicate",
     "publish_folder",
     "query",
     "questions",
     "reward",
     "say",
-    "sql_list",
     "test_set_hash",
     "trajectory_id",
     "write_whole",

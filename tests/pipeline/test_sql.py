@@ -333,12 +333,12 @@ def test_no_extension_is_loaded_beyond_those_built_in(small_store):
 
 def test_tables_behind_a_query(connection):
     behind = sql.tables_behind(
-        connection, "WITH q AS (FROM reference_counts) SELECT * FROM q JOIN deduplicated USING (problem_id)"
+        "WITH q AS (FROM reference_counts) SELECT * FROM q JOIN deduplicated USING (problem_id)"
     )
     assert behind == ["duplicates", "problems", "trajectories", "verdicts"]
     for text in ("SELECT 1; SELECT 2", "DELETE FROM problems", "SELEC"):
         with pytest.raises(sql.SqlError, match="not one SELECT"):
-            sql.tables_behind(connection, text)
+            sql.tables_behind(text)
 
 
 def test_times_are_utc(connection, rows):

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from pipeline.store import predicate, reward
+
+# Of the query that a source's `where` is put into, see selection.py.
+QUERY_PARAMETERS = ("reference", "corpus")
 
 
 class Source(BaseModel):
@@ -13,10 +18,16 @@ class Source(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
     where: str = Field("true", description="SQL predicate on the view `judged`, alias j")
+    parameters: dict[str, str | int | float | bool] = Field(
+        {}, description="a value for each $name in `where`: { run = 'a run' }"
+    )
     weight: float | list[tuple[int, float]] = Field(
         description="share of a batch, or [[from_step, share], ...]"
     )
-    corpus: str | None = Field(None, description="corpus_id: only rows of this published corpus")
+    corpus: str | None = Field(
+        None,
+        description="name or corpus_id: only rows of this published corpus; a name means the newest, which a run keeps",
+    )
     reward: str | None = Field(None, description="reward function of this source; null: the mixture's")
     unique: Literal["all", "token", "near"] = Field(
         "all",
@@ -41,6 +52,22 @@ class Source(BaseModel):
     when_empty: Literal["error", "others"] = Field(
         "error", description="others: the share of an empty source goes to the other sources"
     )
+
+    @field_validator("reward")
+    @classmethod
+    def reward_is_known(cls, value: str | None) -> str | None:
+        return None if value is None else reward(value).name
+
+    @model_validator(mode="after")
+    def where_is_a_condition(self) -> Source:
+        self.condition()
+        return self
+
+    def condition(self) -> str:
+        """`where` in brackets, to be put into a query. Raises SqlError where it is not one condition."""
+        return predicate(
+            self.where, self.parameters, name=f"source {self.name}: where", taken=QUERY_PARAMETERS
+        )
 
     def weight_at(self, step: int) -> float:
         """The scheduled weight of a step."""
@@ -75,6 +102,11 @@ class Mixture(BaseModel):
         None, ge=1, description="steps between looks at what others have added to the store; null: none"
     )
     source: list[Source] = Field(min_length=1)
+
+    @field_validator("reward")
+    @classmethod
+    def reward_is_known(cls, value: str) -> str:
+        return reward(value).name
 
     def reward_of(self, source: Source) -> str:
         """The name of a source's reward function."""

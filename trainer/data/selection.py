@@ -1,6 +1,6 @@
 """SQL that selects what a source may draw, and the rewards of the reference policy's samples.
 
-Values reach SQL as parameters. A source's `where` is a predicate that the user wrote, and reward names are checked.
+Values reach SQL as parameters, reward names are checked, and a source's `where`, which the user wrote, is one condition.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from pipeline.store import query, reward
+from pipeline.store import macro, query
 from trainer.data.mixture import Source
 
 
@@ -29,18 +29,15 @@ def select_rows(connection: Any, source: Source, reward_name: str, reference: st
     With a reference's fingerprint only rows scored under it; without one, the log-probability is null and only programs
     in the language that the policy writes are taken.
     """
-    parameters = {"reference": reference, "corpus": source.corpus}
-    rows = query(
-        connection,
-        _rows_sql(source, reward(reward_name).name, reference is not None),
-        {name: value for name, value in parameters.items() if value is not None},
-    )
+    own = {"reference": reference, "corpus": source.corpus}
+    parameters = source.parameters | {name: value for name, value in own.items() if value is not None}
+    rows = query(connection, _rows_sql(source, reward_name, reference is not None), parameters)
     return rows.unique("trajectory_id", keep="first", maintain_order=True)
 
 
 def select_reference_rewards(connection: Any, reference_policy: str, reward_name: str) -> ReferenceRewards:
     """Rewards of each problem's judged samples of the reference policy at temperature 1 and top_p 1."""
-    value = f"reward_{reward(reward_name).name}(verdict, passed, total)"
+    value = f"{macro(reward_name)}(verdict, passed, total)"
     found = query(
         connection,
         f"""
@@ -57,7 +54,7 @@ def select_reference_rewards(connection: Any, reference_policy: str, reward_name
 
 
 def _rows_sql(source: Source, reward_name: str, scored: bool) -> str:
-    value, unique = f"reward_{reward_name}(j.verdict, j.passed, j.total)", _UNIQUE_BY[source.unique]
+    value, unique = f"{macro(reward_name)}(j.verdict, j.passed, j.total)", _UNIQUE_BY[source.unique]
     scores = "join reference_scores s on s.trajectory_id = j.trajectory_id and s.reference = $reference"
     corpus = "and j.trajectory_id in (select unnest(rows) from corpora where corpus_id = $corpus)"
     return f"""
@@ -66,7 +63,7 @@ def _rows_sql(source: Source, reward_name: str, scored: bool) -> str:
                coalesce(j.policy_step, 0)::bigint as policy_step, j.created_at
         from judged j {scores if scored else ""}
         {unique.join}
-        where j.split = 'train' and {value} is not null and ({source.where})
+        where j.split = 'train' and {value} is not null and {source.condition()}
         {corpus if source.corpus else ""} {"" if scored else "and j.language = 'python3'"}
         {unique.qualify}
         order by coalesce(j.policy_step, 0), j.trajectory_id {", s.scored_at, s.logprob_sum" if scored else ""}

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.corpora import CorpusError, corpus_id
 from pipeline.store import Store, connect
 from pipeline.store import reward as reward_named
 from trainer.data.mixture import Mixture, Source
@@ -49,7 +50,7 @@ class Stream:
         reference_policy: str | None,
         seed: int,
     ):
-        self.store, self.mixture, self.seed = store, mixture, seed
+        self.store, self.mixture, self.seed = store, _with_corpora_found(store, mixture), seed
         self.reference_policy = reference_policy
         self.watermark: dict[str, int] = {}
         self.rows_drawn = {source.name: 0 for source in mixture.source}
@@ -233,6 +234,20 @@ class Stream:
         if name not in self._orders or self._orders[name][0] != (epoch, size):
             self._orders[name] = ((epoch, size), generator(self.seed, name, "epoch", epoch).permutation(size))
         return self._orders[name][1]
+
+
+def _with_corpora_found(store: Store, mixture: Mixture) -> Mixture:
+    """The mixture with each corpus by its id. Raises StreamError, with the source and what was meant, where there is none."""
+    return mixture.model_copy(update={"source": [_with_corpus_found(store, one) for one in mixture.source]})
+
+
+def _with_corpus_found(store: Store, source: Source) -> Source:
+    if source.corpus is None:
+        return source
+    try:
+        return source.model_copy(update={"corpus": corpus_id(store, source.corpus)})
+    except CorpusError as error:
+        raise StreamError(f"source {source.name}: corpus: {error}") from error
 
 
 def generator(seed: int, *names: object) -> np.random.Generator:

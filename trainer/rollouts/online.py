@@ -117,9 +117,9 @@ class FreshData:
             with alone(self.store.location, "label"):
                 label(self.store, self.judges)
         if self.judges and self.reference:
-            mine = f"p.split = 'train' and t.batch_id = '{self.provenance(step).name}'"
+            mine, values = "p.split = 'train' and t.batch_id = $batch", {"batch": self.provenance(step).name}
             with alone(self.store.location, "score"):
-                score(self.store, self.reference, where=mine, precision=self.precision)
+                score(self.store, self.reference, where=mine, parameters=values, precision=self.precision)
 
     def _round_at(self, step: int) -> int | None:
         number, rest = divmod(step - self.settings.from_step, self.settings.every)

@@ -22,8 +22,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from pipeline.store import predicate, reward
 from trainer.data import Mixture, Source
 from trainer.objectives import OBJECTIVES, AnyObjectiveSettings, SpoSettings, settings_class
 from trainer.rollouts import OnlineSettings
@@ -49,6 +50,11 @@ class MixtureConfig(BaseModel):
     reward: str = Mixture.model_fields["reward"].default
     follow_every: int | None = None
 
+    @field_validator("reward")
+    @classmethod
+    def reward_is_known(cls, value: str) -> str:
+        return reward(value).name
+
 
 class OnlineConfig(OnlineSettings):
     """Section [online]: fresh data made by this process itself."""
@@ -56,6 +62,12 @@ class OnlineConfig(OnlineSettings):
     problems_where: str = Field(
         "split = 'train'", description="SQL predicate on `problems`: what may be sampled"
     )
+
+    @field_validator("problems_where")
+    @classmethod
+    def problems_where_is_a_condition(cls, value: str) -> str:
+        predicate(value, name="condition")
+        return value
 
 
 class RunConfig(BaseModel):
@@ -90,6 +102,13 @@ class RunConfig(BaseModel):
     mixture: MixtureConfig = MixtureConfig()
     source: list[Source] = Field(min_length=1)
     online: OnlineConfig | None = None
+
+    @field_validator("evaluation")
+    @classmethod
+    def evaluation_is_a_condition(cls, value: str | None) -> str | None:
+        if value is not None:
+            predicate(value, name="condition")
+        return value
 
     @model_validator(mode="after")
     def names_differ(self) -> RunConfig:
@@ -142,8 +161,15 @@ def _one_line(error: Any, sections: Mapping[str, type[BaseModel]]) -> str:
     location = error["loc"]
     where = ".".join(str(part) for part in location) or "file"
     if error["type"] != "extra_forbidden":
-        shows_input = error["type"] not in ("missing", "unknown_objective", "unnamed_objective")
-        return f"{where}: {error['msg']}" + (f" (it is {error['input']!r})" if shows_input else "")
+        # A message of our own says itself what the value is.
+        shows_input = error["type"] not in (
+            "missing",
+            "value_error",
+            "unknown_objective",
+            "unnamed_objective",
+        )
+        said = error["msg"].removeprefix("Value error, ")
+        return f"{where}: {said}" + (f" (it is {error['input']!r})" if shows_input else "")
     if home := _home_of(location, sections):
         return f"{where}: belongs to {home} now"
     known = _fields_at(sections, location[:-1])

@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import torch
 
-from pipeline.store import Store, connect, query, write_whole
+from pipeline.store import Store, connect, predicate, query, write_whole
 from sandbox import Pool
 from trainer.data import EncodedTokens, ScoredTokens, Stream, TokenCache
 from trainer.distributed import SINGLE, Ranks, checkpoints, step_of
@@ -34,6 +34,7 @@ from trainer.run.config import SAVED, ConfigError, RunConfig
 from trainer.run.exclusive import exclusive_run
 from trainer.run.leaks import refuse_leaking
 from trainer.run.loop import FINAL, TrainingJob, train
+from trainer.run.pinning import with_corpora_pinned
 from trainer.run.planning import Plan, make_plan
 
 BEGUN_FROM = "reference.json"
@@ -43,6 +44,7 @@ MAY_CHANGE = ("run", "store", "reference", "evaluation", "allow_leaks")
 
 def plan(config: RunConfig, *, timed: bool = True) -> Plan:
     """What a run would do; nothing is written. Raises where its sources leak, or lack what the objective needs."""
+    config = with_corpora_pinned(config)
     store, start = Store(config.store), load_start(config)
     objective = config.objective.build()
     refuse_leaks_of(config, store)
@@ -66,6 +68,7 @@ def run(config: RunConfig, *, on_step: Callable[[dict], None] | None = None, ran
 
 
 def _run(config: RunConfig, on_step: Callable[[dict], None] | None, ranks: Ranks) -> Path:
+    config = ranks.agree(with_corpora_pinned(config) if ranks.rank == 0 else None)
     begun = resumes(config) is not None
     store, start = Store(config.store), load_start(config)
     objective = config.objective.build()
@@ -119,7 +122,7 @@ def resumes(config: RunConfig) -> int | None:
     path = config.run / SAVED
     if not path.exists():
         return None
-    begun, now = json.loads(path.read_text()), json.loads(config.model_dump_json())
+    begun, now = json.loads(path.read_text()), json.loads(with_corpora_pinned(config).model_dump_json())
     changed = sorted(_differences(begun, now) - set(MAY_CHANGE))
     if changed:
         raise ConfigError(
@@ -266,7 +269,8 @@ def _training_problems(store: Store, where: str) -> pl.DataFrame:
     with connect(store) as connection:
         problems = query(
             connection,
-            f"select problem_id, statement, split from problems where {where} order by md5(problem_id)",
+            "select problem_id, statement, split from problems"
+            f" where {predicate(where, name='online.problems_where')} order by md5(problem_id)",
         )
     if problems.is_empty():
         raise ConfigError(f"online.problems_where: no problem fits {where}")
