@@ -7,21 +7,18 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.common import (
-    DATA,
-    STORE,
-    StoreOption,
-    use_server,
-)
+from flows.commands.common import DATA, STORE, StoreOption, use_server
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="Run folder, e.g. data/runs/demo-1a2b3c4d.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a run, by `spo train` or the demo.")],
     store: StoreOption = STORE,
 ) -> None:
-    """Write the report of a run again: `data/reports/<run>/index.html`.
+    """Write the report of a run: `data/reports/<run>/index.html`.
 
-    Example: `spo report data/runs/demo-1a2b3c4d`
+    It compares the run's policy with its reference, from evaluations by `spo eval`, and shows the training curves.
+
+    Examples: `spo report data/runs/mine` -- `spo report data/runs/demo-1a2b3c4d`
     """
     use_server()
     from flows.stages.report import report_flow

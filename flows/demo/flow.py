@@ -18,6 +18,7 @@ from flows.demo.training import corpus_spec, run_config
 from flows.display.terminal import show_table
 from flows.runtime.rules import IN_MEMORY
 from flows.stages import policies
+from pipeline.evaluation import differences, pair
 from pipeline.store import Store, connect, query
 
 
@@ -48,7 +49,7 @@ def demo_flow(settings: dict, store: str, data: str, command: str) -> dict:
     report = run.stage("report", lambda: stages.report_flow(store, str(run.folder), target))
     rows = [{"seed": "before", **before}, *({"seed": str(seed), **row} for seed, row in enumerate(after))]
     show_table("pass@k on held-out starter problems", rows)
-    return outcome(store, ingested, before, after, report, time.monotonic() - started)
+    return outcome(store, run, ingested, report, time.monotonic() - started)
 
 
 def ingest_all(settings: DemoSettings, store: str) -> list[dict]:
@@ -119,10 +120,8 @@ def show_agreement(store: str) -> None:
     show_table("Agreement with the verdicts that sources claim", found.to_dicts())
 
 
-def outcome(
-    store: str, ingested: list[dict], before: dict, after: list[dict], report: str, seconds: float
-) -> dict:
-    """The demo in one flat record; pass@k after training are means over seeds."""
+def outcome(store: str, run: DemoRecord, ingested: list[dict], report: str, seconds: float) -> dict:
+    """The demo in one flat record; pass@k before and after training are those of the report."""
     with connect(Store(store)) as connection:
         totals = query(
             connection,
@@ -133,19 +132,26 @@ def outcome(
     def total(name: str) -> int:
         return sum(row[name] for row in ingested)
 
-    def mean(name: str) -> float:
-        return round(sum(row[name] for row in after) / len(after), 4)
-
     return {
         "read": total("read"),
         "accepted": total("accepted"),
         "quarantined": total("quarantined"),
         "labelled": totals["labelled"],
         "agreement": round(totals["agreement"], 4),
-        "pass1_before": before["pass@1"],
-        "pass1_after": mean("pass@1"),
-        "pass10_before": before["pass@10"],
-        "pass10_after": mean("pass@10"),
+        **pass_at_k(store, run),
         "seconds": round(seconds, 1),
         "report": report,
     }
+
+
+def pass_at_k(store: str, run: DemoRecord) -> dict[str, float | None]:
+    """pass@1 and pass@10 of the reference and of the mean of seeds, on the same problems; None without an estimate."""
+    policies = [policy["policy_id"] for policy in run.record["policies"]]
+    found = pair(Store(store).read("evaluations"), [run.record["reference_policy"]], policies)
+    changes = {difference.metric: difference for difference in differences(found)}
+    row: dict[str, float | None] = {}
+    for k in (1, 10):
+        change = changes.get(f"pass@{k}")
+        row[f"pass{k}_before"] = round(change.a.mean, 4) if change else None
+        row[f"pass{k}_after"] = round(change.b.mean, 4) if change else None
+    return row

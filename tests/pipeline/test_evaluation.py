@@ -399,8 +399,16 @@ def test_an_estimate_counts_problems_and_seeds_of_its_own_side():
     assert (alone.problems, alone.left_out, alone.seeds) == (3, 0, 1)
     paired = over_problems([[0.0, 1.0], [1.0, 1.0]], minus=[0.5, 0.5], left_out=4)
     assert (paired.problems, paired.left_out, paired.seeds) == (2, 4, 2)
+    uneven = over_problems([[0.0, 1.0], [1.0, 1.0], [0.5, 0.4]], minus=[[0.5, 0.5], [0.1, 0.1]])
+    assert uneven.seeds == 3 and uneven.mean == pytest.approx(0.65 - 0.3)
     assert str(Estimate(0.5, 0.25, 0.75, 3)) == "0.500 [0.250, 0.750]"
     assert (Estimate(0.5, 0.25, 0.75, 3).left_out, Estimate(0.5, 0.25, 0.75, 3).seeds) == (0, 1)
+
+
+def test_each_problem_is_drawn_as_often_as_the_others():
+    # Of two problems a resample is 0, 1/2 or 1 in a quarter, a half and a quarter of all cases.
+    middle = over_problems([0.0, 1.0], confidence=0.2)
+    assert (middle.low, middle.high) == (0.5, 0.5)
 
 
 def test_an_interval_has_95_per_cent():
