@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.runtime.engine import ServerError, check_database
+from flows.runtime import ServerError
+from flows.runtime.starting import check_database
 
 pytestmark = pytest.mark.timeout(
     900
