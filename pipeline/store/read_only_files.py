@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from fsspec import AbstractFileSystem
 
+from pipeline.store.data_files import compare
 from pipeline.store.sql_parser import PROTOCOL
 
 
@@ -27,7 +28,8 @@ def path_of(name: str) -> str:
 
 
 class ReadOnlyFiles(AbstractFileSystem):
-    """The local files of a snapshot, to be registered with a DuckDB connection. Raises PermissionError for all else."""
+    """The local files of a snapshot, to be registered with a DuckDB connection. Raises PermissionError for all else,
+    StoreError for a file whose content is not what was committed: a query compares the files that it opens."""
 
     protocol = PROTOCOL
     cachable = False  # each connection has files of its own
@@ -39,7 +41,9 @@ class ReadOnlyFiles(AbstractFileSystem):
     def open(self, path: str, mode: str = "rb", **_: Any) -> ReadOnlyFile:
         if mode != "rb":
             raise PermissionError(f"{path_of(path)}: the store is open for reading only")
-        return ReadOnlyFile(self._allowed(path))
+        local = self._allowed(path)
+        compare([local])
+        return ReadOnlyFile(local)
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
         local = self._allowed(path)

@@ -111,6 +111,9 @@ def connect(
     local = [file for snapshot in snapshots.values() for file in snapshot.files if "://" not in file]
     if read_only:
         serve_read_only(connection, local)
+    else:
+        for snapshot in snapshots.values():
+            snapshot.verify()
     for name, snapshot in snapshots.items():
         try:
             create_table_view(connection, TABLES[name], snapshot, read_only=read_only)
