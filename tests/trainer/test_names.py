@@ -103,11 +103,11 @@ def test_conditions_on_problems_are_checked_too(written):
 def test_an_unknown_corpus_is_one_line_before_training(written, job, name, tmp_path):
     publish(job.store, Spec("humans", HUMANS))
     config = load_config(written(f'corpus = "{name}"'))
-    meant = "; did you mean humans?" if name == "humns" else ""
+    meant = "; did you mean humans?" if name.startswith("hum") else ""
     for act in (plan, run):
         with pytest.raises(ConfigError, match=r"^source people: corpus: no corpus") as caught:
             act(config)
-        assert str(caught.value).endswith(f"published: humans{meant}") or "human's" in str(caught.value)
+        assert str(caught.value).endswith(f"published: humans{meant}")
         assert "\n" not in str(caught.value)
     assert not (tmp_path / "runs" / "mine").exists()
     with pytest.raises(StreamError, match="source people: corpus: no corpus"):
