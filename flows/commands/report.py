@@ -13,6 +13,7 @@ from flows.commands.common import (
     StoreOption,
     use_server,
 )
+from flows.display.terminal import echo
 
 
 def report(
@@ -26,4 +27,4 @@ def report(
     use_server()
     from flows.stages.report import report_flow
 
-    typer.echo(report_flow(str(store), str(run), str(DATA / "reports" / run.name)))
+    echo(report_flow(str(store), str(run), str(DATA / "reports" / run.name)))
