@@ -31,6 +31,7 @@ from flows.commands import (
     train,
 )
 from flows.commands.common import DATA
+from flows.display.terminal import echo
 
 MAP = """
 Store, judge and trainer for off-policy RL on programming contests.
@@ -103,7 +104,7 @@ def main() -> None:
 
 
 def interrupted() -> int:
-    typer.echo("interrupted; the same command goes on where it was", err=True)
+    echo("interrupted; the same command goes on where it was", err=True)
     return INTERRUPTED
 
 
@@ -119,7 +120,7 @@ def run() -> int | str | None:
         log = DATA / "spo-error.log"
         log.write_text(traceback.format_exc())
         message = str(error).strip().splitlines() or ["no message"]
-        typer.echo(f"spo: {type(error).__name__}: {message[0]} (traceback: {log})", err=True)
+        echo(f"spo: {type(error).__name__}: {message[0]} (traceback: {log})", err=True)
         # Frames that outlive the interpreter keep database handles open, which then complain at length.
         traceback.clear_frames(error.__traceback__)
         return 1

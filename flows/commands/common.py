@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.display.terminal import echo
 from flows.runtime.engine import DATA as DATA
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def use_server(serves: bool = False) -> None:
 
     insist()
     url = engine.use_server(serves)
-    typer.echo(f"Prefect's UI: {url.removesuffix('/api')}", err=True)
+    echo(f"Prefect's UI: {url.removesuffix('/api')}", err=True)
     keep_tracebacks_off_the_terminal()
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.commands.common import STORE, JsonOption, StoreOption, open_store
+from flows.display.terminal import echo
 
 if TYPE_CHECKING:
     from pipeline.corpora import Corpus
@@ -88,8 +89,8 @@ def show(key: KeyArgument, store: StoreOption = STORE, as_json: JsonOption = Fal
     statistics = described.pop("statistics")
     query = described.pop("query").strip()
     for name, value in {**described, **statistics}.items():
-        typer.echo(f"{name:<24} {json.dumps(value) if isinstance(value, dict) else value}")
-    typer.echo(f"\n{query}")
+        echo(f"{name:<24} {json.dumps(value) if isinstance(value, dict) else value}")
+    echo(f"\n{query}")
 
 
 def description(corpus: Corpus) -> dict[str, Any]:
@@ -156,4 +157,4 @@ def export(
     from pipeline.corpora import export, load
 
     opened = open_store(store)
-    typer.echo(export(opened, load(opened, key), folder))
+    echo(export(opened, load(opened, key), folder))

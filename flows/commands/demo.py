@@ -17,6 +17,7 @@ from flows.commands.common import (
     StoreOption,
     use_server,
 )
+from flows.display.terminal import echo
 
 
 def demo(
@@ -62,6 +63,6 @@ def demo(
     found = demo_flow(
         chosen.model_dump(mode="json"), str(store), str(DATA), shlex.join(["spo", *sys.argv[1:]])
     )
-    typer.echo(f"report: {found['report']}", err=True)
+    echo(f"report: {found['report']}", err=True)
     if as_json:
         typer.echo(json.dumps(found))

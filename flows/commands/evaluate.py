@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.commands.common import STORE, JsonOption, StoreOption, finish, open_store, use_server
+from flows.display.terminal import echo
 
 if TYPE_CHECKING:
     import polars as pl
@@ -111,18 +112,16 @@ def _show(store: Store, summary: Evaluation, rows: pl.DataFrame) -> None:
     title = f"{summary.policy_id}: {summary.samples:,} judged samples; 95 % intervals over problems"
     show_table(title, [*table, total], sys.stdout)
     if summary.evaluations > 1:
-        typer.echo(f"pooled from {summary.evaluations} evaluations that differ only in the seed")
+        echo(f"pooled from {summary.evaluations} evaluations that differ only in the seed")
     for name, estimate in estimates.items():
         if estimate and estimate.left_out:
-            typer.echo(_left_out(name, estimate))
+            echo(_left_out(name, estimate))
     if summary.judge_errors:
-        typer.echo(
-            f"{summary.judge_errors:,} samples have no verdict and count neither as success nor as failure"
-        )
+        echo(f"{summary.judge_errors:,} samples have no verdict and count neither as success nor as failure")
     total_samples = sum(summary.verdicts.values())
     mix = ", ".join(f"{verdict} {count / total_samples:.1%}" for verdict, count in summary.verdicts.items())
     entropy = "" if summary.token_entropy is None else f"; token entropy {summary.token_entropy:.3f} nats"
-    typer.echo(f"{mix}{entropy}")
+    echo(f"{mix}{entropy}")
 
 
 def _left_out(metric: str, estimate: Estimate) -> str:
@@ -172,11 +171,9 @@ def _show_comparison(first: str, other: str, pairing: Pairing, metrics: list[Dif
     title = f"{other} against {first}, paired by problem, 95 % intervals over {over}"
     show_table(title, rows, sys.stdout)
     if seeds > 1:
-        typer.echo(f"{other} is the mean of {seeds} seeds: {', '.join(pairing.b)}")
+        echo(f"{other} is the mean of {seeds} seeds: {', '.join(pairing.b)}")
     if pairing.absent:
-        typer.echo(
-            f"not evaluated under the same settings, so not in these figures: {', '.join(pairing.absent)}"
-        )
+        echo(f"not evaluated under the same settings, so not in these figures: {', '.join(pairing.absent)}")
 
 
 def _cell(value: Estimate | float | str | None) -> object:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.commands.common import STORE, JsonOption, StoreOption, TimeFactorOption, open_store
+from flows.display.terminal import VisibleConsole, echo
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -68,9 +69,7 @@ def judge(
         del found["outputs"]
         typer.echo(json.dumps(found | {"problem_id": problem_id}))
     else:
-        from rich.console import Console
-
-        console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120, highlight=False)
+        console = VisibleConsole(file=sys.stdout, width=None if sys.stdout.isatty() else 120, highlight=False)
         console.print(*shown(problem_id, submission, judgement), sep="\n")
     raise typer.Exit(0 if judgement.verdict == "accepted" else 1)
 
@@ -180,6 +179,9 @@ def first_lines(text: str) -> str:
 
 
 def cut(line: str, width: int = 2 * WIDTH) -> str:
+    from pipeline.text import visible_line
+
+    line = visible_line(line)
     return line if len(line) <= width else line[:width] + "..."
 
 
@@ -240,9 +242,7 @@ def serve_judge(
             param_hint="--host",
         )
     with Pool(workers) as pool:
-        typer.echo(
-            f"judge: http://{host}:{port}/run_code, {len(pool.workers)} workers, {pool.tier}", err=True
-        )
+        echo(f"judge: http://{host}:{port}/run_code, {len(pool.workers)} workers, {pool.tier}", err=True)
         uvicorn.run(
             application(pool, token, everywhere), host=host, port=port, log_level="warning", access_log=False
         )

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import duckdb
-import typer
 from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import Completer, FuzzyCompleter, WordCompleter
 from prompt_toolkit.filters import Condition
@@ -17,6 +16,7 @@ from prompt_toolkit.lexers import PygmentsLexer
 from pygments.lexers.sql import SqlLexer
 
 from flows.commands.sql_answer import answer, list_questions
+from flows.display.terminal import echo
 from pipeline.store import (
     TABLES,
     VIEWS,
@@ -57,11 +57,11 @@ class Prompt:
             if text.strip(";"):
                 start = time.monotonic()
                 self.stoppable(lambda: answer(self.connection, text, {}, self.output, self.rows))
-                typer.echo(f"{time.monotonic() - start:.2f} s", err=True)
+                echo(f"{time.monotonic() - start:.2f} s", err=True)
         except (SqlError, StoreError) as error:
-            typer.echo(f"error: {error}", err=True)
+            echo(f"error: {error}", err=True)
         except KeyboardInterrupt:
-            typer.echo("stopped", err=True)
+            echo("stopped", err=True)
         return True
 
     def stoppable(self, work: Callable[[], None]) -> None:
@@ -81,7 +81,7 @@ class Prompt:
             case ((".quit" | ".exit"), *_):
                 return False
             case [".tables"]:
-                typer.echo("tables: " + ", ".join(TABLES) + "\nviews:  " + ", ".join(VIEWS))
+                echo("tables: " + ", ".join(TABLES) + "\nviews:  " + ", ".join(VIEWS))
             case [".describe", table] if table in TABLES:
                 self.describe(table)
             case [".describe", view]:
@@ -89,20 +89,20 @@ class Prompt:
             case [".questions"]:
                 list_questions()
             case [".explain", name]:
-                typer.echo(question(name.removeprefix("@")).sql)
+                echo(question(name.removeprefix("@")).sql)
             case [".output", target]:
                 self.output = target
             case [".refresh"]:
                 self.refresh()
-                typer.echo(greeting(self.store), err=True)
+                echo(greeting(self.store), err=True)
             case _:
-                typer.echo(HELP, err=True)
+                echo(HELP, err=True)
         return True
 
     def describe(self, table: str) -> None:
         columns = TABLES[table].schema.columns()
         for field in TABLES[table].arrow_schema:
-            typer.echo(f"  {field.name:<20} {kind_of(field.type):<20} {meaning(columns[field.name])}")
+            echo(f"  {field.name:<20} {kind_of(field.type):<20} {meaning(columns[field.name])}")
 
 
 def prompt(store: Store, history: Path, rows: int, *, read_only: bool) -> None:
@@ -118,7 +118,7 @@ def prompt(store: Store, history: Path, rows: int, *, read_only: bool) -> None:
         complete_while_typing=False,
         history=FileHistory(str(history)),
     )
-    typer.echo(f"{greeting(store)}\n.help says what else there is; Ctrl-D leaves.", err=True)
+    echo(f"{greeting(store)}\n.help says what else there is; Ctrl-D leaves.", err=True)
     while True:
         try:
             text = session.prompt()

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from flows.commands.common import STORE, StoreOption, assignments, open_store, show_next
-from flows.display.terminal import progress, show_table
+from flows.display.terminal import echo, progress, show_table
 
 app = typer.Typer(
     help="Rows that ingestion refused: list them, show them, try them again after a fix.",
     no_args_is_help=True,
 )
 
-SHOWN_CHARACTERS = 2_000
+SHOWN_BYTES = 2_000
 AdapterOption = Annotated[str | None, typer.Option(help="Only rows of this adapter.")]
 FileOption = Annotated[str | None, typer.Option(help="Only rows of files with this in their name.")]
 ReasonOption = Annotated[str | None, typer.Option(help="Only rows with this in their reason.")]
@@ -51,7 +51,10 @@ def show(
     reason: ReasonOption = None,
     limit: Annotated[int, typer.Option(min=1, help="Rows at most.")] = 5,
     raw: Annotated[
-        bool, typer.Option("--raw", help="Nothing but the bytes as they were read, a line each.")
+        bool,
+        typer.Option(
+            "--raw", help="Nothing but the bytes as they were read, a line each; escaped on a terminal."
+        ),
     ] = False,
     every: Annotated[bool, typer.Option("--all", help="Also rows that a retry has got in.")] = False,
     store: StoreOption = STORE,
@@ -68,24 +71,31 @@ def show(
     kept = raw_of(place, rows["quarantine_id"].to_list())
     for row in rows.iter_rows(named=True):
         text = kept[row["quarantine_id"]]
-        if raw:
+        if raw and sys.stdout.isatty():
+            echo(text.decode(errors="backslashreplace"))
+        elif raw:
             sys.stdout.buffer.write(text + b"\n")
-            continue
-        fault = f"{row['field']}: {row['reason']}" if row["field"] else row["reason"]
-        typer.echo(
-            f"{row['quarantine_id']}  {row['source_file']}:{row['source_line']}  {row['adapter']}\n  {fault}"
-        )
-        shown = text[:SHOWN_CHARACTERS].decode(errors="backslashreplace")
-        typer.echo(
-            f"  {shown}{f' ... ({len(text):,} bytes; --raw shows all)' if len(text) > SHOWN_CHARACTERS else ''}\n"
-        )
+        else:
+            show_entry(row, text)
     if not rows.height:
-        typer.echo("no such row", err=True)
+        echo("no such row", err=True)
     elif found.height > rows.height:
-        typer.echo(
+        echo(
             f"{rows.height:,} of {found.height:,} rows; more: --limit; which: --file, --reason, --adapter",
             err=True,
         )
+
+
+def show_entry(row: dict[str, Any], text: bytes) -> None:
+    """A refused row: where it was, why it was refused, and its beginning, none of which can imitate our own lines."""
+    from pipeline.text import visible_line
+
+    fault = f"{row['field']}: {row['reason']}" if row["field"] else row["reason"]
+    place = f"{row['quarantine_id']}  {row['source_file']}:{row['source_line']}  {row['adapter']}"
+    echo(f"{visible_line(place)}\n  {visible_line(fault)}")
+    shown = text[:SHOWN_BYTES].decode(errors="backslashreplace").replace("\n", "\n  ")
+    more = f" ... ({len(text):,} bytes; --raw shows all)" if len(text) > SHOWN_BYTES else ""
+    echo(f"  {shown}{more}\n")
 
 
 @app.command()

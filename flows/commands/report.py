@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.common import DATA, STORE, StoreOption, use_server
+from flows.display.terminal import echo
 
 
 def report(
@@ -23,4 +24,4 @@ def report(
     use_server()
     from flows.stages.report import report_flow
 
-    typer.echo(report_flow(str(store), str(run), str(DATA / "reports" / run.name)))
+    echo(report_flow(str(store), str(run), str(DATA / "reports" / run.name)))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.commands.common import JsonOption, finish, use_server
+from flows.display.terminal import echo
 
 if TYPE_CHECKING:
     from flows.serving.schedule import Entry, Schedule
@@ -37,7 +38,7 @@ def serve(file: FileArgument) -> None:
 
     _show(schedule)
     serve_schedule(schedule, file)
-    typer.echo("stopped; the schedules are paused until the next spo serve", err=True)
+    echo("stopped; the schedules are paused until the next spo serve", err=True)
 
 
 def deploy(
@@ -61,7 +62,7 @@ def deploy(
 
     names = deploy_schedule(schedule, file, pool)
     _show(schedule)
-    typer.echo(f"on work pool {pool}; run them with: prefect worker start --pool {pool}", err=True)
+    echo(f"on work pool {pool}; run them with: prefect worker start --pool {pool}", err=True)
     finish({"pool": pool, "deployments": names}, as_json)
 
 
@@ -111,9 +112,7 @@ def up(
         os.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = check_database(database)
     check_host(host)
     check_no_server(Path(os.environ["PREFECT_HOME"]))
-    typer.echo(
-        f"Prefect's UI: {api_url(port, host).removesuffix('/api')} (spo ui shows the secret)", err=True
-    )
+    echo(f"Prefect's UI: {api_url(port, host).removesuffix('/api')} (spo ui shows the secret)", err=True)
     command = server_command(host, port, name or ())
     os.execv(command[0], command)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
+from flows.display.terminal import echo
 
 if TYPE_CHECKING:
     import duckdb
@@ -22,7 +24,7 @@ def list_questions() -> None:
     from pipeline.store import questions
 
     for question in questions():
-        typer.echo(f"@{question.name:<28} {question.title}")
+        echo(f"@{question.name:<28} {question.title}")
 
 
 def answer(
@@ -47,13 +49,15 @@ def answer(
 def show(found: duckdb.DuckDBPyRelation, rows: int) -> None:
     """DuckDB's own table, as wide as the terminal, of at most READ_ROWS rows. A plan is text, and printed as it is."""
     if "explain_value" in found.columns:
-        typer.echo("\n".join(row[-1] for row in found.fetchall()))
+        echo("\n".join(row[-1] for row in found.fetchall()))
         return
     kept = found.limit(READ_ROWS).materialize()
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else UNLIMITED_WIDTH
-    kept.show(max_width=width, max_rows=rows, max_col_width=CELL_WIDTH)
+    with redirect_stdout(io.StringIO()) as table:
+        kept.show(max_width=width, max_rows=rows, max_col_width=CELL_WIDTH)
+    echo(table.getvalue(), nl=False)
     if len(kept) == READ_ROWS:
-        typer.echo(
+        echo(
             f"only the first {READ_ROWS:,} rows were read; -o rows.parquet (or csv, jsonl) gives all",
             err=True,
         )

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.common import JsonOption, finish
+from flows.display.terminal import echo
 
 ConfigArgument = Annotated[
     Path, typer.Argument(help="TOML file (example: trainer/README.md), or the folder of a run to resume.")
@@ -46,14 +47,12 @@ def train(
     try:
         if ranks.rank == 0 and step is not None:
             done = (chosen.run / "final" / "config.json").exists()
-            typer.echo(
-                f"{chosen.run} " + ("is done" if done else f"exists and goes on from step {step}"), err=True
-            )
+            echo(f"{chosen.run} " + ("is done" if done else f"exists and goes on from step {step}"), err=True)
         final = train_with_progress(run, chosen, ranks)
     finally:
         ranks.close()
     if ranks.rank == 0:
-        typer.echo(f"policy: {final}", err=True)
+        echo(f"policy: {final}", err=True)
         finish({"run": str(chosen.run), "policy": str(final), "steps": chosen.training.steps}, as_json)
 
 
@@ -88,14 +87,14 @@ def show_plan(found, as_json: bool) -> None:
         }
         for s in found.sources
     ]
-    typer.echo(needs_line(found.objective, found.needs))
+    echo(needs_line(found.objective, found.needs))
     show_table(f"Mixture over {found.steps:,} steps, as the store is now", rows, file=sys.stdout)
     for source in found.sources:
         if source.dry_at_step is not None:
-            typer.echo(
+            echo(
                 f"{source.source} runs dry about step {source.dry_at_step:,}, unless fresh rows come: see uses and when_empty"
             )
-    typer.echo(
+    echo(
         f"per step: {found.sequences_per_step:.1f} sequences, {found.tokens_per_step:,.0f} tokens;"
         f" timed micro-batch: {found.tokens_per_s:,.0f} tokens/s; all steps: about {duration(found.hours)},"
         " fresh data not counted"

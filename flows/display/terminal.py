@@ -6,16 +6,27 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO, cast
+from typing import Any, TextIO, cast
 from uuid import UUID
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 from rich.text import Text
 
-console = Console(stderr=True)
+
+class VisibleConsole(Console):
+    """A console that shows as an escape what a terminal would obey: texts may come from data. Its styles are its own."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        from pipeline.text import visible
+
+        super().print(*(visible(one) if isinstance(one, str) else one for one in objects), **options)
+
+
+console = VisibleConsole(stderr=True)
 if not console.is_terminal:
     console.width = 160  # a log file folds nothing
 PLAIN_EVERY_S = 10.0
@@ -71,7 +82,7 @@ def shown_progress(what: str, unit: str) -> Iterator[Update]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(what, total=None)
+        task = bar.add_task(escape(_cell(what)), total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
@@ -131,13 +142,16 @@ def plain_progress(what: str, unit: str) -> Update:
         last = now
         rate = done / (now - started)
         left = (total - done) / rate if rate else 0
-        print(
-            f"{what}: {done:,} of {total:,} {unit}, {rate:,.1f}/s, {left:,.0f} s left",
-            file=sys.stderr,
-            flush=True,
-        )
+        echo(f"{what}: {done:,} of {total:,} {unit}, {rate:,.1f}/s, {left:,.0f} s left", err=True)
 
     return update
+
+
+def echo(text: object, *, err: bool = False, nl: bool = True) -> None:
+    """Print text that may come from data: what a terminal would obey is shown as an escape."""
+    from pipeline.text import visible
+
+    typer.echo(visible(str(text)), err=err, nl=nl)
 
 
 def show_table(title: str, rows: list[dict], file: TextIO | None = None) -> None:
@@ -145,32 +159,41 @@ def show_table(title: str, rows: list[dict], file: TextIO | None = None) -> None
 
     Numbers are never cut and texts are folded. A single row that is wider than the terminal stands a value a line.
     """
-    target = console if file is None else Console(file=file, width=None if file.isatty() else 1000)
+    target = console if file is None else VisibleConsole(file=file, width=None if file.isatty() else 1000)
     if not rows:
         target.print(f"[bold]{escape(title)}[/]: nothing", highlight=False)
         return
     target.print(
         f"[bold]{escape(title)}[/]", highlight=False
     )  # a title of the table would be folded to the table's width
-    cells = [[shown(value, name) for name, value in row.items()] for row in rows]
+    cells = [[_cell(shown(value, name)) for name, value in row.items()] for row in rows]
     widths = [max(map(len, column)) for column in zip(list(rows[0]), *cells, strict=True)]
     table = Table(header_style="dim", box=None, padding=(0, 2, 0, 0))
     if len(rows) == 1 and sum(widths) + 2 * len(widths) > target.width:
         table.show_header = False
         table.add_column(style="dim", no_wrap=True)
         table.add_column(overflow="fold")
-        cells = [[name, cell] for name, cell in zip(rows[0], cells[0], strict=True)]
+        cells = [[_cell(name), cell] for name, cell in zip(rows[0], cells[0], strict=True)]
     else:
         for name in rows[0]:
             is_number = any(isinstance(row[name], int | float) for row in rows)
             table.add_column(
-                name, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold"
+                escape(_cell(name)),
+                justify="right" if is_number else "left",
+                no_wrap=is_number,
+                overflow="fold",
             )
     for row in cells:
         table.add_row(*map(escape, row))
     target.print(table)
     if file is None:
         target.print()
+
+
+def _cell(text: str) -> str:
+    from pipeline.text import visible
+
+    return visible(text)
 
 
 def shown(value: object, name: str = "") -> str:

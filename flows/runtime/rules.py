@@ -33,6 +33,7 @@ from prefect.task_engine import TaskRunTimeoutError
 
 from flows.runtime.engine import DEFAULTS
 from pipeline.store import StoreError, alone, one_of, say
+from pipeline.text import visible
 
 HEAVY_AT_ONCE = "SPO_HEAVY_AT_ONCE"
 
@@ -127,6 +128,7 @@ def done(value: Any, message: str, *, cached: bool = False) -> Any:
     """End a flow: `value` for its caller, `message` for the run's page. `cached`: all of it had been done
     before.
     """
+    message = visible(message)  # it may name rows, and Prefect prints it
     _log(message)
     return Completed(data=value, message=message, name="Cached" if cached else None)
 

@@ -8,13 +8,13 @@ turns.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from flows.display.terminal import echo
 from pipeline.labelling import label
 from pipeline.store import Store, StoreError, alone
 from sandbox import Pool
@@ -121,6 +121,6 @@ def follow_aloud(what: str, work: Callable[[], Outcome]) -> dict:
     for outcome in follow(work):
         details = {name: value for name, value in outcome.details.items() if name != "watermark"}
         line = f"{outcome.rows} rows" + (f" {details}" if details else "") if outcome.rows else outcome.reason
-        print(f"{datetime.now():%H:%M:%S} {what}: {line}", file=sys.stderr, flush=True)
+        echo(f"{datetime.now():%H:%M:%S} {what}: {line}", err=True)
         rows, rounds = rows + outcome.rows, rounds + bool(outcome.rows)
     return {"rows": rows, "rounds": rounds}

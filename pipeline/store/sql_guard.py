@@ -24,6 +24,7 @@ from pipeline.store.sql_parser import (
     select_node,
     shortened,
     single_statement,
+    statements,
     tokens,
 )
 
@@ -93,7 +94,9 @@ def predicate(
     """
     bracketed = f"(\n{text}\n)"
     try:
-        node = select_node(f"SELECT\n{text}\n")
+        if len(statements(selected := f"SELECT\n{text}\n")) != 1:
+            raise SqlError(f"one condition is wanted, not {shortened(text)}")
+        node = select_node(selected)
         check_tree(node, text)
         inside = select_node(f"SELECT {bracketed}")
         if not is_expression(node) or plain(inside) != plain(node):

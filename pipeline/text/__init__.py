@@ -3,6 +3,7 @@
 from pipeline.text.extract import detect_language, extract_program
 from pipeline.text.names import VERDICT_NAMES, language_name, split_of, suffix_language, verdict_name
 from pipeline.text.tex import plain_tex
+from pipeline.text.visible import visible, visible_line
 
 __all__ = [
     "VERDICT_NAMES",
@@ -13,4 +14,6 @@ __all__ = [
     "split_of",
     "suffix_language",
     "verdict_name",
+    "visible",
+    "visible_line",
 ]

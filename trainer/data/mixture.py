@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from pipeline.store import predicate, reward
 
@@ -57,11 +57,6 @@ class Source(BaseModel):
     @classmethod
     def reward_is_known(cls, value: str | None) -> str | None:
         return None if value is None else reward(value).name
-
-    @model_validator(mode="after")
-    def where_is_a_condition(self) -> Source:
-        self.condition()
-        return self
 
     def condition(self) -> str:
         """`where` in brackets, to be put into a query. Raises SqlError where it is not one condition."""

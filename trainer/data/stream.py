@@ -231,11 +231,14 @@ class Stream:
 
 
 def _with_corpora_found(store: Store, mixture: Mixture) -> Mixture:
-    """The mixture with each corpus by its id. Raises StreamError, with the source and what was meant, where there is none."""
+    """The mixture with each corpus by its id. Raises StreamError, with the source and what was meant, where there is none, and
+    SqlError where a `where` is not one condition.
+    """
     return mixture.model_copy(update={"source": [_with_corpus_found(store, one) for one in mixture.source]})
 
 
 def _with_corpus_found(store: Store, source: Source) -> Source:
+    source.condition()
     if source.corpus is None:
         return source
     try:

@@ -20,9 +20,17 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from pipeline.store import predicate, reward
 from trainer.data import Mixture, Source
@@ -70,6 +78,11 @@ class OnlineConfig(OnlineSettings):
         return value
 
 
+def _with_condition(source: Source) -> Source:
+    source.condition()
+    return source
+
+
 class RunConfig(BaseModel):
     """All of one run."""
 
@@ -100,7 +113,7 @@ class RunConfig(BaseModel):
     training: TrainingSettings = TrainingSettings()
     optimiser: OptimiserSettings = OptimiserSettings()
     mixture: MixtureConfig = MixtureConfig()
-    source: list[Source] = Field(min_length=1)
+    source: list[Annotated[Source, AfterValidator(_with_condition)]] = Field(min_length=1)
     online: OnlineConfig | None = None
 
     @field_validator("evaluation")

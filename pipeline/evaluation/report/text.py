@@ -6,33 +6,24 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, TypeGuard
 
 from markupsafe import Markup
 
+from pipeline.text import visible as escaped
+
 THIN = "\u202f"  # narrow no-break space
 MINUS = "\u2212"
 MISSING = "–"
-# Control characters, lone surrogates, and marks that reorder text (https://trojansource.codes): shown as
-# escapes.
-INVISIBLE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
-)
 
 
 def visible(value: Any) -> Any:
     """Text as it can be shown and written as UTF-8; markup passes unchanged."""
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
-    return INVISIBLE.sub(lambda match: _escape(match[0]), value.replace("\r\n", "\n"))
-
-
-def _escape(character: str) -> str:
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    return escaped(value)
 
 
 def decoded(raw: bytes) -> str:
