@@ -159,6 +159,7 @@ class Judgement:
 
     `tests` holds the tests that ran (up to the first failure, unless all were asked for); `total` counts all of them.
     `cpu_s` and `memory_mb` are the largest of any test. `outputs` are there for submissions that keep them.
+    `isolated_check`, of function tests: whether each was checked where the program cannot reach; null for other tests.
     """
 
     key: str
@@ -174,6 +175,7 @@ class Judgement:
     judge_version: str
     toolchain: str
     outputs: tuple[Output, ...] = ()
+    isolated_check: bool | None = None
 
 
 def first_failing(results: Iterable[TestResult]) -> TestResult | None:

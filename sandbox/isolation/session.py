@@ -99,13 +99,13 @@ class Session:
         self,
         source: bytes,
         limits: Limits,
-        function: bool,
+        function: int,
         compiles: bool = False,
         arguments: tuple[str, ...] = (),
     ) -> tuple[int, Run, str]:
         """Make Python source the program, with `arguments` behind its name. Returns what `check_python` returns.
 
-        `function`: for function tests; `compiles`: it is known to compile.
+        `function`: 0 for a whole program, a key of `protocol.RUNNERS` for function tests; `compiles`: it is known to compile.
         """
         outcome = self._compile(protocol.PYTHON, source, limits, function, compiles)
         if arguments and outcome[0] == protocol.OK:

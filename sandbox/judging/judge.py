@@ -7,21 +7,23 @@ from pathlib import Path
 from sandbox.building import Builder, CompileError, LanguageUnavailable, require_usable
 from sandbox.contracts import Judgement, Output, Submission, TestResult, Verdict, first_failing
 from sandbox.isolation import Isolation, JailDied
+from sandbox.judging.assertions import AssertingJails
 from sandbox.judging.checker_programs import CheckerFailed
 from sandbox.judging.runs import Runs
 
-JUDGE_VERSION = "3"
+JUDGE_VERSION = "4"
 
 
 class Judge:
     """Judges submissions one after the other, with an isolation that the caller closes. A context manager.
 
-    Between submissions it keeps the folder of built programs, and the jails that compile Python.
+    Between submissions it keeps the folder of built programs, and the jails that compile Python and run assertions.
     """
 
     def __init__(self, isolation: Isolation, cache: Path) -> None:
         self.isolation = isolation
         self.builder = Builder(isolation, cache)
+        self.asserting = AssertingJails(isolation)
 
     def __enter__(self) -> Judge:
         return self
@@ -32,6 +34,7 @@ class Judge:
     def close(self) -> None:
         """End all jails."""
         self.builder.close()
+        self.asserting.close()
 
     def judge(self, submission: Submission) -> Judgement:
         """The judgement. Raises SandboxUnavailable where no jail can start."""
@@ -44,7 +47,7 @@ class Judge:
             reason = "function tests need Python"
             return conclude(submission, tier, toolchain, "language_unavailable", compile_output=reason)
         try:
-            with Runs(submission, language, self.builder) as runs:
+            with Runs(submission, language, self.builder, self.asserting) as runs:
                 results, outputs = run_tests(runs)
         except CompileError as error:
             return conclude(submission, tier, toolchain, "compile_error", compile_output=str(error))
@@ -52,7 +55,7 @@ class Judge:
             return judge_error(submission, f"while compiling: {error}", tier, toolchain)
         except CheckerFailed as error:
             return judge_error(submission, str(error), tier, toolchain)
-        return conclude(submission, tier, toolchain, results=results, outputs=outputs)
+        return conclude(submission, tier, toolchain, results=results, outputs=outputs, isolated=runs.isolated)
 
 
 def run_tests(runs: Runs) -> tuple[tuple[TestResult, ...], tuple[Output, ...]]:
@@ -74,6 +77,7 @@ def conclude(
     results: tuple[TestResult, ...] = (),
     compile_output: str = "",
     outputs: tuple[Output, ...] = (),
+    isolated: bool | None = None,
 ) -> Judgement:
     """The judgement of a submission. Without a verdict of its own, it gets the verdict of its first failing test."""
     failure = first_failing(results)
@@ -91,6 +95,7 @@ def conclude(
         judge_version=JUDGE_VERSION,
         toolchain=toolchain,
         outputs=outputs,
+        isolated_check=isolated,
     )
 
 

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 
 from sandbox.building.builder import Builder, encoded
 from sandbox.building.program import Program, with_run_time
-from sandbox.contracts import MIB, Limits, Output, Submission, Test, TestResult, Verdict
+from sandbox.contracts import MIB, Checker, Limits, Output, Submission, Test, TestResult, Verdict
 from sandbox.isolation import JailDied, Run, sealed
 from sandbox.isolation.guest import protocol
+from sandbox.judging.assertions import (
+    MAX_AT_ONCE,
+    AssertingJailFailed,
+    AssertingJails,
+    PreambleRefused,
+    Report,
+)
 from sandbox.judging.checker_programs import CheckerFailed, CheckerProgram
 from sandbox.judging.compare import first_difference, outputs_match
-from sandbox.judging.functions import Job, answer_matches, make_job, shown_answer
+from sandbox.judging.functions import Job, answer_matches, make_job, make_job_beside_the_program, shown_answer
 from sandbox.languages import Language
 
 NEAR_LIMIT = 1.1  # a program may run this far over its time limit, and is then run once more
@@ -30,7 +39,9 @@ BATCH_BYTES = 8 * MIB
 class Runs:
     """One submission's program with its checker, judged test by test. Raises CompileError where it cannot be built."""
 
-    def __init__(self, submission: Submission, language: Language, builder: Builder) -> None:
+    def __init__(
+        self, submission: Submission, language: Language, builder: Builder, asserting: AssertingJails
+    ) -> None:
         self.submission, self.group = submission, builder.isolation.group
         self.limits = with_run_time(submission.limits, language)
         self.program = Program(
@@ -42,6 +53,11 @@ class Runs:
             self.group,
         )
         self.outputs: dict[str, Output] = {}  # {test: what it wrote}, of the tests that ran
+        self.asserting = asserting
+        self.isolated: bool | None = (
+            None  # whether all function tests so far were judged out of the program's reach
+        )
+        self.jobs: dict[int, Job] = {}  # of function tests, by the test's identity
         self.checker = CheckerProgram(submission.checker, builder) if submission.checker.is_program else None
         self.memory_kills = self.group.out_of_memory_kills() if self.group else 0
 
@@ -57,10 +73,23 @@ class Runs:
         """One result per test, in order; a judge_error where the jail broke twice. Raises CompileError for Python."""
         tests, at, size = self.submission.tests, 0, 1
         while at < len(tests):
-            results = self._judge_batch(take_batch(tests, at, size))
+            results = self._judge_batch(self._of_one_kind(take_batch(tests, at, size)))
             yield from results
             at += len(results)
             size = next_size(results)
+
+    def _of_one_kind(self, tests: Sequence[Test]) -> Sequence[Test]:
+        """As many of the first tests as run in the same way."""
+        if tests[0].mode == "stdin":
+            return tests
+        isolated = self._job(tests[0]).isolated
+        same = list(takewhile(lambda test: self._job(test).isolated == isolated, tests))
+        return same[:MAX_AT_ONCE] if isolated else same
+
+    def _job(self, test: Test) -> Job:
+        if id(test) not in self.jobs:
+            self.jobs[id(test)] = make_job(test, self.submission.entry_point)
+        return self.jobs[id(test)]
 
     def _judge_batch(self, tests: Sequence[Test]) -> list[TestResult]:
         """Results of the first tests, one at least."""
@@ -95,9 +124,14 @@ class Runs:
         """Run some tests of one kind in the jail, up to the first after which the supervisor stops."""
         if self.checker and self.submission.checker.interactive:
             return [self._interact(tests[0], self.checker)]
-        jobs = [
-            make_job(test, self.submission.entry_point) if test.mode != "stdin" else None for test in tests
-        ]
+        jobs = [self._job(test) if test.mode != "stdin" else None for test in tests]
+        if jobs[0] and jobs[0].isolated:
+            return self._assert(tests)
+        if jobs[0]:
+            self.isolated = self.isolated is not False
+        return self._run_files(tests, jobs)
+
+    def _run_files(self, tests: Sequence[Test], jobs: Sequence[Job | None]) -> list[TestResult]:
         session = self.program.session(function=jobs[0] is not None)
         files = [descriptors(test, job) for test, job in zip(tests, jobs, strict=True)]
         try:
@@ -114,6 +148,56 @@ class Runs:
             for own in files:
                 for file in own:
                     os.close(file)
+
+    def _assert(self, tests: Sequence[Test]) -> list[TestResult]:
+        """Run function tests whose assertions have a jail of their own."""
+        files = [standard_files(b"") for _ in tests]
+        try:
+            runs, reports = self.asserting.run(
+                self.program.session(function=True), files, [self._job(test).request for test in tests],
+                self.submission.preamble, self.limits, self.limits.time_s * NEAR_LIMIT,
+            )  # fmt: skip
+            if runs[-1].scratch_changed:
+                self.program.close()
+            results: list[TestResult] = []
+            for test, run, report, own in zip(tests, runs, reports, files, strict=False):
+                results.append(self._asserted(test, run, report, own))
+                if self.submission.stop_at_first_failure and results[-1].verdict != "accepted":
+                    break
+            return results
+        except AssertingJailFailed as error:
+            self.program.close()
+            return [TestResult(tests[0].test_id, "judge_error", detail=str(error))]
+        except PreambleRefused:
+            return [self._beside_the_program(tests[0])]
+        finally:
+            for own in files:
+                for file in own:
+                    os.close(file)
+
+    def _asserted(self, test: Test, run: Run, report: Report, files: tuple[int, ...]) -> TestResult:
+        limit = self.limits.output_bytes
+        verdict, detail = self._fault(run)
+        if verdict in (None, "runtime_error") and "uncrossable" in report.said:
+            return self._beside_the_program(test)
+        self.isolated = self.isolated is not False and report.isolated
+        if self.submission.keep_bytes:
+            self.outputs[test.test_id] = self._kept(test, files)
+        if verdict == "runtime_error":
+            detail = f"{detail}; {last_line(files[2])}".strip("; ")
+        if verdict in (None, "runtime_error"):
+            found = report_verdict(report, self._job(test), self.submission.checker, self.limits)
+            verdict, detail = (
+                found
+                if verdict is None or found[0] not in ("accepted", "runtime_error")
+                else (verdict, detail)
+            )
+        return result_of(test, verdict, run, os.pread(files[1], min(run.output_bytes, limit), 0), detail)
+
+    def _beside_the_program(self, test: Test) -> TestResult:
+        """Run a test that cannot be taken apart from the program."""
+        self.isolated = False
+        return self._run_files([test], [make_job_beside_the_program(test, self.submission.entry_point)])[0]
 
     def _interact(self, test: Test, interactor: CheckerProgram) -> TestResult:
         """Run program and interactor against each other."""
@@ -230,9 +314,30 @@ def next_size(results: Sequence[TestResult]) -> int:
 
 def descriptors(test: Test, job: Job | None) -> tuple[int, ...]:
     """Standard input, output and error of a run, and for functions job and result."""
-    stdin = sealed(encoded(test.input) if job is None else b"")
-    files = (stdin, os.memfd_create("stdout"), os.memfd_create("stderr"))
+    files = standard_files(encoded(test.input) if job is None else b"")
     return files if job is None else (*files, sealed(job.request), os.memfd_create("result"))
+
+
+def standard_files(stdin: bytes) -> tuple[int, ...]:
+    return sealed(stdin), os.memfd_create("stdout"), os.memfd_create("stderr")
+
+
+def report_verdict(report: Report, job: Job, checker: Checker, limits: Limits) -> tuple[Verdict, str]:
+    """What the assertions say of a program that ended well."""
+    said = report.said
+    if "failed" in said:
+        return "wrong_answer", f"the assertion failed: {said['failed']}".rstrip(": ")[:HEAD_CHARACTERS]
+    verdict, detail = fault(report.run, limits)
+    if verdict not in (None, "runtime_error"):
+        return verdict, f"in the test's own code: {detail}"
+    if said.get("passed") is True and not job.has_value:
+        return "accepted", ""
+    if "value" in said and job.has_value:
+        answer = json.dumps(said).encode()
+        right = answer_matches(answer, job, checker)
+        return ("accepted", "") if right else ("wrong_answer", shown_answer(answer))
+    reason = said.get("error") or said.get("left") or detail or "the test ended before its end"
+    return "runtime_error", str(reason)[:HEAD_CHARACTERS]
 
 
 def head(output: bytes) -> str:
