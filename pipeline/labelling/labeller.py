@@ -212,6 +212,7 @@ def verdict_rows(group: dict, judgement: Judgement) -> list[dict]:
         "tier": judgement.tier,
         "toolchain": judgement.toolchain,
         "judged_at": datetime.now(UTC),
+        "isolated_check": judgement.isolated_check,
     }
     return [
         {"trajectory_id": trajectory, "attempt": attempt, **shared}

@@ -130,6 +130,7 @@ class Decoder:
         self.instances = {}
         try:
             head, values, attributes = json.loads(text, object_hook=self.tagged)
+            _checked(head, list), _checked(values, list), _checked(attributes, list)
             for index, instance in self.instances.items():
                 for name, value in attributes[index]:
                     instance.__dict__[_checked(name, str)] = value
@@ -143,7 +144,7 @@ class Decoder:
             AttributeError,
         ) as error:
             raise Malformed(str(error)) from None
-        return head, _checked(values, list)
+        return head, values
 
     def tagged(self, found):
         ((tag, value),) = found.items()
