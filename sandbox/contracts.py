@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -15,13 +17,25 @@ CheckerKind = Literal[
 MIB = 1 << 20
 
 
+# What any program may be given; each fits into the system calls that enforce it.
+LARGEST: dict[str, tuple[type | tuple[type, ...], float]] = {
+    "time_s": ((int, float), 86_400.0),
+    "memory_mb": (int, 1 << 20),
+    "output_bytes": (int, 1 << 30),
+    "processes": (int, 10_000),
+    "wall_limit_s": ((int, float), 10 * 86_400.0),
+}
+MAX_FILES, MAX_ARGUMENTS = 500, 500  # of a checker
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_$][A-Za-z0-9_$.+\-]{0,200}")
+
+
 class SandboxUnavailable(RuntimeError):
     """This machine cannot isolate programs. The message is one line: what is missing and the command that mends it."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one test may use. `time_s` is CPU time, summed over all processes of the program.
+    """What one test may use. `time_s` is CPU time, summed over all processes of the program. Raises ValueError outside LARGEST.
 
     `wall_limit_s` is the wall-clock limit; by default wide enough for an overloaded machine, as it is only there to
     catch programs that sleep.
@@ -34,9 +48,13 @@ class Limits:
     wall_limit_s: float | None = None
 
     def __post_init__(self) -> None:
-        for field in ("time_s", "memory_mb", "output_bytes", "processes"):
-            if not getattr(self, field) > 0:
-                raise ValueError(f"Limits.{field} must be positive, not {getattr(self, field)!r}")
+        for field, (kinds, largest) in LARGEST.items():
+            value = getattr(self, field)
+            if value is None and field == "wall_limit_s":
+                continue
+            if not isinstance(value, kinds) or isinstance(value, bool) or not 0 < value <= largest:
+                kind = "a whole number" if kinds is int else "a number"
+                raise ValueError(f"Limits.{field} must be {kind} above 0, {largest:g} at most; not {shown(value)}")
 
     @property
     def wall_s(self) -> float:
@@ -50,8 +68,8 @@ class Checker:
 
     tokens, exact, lines, float: see `judging/compare.py`. code_contests, sandbox_fusion, livecodebench: as those
     graders do it, see `judging/compatibility.py`. testlib, kattis: by a program with that calling convention, see
-    `judging/checker_programs.py`; `program` is its source, `files` are {name: text} beside it, `arguments` come last on
-    its command line, and an `interactive` one talks to the program under judgement.
+    `judging/checker_programs.py`; `program` is its source, `files` are (name, text) beside it, by plain names without
+    a folder, `arguments` come last on its command line, and an `interactive` one talks to the program under judgement.
     """
 
     kind: CheckerKind = "tokens"
@@ -74,6 +92,15 @@ class Checker:
             )
         if self.interactive and not self.is_program:
             raise ValueError(f"Checker.interactive needs a testlib or kattis program (kind {self.kind!r})")
+        if isinstance(self.float_tol, bool) or not 0 <= self.float_tol < math.inf:
+            raise ValueError(f"Checker.float_tol must be a number from 0 on, not {shown(self.float_tol)}")
+        if len(self.files) > MAX_FILES or len(self.arguments) > MAX_ARGUMENTS:
+            raise ValueError(f"a checker has {MAX_FILES} files and {MAX_ARGUMENTS} arguments at most")
+        for name, _ in self.files:
+            if not is_plain_name(name):
+                raise ValueError(f"Checker.files: {shown(name)} is not a plain file name")
+        if any("\0" in word for word in self.arguments):
+            raise ValueError("Checker.arguments: a word holds a NUL")
 
     @property
     def is_program(self) -> bool:
@@ -124,6 +151,10 @@ class Submission:
     stop_at_first_failure: bool = True
     key: str = ""
     keep_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.keep_bytes, bool) or not 0 <= self.keep_bytes <= LARGEST["output_bytes"][1]:
+            raise ValueError(f"Submission.keep_bytes must be a number of bytes from 0 on, not {shown(self.keep_bytes)}")
 
 
 @dataclass(frozen=True)
@@ -181,3 +212,14 @@ class Judgement:
 def first_failing(results: Iterable[TestResult]) -> TestResult | None:
     """The first result that is not accepted."""
     return next((result for result in results if result.verdict != "accepted"), None)
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether it names a file in a folder and nothing outside it."""
+    return PLAIN_NAME.fullmatch(name) is not None
+
+
+def shown(value: object) -> str:
+    """A value for a message: cut, because numbers and names from outside may be of any length."""
+    text = f"a number of {value.bit_length()} bits" if isinstance(value, int) and abs(value) >> 64 else repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -17,6 +17,7 @@ from sandbox.isolation.run import JailDied, Run, answers, run_of, sealed
 
 START_S = 60.0  # for a jail to start, on an overloaded machine
 CLOSE_S = 10.0
+LONGEST_S = 1e6  # that a socket can be told to wait
 GRACE_S = 30.0  # beyond the longest time a run may take, for the supervisor to kill and answer
 OPEN_FILES = 256
 WATCH_MS, WATCH_BESIDE_CGROUP_MS = 10, 50  # a program that touches new pages takes some 50 MB in 10 ms
@@ -115,7 +116,7 @@ class Session:
     def _compile(self, request: bytes, source: bytes, limits: Limits, *modes: int) -> tuple[int, Run, str]:
         source_file, messages = sealed(source), os.memfd_create("compile")
         try:
-            self.socket.settimeout(limits.wall_s * protocol.STARVED_FACTOR + GRACE_S)
+            self.socket.settimeout(min(limits.wall_s * protocol.STARVED_FACTOR + GRACE_S, LONGEST_S))
             body = pack(int(limits.time_s * 1e6), int(limits.wall_s * 1e6), *modes)
             answer = self._ask(request + body, (source_file, messages), expect=None)
             return answer[0], run_of(answer), os.pread(messages, MESSAGE_BYTES, 0).decode("utf-8", "replace")
@@ -154,7 +155,7 @@ class Session:
 
     def start(self, tests: list[tuple[int, ...]], cpu_s: float, wall_s: float) -> StartedRuns:
         """Start what `run_all` runs. The caller may close the descriptors."""
-        self.socket.settimeout(len(tests) * wall_s * protocol.STARVED_FACTOR + GRACE_S)
+        self.socket.settimeout(min(len(tests) * wall_s * protocol.STARVED_FACTOR + GRACE_S, LONGEST_S))
         body = pack(int(cpu_s * 1e6), int(wall_s * 1e6), len(tests[0]))
         self._send(protocol.TEST + body, tuple(chain.from_iterable(tests)))
         return StartedRuns(self, len(tests))

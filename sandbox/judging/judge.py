@@ -39,6 +39,8 @@ class Judge:
     def judge(self, submission: Submission) -> Judgement:
         """The judgement. Raises SandboxUnavailable where no jail can start."""
         tier = self.isolation.tier
+        if not submission.tests:
+            return judge_error(submission, "there are no tests", tier)
         try:
             language, toolchain = require_usable(submission.language, self.isolation.kind)
         except LanguageUnavailable as error:

@@ -16,6 +16,7 @@ from pathlib import Path
 sys.path[:] = [folder for folder in sys.path if folder != str(Path(__file__).parent)]
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from sandbox import Pool, Submission, Test  # noqa: E402
+from sandbox.isolation import establish  # noqa: E402
 from sandbox.judging import runs  # noqa: E402
 from sandbox.judging.functions import Job, make_job, make_job_beside_the_program  # noqa: E402
 from sandbox.judging.judge import Judge  # noqa: E402
