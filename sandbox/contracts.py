@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from sandbox.verdicts import Verdict
 
@@ -18,15 +18,35 @@ MIB = 1 << 20
 
 
 # What any program may be given; each fits into the system calls that enforce it.
-LARGEST: dict[str, tuple[type | tuple[type, ...], float]] = {
+LARGEST: dict[str, tuple[tuple[type, ...], float]] = {
     "time_s": ((int, float), 86_400.0),
-    "memory_mb": (int, 1 << 20),
-    "output_bytes": (int, 1 << 30),
-    "processes": (int, 10_000),
+    "memory_mb": ((int,), 1 << 20),
+    "output_bytes": ((int,), 1 << 30),
+    "processes": ((int,), 10_000),
     "wall_limit_s": ((int, float), 10 * 86_400.0),
 }
 MAX_FILES, MAX_ARGUMENTS = 500, 500  # of a checker
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_$][A-Za-z0-9_$.+\-]{0,200}")
+
+
+def is_number(value: Any, kinds: tuple[type, ...]) -> bool:
+    """Whether it is one of these kinds of number, of which a truth value is none."""
+    return isinstance(value, kinds) and not isinstance(value, bool)
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether it names a file in a folder and nothing outside it."""
+    return PLAIN_NAME.fullmatch(name) is not None
+
+
+def shown(value: object) -> str:
+    """A value for a message: cut, because numbers and names from outside may be of any length."""
+    text = (
+        f"a number of {value.bit_length()} bits"
+        if isinstance(value, int) and abs(value) >> 64
+        else repr(value)
+    )
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 class SandboxUnavailable(RuntimeError):
@@ -52,9 +72,11 @@ class Limits:
             value = getattr(self, field)
             if value is None and field == "wall_limit_s":
                 continue
-            if not isinstance(value, kinds) or isinstance(value, bool) or not 0 < value <= largest:
-                kind = "a whole number" if kinds is int else "a number"
-                raise ValueError(f"Limits.{field} must be {kind} above 0, {largest:g} at most; not {shown(value)}")
+            if not is_number(value, kinds) or not 0 < value <= largest:
+                kind = "a whole number" if float not in kinds else "a number"
+                raise ValueError(
+                    f"Limits.{field} must be {kind} above 0, {largest:g} at most; not {shown(value)}"
+                )
 
     @property
     def wall_s(self) -> float:
@@ -154,7 +176,9 @@ class Submission:
 
     def __post_init__(self) -> None:
         if isinstance(self.keep_bytes, bool) or not 0 <= self.keep_bytes <= LARGEST["output_bytes"][1]:
-            raise ValueError(f"Submission.keep_bytes must be a number of bytes from 0 on, not {shown(self.keep_bytes)}")
+            raise ValueError(
+                f"Submission.keep_bytes must be a number of bytes from 0 on, not {shown(self.keep_bytes)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -212,14 +236,3 @@ class Judgement:
 def first_failing(results: Iterable[TestResult]) -> TestResult | None:
     """The first result that is not accepted."""
     return next((result for result in results if result.verdict != "accepted"), None)
-
-
-def is_plain_name(name: str) -> bool:
-    """Whether it names a file in a folder and nothing outside it."""
-    return PLAIN_NAME.fullmatch(name) is not None
-
-
-def shown(value: object) -> str:
-    """A value for a message: cut, because numbers and names from outside may be of any length."""
-    text = f"a number of {value.bit_length()} bits" if isinstance(value, int) and abs(value) >> 64 else repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
