@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from sandbox.contracts import MIB, Checker, Limits, Submission, Test, shown
+from sandbox.contracts import MIB, Checker, Limits, Submission, Test, is_number, shown
 from sandbox.service import bounds
 from sandbox.service.guard import Budget, Refused
 
@@ -115,7 +115,7 @@ def read_submissions(given: Any) -> list[Submission]:
     if len(given["submissions"]) > bounds.MAX_SUBMISSIONS:
         raise Refused(422, f"submissions: more than {bounds.MAX_SUBMISSIONS}")
     for number, one in enumerate(given["submissions"]):
-        refuse_unknown(one, Submission, f"submissions.{number}")
+        check_fields(one, Submission, f"submissions.{number}")
     try:
         found = TypeAdapter(list[Submission]).validate_python(given["submissions"])
     except ValidationError as error:
@@ -131,18 +131,23 @@ def read_submissions(given: Any) -> list[Submission]:
     return found
 
 
-def refuse_unknown(given: Any, kind: type, where: str) -> None:
-    """Raises Refused for a field that a record does not have: one that is ignored would be a setting that is not applied."""
+def check_fields(given: Any, kind: type, where: str) -> None:
+    """Raises Refused for a field that a record does not have, which would be a setting that is not applied, and for a limit that
+    is not a number, which would be converted to one."""
     if not isinstance(given, dict):
         return
     unknown = given.keys() - {field.name for field in dataclasses.fields(kind)}
     if unknown:
         raise Refused(422, f"{where}: unknown field {shown(min(unknown))}")
+    for field in LIMITS if kind is Limits else ():
+        value = given.get(field)
+        if value is not None and not is_number(value, (int, float)):
+            raise Refused(422, f"{where}.{field}: not {shown(value)}; a number is required")
     for name, part in PARTS.items() if kind is Submission else ():
         values = given.get(name)
         for number, value in enumerate(values) if isinstance(values, list) else ():
-            refuse_unknown(value, part, f"{where}.{name}.{number}")
-        refuse_unknown(values, part, f"{where}.{name}")
+            check_fields(value, part, f"{where}.{name}.{number}")
+        check_fields(values, part, f"{where}.{name}")
 
 
 def check_limits(limits: Limits, where: str) -> None:
