@@ -84,6 +84,7 @@ app.command(rich_help_panel=LEARN)(report.report)
 
 app.command("serve-judge", rich_help_panel=SERVE)(judge.serve_judge)
 app.command(rich_help_panel=SERVE)(serve.up)
+app.command(rich_help_panel=SERVE)(serve.ui)
 app.command(rich_help_panel=SERVE)(serve.serve)
 app.command(rich_help_panel=SERVE)(serve.deploy)
 app.command(rich_help_panel=SERVE)(maintain.maintain)

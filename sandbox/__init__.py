@@ -1,4 +1,4 @@
-"""Judging untrusted programs inside a jail. Start with `Pool`; `README.md` says what is isolated and how."""
+"""Judge untrusted programs, each in a jail. Start with `Pool`; `README.md` says what is isolated and how."""
 
 from sandbox.contracts import (
     LARGEST,
@@ -12,7 +12,7 @@ from sandbox.contracts import (
     Verdict,
 )
 from sandbox.probe import Report, probe
-from sandbox.workers.pool import Pool, judge_version
+from sandbox.workers import Pool, judge_version
 
 __all__ = [
     "LARGEST",

@@ -1,4 +1,4 @@
-"""What goes into the judge and what comes out: plain frozen records, with their units."""
+"""Input and output of the judge: plain frozen records, with their units."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any, Literal, get_args
 from sandbox.verdicts import Verdict
 
 CheckerKind = Literal[
-    "tokens", "exact", "lines", "float", "code_contests", "sandbox_fusion", "livecodebench", "testlib", "kattis",
+    "tokens", "exact", "lines", "float", "code_contests", "sandbox_fusion", "livecodebench", "testlib",
+    "kattis",
 ]  # fmt: skip
 
 MIB = 1 << 20
@@ -50,15 +51,18 @@ def shown(value: object) -> str:
 
 
 class SandboxUnavailable(RuntimeError):
-    """This machine cannot isolate programs. The message is one line: what is missing and the command that mends it."""
+    """This machine cannot isolate programs.
+
+    The message is one line: what is missing, and the command that fixes it.
+    """
 
 
 @dataclass(frozen=True)
 class Limits:
     """What one test may use. `time_s` is CPU time, summed over all processes of the program. Raises ValueError outside LARGEST.
 
-    `wall_limit_s` is the wall-clock limit; by default wide enough for an overloaded machine, as it is only there to
-    catch programs that sleep.
+    `wall_limit_s` is the wall-clock limit, which ends programs that sleep; the default suits an overloaded
+    machine.
     """
 
     time_s: float = 2.0
@@ -80,7 +84,7 @@ class Limits:
 
     @property
     def wall_s(self) -> float:
-        """The wall-clock limit in force."""
+        """The wall-clock limit that applies."""
         return 4.0 * self.time_s + 6.0 if self.wall_limit_s is None else self.wall_limit_s
 
 
@@ -109,9 +113,7 @@ class Checker:
                 f"Checker.kind must be one of {', '.join(get_args(CheckerKind))}, not {self.kind!r}"
             )
         if self.is_program != bool(self.program):
-            raise ValueError(
-                f"Checker.program belongs to testlib and kattis checkers, and only to them (kind {self.kind!r})"
-            )
+            raise ValueError(f"Checker.program is for testlib and kattis checkers only (kind {self.kind!r})")
         if self.interactive and not self.is_program:
             raise ValueError(f"Checker.interactive needs a testlib or kattis program (kind {self.kind!r})")
         if isinstance(self.float_tol, bool) or not 0 <= self.float_tol < math.inf:
@@ -126,7 +128,7 @@ class Checker:
 
     @property
     def is_program(self) -> bool:
-        """Whether it is a program of its own."""
+        """Whether a program of its own compares the outputs."""
         return self.kind in ("testlib", "kattis")
 
 
@@ -134,7 +136,7 @@ class Checker:
 class Test:
     """One test. What `input` and `expected_output` hold depends on `mode`.
 
-    stdin: standard input and the expected standard output (None: only a normal end is asked for).
+    stdin: standard input and the expected standard output (None: the program need only exit normally).
     assert: `input` is Python code such as `assert candidate(nums=[1]) == 3`.
     check: `input` is Python code that defines `check(candidate)`.
     call: `input` is a Python expression, `expected_output` the Python literal it must equal.
@@ -158,9 +160,10 @@ class Test:
 
 @dataclass(frozen=True)
 class Submission:
-    """A program and the tests it is judged on. `key` comes back on the judgement and means nothing here.
+    """A program and the tests it is judged on. `key` is the caller's; it comes back on the judgement.
 
-    Of standard output and error, `keep_bytes` each are handed back; otherwise only a digest and the first characters.
+    The first `keep_bytes` of standard output and of standard error come back, too; without it only a digest
+    and the first characters of standard output.
     """
 
     program: str
@@ -183,7 +186,10 @@ class Submission:
 
 @dataclass(frozen=True)
 class TestResult:
-    """One test's outcome. `output_digest` is BLAKE2b-128 (hex) of standard output, `output_head` its first characters."""
+    """The outcome of one test.
+
+    `output_digest` is BLAKE2b-128 (hex) of standard output, `output_head` its beginning.
+    """
 
     __test__ = False
 
@@ -201,7 +207,7 @@ class TestResult:
 
 @dataclass(frozen=True)
 class Output:
-    """What a test's run wrote, cut off where the submission asked for it; bytes that are no UTF-8 are replaced."""
+    """What a test's run wrote, as much as the submission asked for; bytes that are not UTF-8 are replaced."""
 
     test_id: str
     stdout: str
@@ -234,5 +240,5 @@ class Judgement:
 
 
 def first_failing(results: Iterable[TestResult]) -> TestResult | None:
-    """The first result that is not accepted."""
+    """The first result that is not accepted, or None."""
     return next((result for result in results if result.verdict != "accepted"), None)

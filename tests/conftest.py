@@ -1,9 +1,15 @@
-"""What tests of several rooms need."""
+"""What tests of several rooms need; and shapes of tensors are checked wherever tests call typed functions."""
 
 import subprocess
 import sys
 
 import pytest
+from jaxtyping import install_import_hook
+
+# Before any of these modules is imported: their annotations of shapes are then checked at every call.
+install_import_hook(
+    ["trainer.objectives", "trainer.policies.logprobs", "trainer.policies.batching"], "beartype.beartype"
+)
 
 SERVER = """
 import sys

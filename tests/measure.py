@@ -107,7 +107,7 @@ def golden_equal() -> bool:
 
 
 def mutation_score() -> float:
-    command = [sys.executable, "-P", "tests/mutation/run.py", "--json"]
+    command = [sys.executable, "tests/mutation/run.py", "--json"]
     output = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
     return float(json.loads(output.splitlines()[-1])["mutation_score"])
 

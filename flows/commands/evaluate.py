@@ -1,9 +1,10 @@
-"""`spo eval`: pass@k of policies on chosen problems, and two policies against each other."""
+"""`spo eval`: pass@k of policies on a set of problems, and two policies or runs against each other."""
 
 from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,21 +12,28 @@ import typer
 from flows.commands.common import STORE, JsonOption, StoreOption, finish, open_store, use_server
 
 if TYPE_CHECKING:
-    from pipeline.store import Estimate, Store
+    import polars as pl
+
+    from pipeline.evaluation import Difference, Estimate, Pairing
+    from pipeline.store import Store
     from trainer.evaluation import Evaluation
 
 
 def evaluate(
     policies: Annotated[
-        list[str], typer.Argument(help="Policies: ids or folders, or a run for its newest policy.")
+        list[str],
+        typer.Argument(
+            help="Policies: ids or folders, or a run for its newest policy; --compare: for all its seeds."
+        ),
     ],
     compare: Annotated[
-        bool, typer.Option("--compare", help="Compare the first with each other, as evaluated before.")
+        bool,
+        typer.Option("--compare", help="Compare each policy with the first one, from stored evaluations."),
     ] = False,
     problems: Annotated[
-        str, typer.Option(help="SQL condition on `problems`: what is evaluated on.")
+        str, typer.Option(help="SQL condition on `problems`: the evaluation set.")
     ] = "split = 'test'",
-    samples: Annotated[int, typer.Option(min=1, help="Samples a problem; pass@k needs k.")] = 20,
+    samples: Annotated[int, typer.Option(min=1, help="Samples per problem; pass@k needs k.")] = 20,
     temperature: Annotated[float, typer.Option(min=0.01)] = 1.0,
     top_p: Annotated[float, typer.Option(min=0.01, max=1)] = 1.0,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="A completion cut here has failed.")] = 256,
@@ -33,14 +41,18 @@ def evaluate(
     store: StoreOption = STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Estimate pass@1, 10 and 100 of a policy, with intervals over problems, by source and difficulty; done once, then looked up.
+    """Estimate pass@1, pass@10 and pass@100 of a policy, with intervals, by source and difficulty. A stored
+    evaluation is looked up; evaluations that differ only in the seed are pooled.
+
+    A problem with fewer than k judged samples is left out of pass@k and counted. Names of runs that end in a
+    seed, as `mine/seed-0` and `mine/seed-1`, are compared together as `mine`.
 
     Examples: `spo eval mine@200 --problems "split = 'test' and source = 'starter'" --samples 100` --
     `spo eval --compare reference mine`
     """
     opened = open_store(store)
     if compare:
-        return show_comparisons(opened, policies, as_json)
+        return _compare(opened, policies, as_json)
     from trainer.policies import find_policy
     from trainer.rollouts import SamplingSettings
 
@@ -61,76 +73,96 @@ def evaluate(
         rows = stored(opened, policy.policy_id, key)
         summary = summary_of(policy.policy_id, rows)
         if not as_json:
-            show(opened, summary, rows)
-        found.append(plain(summary))
+            _show(opened, summary, rows)
+        found.append(asdict(summary))
     finish(found, as_json)
 
 
-def show(store: Store, summary: Evaluation, rows) -> None:
+def _show(store: Store, summary: Evaluation, rows: pl.DataFrame) -> None:
     """Groups and totals of one policy, on standard output."""
     from flows.display.terminal import show_table
     from pipeline.evaluation import by_group
 
     groups = store.read("problems", ["problem_id", "source", "difficulty"])
-    table = [{name: text(value) for name, value in group.items()} for group in by_group(rows, groups)]
+    table = [{name: _cell(value) for name, value in group.items()} for group in by_group(rows, groups)]
+    estimates = {"pass@1": summary.pass_at_1, "pass@10": summary.pass_at_10, "pass@100": summary.pass_at_100}
     total = {
         "source": "all",
         "difficulty": "",
         "problems": summary.problems,
-        "pass@1": text(summary.pass_at_1),
-        "pass@10": text(summary.pass_at_10),
-        "pass@100": text(summary.pass_at_100),
+        **{name: _cell(estimate) for name, estimate in estimates.items()},
         "distinct correct": summary.distinct_correct,
     }
-    show_table(
-        f"{summary.policy_id}: {summary.samples:,} samples; intervals of 95 % over problems",
-        [*table, total],
-        sys.stdout,
-    )
+    title = f"{summary.policy_id}: {summary.samples:,} judged samples; 95 % intervals over problems"
+    show_table(title, [*table, total], sys.stdout)
+    if summary.evaluations > 1:
+        typer.echo(f"pooled from {summary.evaluations} evaluations that differ only in the seed")
+    for name, estimate in estimates.items():
+        if estimate and estimate.left_out:
+            typer.echo(_left_out(name, estimate))
+    if summary.judge_errors:
+        typer.echo(
+            f"{summary.judge_errors:,} samples have no verdict and count neither as success nor as failure"
+        )
     total_samples = sum(summary.verdicts.values())
     mix = ", ".join(f"{verdict} {count / total_samples:.1%}" for verdict, count in summary.verdicts.items())
     entropy = "" if summary.token_entropy is None else f"; token entropy {summary.token_entropy:.3f} nats"
     typer.echo(f"{mix}{entropy}")
 
 
-def show_comparisons(store: Store, policies: list[str], as_json: bool) -> None:
-    from dataclasses import asdict
+def _left_out(metric: str, estimate: Estimate) -> str:
+    left_out = f"{estimate.left_out:,} left out for too few judged samples"
+    return f"{metric} is over {estimate.problems:,} problems; {left_out}"
 
-    from flows.display.terminal import show_table
-    from pipeline.evaluation import compare
 
-    if len(policies) < 2:
+def _compare(store: Store, names: list[str], as_json: bool) -> None:
+    """Compare each further policy or run with the first one."""
+    from pipeline.evaluation import differences, pair, policies_of
+
+    if len(names) < 2:
         raise typer.BadParameter("name two policies, the one to compare with first", param_hint="POLICIES")
-    first, evaluations, found = policies[0], store.read("evaluations"), []
-    for other in policies[1:]:
-        differences = compare(evaluations, first, other)
-        found.append({"a": first, "b": other, "metrics": [asdict(difference) for difference in differences]})
+    first, evaluations, found = names[0], store.read("evaluations"), []
+    for other in names[1:]:
+        pairing = pair(evaluations, policies_of(evaluations, first), policies_of(evaluations, other))
+        metrics = differences(pairing)
+        sides = {"a": first, "b": other, "a_policies": pairing.a, "b_policies": pairing.b}
+        found.append(
+            sides
+            | {"settings": json.loads(pairing.comparable), "not_evaluated": pairing.absent}
+            | {"metrics": [asdict(metric) for metric in metrics]}
+        )
         if not as_json:
-            rows = [
-                {
-                    "metric": d.metric,
-                    first: text(d.a),
-                    other: text(d.b),
-                    "change": f"{d.change.mean:+.3f}",
-                    "interval": f"[{d.change.low:+.3f}, {d.change.high:+.3f}]",
-                    "problems": d.change.problems,
-                }
-                for d in differences
-            ]
-            show_table(
-                f"{other} against {first}, paired by problem, intervals of 95 % over problems",
-                rows,
-                sys.stdout,
-            )
+            _show_comparison(first, other, pairing, metrics)
     if as_json:
         typer.echo(json.dumps(found))
 
 
-def text(value: Estimate | float | str | None) -> object:
+def _show_comparison(first: str, other: str, pairing: Pairing, metrics: list[Difference]) -> None:
+    from flows.display.terminal import show_table
+
+    rows = [
+        {
+            "metric": metric.metric,
+            first: _cell(metric.a),
+            other: _cell(metric.b),
+            "change": f"{metric.change.mean:+.3f}",
+            "interval": f"[{metric.change.low:+.3f}, {metric.change.high:+.3f}]",
+            "problems": metric.change.problems,
+            "left out": metric.change.left_out,
+        }
+        for metric in metrics
+    ]
+    seeds = len(pairing.b)
+    over = "problems" if seeds == 1 == len(pairing.a) else "problems and seeds"
+    title = f"{other} against {first}, paired by problem, 95 % intervals over {over}"
+    show_table(title, rows, sys.stdout)
+    if seeds > 1:
+        typer.echo(f"{other} is the mean of {seeds} seeds: {', '.join(pairing.b)}")
+    if pairing.absent:
+        typer.echo(
+            f"not evaluated under the same settings, so not in these figures: {', '.join(pairing.absent)}"
+        )
+
+
+def _cell(value: Estimate | float | str | None) -> object:
     return "-" if value is None else value if isinstance(value, int | float | str) else str(value)
-
-
-def plain(summary: Evaluation) -> dict:
-    from dataclasses import asdict
-
-    return asdict(summary)

@@ -15,7 +15,7 @@ from flows.commands.common import (
     show_next,
     use_server,
 )
-from pipeline.adapters import BUILT_IN, find
+from pipeline.adapters import BUILT_IN, load
 
 _BUILT_IN = "\n\n".join(f"* `{name}` {what}" for name, what in BUILT_IN.items())
 ADAPTERS = f"**Adapters**\n\n{_BUILT_IN}\n\n* `FILE.py:NAME` one of your own, see pipeline/adapters/README.md"
@@ -39,7 +39,7 @@ def ingest(
     Examples: `spo ingest plain my-solutions.jsonl.gz` -- `spo ingest verl runs/a/rollouts --set policy_id=qwen3-8b`
     """
     columns = assignments(said, "--set")
-    find(adapter)  # a mistyped name is told at once, not after a server has started
+    load(adapter)  # a mistyped name is told at once, not after a server has started
     use_server()
     from flows.stages.ingest import ingest_flow
 

@@ -91,7 +91,9 @@ def show(
 @app.command()
 def retry(
     ids: IdsArgument = None,
-    adapter: AdapterOption = None,
+    adapter: Annotated[
+        str | None, typer.Option(help="Only rows of this adapter; FILE.py:NAME for one of your own.")
+    ] = None,
     file: FileOption = None,
     reason: ReasonOption = None,
     encoding: Annotated[
@@ -109,9 +111,12 @@ def retry(
     """
     from dataclasses import asdict
 
+    from pipeline.adapters import load
     from pipeline.ingest import Selection
     from pipeline.ingest import retry as try_again
 
+    if adapter and ".py:" in adapter:
+        adapter = load(adapter).name
     selection = Selection(adapter, file, reason, tuple(ids or ()))
     with progress("retry", "rows") as update:
         found = try_again(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -165,8 +166,9 @@ def sample_once(
 ) -> None:
     opened = open_store(store)
     found = sampled_policy(opened, policy, server)
-    where = chosen_where(opened, found, selection)
-    provenance = provenance_of(found, where, selection.seed, sampling, server)
+    chosen = chosen_problems(opened, found, selection)
+    what = selection.where if chosen is None else json.dumps(chosen)
+    provenance = provenance_of(found, what, selection.seed, sampling, server)
     use_server()
     if server:
         from flows.stages.rollouts import served_rollout_flow
@@ -181,14 +183,21 @@ def sample_once(
             folder,
             provenance,
             sampling.model_dump(),
-            where,
+            selection.where,
+            chosen,
             selection.seed,
         )
     else:
         from flows.stages.policies import rollout_flow
 
         sampled = rollout_flow(
-            store, str(found.folder), provenance, sampling.model_dump(), where, selection.seed
+            store,
+            str(found.folder),
+            provenance,
+            sampling.model_dump(),
+            selection.where,
+            chosen,
+            selection.seed,
         )
     finish({"rollout": provenance["name"], "policy": found.policy_id, "sampled": sampled}, as_json)
 
@@ -205,27 +214,26 @@ def sampled_policy(store: Store, policy: str, server: Server | None) -> Found:
         return Found(policy, None, None, None, None)
 
 
-def chosen_where(store: Store, found: Found, selection: Selection) -> str:
-    """SQL predicate of the problems that are sampled, chosen now where their number is limited."""
-    from pipeline.store import sql_list
+def chosen_problems(store: Store, found: Found, selection: Selection) -> list[str] | None:
+    """The problems that are sampled, chosen now where their number is limited; None: all that the predicate selects."""
     from trainer.rollouts import WATERMARK_TABLES, choose, counted
 
     if not selection.count:
-        return selection.where
+        return None
     versions = store.pins(list(WATERMARK_TABLES))
     problems = counted(store, selection.where, found.parent_id or found.policy_id, versions)
     chosen = choose(problems, selection.choice, selection.count, seed=selection.seed, round_number=0)
-    return f"list_contains({sql_list(chosen['problem_id'].to_list())}, problem_id)"
+    return chosen["problem_id"].to_list()
 
 
 def provenance_of(
-    found: Found, where: str, seed: int, sampling: SamplingSettings, server: Server | None
+    found: Found, problems: str, seed: int, sampling: SamplingSettings, server: Server | None
 ) -> dict:
     """What the rollout's trajectories are recorded under. Its name is made of what it does, so that the same
     command again costs a look-up."""
     from trainer.policies import digest
 
-    what = {"where": where, "seed": str(seed), "sampling": sampling.model_dump_json()}
+    what = {"where": problems, "seed": str(seed), "sampling": sampling.model_dump_json()}
     if server:
         what["server"] = f"{server.url} {server.model}"
     return {

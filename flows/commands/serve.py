@@ -1,7 +1,8 @@
-"""`spo serve`, `spo deploy` and `spo up`: what runs by itself, and the server it reports to."""
+"""`spo serve`, `spo deploy`, `spo up` and `spo ui`: scheduled runs, and the server that they report to."""
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,19 +12,17 @@ import typer
 from flows.commands.common import JsonOption, finish, use_server
 
 if TYPE_CHECKING:
-    from flows.serving.schedule import Schedule
+    from flows.serving.schedule import Entry, Schedule
 
 FileArgument = Annotated[Path, typer.Argument(help="Schedule file in TOML; flows/README.md has an example.")]
 DatabaseOption = Annotated[
     str | None,
-    typer.Option(
-        help="Database of a new server, e.g. postgresql+asyncpg://spo@localhost/prefect; default: SQLite in the data folder."
-    ),
+    typer.Option(help="Database of the server, e.g. postgresql+asyncpg://spo@db/prefect; default: SQLite."),
 ]
 
 
 def serve(file: FileArgument) -> None:
-    """Register what a schedule file says, and run it when it is due, in this process, until Ctrl-C.
+    """Register the entries of a schedule file, and run them when they are due, until Ctrl-C.
 
     Example: `spo serve schedule.toml`
     """
@@ -36,19 +35,23 @@ def serve(file: FileArgument) -> None:
     use_server(serves=True)
     from flows.serving.deployments import serve_schedule
 
-    show(schedule)
+    _show(schedule)
     serve_schedule(schedule, file)
-    typer.echo("served no more; the schedules are paused until the next spo serve", err=True)
+    typer.echo("stopped; the schedules are paused until the next spo serve", err=True)
 
 
 def deploy(
     file: FileArgument,
-    pool: Annotated[str, typer.Option(help="Work pool; made, of type process, if it is not there.")] = "spo",
+    pool: Annotated[
+        str, typer.Option(help="Work pool; created, of type process, if it does not exist.")
+    ] = "spo",
     as_json: JsonOption = False,
 ) -> None:
-    """Put what a schedule file says on a work pool of the server that PREFECT_API_URL names; workers on any machine run it.
+    """Put the entries of a schedule file on a work pool of the server that PREFECT_API_URL names; workers on
+    any machine run them.
 
-    Example: `spo deploy schedule.toml --pool graders`, then on each machine: `prefect worker start --pool graders`
+    Example: `spo deploy schedule.toml --pool graders`, then on each machine: `prefect worker start --pool
+    graders`
     """
     from flows.serving.schedule import load_schedule
 
@@ -57,51 +60,78 @@ def deploy(
     from flows.serving.deployments import deploy_schedule
 
     names = deploy_schedule(schedule, file, pool)
-    show(schedule)
+    _show(schedule)
     typer.echo(f"on work pool {pool}; run them with: prefect worker start --pool {pool}", err=True)
     finish({"pool": pool, "deployments": names}, as_json)
 
 
-def show(schedule: Schedule) -> None:
-    """What runs when, as a table."""
+def _show(schedule: Schedule) -> None:
+    """Show the entries and their times as a table."""
     from flows.display.terminal import show_table
 
     rows = [
-        {"stage": entry.stage, "name": entry.name, "when": when_of(schedule, entry)}
+        {"stage": entry.stage, "name": entry.name, "when": _when(schedule, entry)}
         for entry in schedule.entries()
     ]
     show_table(f"Into {schedule.location()}", rows)
 
 
-def when_of(schedule: Schedule, entry) -> str:
+def _when(schedule: Schedule, entry: Entry) -> str:
     times = [f"cron {entry.cron} ({schedule.timezone})"] if entry.cron else []
     times += [f"every {entry.interval_s:g} s"] if entry.interval_s else []
     times += [
         f"every {when.labelled_rows:,} new verdicts" for when in schedule.when if when.run == entry.name
     ]
     times += ["in the chain"] if entry in (schedule.steps_of_chain() if schedule.chain else []) else []
-    return ("paused: " if entry.paused else "") + (", ".join(times) or "when asked to")
+    return ("paused: " if entry.paused else "") + (", ".join(times) or "on request")
 
 
 def up(
-    port: Annotated[int, typer.Option(help="Port of Prefect's server and UI.")] = 4200,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of Prefect's server and UI.")] = 4200,
     database: DatabaseOption = None,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; anything but loopback is open to all who reach it.")
+        str,
+        typer.Option(
+            help="Address to listen on. Others than loopback need PREFECT_SERVER_API_AUTH_STRING=USER:PASSWORD."
+        ),
     ] = "127.0.0.1",
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="Another name by which clients reach it, e.g. that of a proxy; repeatable."),
+    ] = None,
 ) -> None:
-    """Start Prefect's server with its UI on loopback, on the database that flows report to.
+    """Start Prefect's server with its UI, on the database that flows report to, until Ctrl-C.
 
-    Examples: `spo up` -- `spo up --database postgresql+asyncpg://spo:secret@localhost/prefect`
+    Its secret is generated once per data folder; `spo ui` shows it. Examples: `spo up` --
+    `spo up --database postgresql+asyncpg://spo:secret@localhost/prefect`
     """
-    from flows.runtime.engine import api_url, check_database, record_server, server_command
+    from flows.runtime.starting import api_url, check_database, check_host, check_no_server, server_command
 
     if database:
         os.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = check_database(database)
-    os.environ.setdefault(
-        "PREFECT_SERVER_UI_API_URL", api_url(port) if host == "127.0.0.1" else f"http://{host}:{port}/api"
+    check_host(host)
+    check_no_server(Path(os.environ["PREFECT_HOME"]))
+    typer.echo(
+        f"Prefect's UI: {api_url(port, host).removesuffix('/api')} (spo ui shows the secret)", err=True
     )
-    record_server(api_url(port), os.getpid())
-    typer.echo(f"Prefect's UI: http://{host}:{port}", err=True)
-    command = server_command(port, host)
+    command = server_command(host, port, name or ())
     os.execv(command[0], command)
+
+
+def ui(as_json: JsonOption = False) -> None:
+    """Show where Prefect's UI is and the secret that its login asks for.
+
+    Examples: `spo ui` -- `export PREFECT_API_AUTH_STRING=$(spo ui --json | jq -r .secret)`
+    """
+    from flows.runtime.engine import client_secret
+    from flows.runtime.record import ServerError
+    from flows.runtime.starting import check_access, running_server
+
+    url = os.environ.get("PREFECT_API_URL") or running_server(Path(os.environ["PREFECT_HOME"]))
+    if url is None:
+        raise ServerError("no Prefect server runs on this data folder; start one with: spo up")
+    check_access(url, secret := client_secret(url))
+    found = {"ui": url.removesuffix("/api"), "api": url, "secret": secret}
+    typer.echo(
+        json.dumps(found) if as_json else f"Prefect's UI: {found['ui']}\nlog in with: {found['secret']}"
+    )

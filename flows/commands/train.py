@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -25,11 +25,12 @@ def train(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a policy with SPO on a mixture. A run whose folder exists goes on where it was.
+    """Train a policy on a mixture, with SPO or another objective. A run whose folder exists goes on where it was.
 
     Examples: `spo train run.toml --dry-run` -- `spo train run.toml` -- `torchrun --nproc-per-node 8 -m flows train run.toml`
     """
     from flows.commands.common import open_store
+    from trainer.distributed import ranks_of_environment
     from trainer.run import ConfigError, load_config, plan, resumes, run
 
     chosen = load_config(config)
@@ -41,7 +42,7 @@ def train(
         )
     if dry_run:
         return show_plan(plan(chosen), as_json)
-    ranks = ranks_of_this_process()
+    ranks = ranks_of_environment()
     try:
         if ranks.rank == 0 and step is not None:
             done = (chosen.run / "final" / "config.json").exists()
@@ -61,19 +62,9 @@ def train_with_progress(run, chosen, ranks) -> Path:
 
     if ranks.rank:
         return run(chosen, ranks=ranks)
-    with watched(chosen.run_id, chosen.training.steps, chosen.training.gate_nats) as on_step:
+    headline = chosen.objective.build().headline
+    with watched(chosen.run_id, chosen.training.steps, chosen.training.gate_nats, headline) as on_step:
         return run(chosen, on_step=on_step, ranks=ranks)
-
-
-def ranks_of_this_process():
-    """One process, or what torchrun says."""
-    from trainer.distributed import Ranks
-
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return Ranks()
-    from trainer.distributed.sharded import Sharded
-
-    return Sharded.from_environment()
 
 
 def show_plan(found, as_json: bool) -> None:
@@ -92,10 +83,12 @@ def show_plan(found, as_json: bool) -> None:
             "share": f"{s.share:.1%}",
             "rows drawn": s.drawn,
             "epochs": f"{s.epochs:.2f}",
-            "problems without Q0": s.without_q0,
+            **({"problems without Q0": s.without_q0} if found.needs.reference_rewards else {}),
+            **({"too long": s.too_long} if any(one.too_long for one in found.sources) else {}),
         }
         for s in found.sources
     ]
+    typer.echo(needs_line(found.objective, found.needs))
     show_table(f"Mixture over {found.steps:,} steps, as the store is now", rows, file=sys.stdout)
     for source in found.sources:
         if source.dry_at_step is not None:
@@ -103,10 +96,23 @@ def show_plan(found, as_json: bool) -> None:
                 f"{source.source} runs dry about step {source.dry_at_step:,}, unless fresh rows come: see uses and when_empty"
             )
     typer.echo(
-        f"a step: {found.sequences_a_step:.1f} sequences, {found.tokens_a_step:,.0f} tokens;"
+        f"per step: {found.sequences_per_step:.1f} sequences, {found.tokens_per_step:,.0f} tokens;"
         f" timed micro-batch: {found.tokens_per_s:,.0f} tokens/s; all steps: about {duration(found.hours)},"
         " fresh data not counted"
     )
+
+
+def needs_line(objective: str, needs) -> str:
+    """What the objective needs of the rows, and what it does without."""
+    names = {
+        "reference scores (with the gate at step 0)": needs.reference_logprob,
+        "samples of the reference policy for Q0": needs.reference_rewards,
+        "behaviour log-probabilities": needs.behaviour_logprob,
+    }
+    needed = [name for name, is_needed in names.items() if is_needed]
+    without = [name for name, is_needed in names.items() if not is_needed]
+    line = f"objective {objective}: needs {', '.join(['judged rows', *needed])}"
+    return line + (f"; not needed: {', '.join(without)}" if without else "")
 
 
 def duration(hours: float) -> str:
@@ -126,15 +132,14 @@ def weights(
 
     Example: `spo weights data/runs/mine online=0.8 human=0.2`
     """
-    from trainer.distributed import ask_weights
-    from trainer.run import SAVED, ConfigError
+    from trainer.run import SAVED, ConfigError, change_weights
 
     if not (run / SAVED).exists():
         raise ConfigError(
             f"no run in {run}: it has no {SAVED}; name the folder that `run` names in the configuration"
         )
     known = [source["name"] for source in json.loads((run / SAVED).read_text())["source"]]
-    ask_weights(run, dict(parsed(change, known) for change in changes))
+    change_weights(run, dict(parsed(change, known) for change in changes))
 
 
 def parsed(change: str, known: list[str]) -> tuple[str, float | None]:
@@ -142,7 +147,9 @@ def parsed(change: str, known: list[str]) -> tuple[str, float | None]:
 
     name, equals, value = change.rpartition("=")
     if not equals or name not in known:
-        raise ConfigError(f"{change}: not NAME=WEIGHT with one of the sources {', '.join(known)}")
+        near = difflib.get_close_matches(name, known, n=1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"{change}: not NAME=WEIGHT with one of the sources {', '.join(known)}{meant}")
     if value == "schedule":
         return name, None
     try:

@@ -7,8 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from trainer.objectives import AnyObjectiveSettings, SpoSettings
 from trainer.rollouts import OnlineSettings, SamplingSettings
-from trainer.run import TrainSettings
+from trainer.run import OptimiserSettings, TrainingSettings
 
 STARTER = Path(__file__).parents[2] / "data" / "starter"
 
@@ -51,7 +52,9 @@ class DemoSettings(BaseModel):
     reference_sampling: SamplingSettings = SamplingSettings(samples_per_problem=6, max_new_tokens=128)
     earlier_sampling: SamplingSettings = SamplingSettings(samples_per_problem=4, max_new_tokens=128)
     evaluation: SamplingSettings = SamplingSettings(samples_per_problem=20, max_new_tokens=128)
-    training: TrainSettings = TrainSettings(steps=240, beta=0.1, learning_rate=1.5e-3)
+    objective: AnyObjectiveSettings = SpoSettings()
+    training: TrainingSettings = TrainingSettings(steps=240)
+    optimiser: OptimiserSettings = OptimiserSettings(learning_rate=1.5e-3)
     online: OnlineSettings = OnlineSettings(from_step=200, every=10, problems=32)
     batch_sequences: int = 32
 

@@ -27,7 +27,7 @@ def corpus_spec(run: DemoRecord) -> dict:
 
 def sources(settings: DemoSettings, run: DemoRecord, run_id: str, corpus: str) -> list[Source]:
     """Human programs, samples of the reference and of the earlier policy; later as much fresh data as all of these."""
-    reference = f"j.policy_id = '{run.record['reference_policy']}'"
+    by_policy = "j.policy_id = $policy"
     offline = [
         Source(
             name="human, right",
@@ -43,10 +43,17 @@ def sources(settings: DemoSettings, run: DemoRecord, run_id: str, corpus: str) -
             unique="token",
             corpus=corpus,
         ),
-        Source(name="reference", where=reference, weight=0.25, corpus=corpus),
+        Source(
+            name="reference",
+            where=by_policy,
+            parameters={"policy": run.record["reference_policy"]},
+            weight=0.25,
+            corpus=corpus,
+        ),
         Source(
             name="earlier",
-            where=f"j.policy_id = '{run.name}/earlier'",
+            where=by_policy,
+            parameters={"policy": f"{run.name}/earlier"},
             weight=0.1,
             corpus=corpus,
             when_empty="others",
@@ -62,7 +69,8 @@ def sources(settings: DemoSettings, run: DemoRecord, run_id: str, corpus: str) -
     total = sum(source.weight_at(0) for source in offline)
     online = Source(
         name="online",
-        where=f"j.origin = 'online' and j.run_id = '{run_id}'",
+        where="j.origin = 'online' and j.run_id = $run",
+        parameters={"run": run_id},
         weight=[(0, 0.0), (settings.online.from_step, total)],
         window=512,
         when_empty="others",
@@ -86,7 +94,9 @@ def run_config(
         evaluation=held_out(settings),
         # Held-out starter problems are new combinations of the words of the others.
         allow_leaks=("ngrams",),
+        objective=settings.objective,
         training=settings.training,
+        optimiser=settings.optimiser,
         mixture=MixtureConfig(batch_sequences=settings.batch_sequences),
         source=drawn,
         online=OnlineConfig(problems_where=SAMPLED, **settings.online.model_dump()),

@@ -1,4 +1,4 @@
-"""Ctrl-C that holds: libraries swallow a KeyboardInterrupt now and then, Prefect for one while a flow's heartbeat ends."""
+"""Repeat Ctrl-C: libraries may swallow a KeyboardInterrupt, e.g. Prefect at the end of a heartbeat."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ INSIST_S = 8.0
 
 
 def insist() -> None:
-    """Make an interrupt come again every INSIST_S seconds for as long as this process lives. Main thread only, and for
-    commands that an interrupt is to end: not for a prompt, nor for a loop of asyncio, which has its own way out."""
-    signal.signal(signal.SIGINT, interrupt)
+    """Repeat an interrupt every INSIST_S seconds until this process ends.
+
+    For commands that an interrupt should end, from the main thread. Not for a prompt, and not for an asyncio
+    loop, which has its own handler.
+    """
+    signal.signal(signal.SIGINT, _interrupt)
 
 
-def interrupt(number: int, frame: FrameType | None) -> None:
+def _interrupt(number: int, frame: FrameType | None) -> None:
     again = threading.Timer(INSIST_S, os.kill, (os.getpid(), number))
     again.daemon = True
     again.start()

@@ -1,14 +1,16 @@
-"""What holds for every flow: when a task is tried again, how long it may take, who waits for whom, what a run says it did.
+"""Rules for every flow: when a task is retried, how long it may take, what waits for what, what a run
+reports.
 
 * A task is a batch, never a row: one call of a stage, or one part of it on another machine.
-* Tried again, with growing pauses, is only what another try can mend: a store or a server that could not be reached. Bad data,
-  a broken contract or a machine without a sandbox fails at once.
-* What is done already is looked up in the store, which knows; there is no second cache that could say otherwise. Such a run
-  ends as `Cached`, with a message.
-* One process at a time labels (deduplicates, ingests into, maintains) a store on a machine; others wait for it
+* A task is retried, with growing pauses, only if the error may be temporary: a store or a server that could
+  not be reached. Bad data, a broken contract or a machine without a sandbox fails at once.
+* Whether work is done already is looked up in the store; there is no second cache that could disagree. Such a
+  run ends in the state `Cached`, with a message.
+* One process per machine labels (deduplicates, ingests into, maintains) a store at a time; others wait for it
   (`pipeline/store/locks.py`). Runs of one deployment on several machines: `flows/serving/deployments.py`.
-* Of what fills all processors (deduplicate, label, score, train, evaluate), scheduled runs do so many at a time as
-  SPO_HEAVY_AT_ONCE says, which the schedule's `heavy_at_once` sets; what a person starts by hand waits for none of them.
+* Of the stages that use all processors (deduplicate, label, score, train, evaluate), SPO_HEAVY_AT_ONCE limits
+  how many scheduled runs work at a time; a schedule sets it by `heavy_at_once`. Commands that a person starts
+  do not wait.
 """
 
 from __future__ import annotations
@@ -36,14 +38,14 @@ HEAVY_AT_ONCE = "SPO_HEAVY_AT_ONCE"
 
 AnyTask = TypeVar("AnyTask", bound=Task)
 
-# How delta-rs and polars name trouble with object storage.
-REMOTE_TROUBLE = (
+# Parts of the messages of delta-rs and polars about object storage.
+_STORAGE_ERRORS = (
     "Generic S3 error",
     "Generic GCS error",
     "Generic MicrosoftAzure error",
     "error sending request",
 )
-PASSING_ERRNO = {
+_TEMPORARY_ERRNO = {
     errno.EIO,
     errno.ESTALE,
     errno.ENETDOWN,
@@ -54,20 +56,20 @@ PASSING_ERRNO = {
 
 
 def another_try_may_help(error: BaseException) -> bool:
-    """Whether an error comes from storage or a network that could not be reached, and not from data, settings or this machine."""
+    """Whether storage or a network could not be reached, as opposed to bad data, settings or machines."""
     if isinstance(error, StoreError):
         return isinstance(error.__cause__, CommitFailedError) or any(
-            mark in str(error) for mark in REMOTE_TROUBLE
+            mark in str(error) for mark in _STORAGE_ERRORS
         )
     if isinstance(error, TaskRunTimeoutError):
-        return False  # the time that was allowed is over
+        return False  # it has used its time
     unreachable = isinstance(
         error, ConnectionError | TimeoutError | urllib.error.URLError | httpx.TransportError
     )
-    return unreachable or (isinstance(error, OSError) and error.errno in PASSING_ERRNO)
+    return unreachable or (isinstance(error, OSError) and error.errno in _TEMPORARY_ERRNO)
 
 
-def worth_retrying(task: Task, task_run: TaskRun, state: State) -> bool:
+def _may_retry(task: Task, task_run: TaskRun, state: State) -> bool:
     error = state.result(raise_on_failure=False)
     return isinstance(error, BaseException) and another_try_may_help(error)
 
@@ -77,11 +79,11 @@ PATIENT: dict[str, Any] = {
     "retries": 3,
     "retry_delay_seconds": [2, 10, 60],
     "retry_jitter_factor": 0.3,
-    "retry_condition_fn": worth_retrying,
+    "retry_condition_fn": _may_retry,
 }
 
-# For every flow: `@flow(name=..., **IN_MEMORY)`. What a flow gives is for its caller, and Prefect stores none of it; without a
-# place named here it would ask the server for one, three times a run.
+# For every flow: `@flow(name=..., **IN_MEMORY)`. What a flow returns is for its caller, and Prefect does not
+# store it. Without a place named here Prefect would ask the server for one, three times per run.
 IN_MEMORY: dict[str, Any] = {
     "persist_result": False,
     "result_storage": Path(DEFAULTS["PREFECT_HOME"]) / "storage",
@@ -89,45 +91,47 @@ IN_MEMORY: dict[str, Any] = {
 
 
 def within(task: AnyTask, timeout_s: float | None) -> AnyTask:
-    """The task, failed if it takes longer than this. What it has appended stays, and the next run goes on from there."""
+    """The task with a time limit. What it has appended when it fails stays, and the next run goes on from
+    there.
+    """
     return task if timeout_s is None else cast(AnyTask, task.with_options(timeout_seconds=timeout_s))
 
 
 @contextmanager
 def turn(store: str, work: str) -> Iterator[None]:
-    """Around work that one process at a time does on a store, or in the folder of a run."""
-    with alone(store, work, tell):
+    """Around work that one process at a time may do on a store, or in the folder of a run."""
+    with alone(store, work, _report):
         yield
 
 
 @contextmanager
 def processors() -> Iterator[None]:
-    """Around work that fills all processors. Taken before any turn, so that nobody waits in a ring."""
-    places = os.environ.get(HEAVY_AT_ONCE)
-    if not places:
+    """Around work that uses all processors. To be entered before any `turn`, to avoid deadlock."""
+    limit = os.environ.get(HEAVY_AT_ONCE)
+    if not limit:
         yield
-    elif not places.isdecimal() or int(places) == 0:
-        raise ValueError(
-            f"{HEAVY_AT_ONCE} is {places!r}; give a number from 1 on, or leave it away for no limit"
-        )
+    elif not limit.isdecimal() or int(limit) == 0:
+        raise ValueError(f"{HEAVY_AT_ONCE} is {limit!r}; give a number from 1 on, or unset it for no limit")
     else:
-        with one_of(int(places), "processors", tell):
+        with one_of(int(limit), "processors", _report):
             yield
 
 
-def tell(line: str) -> None:
-    """Where a person looks: on the terminal, and on the run's page."""
+def _report(line: str) -> None:
+    """On the terminal, and on the run's page."""
     say(line)
-    note(line)
+    _log(line)
 
 
 def done(value: Any, message: str, *, cached: bool = False) -> Any:
-    """End of a flow: `value` for its caller, `message` for the run's page. `cached`: everything had been done before."""
-    note(message)
+    """End a flow: `value` for its caller, `message` for the run's page. `cached`: all of it had been done
+    before.
+    """
+    _log(message)
     return Completed(data=value, message=message, name="Cached" if cached else None)
 
 
-def note(message: str) -> None:
-    """A line in the run's log, where there is a run."""
+def _log(message: str) -> None:
+    """A line in the run's log, if there is a run."""
     with suppress(MissingContextError):
         get_run_logger().info(message)

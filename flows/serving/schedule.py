@@ -1,7 +1,9 @@
-"""The schedule file: what runs by itself and when, in TOML. `flows/README.md` has an example; every key is a field here.
+"""The schedule file in TOML: what runs automatically, and when. Every key is a field here; example:
+`flows/README.md`.
 
-An entry has a `name` and at most one of `cron` and `interval_s`; one with neither runs when it is asked to, by a `[[when]]`, by a
-`[chain]` or by hand. Local paths are taken from the folder where `spo serve` or `spo deploy` runs.
+An entry has a `name` and at most one of `cron` and `interval_s`. An entry with neither runs on request: by a
+`[[when]]`, by the `[chain]` or from the UI. Local paths are relative to the folder where `spo serve` or `spo
+deploy` runs.
 """
 
 from __future__ import annotations
@@ -33,22 +35,22 @@ class Entry(BaseModel):
 
     @field_validator("cron")
     @classmethod
-    def cron_is_one(cls, value: str | None) -> str | None:
+    def _check_cron(cls, value: str | None) -> str | None:
         from prefect.client.schemas.schedules import CronSchedule
 
         try:
             return None if value is None else CronSchedule(cron=value).cron
         except ValidationError:
-            raise ValueError("no cron expression; five fields, e.g. 0 3 * * * for three at night") from None
+            raise ValueError("no cron expression; five fields, e.g. 0 3 * * * for 03:00 every day") from None
 
     @model_validator(mode="after")
-    def one_schedule(self) -> Entry:
+    def _check_times(self) -> Entry:
         if self.cron is not None and self.interval_s is not None:
             raise ValueError("cron and interval_s exclude each other")
         return self
 
     def parameters(self, store: str) -> dict[str, Any]:
-        """Parameters of the flow."""
+        """Parameters of the entry's flow."""
         own = self.model_dump(exclude={"name", "cron", "interval_s", "paused"}, exclude_none=True)
         return {"store": store, **own}
 
@@ -60,7 +62,7 @@ class Ingest(Entry):
     limit: int | None = Field(None, ge=1, description="problems at most, chosen by hash")
     set: dict[str, str] = Field({}, description="columns of all its trajectories: origin, policy_id, ...")
     timeout_s: float | None = Field(
-        None, gt=0, description="seconds after which a run is failed; it goes on with the next"
+        None, gt=0, description="seconds after which a run fails; the next one goes on from there"
     )
 
     def parameters(self, store: str) -> dict[str, Any]:
@@ -72,16 +74,16 @@ class Ingest(Entry):
 
 class Spread(Entry):
     runner: str | None = Field(
-        None, description="threads, dask, ray, or dask@tcp://HOST:8786; else SPO_TASK_RUNNER"
+        None, description="threads, dask, ray, or dask@tcp://HOST:8786; default: SPO_TASK_RUNNER"
     )
     parts: int | None = Field(None, ge=1, description="parts of the work on a cluster; default 8")
     timeout_s: float | None = Field(
-        None, gt=0, description="seconds after which a run is failed; it goes on with the next"
+        None, gt=0, description="seconds after which a run fails; the next one goes on from there"
     )
 
     @field_validator("runner")
     @classmethod
-    def runner_is_known(cls, value: str | None) -> str | None:
+    def _check_runner(cls, value: str | None) -> str | None:
         from flows.runtime.spreading import runner_of
 
         runner_of(value)
@@ -107,13 +109,15 @@ class Score(Spread):
     name: str = "score"
     folder: str = Field(description="folder of the reference policy")
     max_tokens: int = Field(2048, ge=2, description="longest prompt and completion")
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="that of the training to come")
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="precision of the training that will use the scores"
+    )
 
 
 class Publish(Entry):
     stage = "publish"
     spec: str = Field(
-        description=".toml or .sql file of a corpus, see `pipeline/corpora/publication.py`; read at every run"
+        description=".toml or .sql file of a corpus, see `pipeline/corpora/publication.py`; read by every run"
     )
 
     def parameters(self, store: str) -> dict[str, Any]:
@@ -122,9 +126,9 @@ class Publish(Entry):
 
 class Train(Entry):
     stage = "train"
-    config: str = Field(description="TOML file of a run, see `trainer/README.md`; read at every run")
+    config: str = Field(description="TOML file of a run, see `trainer/README.md`; read by every run")
     repeat: bool = Field(
-        False, description="a run that is done is followed by another, in a folder of its own"
+        False, description="a finished run is followed by another one, in a folder of its own"
     )
 
     def parameters(self, store: str) -> dict[str, Any]:
@@ -133,7 +137,9 @@ class Train(Entry):
 
 class Evaluate(Entry):
     stage = "evaluate"
-    policy: str = Field("newest", description="a policy, a run for its newest, a folder, or `newest` of all")
+    policy: str = Field(
+        "newest", description="id of a policy, a run (its newest policy), a folder, or `newest`"
+    )
     problems: str = Field("split = 'test'", description="SQL condition on `problems`")
     samples_per_problem: int = Field(10, ge=1)
     max_new_tokens: int = Field(512, ge=1)
@@ -145,7 +151,7 @@ class Maintain(Entry):
     stage = "maintain"
     name: str = "maintain"
     retention_hours: int | None = Field(
-        None, ge=0, description="keep what was live in the last hours; default 168"
+        None, ge=0, description="keep files that were in use in the last hours; default 168"
     )
 
 
@@ -153,16 +159,17 @@ class Chain(Entry):
     stage = "chain"
     name: str = "chain"
     run: list[str] = Field(
-        [], description="names of entries, run in turn; default: every ingest, deduplicate, label, publish"
+        [],
+        description="names of entries to run one after another; default: ingest, deduplicate, label, publish",
     )
 
 
 class When(BaseModel):
-    """An event: as soon as there are so many new verdicts in the store, an entry is run."""
+    """An event: an entry is run as soon as the store has `labelled_rows` new verdicts."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str = ""
-    labelled_rows: int = Field(ge=1, description="new rows with a verdict since the last time")
+    labelled_rows: int = Field(ge=1, description="new rows with a verdict since the last start")
     run: str = Field(description="name of the entry")
 
 
@@ -174,10 +181,10 @@ class Schedule(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     store: str
-    timezone: str = Field("UTC", description="that the cron times are meant in")
-    runs_at_once: int = Field(4, ge=1, description="runs side by side in one `spo serve`")
+    timezone: str = Field("UTC", description="time zone of the cron times")
+    runs_at_once: int = Field(4, ge=1, description="limit of simultaneous runs of one `spo serve`")
     heavy_at_once: int = Field(
-        1, ge=1, description="of them on one machine such as fill all processors; the others wait"
+        1, ge=1, description="limit of simultaneous runs on one machine that use all processors"
     )
     ingest: list[Ingest] = []
     deduplicate: list[Deduplicate] = []
@@ -192,7 +199,7 @@ class Schedule(BaseModel):
 
     @field_validator("timezone")
     @classmethod
-    def timezone_is_one(cls, value: str) -> str:
+    def _check_timezone(cls, value: str) -> str:
         from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
         try:
@@ -202,7 +209,7 @@ class Schedule(BaseModel):
         return value
 
     @model_validator(mode="after")
-    def names_fit(self) -> Schedule:
+    def _check_names(self) -> Schedule:
         names = [entry.name for entry in self.entries()]
         if not names:
             raise ValueError(f"nothing to run; sections: {', '.join(SECTIONS)}, chain")
@@ -219,13 +226,14 @@ class Schedule(BaseModel):
         return self
 
     def entries(self) -> Iterator[Entry]:
+        """All entries, the chain last."""
         for section in SECTIONS:
             yield from getattr(self, section)
         if self.chain:
             yield self.chain
 
     def steps_of_chain(self) -> list[Entry]:
-        """The entries that the chain runs, in turn."""
+        """The entries that the chain runs, in order."""
         by_name = {entry.name: entry for entry in self.entries()}
         if self.chain and self.chain.run:
             return [by_name[name] for name in self.chain.run]
@@ -233,7 +241,7 @@ class Schedule(BaseModel):
         return [*self.ingest, *deduplicate[:1], *(list(self.label) or [Label()])[:1], *self.publish]
 
     def thresholds(self) -> list[When]:
-        """The `[[when]]`s, each with a name."""
+        """All `[[when]]`, each with a name."""
         return [
             when
             if when.name
@@ -242,11 +250,12 @@ class Schedule(BaseModel):
         ]
 
     def location(self) -> str:
+        """URL or absolute path of the store."""
         return self.store if "://" in self.store else str(Path(self.store).resolve())
 
 
 def load_schedule(path: Path) -> Schedule:
-    """Read and check a schedule file. Raises ScheduleError, in one line, for anything that is wrong with it."""
+    """Read and check a schedule file. Raises ScheduleError, in one line, for whatever is wrong."""
     try:
         schedule = Schedule.model_validate(tomllib.loads(path.read_text()))
     except OSError as error:
@@ -256,13 +265,13 @@ def load_schedule(path: Path) -> Schedule:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ScheduleError(f"{path}: not TOML: {error}") from error
     except ValidationError as error:
-        raise ScheduleError(f"{path}: {'; '.join(map(one_line, error.errors()))}") from error
-    check_files(path, schedule)
+        raise ScheduleError(f"{path}: {'; '.join(map(_one_line, error.errors()))}") from error
+    _check_files(path, schedule)
     return schedule
 
 
-def check_files(path: Path, schedule: Schedule) -> None:
-    """What the entries name must be there when the file is registered, not first at three in the morning."""
+def _check_files(path: Path, schedule: Schedule) -> None:
+    """Check that files and adapters exist when the file is registered, not only when an entry runs."""
     from pipeline.adapters import SourceError, find
 
     for entry in schedule.ingest:
@@ -280,14 +289,14 @@ def check_files(path: Path, schedule: Schedule) -> None:
             raise ScheduleError(f"{path}: train {train.name}: no file {train.config}")
 
 
-def one_line(error: Any) -> str:
+def _one_line(error: Any) -> str:
     """`ingest.0.adaptor: unknown key; did you mean adapter?`"""
     where = ".".join(str(part) for part in error["loc"]) or "file"
     if error["type"] == "extra_forbidden":
-        known = fields_at(Schedule, error["loc"][:-1])
-        near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
+        known = _keys_at(Schedule, error["loc"][:-1])
+        similar = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
         return f"{where}: unknown key; " + (
-            f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
+            f"did you mean {similar[0]}?" if similar else f"there are: {', '.join(known)}"
         )
     said = error["msg"].removeprefix("Value error, ")
     return f"{where}: {said}" + (
@@ -295,8 +304,8 @@ def one_line(error: Any) -> str:
     )
 
 
-def fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """The keys a section may have; a number in the location is the place in a list."""
+def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """The keys that a section may have; a number in the location is a place in a list."""
     for part in location:
         if isinstance(part, str):
             annotation = model.model_fields[part].annotation

@@ -8,15 +8,13 @@ from prefect import flow, task
 
 from flows.display.terminal import progress
 from flows.runtime.rules import IN_MEMORY, PATIENT, done, processors
+from flows.stages.artifacts import report_table
 from pipeline.store import Store
 from sandbox import Pool
 
 if TYPE_CHECKING:
     from trainer.evaluation import Evaluation
     from trainer.rollouts import SamplingSettings
-
-
-from flows.stages.artifacts import report_table
 
 
 @flow(name="evaluate", flow_run_name="{policy_id}", **IN_MEMORY)
@@ -29,11 +27,11 @@ def evaluate_flow(
     run_id: str | None = None,
     seed: int = 0,
 ) -> dict:
-    """Estimate pass@1 and pass@10 of a policy on the problems that `problems_sql` selects."""
+    """Estimate pass@k of a policy on the problems that the SQL condition `problems_sql` selects."""
     from trainer.rollouts import SamplingSettings
 
     with processors():
-        found = evaluation_row(
+        found = _row(
             evaluate_task(store, folder, policy_id, problems_sql, SamplingSettings(**sampling), run_id, seed)
         )
     report_table("evaluate", f"Evaluated {policy_id}", [found])
@@ -72,13 +70,15 @@ def evaluate_task(
         )
 
 
-def evaluation_row(found: Evaluation) -> dict:
+def _row(found: Evaluation) -> dict:
+    """The figures of an evaluation in one flat row."""
     return {
         "policy": found.policy_id,
         "problems": found.problems,
         "samples": found.samples,
         "pass@1": round(found.pass_at_1.mean, 4),
         "pass@10": None if found.pass_at_10 is None else round(found.pass_at_10.mean, 4),
+        "left out of pass@10": found.problems if found.pass_at_10 is None else found.pass_at_10.left_out,
         "distinct correct": round(found.distinct_correct, 3),
         "judge errors": found.judge_errors,
     }

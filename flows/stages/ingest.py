@@ -73,6 +73,10 @@ def show_ingested(source: str, summaries: list[BatchSummary]) -> None:
         f"Ingested {source}",
         [{("refused" if k == "quarantined" else k): v for k, v in row.items()} for row in rows],
     )
+    skipped = sum((Counter(s.skipped) for s in summaries), Counter())
+    if skipped:
+        rows = [{"what": kind, "number": count} for kind, count in skipped.most_common()]
+        show_table("Passed over, not read", rows)
     refused = [
         (count, Path(s.source_file).name, reason) for s in summaries for reason, count in s.reasons.items()
     ]

@@ -10,10 +10,9 @@ from prefect import flow, task
 
 from flows.display.terminal import progress
 from flows.runtime.rules import IN_MEMORY, PATIENT, done
-from pipeline.store import Store, connect, query
+from pipeline.store import Store, connect, predicate, publish_folder, query
 from trainer.policies import load_policy, new_policy, publish_policy, warm_start
 from trainer.rollouts import Provenance, SamplingSettings, rollout
-from trainer.run import publish_atomically
 
 
 @flow(name="warm-start", flow_run_name="{policy_id}", **IN_MEMORY)
@@ -37,7 +36,7 @@ def warm_start_task(store_path: str, folder: str, policy_id: str, settings: dict
                 on_progress=lambda p: update(p.step, p.steps),
                 **settings["training"],
             )
-        publish_atomically(target, policy.save)
+        publish_folder(target, policy.save)
     publish_policy(store, load_policy(target), target, policy_id=policy_id, details={"warm_start": settings})
     return folder
 
@@ -85,32 +84,44 @@ def adopt_flow(store: str, model: str, folder: str, policy_id: str) -> str:
 def adopt_task(store: str, model: str, folder: str, policy_id: str) -> str:
     target = Path(folder)
     if not (target / "config.json").exists():
-        publish_atomically(target, load_policy(model).save)
+        publish_folder(target, load_policy(model).save)
     publish_policy(Store(store), load_policy(target), target, policy_id=policy_id, details={"model": model})
     return folder
 
 
 @flow(name="rollout", flow_run_name="{provenance[name]}", **IN_MEMORY)
 def rollout_flow(
-    store: str, folder: str, provenance: dict, sampling: dict, problems_sql: str, seed: int
+    store: str,
+    folder: str,
+    provenance: dict,
+    sampling: dict,
+    problems_sql: str,
+    chosen: list[str] | None = None,
+    seed: int = 0,
 ) -> int:
-    """Sample a policy on the problems that `problems_sql` selects, and append the trajectories."""
+    """Sample a policy on the problems that `problems_sql` selects, or on those `chosen`, and append the trajectories."""
     count = rollout_task(
-        store, folder, Provenance(**provenance), SamplingSettings(**sampling), problems_sql, seed
+        store, folder, Provenance(**provenance), SamplingSettings(**sampling), problems_sql, chosen, seed
     )
     return done(count, f"{count:,} samples of {provenance['policy_id']}", cached=not count)
 
 
 @task(name="sample completions", **PATIENT)
 def rollout_task(
-    store: str, folder: str, provenance: Provenance, sampling: SamplingSettings, problems_sql: str, seed: int
+    store: str,
+    folder: str,
+    provenance: Provenance,
+    sampling: SamplingSettings,
+    problems_sql: str,
+    chosen: list[str] | None,
+    seed: int,
 ) -> int:
     policy = load_policy(folder)
     with progress(f"sample {provenance.name}", "samples") as update:
         return rollout(
             Store(store),
             policy,
-            select_problems(store, problems_sql),
+            select_problems(store, problems_sql, chosen),
             sampling,
             provenance,
             seed=seed,
@@ -118,9 +129,15 @@ def rollout_task(
         )
 
 
-def select_problems(store: str, sql: str) -> pl.DataFrame:
+def select_problems(store: str, sql: str, chosen: list[str] | None = None) -> pl.DataFrame:
+    """problem_id, statement and split of the problems that a condition selects, or of those chosen from them."""
+    where, values = sql, None
+    if chosen is not None:
+        where, values = "list_contains($chosen, problem_id)", {"chosen": chosen}
     with connect(Store(store)) as connection:
         return query(
             connection,
-            f"select problem_id, statement, split from problems where {sql} order by md5(problem_id)",
+            "select problem_id, statement, split from problems"
+            f" where {predicate(where, values, name='problems')} order by md5(problem_id)",
+            values,
         )

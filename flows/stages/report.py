@@ -1,18 +1,14 @@
-"""Write the report of a run."""
+"""Write the report of a run: one by `spo train` or by the demo."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from prefect import flow, task
 from prefect.artifacts import create_link_artifact
 
 from flows.runtime.rules import IN_MEMORY, done
 from pipeline.store import Store
-
-if TYPE_CHECKING:
-    pass
 
 
 @flow(name="report", flow_run_name="{run_folder}", **IN_MEMORY)
@@ -26,8 +22,7 @@ def report_flow(store: str, run_folder: str, target: str) -> str:
 
 @task(name="write report")
 def report_task(store: str, run_folder: str, target: str) -> str:
-    from pipeline.evaluation.report import (
-        write_report,
-    )  # draws with matplotlib, which no other stage should wait for
+    # Imported here: it loads matplotlib, which no other stage needs.
+    from pipeline.evaluation.report import write_report
 
     return str(write_report(Store(store), Path(run_folder), Path(target)))

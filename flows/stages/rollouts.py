@@ -35,7 +35,8 @@ def served_rollout_flow(
     provenance: dict,
     sampling: dict,
     problems_sql: str,
-    seed: int,
+    chosen: list[str] | None = None,
+    seed: int = 0,
 ) -> int:
     """Sample a model that an OpenAI-compatible server has, and append the trajectories. `folder`: its policy, if ours."""
     sampled = served_rollout_task(
@@ -48,6 +49,7 @@ def served_rollout_flow(
         Provenance(**provenance),
         SamplingSettings(**sampling),
         problems_sql,
+        chosen,
         seed,
     )
     report_table(
@@ -67,6 +69,7 @@ def served_rollout_task(
     provenance: Provenance,
     sampling: SamplingSettings,
     problems_sql: str,
+    chosen: list[str] | None,
     seed: int,
 ) -> int:
     policy = load_policy(folder) if folder else None
@@ -75,7 +78,7 @@ def served_rollout_task(
         return rollout(
             Store(store),
             sampler,
-            select_problems(store, problems_sql),
+            select_problems(store, problems_sql, chosen),
             sampling,
             provenance,
             seed=seed,

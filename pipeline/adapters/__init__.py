@@ -25,10 +25,19 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
+
+from pipeline.adapters.source_policy import (
+    SourceError,
+    SourceRefused,
+    fingerprint,
+    places_of,
+    printable,
+)
 
 # Name and what it reads, in a line each, for `spo ingest --help`.
 BUILT_IN = {
@@ -60,10 +69,6 @@ BUILT_IN = {
 Raw = bytes | Callable[[], bytes]
 
 
-class SourceError(ValueError):
-    """A source or adapter that cannot be used at all; the message says what was looked for and where."""
-
-
 @dataclass(slots=True)
 class ReadProblem:
     """A problem in the columns of `problems`, and its tests, in order, in the columns of `tests`.
@@ -88,6 +93,8 @@ class ReadTrajectory:
     size: int = 0
     # Where the source names no problem that the store has: a text that holds the problem's statement.
     asked: str | None = None
+    # Where its problem is an earlier item of the same file: the line of that item. If that is refused, so is this one.
+    problem_line: int | None = None
 
 
 @dataclass(slots=True)
@@ -117,6 +124,12 @@ class SourceFile:
     draw: Callable[[], frozenset[int]] | None = None
     # Other files of the source that reading this one needs; their content is named in `options`.
     beside: tuple[str, ...] = ()
+    # Folders that no link may lead out of; none where the user named this very file.
+    places: tuple[str, ...] = ()
+    # Why the file is not read at all, in one line: `kind: name; what to do`.
+    fault: str = ""
+    # What the adapter passed over beside this file, by kind.
+    skipped: Counter[str] = field(default_factory=Counter)
     # Set while reading: how far into the file, and how many rows it holds, chosen or not.
     bytes_read: int = 0
     rows_in_file: int = 0
@@ -147,6 +160,8 @@ class Rereader(Protocol):
 
 
 _registered: dict[str, Adapter] = {}
+# Adapters of files that the user named in this process: `path/to/file.py:name` -> name.
+_loaded: dict[str, str] = {}
 
 
 def register(adapter: Adapter) -> Adapter:
@@ -159,16 +174,29 @@ def register(adapter: Adapter) -> Adapter:
 
 
 def find(name: str) -> Adapter:
-    """The adapter of that name, or of `path/to/file.py:name`. Raises SourceError."""
-    if ".py:" in name:
-        path, _, name = name.rpartition(":")
-        _run_file(Path(path))
-    elif name in BUILT_IN:
+    """The adapter of that name: a built-in one, or one that `register` or `load` made known. Runs no file. Raises SourceError."""
+    if name in BUILT_IN:
         importlib.import_module(f"pipeline.adapters.{name}")
-    if name not in _registered:
-        known = ", ".join(sorted({*BUILT_IN, *_registered}))
-        raise SourceError(f"no adapter {name!r}; there are: {known}, or path/to/file.py:name")
-    return _registered[name]
+    name = _loaded.get(name, name)
+    if name in _registered:
+        return _registered[name]
+    if ".py:" in name:
+        raise SourceError(
+            f"adapter {printable(name)} is in a file, and a file of code runs only where the user names it on the"
+            " command line: `spo ingest FILE.py:NAME`, `spo quarantine retry --adapter FILE.py:NAME`"
+        )
+    known = ", ".join(sorted({*BUILT_IN, *_registered}))
+    raise SourceError(f"no adapter {printable(name)!r}; there are: {known}, or path/to/file.py:name")
+
+
+def load(name: str) -> Adapter:
+    """The adapter that a user named on the command line; `path/to/file.py:name` runs that file. Raises SourceError."""
+    if ".py:" in name:
+        path, _, own_name = name.rpartition(":")
+        _run_file(Path(path))
+        find(own_name)
+        _loaded[name] = own_name
+    return find(name)
 
 
 def _run_file(path: Path) -> None:
@@ -179,12 +207,19 @@ def _run_file(path: Path) -> None:
 
 
 def local_file(path: Path, root: Path) -> SourceFile:
-    """Describe a file on disk; `root` is the source it belongs to (the file itself, or a folder above it)."""
-    folder = (root if root.is_dir() else root.parent).resolve()
-    name = (Path(folder.name) / path.resolve().relative_to(folder)).as_posix()
-    return SourceFile(str(path), name, sha256_of(path), path.stat().st_size)
+    """Describe a file on disk; `root` is the source it belongs to: the file itself, or a folder above it.
+
+    A file that the policy for sources does not read is described with its `fault`.
+    """
+    folder = root if root.is_dir() else root.parent
+    name = printable((Path(folder.resolve().name) / path.relative_to(folder)).as_posix())
+    places = places_of(root) if root.is_dir() else ()
+    try:
+        return SourceFile(str(path), name, *fingerprint(str(path), places, name), places=places)
+    except SourceRefused as refusal:
+        return refused_file(str(path), name, str(refusal))
 
 
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def refused_file(path: str, name: str, fault: str) -> SourceFile:
+    """A file that is not read: a batch with one line in the quarantine, named by the reason in place of its content."""
+    return SourceFile(path, name, hashlib.sha256(fault.encode()).hexdigest(), 0, fault=fault)

@@ -8,7 +8,6 @@ split is part of a problem's id. A row without tests is a problem nobody can jud
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice
@@ -16,9 +15,10 @@ from typing import Any
 
 from pipeline.adapters import ReadItem, ReadProblem, ReadTrajectory, SourceFile, register
 from pipeline.adapters.io_tests import human_solution, io_tests, mode_columns
-from pipeline.adapters.lines import JsonRow
-from pipeline.adapters.rows import RowAdapter, at_most, written
+from pipeline.adapters.lines import JsonRow, json_in_row
+from pipeline.adapters.rows import RowAdapter, at_most
 from pipeline.adapters.sample import Place
+from pipeline.adapters.tables import written
 from pipeline.store import content_id
 from pipeline.text import detect_language, split_of
 
@@ -66,7 +66,7 @@ def number_of(value: dict[str, Any]) -> int:
 
 def parsed(value: Any) -> Any:
     """A column that holds JSON as text; empty text stands for nothing."""
-    return json.loads(value) if isinstance(value, str) and value.strip() else value or None
+    return json_in_row(value) if isinstance(value, str) and value.strip() else value or None
 
 
 def problem(

@@ -7,6 +7,7 @@ verdicts that their sources recorded. Human solutions become origin `human` by p
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from pipeline.adapters import (
     register,
 )
 from pipeline.adapters.lines import JsonRow, json_rows, parse
+from pipeline.adapters.rows import refused_row
 from pipeline.adapters.sample import Place, bounded
 from pipeline.text import language_name, verdict_name
 
@@ -37,7 +39,7 @@ class Bundle(Adapter):
 
     def files(self, source: str, limit: int | None) -> list[SourceFile]:
         root = Path(source)
-        missing = [name for name in (PROBLEMS, HUMAN, MODEL) if not (root / name).is_file()]
+        missing = [name for name in (PROBLEMS, HUMAN, MODEL) if not os.path.lexists(root / name)]
         if missing:
             raise SourceError(f"no {missing[0]} in {source}")
         files = [local_file(root / name, root) for name in (PROBLEMS, HUMAN, MODEL)]
@@ -60,10 +62,8 @@ def guarded(translate: Any, row: JsonRow) -> ReadItem:
     """A row whose shape is not the documented one is refused, with the key that was missing or of another kind."""
     try:
         return translate(row)
-    except KeyError as error:
-        return Refused(row.line, row.raw, "key is missing", str(error.args[0]), row.size)
-    except (TypeError, ValueError, AttributeError) as error:
-        return Refused(row.line, row.raw, f"not the documented shape: {error}", size=row.size)
+    except Exception as error:
+        return refused_row(row, error)
 
 
 def place_of(row: JsonRow) -> Place | None:

@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from pipeline.adapters import (
@@ -26,15 +25,13 @@ from pipeline.adapters import (
     ReadProblem,
     ReadTrajectory,
     Refused,
-    SourceError,
     SourceFile,
-    local_file,
     register,
 )
-from pipeline.adapters.hub import hub_files
 from pipeline.adapters.io_tests import DECIMAL, FLOAT_TOL
 from pipeline.adapters.lines import parse
-from pipeline.adapters.rows import table_rows, written
+from pipeline.adapters.rows import SHAPE_ERRORS, source_files
+from pipeline.adapters.tables import table_rows, written
 from pipeline.store import content_id
 from pipeline.text import detect_language, split_of
 
@@ -59,14 +56,7 @@ class CodeContests(Adapter):
     name = "code_contests"
 
     def files(self, source: str, limit: int | None) -> list[SourceFile]:
-        root = Path(source)
-        if root.exists():
-            paths = sorted(root.rglob("*.parquet")) if root.is_dir() else [root]
-            files = [local_file(path, root) for path in paths]
-        else:
-            files = hub_files(source, (".parquet",))
-        if not files:
-            raise SourceError(f"no .parquet file in {source}")
+        files = source_files(source, (".parquet",), any_name=True)
         return files if limit is None else [replace(file, options={"limit": limit}) for file in files]
 
     def read(self, file: SourceFile) -> Iterator[ReadItem]:
@@ -106,7 +96,7 @@ def read_row(
         if not only_solutions:
             yield read_problem(number, row, split)
         yield from read_solutions(number, row, solutions_per_kind)
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+    except (KeyError, *SHAPE_ERRORS) as error:
         yield Refused(
             number, partial(written, row), f"not the schema of CodeContests: {type(error).__name__} {error}"
         )

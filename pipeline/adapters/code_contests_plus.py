@@ -21,8 +21,9 @@ from typing import Any
 from pipeline.adapters import ReadItem, ReadProblem, ReadTrajectory, SourceFile, register
 from pipeline.adapters.io_tests import human_solution, mode_columns, stdin_test
 from pipeline.adapters.lines import JsonRow
-from pipeline.adapters.rows import RowAdapter, at_most, written
+from pipeline.adapters.rows import RowAdapter, at_most
 from pipeline.adapters.sample import Place
+from pipeline.adapters.tables import written
 from pipeline.store import content_id
 from pipeline.text import detect_language, language_name, split_of
 

@@ -61,7 +61,10 @@ def problem_id_of(value: dict[str, Any]) -> str:
 def problem(value: dict[str, Any], split: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     examples = value.get("examples") or []
     # The official tests repeat the examples.
-    official = [case for case in value.get("official_tests") or [] if case not in examples]
+    repeated = {(case["input"], case["output"]) for case in examples}
+    official = [
+        case for case in value.get("official_tests") or [] if (case["input"], case["output"]) not in repeated
+    ]
     tests = [
         stdin_test("public", number, case["input"], case["output"])
         for number, case in enumerate(examples, start=1)

@@ -20,8 +20,9 @@ from typing import Any
 
 from pipeline.adapters import ReadItem, ReadTrajectory, Refused, SourceFile, register
 from pipeline.adapters.lines import SUFFIXES, JsonRow
-from pipeline.adapters.rows import DOCUMENTS, RowAdapter, at_most, written
+from pipeline.adapters.rows import DOCUMENTS, RowAdapter, at_most
 from pipeline.adapters.sample import Place
+from pipeline.adapters.tables import written
 from pipeline.store import content_id
 
 BACKENDS = "vllm|hf|openai|anthropic|google|bedrock|gptqmodel|ollama"

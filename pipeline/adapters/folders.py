@@ -14,13 +14,9 @@ from pathlib import Path, PurePosixPath
 
 from pipeline.adapters import ReadItem, Refused, SourceError, SourceFile, register
 from pipeline.adapters.sample import PER_PROBLEM_AND_POLICY, take_problems
-from pipeline.adapters.trees import (
-    MAX_PROGRAM_BYTES,
-    VERDICT_FOLDERS,
-    files_below,
-    folder_file,
-    program_item,
-)
+from pipeline.adapters.source_policy import places_of, printable
+from pipeline.adapters.source_tree import list_tree
+from pipeline.adapters.trees import VERDICT_FOLDERS, folder_file, kept, program_item, program_of
 
 BASIS = "folder `{}`"
 
@@ -32,20 +28,20 @@ class Folders:
         root = Path(source)
         if not root.is_dir():
             raise SourceError(f"no folder {source}")
-        file = folder_file(root, root)
+        places = places_of(root)
+        tree = list_tree(root, places)
+        file = folder_file(root, printable(root.resolve().name), tree.files, places, tree.skipped)
         return [replace(file, options={"limit": limit})] if limit is not None else [file]
 
     def read(self, file: SourceFile) -> Iterator[ReadItem]:
-        root = Path(file.path)
-        paths = files_below(root)
-        names = [path.relative_to(root).as_posix() for path in paths]
+        tree = list_tree(Path(file.path), file.places)
+        problems = [problem_and_verdict(file.name, entry.name)[0] or "" for entry in tree.files]
         limit = file.options.get("limit")
-        problems = [problem_and_verdict(file.name, name)[0] or "" for name in names]
         named = ((problem.partition("/")[0], problem) for problem in problems if problem)
         taken = None if limit is None else take_problems(named, limit)
         read = dict.fromkeys(problems, 0)
-        file.rows_in_file = len(paths)
-        for line, (path, name, problem) in enumerate(zip(paths, names, problems, strict=True), start=1):
+        file.rows_in_file = len(tree.files)
+        for line, (entry, problem) in enumerate(zip(tree.files, problems, strict=True), start=1):
             read[problem] += 1
             if (
                 taken is not None
@@ -53,22 +49,21 @@ class Folders:
                 and (problem not in taken or read[problem] > PER_PROBLEM_AND_POLICY)
             ):
                 continue
-            file.bytes_read += path.stat().st_size
-            with path.open("rb") as stored:
-                yield self._item(line, stored.read(MAX_PROGRAM_BYTES + 1), name, file)
+            file.bytes_read += entry.size_bytes
+            raw = program_of(line, entry, file.places)
+            yield raw if isinstance(raw, Refused) else self._item(line, raw, entry.name, file)
+        if tree.overflow:
+            reason = f"{tree.overflow}: {file.name}; the others are not read: ingest its folders one by one"
+            yield Refused(0, b"", reason)
 
     def reread(self, raw: bytes, line: int, file: SourceFile) -> list[ReadItem]:
         name, _, program = raw.partition(b"\n")
-        return [self._item(line, program, name.decode(errors="replace"), file)]
+        return [self._item(line, program, printable(name.decode(errors="replace")), file)]
 
     def _item(self, line: int, raw: bytes, name: str, file: SourceFile) -> ReadItem:
         problem, verdict = problem_and_verdict(file.name, name)
         if problem is None:
-            return Refused(
-                line,
-                name.encode(errors="backslashreplace") + b"\n" + raw,
-                f"{name}: lies in no problem's folder",
-            )
+            return Refused(line, kept(name, raw), f"{name}: lies in no problem's folder")
         return program_item(
             line, raw, name, problem, VERDICT_FOLDERS[verdict] if verdict else None, BASIS.format(verdict)
         )

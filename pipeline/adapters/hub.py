@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pipeline.adapters import SourceError, SourceFile
+from typing import Any
+
+from pipeline.adapters import SourceError, SourceFile, refused_file
+from pipeline.adapters.source_policy import printable, refused
 
 
 def hub_files(source: str, suffixes: tuple[str, ...]) -> list[SourceFile]:
@@ -20,12 +23,20 @@ def hub_files(source: str, suffixes: tuple[str, ...]) -> list[SourceFile]:
         ) from error
     folder, base = name.rpartition("/")[2], f"hf://datasets/{name}@{found.sha}"
     return [
-        SourceFile(f"{base}/{one.rfilename}", f"{folder}/{one.rfilename}", content_name(one), one.size or 0)
+        hub_file(f"{base}/{one.rfilename}", f"{folder}/{one.rfilename}", one)
         for one in found.siblings or []
-        if one.rfilename.endswith(suffixes)
+        if one.rfilename.endswith(suffixes) and not one.rfilename.rpartition("/")[2].startswith("._")
     ]
 
 
-def content_name(sibling) -> str:
+def hub_file(path: str, name: str, sibling: Any) -> SourceFile:
+    """A file by the name that its owner gave it; one that could lead to another file is not read."""
+    if name != printable(name) or {"", ".", ".."} & set(name.split("/")):
+        fault = refused("a name that is not one of a file in a data set", name, "rename it there")
+        return refused_file(path, printable(name), str(fault))
+    return SourceFile(path, name, content_name(sibling), sibling.size or 0)
+
+
+def content_name(sibling: Any) -> str:
     """SHA-256 of a large file's content; of a small one the id of its git blob, which names its content as well."""
     return sibling.lfs.sha256 if sibling.lfs is not None else f"git-blob-{sibling.blob_id}"

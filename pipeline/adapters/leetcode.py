@@ -85,11 +85,14 @@ def assertions_of(code: str) -> list[str] | None:
     """The assertions of `check`, where the code holds nothing else."""
     try:
         body = ast.parse(code).body
-    except (SyntaxError, MemoryError):
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
         return None
     if len(body) != 1 or not isinstance(body[0], ast.FunctionDef) or body[0].name != "check":
         return None
     statements = body[0].body
     if not all(isinstance(one, ast.Assert) and one.msg is None for one in statements):
         return None
-    return [ast.unparse(one) for one in statements]
+    try:
+        return [ast.unparse(one) for one in statements]
+    except RecursionError:
+        return None

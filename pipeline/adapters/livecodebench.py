@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import pickle
 import zlib
 from collections.abc import Iterator
@@ -19,11 +18,13 @@ from typing import Any
 
 from pipeline.adapters import ReadItem, ReadProblem, SourceFile, register
 from pipeline.adapters.io_tests import call_test, mode_columns, stdin_test
-from pipeline.adapters.lines import JsonRow
+from pipeline.adapters.lines import JsonRow, json_in_row
 from pipeline.adapters.rows import RowAdapter
 from pipeline.adapters.sample import Place
+from pipeline.adapters.source_policy import EXPANSION_RATIO
 
-MAX_TESTS_BYTES = 192 << 20
+# A row's tests unpack to the second, and beyond the first to no more than the policy's multiple of what is stored.
+FREE_TESTS_BYTES, MAX_TESTS_BYTES = 16 << 20, 192 << 20
 
 
 class LiveCodeBench(RowAdapter):
@@ -34,8 +35,8 @@ class LiveCodeBench(RowAdapter):
 
     def items(self, row: JsonRow, file: SourceFile) -> Iterator[ReadItem]:
         value = row.value
-        name = (json.loads(value["metadata"]) if value.get("metadata") else {}).get("func_name")
-        tests = tests_of("public", json.loads(value["public_test_cases"]))
+        name = (json_in_row(value["metadata"]) if value.get("metadata") else {}).get("func_name")
+        tests = tests_of("public", json_in_row(value["public_test_cases"]))
         tests += tests_of("private", private_tests(value["private_test_cases"]))
         problem = {
             "problem_id": problem_id_of(value),
@@ -66,8 +67,8 @@ def tests_of(kind: str, cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
     tests = []
     for number, case in enumerate(cases, start=1):
         if case["testtype"] == "functional":
-            arguments = [json.loads(line) for line in case["input"].split("\n") if line.strip()]
-            tests.append(call_test(kind, number, arguments, json.loads(case["output"])))
+            arguments = [json_in_row(line) for line in case["input"].split("\n") if line.strip()]
+            tests.append(call_test(kind, number, arguments, json_in_row(case["output"])))
         elif case["testtype"] == "stdin":
             tests.append(stdin_test(kind, number, case["input"], case["output"]))
         else:
@@ -78,13 +79,14 @@ def tests_of(kind: str, cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def private_tests(text: str) -> list[dict[str, Any]]:
     """Private tests in either of their forms. Raises ValueError for a third, or for more than MAX_TESTS_BYTES of them."""
     if text.lstrip()[:1] == "[":
-        return json.loads(text)
+        return json_in_row(text)
     unpacking = zlib.decompressobj()
-    pickled = unpacking.decompress(base64.b64decode(text, validate=True), MAX_TESTS_BYTES)
+    at_most = min(MAX_TESTS_BYTES, max(FREE_TESTS_BYTES, EXPANSION_RATIO * len(text)))
+    pickled = unpacking.decompress(base64.b64decode(text, validate=True), at_most)
     if unpacking.unconsumed_tail:
-        raise ValueError(f"private_test_cases of more than {MAX_TESTS_BYTES} bytes")
+        raise ValueError(f"private_test_cases of more than {at_most} bytes")
     try:
-        return json.loads(OnlyText(io.BytesIO(pickled)).load())
+        return json_in_row(OnlyText(io.BytesIO(pickled)).load())
     except (pickle.UnpicklingError, KeyError, MemoryError) as error:
         raise ValueError(f"private_test_cases: {error}") from error
 

@@ -8,7 +8,6 @@ temperature are told by the path. The problems are those of `livecodebench`, by 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -17,10 +16,11 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from pipeline.adapters import ReadItem, ReadTrajectory, SourceFile, register
-from pipeline.adapters.lines import JsonRow
+from pipeline.adapters.lines import JsonRow, json_in_row
 from pipeline.adapters.livecodebench import problem_id_of
-from pipeline.adapters.rows import DOCUMENTS, RowAdapter, at_most, written
+from pipeline.adapters.rows import DOCUMENTS, RowAdapter, at_most
 from pipeline.adapters.sample import Place
+from pipeline.adapters.tables import written
 from pipeline.text import detect_language, extract_program
 
 NAME = re.compile(
@@ -84,7 +84,7 @@ def claim(graded: Any, metadata: Any) -> dict[str, Any]:
         return {}
     if not isinstance(graded, bool):
         raise TypeError(f"graded_list holds {type(graded).__name__}")
-    facts = json.loads(metadata) if isinstance(metadata, str) and metadata.startswith("{") else metadata
+    facts = json_in_row(metadata) if isinstance(metadata, str) and metadata.startswith("{") else metadata
     code = facts.get("error_code") if isinstance(facts, dict) else None
     wrong = ERRORS.get(code, "rejected") if isinstance(code, int) else "rejected"
     return {"claimed_verdict": "accepted" if graded else wrong, "claimed_basis": BASIS}

@@ -24,8 +24,9 @@ from typing import Any
 from pipeline.adapters import ReadItem, Refused, SourceError, SourceFile, register
 from pipeline.adapters.lines import SUFFIXES, JsonRow, json_rows
 from pipeline.adapters.rollouts import FINISH_REASONS, problem_id_of, sample
-from pipeline.adapters.rows import RowAdapter, source_files, written
+from pipeline.adapters.rows import RowAdapter, source_files
 from pipeline.adapters.sample import Place, bounded
+from pipeline.adapters.tables import written
 
 
 class OpenAiBatch(RowAdapter):
@@ -38,6 +39,7 @@ class OpenAiBatch(RowAdapter):
         answers = [file for file in files if file not in requests]
         if not answers:
             raise SourceError(f"no batch output in {source}: its files hold requests only")
+        answers[0].skipped = files[0].skipped
         if limit is not None:
             answers = bounded(answers, limit, self._place)
         options = {"requests": [file.sha256 for file in requests]} if requests else {}
@@ -103,7 +105,7 @@ def requests_of(file: SourceFile) -> sqlite3.Connection:
     database = sqlite3.connect("")
     database.execute("create table requests (custom_id text primary key, body text) without rowid")
     for path in file.beside:
-        found = SourceFile(path, Path(path).name, "", 0)
+        found = SourceFile(path, Path(path).name, "", 0, places=file.places)
         rows = (row.value for row in json_rows(found) if isinstance(row, JsonRow))
         values = ((str(row.get("custom_id")), json.dumps(row.get("body"))) for row in rows)
         database.executemany("insert or ignore into requests values (?, ?)", values)

@@ -37,12 +37,11 @@ from pipeline.adapters import (
     ReadProblem,
     ReadTrajectory,
     Refused,
-    SourceError,
     SourceFile,
-    local_file,
     register,
 )
 from pipeline.adapters.lines import SUFFIXES, JsonRow, json_rows, parse
+from pipeline.adapters.rows import refused_row, source_files
 from pipeline.adapters.sample import Place, bounded
 from pipeline.store import content_id
 from pipeline.text import detect_language, extract_program, language_name, verdict_name
@@ -94,14 +93,8 @@ class Plain(Adapter):
     name = "plain"
 
     def files(self, source: str, limit: int | None) -> list[SourceFile]:
-        root = Path(source)
-        if not root.exists():
-            raise SourceError(f"no file or folder {source}")
-        paths = sorted(p for p in root.rglob("*") if p.name.endswith(SUFFIXES)) if root.is_dir() else [root]
-        if not paths:
-            raise SourceError(f"no {', '.join(SUFFIXES)} in {source}")
-        paths.sort(key=lambda path: not path.name.startswith("problem"))
-        files = [local_file(path, root) for path in paths]
+        files = source_files(source, SUFFIXES, any_name=True, from_hub=False)
+        files.sort(key=lambda file: not Path(file.name).name.startswith("problem"))
         return files if limit is None else bounded(files, limit, place_of)
 
     def read(self, file: SourceFile) -> Iterator[ReadItem]:
@@ -130,6 +123,13 @@ def place_of(row: JsonRow) -> Place | None:
 
 def read_row(row: JsonRow) -> ReadItem:
     """A line as a problem or a trajectory, or as refused with the key at fault."""
+    try:
+        return translated(row)
+    except Exception as error:
+        return refused_row(row, error)
+
+
+def translated(row: JsonRow) -> ReadItem:
     value, size = row.value, row.size
     if "statement" in value:
         fault = problem_fault(value)

@@ -5,28 +5,30 @@ JSON lines (plain, gzip, zstd), JSON documents, Parquet and Arrow files, here or
 
 from __future__ import annotations
 
-import json
+import os
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from functools import partial
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
 
-import pyarrow as pa
-
-from pipeline.adapters import ReadItem, Refused, SourceError, SourceFile, local_file
+from pipeline.adapters import ReadItem, Refused, SourceError, SourceFile, local_file, refused_file
 from pipeline.adapters.documents import document_row, document_rows
 from pipeline.adapters.hub import hub_files
 from pipeline.adapters.lines import BROKEN_STREAM, SUFFIXES, JsonRow, blocks, json_rows, opened
 from pipeline.adapters.sample import PER_PROBLEM_AND_POLICY, Place, bounded
+from pipeline.adapters.source_policy import (
+    FOLDER_ADVICE,
+    FOLDER_KIND,
+    SourceRefused,
+    places_of,
+    printable,
+    refused,
+)
+from pipeline.adapters.source_tree import Entry, kind_of_fault, list_tree
+from pipeline.adapters.tables import TABLES, table_rows
 
 DOCUMENTS = (".json", ".json.gz", ".json.zst")
-TABLES = (".parquet", ".arrow")
-# Rows hold up to tens of megabytes of tests, so few are decoded at a time.
-ROWS_AT_ONCE = 8
-READ_BYTES = 1 << 20
-BATCH_BYTES, MAX_ROWS_AT_ONCE = 4 << 20, 500
 SHAPE_ERRORS = (
     TypeError,
     ValueError,
@@ -56,81 +58,76 @@ def holds_lines(file: SourceFile) -> bool:
         with opened(file) as stored:
             begins = (block.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] for block in blocks(file, stored))
             return next(filter(None, begins), b"") == b"{"
-    except BROKEN_STREAM:
+    except (*BROKEN_STREAM, SourceRefused):
         return False
 
 
-def table_rows(file: SourceFile) -> Iterator[JsonRow | Refused]:
-    """Rows of a Parquet file or an Arrow stream or file; the bytes of a row are its JSON, made when it is refused."""
-    chosen = file.draw() if file.draw else None
-    file.rows_in_file = 0
-    try:
-        with opened(file) as stored:
-            for batch in _batches(file, stored):
-                for place in range(batch.num_rows):
-                    file.rows_in_file += 1
-                    if chosen is None or file.rows_in_file in chosen:
-                        value = batch.slice(place, 1).to_pylist()[0]
-                        yield JsonRow(
-                            file.rows_in_file, partial(written, value), value, batch.nbytes // batch.num_rows
-                        )
-                if not file.path.endswith(".parquet"):
-                    file.bytes_read = stored.tell()
-    except (pa.ArrowException, OSError) as error:
-        # A broken file is a fact about the source; a failing disk or network is not, and must be heard.
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        yield Refused(
-            file.rows_in_file and file.rows_in_file + 1, b"", f"not a table that can be read: {error}"
-        )
+def source_files(
+    source: str, suffixes: tuple[str, ...], *, any_name: bool = False, from_hub: bool = True
+) -> list[SourceFile]:
+    """The files of a source in the order of their names: a file, a folder, or a data set on the Hub. Raises SourceError.
 
-
-def _batches(file: SourceFile, stored: Any) -> Iterator[pa.RecordBatch]:
-    if file.path.endswith(".parquet"):
-        import pyarrow.parquet as pq
-
-        table = pq.ParquetFile(stored, buffer_size=READ_BYTES)
-        total = max(table.metadata.num_rows, 1)
-        # One row group at a time, and as many rows as a block holds: more of them together cost Arrow several times their size.
-        for number in range(table.num_row_groups):
-            group = table.metadata.row_group(number)
-            at_once = max(
-                1, min(MAX_ROWS_AT_ONCE, BATCH_BYTES * group.num_rows // max(group.total_byte_size, 1))
-            )
-            for batch in table.iter_batches(batch_size=at_once, row_groups=[number], use_threads=False):
-                # The file is not read from its beginning to its end, so progress goes by rows.
-                file.bytes_read += file.size_bytes * batch.num_rows // total
-                yield batch
-        return
-    try:
-        batches: Iterable[pa.RecordBatch] = pa.ipc.open_stream(stored)
-    except pa.ArrowInvalid:
-        stored.seek(0)
-        reader = pa.ipc.open_file(stored)
-        batches = (reader.get_batch(number) for number in range(reader.num_record_batches))
-    for batch in batches:
-        for place in range(0, batch.num_rows, ROWS_AT_ONCE):
-            yield batch.slice(place, ROWS_AT_ONCE)
-
-
-def written(value: dict[str, Any]) -> bytes:
-    """A row that was not text, or a part of one, as text for the quarantine."""
-    return json.dumps(value, ensure_ascii=False, default=str).encode(errors="backslashreplace")
-
-
-def source_files(source: str, suffixes: tuple[str, ...]) -> list[SourceFile]:
-    """The files of a source in the order of their names: a file, a folder, or a data set on the Hub. Raises SourceError."""
+    A file that the user names himself may have any name with `any_name`. The first file says what was passed over beside all.
+    """
     root = Path(source)
-    if root.is_dir():
-        paths = sorted(path for path in root.rglob("*") if path.name.endswith(suffixes) and path.is_file())
-        files = [local_file(path, root) for path in paths]
-    elif root.exists():
-        files = [local_file(root, root)] if root.name.endswith(suffixes) else []
-    else:
+    skipped: Counter[str] = Counter()
+    if os.path.isdir(root):
+        files, skipped = files_below(root, suffixes)
+    elif os.path.lexists(root):
+        files = [local_file(root, root)] if any_name or root.name.endswith(suffixes) else []
+    elif from_hub:
         files = hub_files(source, suffixes)
+    else:
+        raise SourceError(f"no file or folder {source}")
     if not files:
-        raise SourceError(f"no {', '.join(suffixes)} in {source}")
+        passed_over = "; ".join(f"{count:,} {kind}" for kind, count in skipped.most_common())
+        said = f"; passed over: {passed_over}" if passed_over else ""
+        raise SourceError(f"no {', '.join(suffixes)} in {printable(source)}{said}")
+    files[0].skipped = skipped
     return files
+
+
+def files_below(root: Path, suffixes: tuple[str, ...]) -> tuple[list[SourceFile], Counter[str]]:
+    """The files below a folder with one of the suffixes, read or not, and how many other things were passed over, by kind."""
+    tree = list_tree(root, places_of(root))
+    wanted = [entry for entry in tree.files if entry.name.endswith(suffixes)]
+    # Some programs write a table as a folder of parts; a folder without any part only has the name of a file.
+    used = {str(folder) for entry in wanted for folder in PurePosixPath(entry.name).parents}
+    empty = [
+        Entry(name, str(root / name), fault=str(refused(FOLDER_KIND, name, FOLDER_ADVICE)))
+        for name in tree.folders
+        if name.endswith(suffixes) and name not in used
+    ]
+    if tree.overflow:
+        empty.append(
+            Entry(
+                "", str(root), fault=f"{tree.overflow}: {printable(str(root))}; ingest its folders one by one"
+            )
+        )
+    others = (entry for entry in tree.files if entry.fault and not entry.name.endswith(suffixes))
+    skipped = tree.skipped + Counter(kind_of_fault(entry.fault) for entry in others)
+    chosen = sorted([*wanted, *empty], key=lambda entry: entry.name.split("/"))
+    return [_described(entry, root) for entry in chosen], skipped
+
+
+def _described(entry: Entry, root: Path) -> SourceFile:
+    if entry.fault:
+        return refused_file(
+            entry.path, f"{printable(root.resolve().name)}/{entry.name}".rstrip("/"), entry.fault
+        )
+    return local_file(Path(entry.path), root)
+
+
+def refused_row(row: JsonRow, error: Exception) -> Refused:
+    """A row that an adapter could not translate, with the key at fault; an error of the adapter itself goes by its name."""
+    if isinstance(error, KeyError):
+        return Refused(row.line, row.raw, "key is missing", str(error.args[0]), row.size)
+    what = (
+        "not the documented shape"
+        if isinstance(error, SHAPE_ERRORS)
+        else f"{type(error).__name__} in the adapter"
+    )
+    return Refused(row.line, row.raw, f"{what}: {error}", size=row.size)
 
 
 class RowAdapter:
@@ -141,7 +138,7 @@ class RowAdapter:
     document_depth: int = 1
 
     def items(self, row: JsonRow, file: SourceFile) -> Iterable[ReadItem]:
-        """What a row holds. A KeyError, TypeError, ValueError or the like refuses the row, whole, with that reason."""
+        """What a row holds. An exception refuses the row, whole, with that reason."""
         raise NotImplementedError
 
     def place(self, row: JsonRow) -> Place | None:
@@ -165,10 +162,8 @@ class RowAdapter:
         """The items of a row, or the row as refused; never nothing."""
         try:
             found = list(self.items(row, file))
-        except KeyError as error:
-            return [Refused(row.line, row.raw, "key is missing", str(error.args[0]), row.size)]
-        except SHAPE_ERRORS as error:
-            return [Refused(row.line, row.raw, f"not the documented shape: {error}", size=row.size)]
+        except Exception as error:
+            return [refused_row(row, error)]
         return found or [Refused(row.line, row.raw, "holds neither a problem nor a solution", size=row.size)]
 
     def _rows(self, file: SourceFile) -> Iterator[JsonRow | Refused]:
@@ -177,8 +172,8 @@ class RowAdapter:
     def _place(self, row: JsonRow) -> Place | None:
         try:
             return self.place(row)
-        except (KeyError, *SHAPE_ERRORS):
-            return None
+        except Exception:
+            return None  # it is read whatever the sample, and refused for its reason
 
 
 def at_most(file: SourceFile) -> int | None:

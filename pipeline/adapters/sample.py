@@ -19,6 +19,7 @@ from itertools import islice, zip_longest
 
 from pipeline.adapters import Refused, SourceFile
 from pipeline.adapters.lines import JsonRow, json_rows
+from pipeline.adapters.source_policy import is_about_this_machine
 from pipeline.store import content_id, digest
 
 PER_PROBLEM_AND_POLICY = 5
@@ -64,7 +65,7 @@ def draw(
     found: list[list[Place]] = []
     lines: list[set[int]] = []
     for file in files:
-        placed = [(row.line, None if isinstance(row, Refused) else place_of(row)) for row in rows(file)]
+        placed = _placed(file, place_of, rows)
         found.append([place for _, place in placed if place is not None])
         lines.append({line for line, place in placed if place is None})
     everything = [place for places in found for place in places]
@@ -74,6 +75,18 @@ def draw(
         chosen.update(place.line for place in places if place.policy is None and place.problem_id in taken)
         chosen.update(take_trajectories((place for place in places if place.policy is not None), taken))
     return [frozenset(chosen) for chosen in lines]
+
+
+def _placed(file: SourceFile, place_of: PlaceOf, rows: RowsOf) -> list[tuple[int, Place | None]]:
+    """The lines of a file and their places. Where an adapter fails at a file, what was read of it counts: reading it says why."""
+    placed: list[tuple[int, Place | None]] = []
+    try:
+        for row in rows(file):
+            placed.append((row.line, None if isinstance(row, Refused) else place_of(row)))
+    except Exception as error:
+        if is_about_this_machine(error):
+            raise
+    return placed
 
 
 def take_problems(problems: Iterable[tuple[str, str]], limit: int) -> set[str]:

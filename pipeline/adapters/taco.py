@@ -19,8 +19,9 @@ from pipeline.adapters import ReadItem, ReadProblem, ReadTrajectory, SourceFile,
 from pipeline.adapters.apps import parsed
 from pipeline.adapters.io_tests import human_solution, io_tests, mode_columns
 from pipeline.adapters.lines import JsonRow
-from pipeline.adapters.rows import RowAdapter, at_most, written
+from pipeline.adapters.rows import RowAdapter, at_most
 from pipeline.adapters.sample import Place
+from pipeline.adapters.tables import written
 from pipeline.store import content_id
 from pipeline.text import detect_language, split_of
 
@@ -28,6 +29,8 @@ BASIS = "TACO `solutions` (accepted on the original site)"
 CODEFORCES = re.compile(r"codeforces\.com/(?:problemset/problem/|contest/|gym/)?(\d+)/(?:problem/)?(\w+)")
 UNITS = r"second|millisecond|ms|s\b|kilobyte|megabyte|gigabyte|byte|kb|mb|gb|mib"
 QUANTITY = re.compile(rf"\s*(\d+(?:\.\d+)?)\s*({UNITS})?", re.IGNORECASE)
+# Python's own parser takes much memory and many calls for a long expression.
+MAX_LITERAL_CHARACTERS = 10_000
 SECONDS = {None: 1.0, "second": 1.0, "s": 1.0, "millisecond": 1e-3, "ms": 1e-3}
 MEGABYTES = {
     None: 1.0,
@@ -98,12 +101,22 @@ def problem(
         "statement": value["question"],
         "time_limit_s": quantity(value.get("time_limit"), SECONDS),
         "memory_limit_mb": quantity(value.get("memory_limit"), MEGABYTES),
-        "tags": ast.literal_eval(tags) if isinstance(tags, str) else tags,
+        "tags": literal(tags) if isinstance(tags, str) else tags,
         "difficulty": value.get("difficulty") or None,
         "licence": "Apache-2.0 (TACO; statements belong to their sites)",
         "tests_quality": "full" if tests else None,
     }
     return row | mode_columns(given.get("fn_name"), value.get("starter_code"), tests), tests
+
+
+def literal(text: str) -> Any:
+    """A list that Python wrote. Raises ValueError, also for a text of more than MAX_LITERAL_CHARACTERS."""
+    if len(text) > MAX_LITERAL_CHARACTERS:
+        raise ValueError(f"tags of more than {MAX_LITERAL_CHARACTERS} characters")
+    try:
+        return ast.literal_eval(text)
+    except (MemoryError, RecursionError, SyntaxError) as error:
+        raise ValueError(f"tags: {type(error).__name__}") from error
 
 
 def quantity(text: Any, units: dict[str | None, float]) -> float | None:

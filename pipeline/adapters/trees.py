@@ -1,16 +1,22 @@
-"""Folders as sources: one that counts as a single file of a source, and programs lying in folders named after verdicts."""
+"""Folders as sources: one that counts as a single file of a source, and programs in folders named after verdicts."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipeline.adapters import ReadItem, ReadTrajectory, Refused, SourceFile, sha256_of
+from pipeline.adapters import ReadItem, ReadTrajectory, Refused, SourceFile
 from pipeline.adapters.io_tests import human_solution
+from pipeline.adapters.source_policy import SourceRefused, fingerprint, open_regular
+from pipeline.adapters.source_tree import Entry
 from pipeline.store import content_id
 from pipeline.text import VERDICT_NAMES, detect_language, suffix_language
 
 MAX_PROGRAM_BYTES = 4 << 20
+# A folder is named by the contents of its files up to these bounds, beyond them by the sizes.
+MAX_NAMED_BYTES, MAX_NAMED_FILE_BYTES = 1 << 30, 192 << 20
 # Names of folders in problem packages and elsewhere; what they claim, null: nothing.
 VERDICT_FOLDERS = VERDICT_NAMES | {
     "run_time_error": "runtime_error",
@@ -21,44 +27,65 @@ VERDICT_FOLDERS = VERDICT_NAMES | {
 }
 
 
-def files_below(folder: Path) -> list[Path]:
-    """Regular files of a folder, hidden ones aside, sorted by their path below it. Links are not followed."""
-    found = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-    return sorted(
-        path
-        for path in found
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts[:-1])
-    )
+def folder_file(
+    folder: Path, name: str, entries: Iterable[Entry], places: tuple[str, ...], skipped: Counter[str]
+) -> SourceFile:
+    """A folder as one file of a source, named by the names and contents of the files below it."""
+    listing: list[tuple[str, str]] = []
+    named = total = 0
+    for entry in entries:
+        total += entry.size_bytes
+        content = entry.fault or f"{entry.size_bytes} bytes"
+        if not entry.fault and entry.size_bytes <= min(MAX_NAMED_FILE_BYTES, MAX_NAMED_BYTES - named):
+            named += entry.size_bytes
+            try:
+                content, _ = fingerprint(entry.path, places, entry.name)
+            except SourceRefused as refusal:
+                content = str(refusal)
+        listing.append((entry.name, content))
+    return SourceFile(str(folder), name, content_id(listing), total, places=places, skipped=skipped)
 
 
-def folder_file(folder: Path, root: Path) -> SourceFile:
-    """A folder as one file of the source `root`, named by the names and contents of all files below it."""
-    paths = files_below(folder)
-    listing = [(path.relative_to(folder).as_posix(), sha256_of(path)) for path in paths]
-    name = (Path(root.resolve().name) / folder.resolve().relative_to(root.resolve())).as_posix()
-    return SourceFile(str(folder), name, content_id(listing), sum(path.stat().st_size for path in paths))
+def program_of(line: int, entry: Entry, places: tuple[str, ...]) -> bytes | Refused:
+    """The bytes of a program below a folder, one more than is allowed at most; or the reason why they are not read."""
+    if not entry.fault:
+        try:
+            with open_regular(entry.path, places, entry.name) as stored:
+                return stored.read(MAX_PROGRAM_BYTES + 1)
+        except SourceRefused as refusal:
+            return Refused(line, kept(entry.name, b""), str(refusal), size=entry.size_bytes)
+    return Refused(line, kept(entry.name, b""), entry.fault)
+
+
+def kept(path: str, program: bytes) -> bytes:
+    """What the quarantine keeps of a program: the path inside its folder, for which it has no column, and the text."""
+    return path.encode(errors="backslashreplace") + b"\n" + program[:MAX_PROGRAM_BYTES]
 
 
 def program_item(
-    line: int, raw: bytes, path: str, problem_id: str, verdict: str | None, basis: str
+    line: int,
+    raw: bytes,
+    path: str,
+    problem_id: str,
+    verdict: str | None,
+    basis: str,
+    problem_line: int | None = None,
 ) -> ReadItem:
-    """A program that a person wrote, as the file at `path` of its source; refused where it is no source text."""
-    # The quarantine has no column for the path of a file inside a folder.
-    kept = path.encode(errors="backslashreplace") + b"\n" + raw[:MAX_PROGRAM_BYTES]
-    suffix = Path(path).suffix
+    """A program that a person wrote, as the file at `path` of its source; refused where it is not source text."""
+    suffix = PurePosixPath(path).suffix
     if suffix_language(suffix) is None:
-        return Refused(line, kept, f"{path}: no suffix of a language that is known", size=len(raw))
+        reason = f"{path}: no suffix of a language that is known"
+        return Refused(line, kept(path, raw), reason, size=len(raw))
     if len(raw) > MAX_PROGRAM_BYTES:
-        reason = f"{path}: {len(raw)} bytes; at most {MAX_PROGRAM_BYTES}; only its beginning is kept"
-        return Refused(line, kept, reason, size=len(raw))
+        reason = f"{path}: more than {MAX_PROGRAM_BYTES} bytes; only its beginning is kept"
+        return Refused(line, kept(path, raw), reason, size=len(raw))
     try:
         text = raw.removeprefix(b"\xef\xbb\xbf").decode()
     except UnicodeDecodeError as error:
-        return Refused(
-            line, kept, f"not UTF-8: {error.reason} at byte {error.start} of {path}", size=len(raw)
-        )
+        reason = f"not UTF-8: {error.reason} at byte {error.start} of {path}"
+        return Refused(line, kept(path, raw), reason, size=len(raw))
     columns = human_solution(problem_id, path, text, language_of(suffix, text), verdict, basis)
-    return ReadTrajectory(line, kept, columns, len(raw))
+    return ReadTrajectory(line, kept(path, raw), columns, len(raw), problem_line=problem_line)
 
 
 def language_of(suffix: str, text: str) -> Any:

@@ -5,6 +5,7 @@ from pipeline.corpora.publication import (
     Corpus,
     CorpusError,
     Spec,
+    corpus_id,
     diff,
     list_corpora,
     load,
@@ -12,4 +13,15 @@ from pipeline.corpora.publication import (
     read_spec,
 )
 
-__all__ = ["Corpus", "CorpusError", "Spec", "diff", "export", "list_corpora", "load", "publish", "read_spec"]
+__all__ = [
+    "Corpus",
+    "CorpusError",
+    "Spec",
+    "corpus_id",
+    "diff",
+    "export",
+    "list_corpora",
+    "load",
+    "publish",
+    "read_spec",
+]

@@ -7,12 +7,11 @@ import os
 import shutil
 from pathlib import Path
 
-import duckdb
 import polars as pl
 import pyarrow.parquet as pq
 
-from pipeline.corpora.publication import Corpus, CorpusError, macro, prove
-from pipeline.store import Store, sql
+from pipeline.corpora.publication import Corpus, CorpusError, prove, reward_column
+from pipeline.store import Store, sql, sql_output
 
 COLUMNS_OF_PROBLEM = ("title", "statement", "input_mode", "difficulty", "tags", "licence")
 
@@ -32,7 +31,7 @@ def export(store: Store, corpus: Corpus, folder: str | Path) -> Path:
         write_rows(store, corpus, unfinished / "data" / "train.parquet")
         (unfinished / "README.md").write_text(data_card(corpus, unfinished / "data" / "train.parquet"))
         os.replace(unfinished, folder)
-    except (OSError, duckdb.Error) as error:
+    except (OSError, sql.SqlError) as error:
         raise CorpusError(f"cannot export to {folder}: {error}") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -40,16 +39,20 @@ def export(store: Store, corpus: Corpus, folder: str | Path) -> Path:
 
 
 def write_rows(store: Store, corpus: Corpus, path: Path) -> None:
-    """DuckDB writes while it reads, so that a corpus need not fit into memory."""
+    """Rows are written while they are read, so that a corpus need not fit into memory."""
     of_problem = ", ".join(f"p.{column}" for column in COLUMNS_OF_PROBLEM)
-    with sql.connect(store, corpus.pins, read_only=False) as connection:
+    with sql.connect(store, corpus.pins) as connection:
         prove(connection, corpus)
         connection.register("chosen", pl.DataFrame({"trajectory_id": corpus.rows}).to_arrow())
-        connection.execute(
-            f"COPY (SELECT j.* EXCLUDE (reward_binary), {macro(corpus.reward)} AS reward, {of_problem}"
+        rows = sql.relation(
+            connection,
+            f"SELECT j.* EXCLUDE (reward_binary), {reward_column(corpus.reward)}, {of_problem}"
             " FROM judged j SEMI JOIN chosen USING (trajectory_id) LEFT JOIN problems p ON p.problem_id = j.problem_id"
-            f" ORDER BY trajectory_id) TO {sql.literal(str(path))} (FORMAT parquet, COMPRESSION zstd)"
+            " ORDER BY trajectory_id",
         )
+        assert rows is not None, "a SELECT gives rows"
+        with open(path, "wb") as file:
+            sql_output.write(rows, file, "parquet")
 
 
 def data_card(corpus: Corpus, path: Path) -> str:

@@ -18,6 +18,7 @@ adds nothing, compaction changes no id, and reading a corpus proves that it is w
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import re
@@ -31,7 +32,7 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from pipeline.store import DEFAULT, RewardError, Store, reward, sql
+from pipeline.store import DEFAULT, RewardError, Store, macro, reward, sql
 
 SPEC_KEYS = ("name", "description", "query", "query_file", "reward", "parameters")
 # What a reward is read from, and the view `judged` with it; pinned whatever the query itself reads.
@@ -144,13 +145,8 @@ def publish(store: Store, spec: Spec | str | Path) -> Corpus:
 
 def load(store: Store, key: str) -> Corpus:
     """The corpus of that id (or the beginning of one), or the newest one of that name. Raises CorpusError if there is none."""
-    stored = store.snapshot("corpora").scan()
-    by_name = stored.filter(pl.col("name") == key).sort("published_at", "corpus_id").tail(1).collect()
-    found = by_name if by_name.height else stored.filter(pl.col("corpus_id").str.starts_with(key)).collect()
-    if found.height != 1:
-        state = "several corpora begin with" if found.height else "no corpus"
-        known = ", ".join(stored.select("name").unique().sort("name").collect()["name"]) or "none"
-        raise CorpusError(f"{state} {key!r}; published: {known}")
+    identity = corpus_id(store, key)
+    found = store.snapshot("corpora").scan().filter(pl.col("corpus_id") == identity).collect()
     row = found.row(0, named=True)
     return Corpus(
         **{
@@ -162,6 +158,22 @@ def load(store: Store, key: str) -> Corpus:
         rows=found["rows"].explode().alias("trajectory_id"),
         statistics=json.loads(row["statistics"]),
     )
+
+
+def corpus_id(store: Store, key: str) -> str:
+    """The id of the newest corpus of that name, or of the one whose id begins so. Raises CorpusError, with what was meant."""
+    stored = store.snapshot("corpora").scan().select("corpus_id", "name", "published_at").collect()
+    named = stored.filter(pl.col("name") == key).sort("published_at", "corpus_id").tail(1)
+    found = (
+        named if named.height else stored.filter(pl.col("corpus_id").str.starts_with(key)).unique("corpus_id")
+    )
+    if found.height == 1:
+        return found["corpus_id"][0]
+    names = sorted(stored["name"].unique())
+    near = difflib.get_close_matches(key, names, n=1)
+    state = "several corpora begin with" if found.height else "no corpus"
+    meant = f"; did you mean {near[0]}?" if near else ""
+    raise CorpusError(f"{state} {key!r}; published: {', '.join(names) or 'none'}{meant}")
 
 
 def list_corpora(store: Store) -> pl.DataFrame:
@@ -185,7 +197,7 @@ def rows_of(store: Store, corpus: Corpus, columns: str = "*") -> pl.DataFrame:
     """
     with sql.connect(store, corpus.pins) as connection:
         prove(connection, corpus)
-        return joined(connection, corpus.rows, f"{columns}, {macro(corpus.reward)} AS reward")
+        return joined(connection, corpus.rows, f"{columns}, {reward_column(corpus.reward)}")
 
 
 def diff(store: Store, before: Corpus, after: Corpus) -> pl.DataFrame:
@@ -230,7 +242,7 @@ def spec_of(corpus: Corpus) -> Spec:
 
 def tables_of(connection: duckdb.DuckDBPyConnection, spec: Spec) -> list[str]:
     try:
-        return sorted({*sql.tables_behind(connection, spec.query), *REWARD_TABLES})
+        return sorted({*sql.tables_behind(spec.query), *REWARD_TABLES})
     except sql.SqlError as error:
         raise CorpusError(f"corpus {spec.name}: {error}") from error
 
@@ -254,13 +266,14 @@ def selected_ids(connection: duckdb.DuckDBPyConnection, spec: Spec) -> pl.Series
     return ids.sort()
 
 
-def macro(name: str) -> str:
-    return f"reward_{name}(verdict, passed, total)"
+def reward_column(name: str) -> str:
+    """SQL of a reward over the columns of `judged`."""
+    return f"{macro(name)}(verdict, passed, total) AS reward"
 
 
 def rewarded_rows(connection: duckdb.DuckDBPyConnection, ids: pl.Series, name: str) -> pl.DataFrame:
     """Those of the trajectories that have a reward, sorted: trajectory_id, problem_id, origin, verdict, language, reward."""
-    columns = f"trajectory_id, problem_id, origin, verdict, language, {macro(name)} AS reward"
+    columns = f"trajectory_id, problem_id, origin, verdict, language, {reward_column(name)}"
     return joined(connection, ids, columns).filter(pl.col("reward").is_not_null())
 
 

@@ -97,7 +97,9 @@ def evaluation_problems(store: Store, evaluation: str) -> list[str]:
     """Sorted problem_ids of an evaluation set."""
     with sql.connect(store) as connection:
         found = sql.query(
-            connection, f"SELECT DISTINCT problem_id FROM problems WHERE ({evaluation}) ORDER BY problem_id"
+            connection,
+            f"SELECT DISTINCT problem_id FROM problems WHERE {sql.predicate(evaluation, name='evaluation')}"
+            " ORDER BY problem_id",
         )
     if not found.height:
         raise ValueError(f"no problem where {evaluation}: nothing to be kept apart from")

@@ -1,19 +1,16 @@
-"""What the table `evaluations` says of policies: pass@k with intervals, by group, and two policies problem by problem.
-
-Intervals are percentile bootstraps over problems (`pipeline/store/passk.py`): they say how far the figures would move with other
-problems of the same kind, not with other samples or training seeds. A comparison is paired: each problem's own difference.
+"""Two policies, or two runs over their seeds, on the same problems under the same settings. The rules are in
+`aggregate.py`.
 """
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
-from pipeline.store import Estimate, over_problems, pass_at_k
-
-KS = (1, 10, 100)
+from pipeline.evaluation.aggregate import METRICS, matrix, per_problem, run_name
+from pipeline.evaluation.intervals import Estimate, over_problems
 
 
 class NotComparable(LookupError):
@@ -21,107 +18,131 @@ class NotComparable(LookupError):
 
 
 @dataclass(frozen=True)
+class SeedResult:
+    """One policy of side b, and its paired change from side a."""
+
+    policy_id: str
+    level: Estimate
+    change: Estimate
+
+
+@dataclass(frozen=True)
 class Difference:
-    """pass@k, or distinct correct programs, of two policies on the same problems; `change` is that of b over a."""
+    """One metric of two sides on the same problems; `change` is b minus a, `seeds` are the policies of b one
+    by one.
+    """
 
     metric: str
     a: Estimate
     b: Estimate
     change: Estimate
+    seeds: list[SeedResult]
 
 
-def rates(rows: pl.DataFrame) -> dict[str, Estimate | None]:
-    """pass@1, 10 and 100 of rows (columns samples, correct), one a problem; None where a problem has fewer samples."""
-    samples, correct = rows["samples"].to_numpy(), rows["correct"].to_numpy()
-    return {
-        f"pass@{k}": over_problems(pass_at_k(samples, correct, k))
-        if samples.size and samples.min() >= k
-        else None
-        for k in KS
-    }
+@dataclass(frozen=True)
+class Pairing:
+    """What is compared: `rows` of `per_problem` for the policies of both sides under the settings
+    `comparable`.
 
+    `absent` are policies of either side without an evaluation under these settings.
+    """
 
-def by_group(rows: pl.DataFrame, groups: pl.DataFrame) -> list[dict]:
-    """pass@k by source and difficulty; `groups` has problem_id, source and difficulty."""
-    joined = rows.join(groups, on="problem_id").with_columns(pl.col("difficulty").fill_null("-"))
-    return [
-        {
-            "source": source,
-            "difficulty": difficulty,
-            "problems": part.height,
-            **rates(part),
-            "distinct correct": float(part["distinct_correct"].cast(pl.Float64).to_numpy().mean()),
-        }
-        for (source, difficulty), part in sorted(
-            joined.group_by("source", "difficulty"), key=lambda item: str(item[0])
-        )
-    ]
-
-
-def verdict_mix(rows: pl.DataFrame) -> dict[str, int]:
-    """Samples by verdict, most frequent first; empty for evaluations made before verdicts were kept."""
-    total: dict[str, int] = {}
-    for text in rows["verdicts"].drop_nulls():
-        for verdict, count in json.loads(text).items():
-            total[verdict] = total.get(verdict, 0) + count
-    return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
-
-
-def mean_entropy(rows: pl.DataFrame) -> float | None:
-    """Mean over problems of the policy's next-token entropy, nats a token; None where it was not measured."""
-    known = rows["token_entropy"].drop_nulls().to_numpy()
-    return float(known.mean()) if known.size else None
+    a: list[str]
+    b: list[str]
+    comparable: str
+    rows: pl.DataFrame
+    absent: list[str]
 
 
 def compare(evaluations: pl.DataFrame, a: str, b: str) -> list[Difference]:
-    """b against a on the problems and settings that both have, the settings with most problems. Raises NotComparable."""
-    merged = merged_seeds(evaluations.filter(pl.col("policy_id").is_in([a, b])))
-    for name in (a, b):
-        if name not in merged["policy_id"].to_list():
-            known = ", ".join(evaluations["policy_id"].unique().sort()) or "none"
-            raise NotComparable(
-                f"policy {name} has no evaluation; evaluated: {known}; make one: spo eval {name}"
-            )
-    first, second = (merged.filter(pl.col("policy_id") == name).drop("policy_id") for name in (a, b))
-    both = first.join(second, on=["comparable", "problem_id"], suffix="_b")
-    if both.is_empty():
-        raise NotComparable(
-            f"{a} and {b} share no problem under the same settings; evaluate both with the same command"
+    """b against a, by the names of policies or of runs with seeds. Raises NotComparable."""
+    return differences(pair(evaluations, policies_of(evaluations, a), policies_of(evaluations, b)))
+
+
+def policies_of(evaluations: pl.DataFrame, name: str) -> list[str]:
+    """The evaluated policy of that name, else the policies that are seeds of the run `name`. Raises
+    NotComparable.
+    """
+    known = evaluations["policy_id"].unique().sort().to_list()
+    if name in known:
+        return [name]
+    if seeds := [policy for policy in known if run_name(policy) == name]:
+        return seeds
+    raise NotComparable(
+        f"policy {name} has no evaluation; evaluated: {', '.join(known) or 'none'}; make one: spo eval {name}"
+    )
+
+
+def pair(evaluations: pl.DataFrame, a: Sequence[str], b: Sequence[str]) -> Pairing:
+    """Choose the settings for a comparison of the policies `b` with the policies `a`. Raises NotComparable.
+
+    Of the settings that policies of both sides were evaluated with: those with the most policies, then those
+    on test problems only, with the most problems, and evaluated last.
+    """
+    rows = per_problem(evaluations.filter(pl.col("policy_id").is_in([*a, *b])))
+    candidates = (
+        rows.group_by("comparable")
+        .agg(
+            policies=pl.col("policy_id").n_unique(),
+            test=(pl.col("split") == "test").all(),
+            problems=pl.col("problem_id").n_unique(),
+            latest=pl.col("evaluated_at").max(),
         )
-    best = both.group_by("comparable").len().sort("len", "comparable", descending=True)["comparable"][0]
-    both = both.filter(pl.col("comparable") == best)
-    found = []
-    for k in KS:
-        enough = both.filter(pl.min_horizontal("samples", "samples_b") >= k)
-        if enough.height:
-            values = [
-                pass_at_k(enough[f"samples{s}"].to_numpy(), enough[f"correct{s}"].to_numpy(), k)
-                for s in ("", "_b")
-            ]
-            found.append(
-                Difference(f"pass@{k}", *map(over_problems, (values[0], values[1], values[1] - values[0])))
+        .sort("policies", "test", "problems", "latest", "comparable", descending=True)
+    )
+    for comparable in candidates["comparable"]:
+        found = _pairing(rows.filter(pl.col("comparable") == comparable), comparable, a, b)
+        if found:
+            return found
+    raise NotComparable(
+        f"{', '.join(a)} and {', '.join(b)} share no problem under the same settings;"
+        " evaluate both with the same command"
+    )
+
+
+def _pairing(rows: pl.DataFrame, comparable: str, a: Sequence[str], b: Sequence[str]) -> Pairing | None:
+    """The pairing under these settings; None if a side is missing or no problem is common to all."""
+    evaluated = set(rows["policy_id"])
+    left, right = ([policy for policy in side if policy in evaluated] for side in (a, b))
+    per_policy = rows.group_by("problem_id").agg(pl.col("policy_id").n_unique())
+    in_common = (per_policy["policy_id"] == len({*left, *right})).any()
+    if not (left and right and in_common):
+        return None
+    absent = [policy for policy in dict.fromkeys([*a, *b]) if policy not in evaluated]
+    return Pairing(left, right, comparable, rows, absent)
+
+
+def differences(pairing: Pairing) -> list[Difference]:
+    """Every metric that at least one problem allows for all policies of the pairing."""
+    found = (difference(pairing.rows, column, pairing.a, pairing.b) for column in METRICS)
+    return [item for item in found if item]
+
+
+def difference(rows: pl.DataFrame, column: str, a: Sequence[str], b: Sequence[str]) -> Difference | None:
+    """One metric over the problems that have it for every policy of both sides; None if there is no such
+    problem.
+
+    `rows` are those of `per_problem` under one settings, `column` is one of METRICS.
+    """
+    policies = list(dict.fromkeys([*a, *b]))
+    values, problems = matrix(rows, column, policies)
+    if not problems:
+        return None
+    evaluated = rows.filter(pl.col("policy_id").is_in(policies))["problem_id"].n_unique()
+    left_out = evaluated - len(problems)
+    before = values[[policies.index(policy) for policy in a]]
+    after = values[[policies.index(policy) for policy in b]]
+    return Difference(
+        METRICS[column],
+        over_problems(before, left_out=left_out),
+        over_problems(after, left_out=left_out),
+        over_problems(after, minus=before, left_out=left_out),
+        [
+            SeedResult(
+                policy,
+                over_problems(row, left_out=left_out),
+                over_problems(row, minus=before, left_out=left_out),
             )
-    distinct = [both[f"distinct_correct{s}"].to_numpy() for s in ("", "_b")]
-    found.append(
-        Difference(
-            "distinct correct", *map(over_problems, (distinct[0], distinct[1], distinct[1] - distinct[0]))
-        )
+            for policy, row in zip(b, after, strict=True)
+        ],
     )
-    return found
-
-
-def merged_seeds(rows: pl.DataFrame) -> pl.DataFrame:
-    """One row a (policy, settings but the seed, problem): samples of several seeds added up, distinct programs as a mean."""
-    rows = rows.with_columns(
-        comparable=pl.Series([without_seed(text) for text in rows["settings"]], dtype=pl.String)
-    )
-    return (
-        rows.group_by("policy_id", "comparable", "problem_id")
-        .agg(pl.col("samples", "correct").sum(), pl.col("distinct_correct").cast(pl.Float64).mean())
-        .sort("policy_id", "comparable", "problem_id")
-    )
-
-
-def without_seed(settings: str) -> str:
-    found = json.loads(settings)
-    return json.dumps({name: value for name, value in found.items() if name != "seed"}, sort_keys=True)

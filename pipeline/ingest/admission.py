@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -32,6 +32,7 @@ UNKNOWN_PROBLEM = "the problem is neither in the store nor earlier in this sourc
 UNKNOWN_STATEMENT = (
     "the row names no problem of the store, and no statement of the store stands in its prompt"
 )
+PROBLEM_REFUSED = "the problem that it was written for was refused"
 OTHER_CONTENT = "this id is taken by a problem with other content"
 LINEAGE = ("batch_id", "source_file", "source_line")
 PROBLEM_CONTENT = [name for name in TABLES["problems"].schema.column_names() if name not in LINEAGE]
@@ -72,7 +73,15 @@ class Chunk:
 class Admission:
     """Decides over the items of one batch, chunk by chunk, in the order of the file."""
 
-    def __init__(self, store: Store, batch_id: str, adapter: str, file: SourceFile):
+    def __init__(
+        self,
+        store: Store,
+        batch_id: str,
+        adapter: str,
+        file: SourceFile,
+        refused_lines: Iterable[int] = (),
+    ):
+        """`refused_lines`: lines of the file that an earlier batch refused."""
         self.batch_id, self.adapter, self.file = batch_id, adapter, file
         self.counts = Counts()
         own = pl.col("batch_id") == batch_id
@@ -100,6 +109,8 @@ class Admission:
             name: (column, reason) for name, column, reason in refused.iter_rows()
         }
         self._line, self._place = -1, 0
+        # Lines of this file whose problem did not get in: a problem of that name in the store is another one.
+        self._refused_lines = set(refused_lines)
 
     def decide(self, items: list[ReadItem]) -> Chunk:
         """Decide over the next items of the file, and count them."""
@@ -118,16 +129,20 @@ class Admission:
             if self._own_refused and (held := self._own_refused.get(self._quarantine_id())):
                 self._count_refused(held)
                 refused[number] = held
+                self._refused_lines.add(item.line)
                 continue
             if fault is None and isinstance(item, ReadProblem):
                 fault = self._decide_problem(number, item, stored, accepted)
             elif fault is None and isinstance(item, ReadTrajectory):
-                if item.row["problem_id"] in self._known:
+                if item.problem_line in self._refused_lines:
+                    fault = (None, PROBLEM_REFUSED)
+                elif item.row["problem_id"] in self._known:
                     candidates.append(number)
                 else:
                     fault = ("problem_id", UNKNOWN_STATEMENT if item.asked is not None else UNKNOWN_PROBLEM)
             if fault is not None:
                 refused[number] = fault
+                self._refused_lines.add(item.line)
                 quarantine[number] = self._refusal(item, fault)
         ids = self._decide_trajectories({n: trajectory_id(rows[n]) for n in candidates})
         return Chunk(

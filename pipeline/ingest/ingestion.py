@@ -19,6 +19,7 @@ import polars as pl
 
 from pipeline.adapters import Adapter, ReadItem, ReadTrajectory, SourceError, SourceFile, find
 from pipeline.ingest.admission import Admission, Counts, kind_of
+from pipeline.ingest.reading import Reading
 from pipeline.store import TABLES, Store, content_id
 
 CHUNK_ROWS = 25_000
@@ -56,6 +57,8 @@ class BatchSummary:
     rows_in_file: int | None = None
     was_finished: bool = False
     limit: int | None = field(default=None)
+    # What the adapter passed over beside this file, by kind: links out of the source, hidden folders and the like.
+    skipped: dict[str, int] = field(default_factory=dict)
 
 
 OnProgress = Callable[[Progress], None]
@@ -73,7 +76,8 @@ def ingest(
     """Ingest every file of a source; with `limit`, a bounded sample of it (`pipeline/adapters/sample.py`).
 
     `columns` says of all its trajectories what their source does not, e.g. {"policy_id": "qwen3", "temperature": 0.8}.
-    Raises SourceError where the source or the adapter cannot be used at all; bad rows raise nothing, they are quarantined.
+    Raises SourceError where the source or the adapter cannot be used at all; bad rows and bad files raise nothing, they are
+    quarantined. `adapter_name` names a known adapter; a file of code is run by `pipeline.adapters.load` only.
     One source is ingested by one process at a time; different sources may go in side by side where their ids differ.
     """
     adapter = find(adapter_name)
@@ -115,10 +119,11 @@ def ingest_file(
     batch_id = content_id(adapter.name, file.options, file.name, file.sha256)
     finished = store.snapshot("batches").scan().filter(pl.col("batch_id") == batch_id).collect()
     if finished.height:
-        return finished_summary(store, finished.row(0, named=True))
+        return replace(finished_summary(store, finished.row(0, named=True)), skipped=dict(file.skipped))
     admission = Admission(store, batch_id, adapter.name, file)
+    reading = Reading(adapter, file)
     with cycles_wait():
-        for sequence, items in enumerate(chunks(with_columns(adapter.read(file), columns or {}))):
+        for sequence, items in enumerate(chunks(with_columns(iter(reading), columns or {}))):
             for table, rows in admission.decide(items).tables():
                 append_missing(store, table, rows, batch_id, sequence)
             # The next chunk is read before this one goes, and two at a time would cost twice the memory.
@@ -134,7 +139,8 @@ def ingest_file(
                         time.monotonic() - begin,
                     )
                 )
-    append_batch(store, batch_id, adapter.name, file, admission.counts, limit, started_at)
+    if not reading.failed:
+        append_batch(store, batch_id, adapter.name, file, admission.counts, limit, started_at)
     return summary_of(batch_id, adapter.name, file, admission.counts, limit, time.monotonic() - begin)
 
 
@@ -246,6 +252,7 @@ def summary_of(
         seconds,
         rows_in_file=file.rows_in_file or None,
         limit=limit,
+        skipped=dict(file.skipped.most_common()),
     )
 
 

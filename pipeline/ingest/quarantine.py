@@ -171,7 +171,9 @@ class _Attempt:
         self.batch_id = content_id("retry", origin, finished, sorted(rows["quarantine_id"]))
         self.recorded = tries.filter(pl.col("batch_id") == self.batch_id)["quarantine_id"]
         self.started_at = datetime.now(UTC)
-        self.admission = Admission(store, self.batch_id, adapter, self.file)
+        refused_then = store.snapshot("quarantine").scan().filter(pl.col("batch_id") == origin)
+        lines = refused_then.select("source_line").unique().collect()["source_line"]
+        self.admission = Admission(store, self.batch_id, adapter, self.file, lines)
         self.sequence = self.still_refused = 0
         self.outcomes: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
@@ -237,6 +239,8 @@ class _Attempt:
             return self.adapter.reread(recoded, line, self.file)
         except UnicodeDecodeError as error:
             return [Refused(line, raw, f"not {self.encoding}: {error.reason} at byte {error.start}")]
+        except Exception as error:
+            return [Refused(line, raw, f"{type(error).__name__} in the adapter {self.adapter.name}: {error}")]
 
     def _records(self, names: list[str], faults: dict[int, Fault]) -> pl.DataFrame:
         found = [faults.get(number) for number in range(len(names))]

@@ -12,6 +12,7 @@ from collections import defaultdict
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
+from pipeline.adapters.source_policy import is_plain_name
 from pipeline.text import suffix_language
 from sandbox import Checker
 from sandbox.judging import CheckerFailed, parts_of
@@ -54,6 +55,10 @@ def checker_of(problem: dict[str, Any]) -> Checker:
 
 def program_checker(files: list[dict[str, Any]]) -> Checker:
     """The checker that some files make up. Raises CheckerMissing where that is none, several, or one of several sources."""
+    # The rows of a store may come from somebody else: a name becomes that of a file in a folder of ours.
+    odd = [file["path"] for file in files if not is_plain_name(PurePosixPath(file["path"]).name)]
+    if odd:
+        raise CheckerMissing(f"a file of its checker has no plain name: {odd[0]!r}")
     of_program = defaultdict(list)
     for file in files:
         of_program[folder_of(file["path"])].append(file)

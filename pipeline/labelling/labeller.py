@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 import polars as pl
 
 from pipeline.labelling.checkers import CheckerMissing, checker_of
-from pipeline.store import Store, Verdicts, connect, query
+from pipeline.store import Store, Verdicts, connect, predicate, query
 from sandbox import LARGEST, Judgement, Limits, Pool, Submission, Test, judge_version
 
 # A verdict row is durable once its chunk is committed; a kill loses at most this many judgements.
@@ -48,7 +48,7 @@ left join twins w on w.problem_id = t.problem_id and w.language = t.language and
     and w.test_set_hash = p.test_set_hash
 where (p.checker <> 'custom' or p.problem_id in (select unnest($with_program))) and p.test_count > 0
   and not coalesce(j.settled, false) and coalesce(j.attempts, 0) < $attempts
-  and ({where})
+  and {where}
 order by t.problem_id, t.language, t.program, t.trajectory_id
 """
 
@@ -94,7 +94,7 @@ def label(
     with connect(store) as connection:
         with_program = problems_with_program(store)
         known = {"judge_version": version, "attempts": JUDGE_ATTEMPTS, "with_program": with_program}
-        pending = query(connection, PENDING.format(where=where), known)
+        pending = query(connection, PENDING.format(where=predicate(where)), known)
         summary = LabelSummary(
             unjudgeable=query(connection, WITHOUT_JUDGE, {"with_program": with_program})["rows"][0]
         )

@@ -18,12 +18,13 @@ from pipeline.store.contracts import (
     Trajectories,
     Verdicts,
 )
+from pipeline.store.errors import StoreError
+from pipeline.store.files import flush_file, name_folder, publish_folder, write_whole
 from pipeline.store.identity import ID_BYTES, content_id, digest, test_set_hash, trajectory_id
 from pipeline.store.locks import alone, one_of, say
-from pipeline.store.passk import Estimate, estimate, over_problems, pass_at_k
-from pipeline.store.rewards import DEFAULT, RewardError, reward
-from pipeline.store.snapshot import StoreError
-from pipeline.store.sql import SqlError, connect, query, questions, sql_list
+from pipeline.store.passk import pass_at_k
+from pipeline.store.rewards import DEFAULT, RewardError, macro, reward
+from pipeline.store.sql import SqlError, connect, predicate, query, questions
 from pipeline.store.store import COMPACT_AFTER_COMMITS, Store
 
 __all__ = [
@@ -36,7 +37,6 @@ __all__ = [
     "ORIGINS",
     "TABLES",
     "VERDICTS",
-    "Estimate",
     "Evaluations",
     "OneOf",
     "Policies",
@@ -52,17 +52,20 @@ __all__ = [
     "connect",
     "content_id",
     "digest",
-    "estimate",
+    "flush_file",
     "kind_of",
+    "macro",
     "meaning",
+    "name_folder",
     "one_of",
-    "over_problems",
     "pass_at_k",
+    "predicate",
+    "publish_folder",
     "query",
     "questions",
     "reward",
     "say",
-    "sql_list",
     "test_set_hash",
     "trajectory_id",
+    "write_whole",
 ]

@@ -352,10 +352,10 @@ class Evaluations(dy.Schema):
     seed = dy.Int64(nullable=True, description="seed of that run")
     step = dy.Int64(nullable=True, min=0, description="optimiser step of the policy")
     split = text("split of the problem", check=one_of(SPLITS))
-    samples = dy.Int32(min=1, description="samples drawn")
+    samples = dy.Int32(min=0, description="samples with a verdict; 0: the judge failed on all of them")
     correct = dy.Int32(min=0, description="samples accepted")
     distinct_correct = dy.Int32(min=0, description="accepted programs that differ after normalisation")
-    judge_errors = dy.Int32(min=0, description="samples without a verdict; counted out of `samples`")
+    judge_errors = dy.Int32(min=0, description="samples without a verdict; not in `samples`")
     evaluated_at = dy.Datetime(time_zone="UTC", description="when")
     verdicts = maybe("JSON: verdict -> samples; null: evaluated before this was kept")
     token_entropy = dy.Float64(

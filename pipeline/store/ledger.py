@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from pipeline.store.contracts import NOT_A_REWARD, TABLES
-from pipeline.store.rewards import REWARDS
-from pipeline.store.sql import connect, query, sql_list
+from pipeline.store.rewards import REWARDS, macro
+from pipeline.store.sql import connect, query
 from pipeline.store.store import Store
 
 ROUND = re.compile(r"(?P<worker>.+)/round-(?P<number>\d+)")
@@ -34,7 +34,7 @@ class Ledger:
 
 def ledger(store: Store) -> Ledger:
     """Look at keys, at batches and rounds of rollout workers against their rows, and at verdicts without a trajectory."""
-    found = Ledger()
+    found, no_reward = Ledger(), {"no_reward": [*NOT_A_REWARD]}
     with connect(store) as connection:
         for name, table in TABLES.items():
             key = ", ".join(table.key)
@@ -48,14 +48,15 @@ def ledger(store: Store) -> Ledger:
         for reward in REWARDS:
             wrong = query(
                 connection,
-                f"select count(*) as n from verdicts where verdict in {tuple(NOT_A_REWARD)}"
-                f" and reward_{reward}(verdict, passed, total) is not null",
+                "select count(*) as n from verdicts where list_contains($no_reward, verdict)"
+                f" and {macro(reward)}(verdict, passed, total) is not null",
+                no_reward,
             )
             found.note("judge_errors_as_rewards", f"reward {reward}", wrong["n"][0])
-        kept = sql_list([*NOT_A_REWARD])
         judged = query(
             connection,
-            f"select count(*) as n from judged where list_contains({kept}, verdict) and reward_binary is not null",
+            "select count(*) as n from judged where list_contains($no_reward, verdict) and reward_binary is not null",
+            no_reward,
         )
         found.note("judge_errors_as_rewards", "judged", judged["n"][0])
         for batch, missing in query(connection, MISSING_OF_BATCHES).iter_rows():

@@ -10,6 +10,8 @@ is then the probability that the outcome is optimal); `signed` and `success` ser
 
 from __future__ import annotations
 
+import difflib
+import re
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -57,7 +59,12 @@ REWARDS: dict[str, Reward] = {}
 
 
 def register(reward: Reward) -> Reward:
-    """Make a reward known by its name, for corpora and for SQL. Raises RewardError if another one has the name."""
+    """Make a reward known by its name, for corpora and for SQL, where it is part of the name of a macro.
+
+    Raises RewardError if another one has the name, or if it is not a word of small letters, digits and underscores.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", reward.name):
+        raise RewardError(f"reward {reward.name!r}: a name is small letters, digits and underscores")
     if REWARDS.get(reward.name, reward) != reward:
         raise RewardError(f"reward {reward.name} is defined already; choose another name")
     REWARDS[reward.name] = reward
@@ -65,11 +72,18 @@ def register(reward: Reward) -> Reward:
 
 
 def reward(name: str = DEFAULT) -> Reward:
-    """The reward of that name; RewardError names those there are."""
+    """The reward of that name; RewardError says which was meant, or names those there are."""
     try:
         return REWARDS[name]
     except KeyError:
-        raise RewardError(f"no reward {name}; there are: {', '.join(REWARDS)}") from None
+        near = difflib.get_close_matches(name, REWARDS, n=1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        raise RewardError(f"no reward {name}; there are: {', '.join(REWARDS)}{meant}") from None
+
+
+def macro(name: str) -> str:
+    """The macro that gives the reward of that name, as SQL. Raises RewardError where there is none."""
+    return f"reward_{reward(name).name}"
 
 
 def with_reward(frame: pl.DataFrame, name: str = DEFAULT) -> pl.DataFrame:

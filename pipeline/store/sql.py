@@ -7,7 +7,8 @@ of `pipeline/store/questions/`. No extension is loaded beyond those built in (pa
 
 from __future__ import annotations
 
-import json
+import itertools
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,14 +21,39 @@ import pyarrow as pa
 
 from pipeline.store import passk, rewards
 from pipeline.store.contracts import TABLES, Table
+from pipeline.store.private_folder import private_folder
+from pipeline.store.read_only_files import ReadOnlyFiles, url
 from pipeline.store.snapshot import Snapshot, StoreError, damaged
+from pipeline.store.sql_guard import check_query, predicate
+from pipeline.store.sql_parser import SqlError, in_one_line, nodes, select_node
 from pipeline.store.store import Store
+
+__all__ = [
+    "VIEWS",
+    "Question",
+    "SqlError",
+    "connect",
+    "errors_in_one_line",
+    "in_one_line",
+    "literal",
+    "predicate",
+    "query",
+    "question",
+    "questions",
+    "quoted",
+    "relation",
+    "sql_list",
+    "tables_behind",
+]
 
 HERE = Path(__file__).parent
 # In the order of creation: a view may use those before it.
 VIEWS = (
     "judged",
     "problem_success",
+    "pass_at_k_of_samples",
+    "evaluated_problems",
+    "problem_pass_at_k",
     "pass_at_k",
     "reference_counts",
     "clusters",
@@ -46,7 +72,6 @@ VIEWS = (
     "problem_clusters",
     "evaluated",
 )
-READING = ("SELECT", "EXPLAIN", "PRAGMA")
 SCALAR_TYPES = {
     pa.string(): "VARCHAR",
     pa.large_string(): "VARCHAR",
@@ -66,8 +91,7 @@ SCALAR_TYPES = {
 }
 
 
-class SqlError(ValueError):
-    """A query DuckDB refuses; one line that says what is wrong and, where it is known, what was meant."""
+_spills = itertools.count()
 
 
 def connect(
@@ -75,31 +99,49 @@ def connect(
 ) -> duckdb.DuckDBPyConnection:
     """DuckDB connection on the store as it is now, or with the tables named in `pins` at those versions.
 
-    Later appends and compactions change nothing in it. Read-only, it touches no file but the snapshot's own, and its
-    settings are locked; otherwise COPY and files from elsewhere work too. Raises StoreError where a version is gone.
+    Later appends and compactions change nothing in it. Read-only, it runs one query at a time, sees no file but the
+    snapshot's own, can write none, and its settings are locked; otherwise COPY and files from elsewhere work too. Raises
+    StoreError where a version is gone.
     """
     pins = dict(pins or {})
     settings: dict[str, Any] = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
     connection = duckdb.connect(config=settings | ({"threads": threads} if threads else {}))
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
-    files: list[str] = []
-    for name, table in TABLES.items():
-        snapshot = store.snapshot(name, pins.get(name))
+    snapshots = {name: store.snapshot(name, pins.get(name)) for name in TABLES}
+    local = [file for snapshot in snapshots.values() for file in snapshot.files if "://" not in file]
+    if read_only:
+        serve_read_only(connection, local)
+    for name, snapshot in snapshots.items():
         try:
-            create_table_view(connection, table, snapshot)
+            create_table_view(connection, TABLES[name], snapshot, read_only=read_only)
         except duckdb.Error as error:
             raise StoreError(f"{name}: {damaged(snapshot.files) or in_one_line(error)}") from error
-        files += snapshot.files
     for macro in [*rewards.macros(), passk.MACRO]:
         connection.execute(macro)
     for name in VIEWS:
         connection.execute(f"CREATE VIEW {name} AS {text_of('views', name)}")
     if read_only:
-        connection.execute(f"SET allowed_paths = {sql_list(files)}")
-        connection.execute("SET python_enable_replacements = false")
-        connection.execute("SET enable_external_access = false")
-        connection.execute("SET lock_configuration = true")
+        close_off(connection, local)
     return connection
+
+
+def serve_read_only(connection: duckdb.DuckDBPyConnection, files: list[str]) -> None:
+    """Give a connection these files under names that it can read and not write."""
+    if not files:
+        return
+    connection.register_filesystem(ReadOnlyFiles(files))
+    # Else DuckDB reads whole columns ahead, as from a slow network.
+    connection.execute("SET disable_parquet_prefetching = true")
+
+
+def close_off(connection: duckdb.DuckDBPyConnection, files: list[str]) -> None:
+    """Nothing from elsewhere, nothing to write to but a folder of its own for what does not fit into memory."""
+    spill = private_folder("spill") / f"{os.getpid()}-{next(_spills)}"
+    connection.execute(f"SET temp_directory = {literal(str(spill))}")
+    connection.execute(f"SET allowed_paths = {sql_list([url(file) for file in files])}")
+    connection.execute("SET python_enable_replacements = false")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
 
 
 def query(
@@ -120,9 +162,9 @@ def relation(
 ) -> duckdb.DuckDBPyRelation | None:
     """The same query, not yet run: to be shown in part or read batch by batch. None for a statement without rows."""
     sql = question(sql[1:].strip().rstrip(";")).sql if sql.startswith("@") else sql
+    if is_read_only(connection):
+        check_query(sql)
     with errors_in_one_line():
-        if is_read_only(connection):
-            refuse_writing(connection, sql)
         return connection.sql(sql, params=dict(parameters) if parameters else None)
 
 
@@ -132,7 +174,7 @@ def errors_in_one_line() -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
-        raise SqlError(in_one_line(error)) from error
+        raise SqlError(with_names(in_one_line(error))) from error
     except RuntimeError as error:
         if str(error) == "Query interrupted":
             raise KeyboardInterrupt from error
@@ -170,35 +212,32 @@ def question(name: str) -> Question:
     return Question(name, path.read_text())
 
 
-def tables_behind(connection: duckdb.DuckDBPyConnection, sql: str) -> list[str]:
+def tables_behind(sql: str) -> list[str]:
     """Names of the store's tables that a query reads, directly or through the ready views; sorted.
 
     Raises SqlError unless it is one SELECT.
     """
-    tree = json.loads(single_value(connection, "SELECT json_serialize_sql($1)", [sql]))
-    if tree.get("error") or len(tree["statements"]) != 1:
-        raise SqlError(f"not one SELECT: {tree.get('error_message', 'several statements')}: {sql:.80}")
+    try:
+        tree = select_node(sql)
+    except SqlError as error:
+        raise SqlError(f"not one SELECT: {error}") from error
     found: set[str] = set()
     for name in base_tables(tree):
         if name in VIEWS:
-            found |= set(tables_behind(connection, text_of("views", name)))
+            found |= set(tables_behind(text_of("views", name)))
         elif name in TABLES:
             found.add(name)
     return sorted(found)
 
 
-def base_tables(node: Any) -> Iterator[str]:
-    """Names in the FROM clauses of a serialised query."""
-    if isinstance(node, dict):
-        if node.get("type") == "BASE_TABLE":
-            yield node["table_name"].lower()
-        node = list(node.values())
-    if isinstance(node, list):
-        for child in node:
-            yield from base_tables(child)
+def base_tables(tree: Any) -> Iterator[str]:
+    """Names in the FROM clauses of a syntax tree."""
+    return (node["table_name"].lower() for node in nodes(tree) if node.get("type") == "BASE_TABLE")
 
 
-def create_table_view(connection: duckdb.DuckDBPyConnection, table: Table, snapshot: Snapshot) -> None:
+def create_table_view(
+    connection: duckdb.DuckDBPyConnection, table: Table, snapshot: Snapshot, *, read_only: bool
+) -> None:
     """A view with the contract's columns: a column newer than a file is null there, partition copies stay hidden.
 
     DuckDB is told the columns, so that it opens no local file before a query needs it (`union_by_name` would open them all).
@@ -223,9 +262,10 @@ def create_table_view(connection: duckdb.DuckDBPyConnection, table: Table, snaps
         f"{literal(name)}: {{name: {literal(name)}, type: {literal(kind)}, default_value: NULL}}"
         for name, kind in types.items()
     )
+    files = [url(file) for file in snapshot.files] if read_only else list(snapshot.files)
     connection.execute(
         f"CREATE VIEW {table.name} AS SELECT * FROM"
-        f" read_parquet({sql_list(snapshot.files)}, hive_partitioning = false, schema = MAP {{{schema}}})"
+        f" read_parquet({sql_list(files)}, hive_partitioning = false, schema = MAP {{{schema}}})"
     )
 
 
@@ -251,28 +291,17 @@ def leading_comment(sql: str) -> list[str]:
 
 
 def is_read_only(connection: duckdb.DuckDBPyConnection) -> bool:
-    return bool(single_value(connection, "SELECT current_setting('lock_configuration')"))
-
-
-def refuse_writing(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
-    for statement in connection.extract_statements(sql):
-        if statement.type.name not in READING:
-            raise SqlError(
-                f"the store is open for reading only, and {statement.type.name} is no query: {sql:.80}"
-            )
-
-
-def single_value(connection: duckdb.DuckDBPyConnection, sql: str, parameters: list[str] | None = None) -> Any:
     # fetchall, because a result that is not read to its end keeps its connection busy.
-    return connection.execute(sql, parameters).fetchall()[0][0]
+    return bool(connection.execute("SELECT current_setting('lock_configuration')").fetchall()[0][0])
 
 
-def in_one_line(error: duckdb.Error) -> str:
-    message = str(error).split("\nLINE ")[0].strip()
-    said = "; ".join(line.strip() for line in message.splitlines() if line.strip())
-    if "Table with name" in said and not any(f'Did you mean "{name}' in said for name in (*TABLES, *VIEWS)):
-        said = f"{said.partition(';')[0]} There are: {', '.join(sorted((*TABLES, *VIEWS)))}"
-    return said
+def with_names(message: str) -> str:
+    """A message about an unknown table, with the tables and views there are unless it says which was meant."""
+    if "Table with name" not in message or any(
+        f'Did you mean "{name}' in message for name in (*TABLES, *VIEWS)
+    ):
+        return message
+    return f"{message.partition(';')[0]} There are: {', '.join(sorted((*TABLES, *VIEWS)))}"
 
 
 def quoted(name: str) -> str:

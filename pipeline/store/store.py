@@ -8,42 +8,32 @@ Specification: the Delta Lake protocol, https://github.com/delta-io/delta/blob/m
 from __future__ import annotations
 
 import json
-import os
-import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
-from deltalake.exceptions import CommitFailedError, DeltaError
+import pyarrow as pa
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
-from pipeline.store.contracts import LAYOUT_VERSION, TABLES, Table, check
-from pipeline.store.snapshot import (
-    APPEND_LEVEL,
-    COMPACT_LEVEL,
-    NOT_CREATED,
-    Snapshot,
-    StoreError,
-    partition_name,
-    to_arrow,
-    with_partitions,
-    writer_properties,
-)
+from pipeline.store import appending, maintenance
+from pipeline.store.appending import TableLog, refresh, sequence_of
+from pipeline.store.bucket_log import BucketLog
+from pipeline.store.contracts import TABLES, Table, check
+from pipeline.store.data_files import live_files
+from pipeline.store.disk_log import DiskLog
+from pipeline.store.errors import StoreError, in_one_line
+from pipeline.store.layout import LAYOUT_KEY, open_table
+from pipeline.store.location import local_folder
+from pipeline.store.maintenance import Maintained
+from pipeline.store.snapshot import NOT_CREATED, Snapshot
 
-__all__ = ["Maintained", "Snapshot", "Statistics", "Store", "StoreError", "contract"]
+__all__ = ["LAYOUT_KEY", "Maintained", "Snapshot", "Statistics", "Store", "StoreError", "contract"]
 
-LAYOUT_KEY = "spo.layoutVersion"
-CONFIGURATION = {
-    "delta.enableChangeDataFeed": "true",
-    # The log must outlive every pin and watermark, so it is never cut; a commit in it is a few kilobytes.
-    "delta.enableExpiredLogCleanup": "false",
-    LAYOUT_KEY: str(LAYOUT_VERSION),
-}
-COMMIT_ATTEMPTS = 5
 # Compaction resets the cost of an append, which grows with the number of live small files.
 COMPACT_AFTER_COMMITS = 200
 
@@ -58,24 +48,17 @@ class Statistics:
     version: int
 
 
-@dataclass(frozen=True)
-class Maintained:
-    """What maintenance did: live files before and after, and files deleted from the disk."""
-
-    files_before: int
-    files_after: int
-    deleted: int
-
-
 class Store:
     """Handle on a store, for one thread. Cheap to make; tables are opened on first use and kept, and created on first write."""
 
     def __init__(self, location: str | Path, storage_options: dict[str, str] | None = None):
         location = str(location)
-        self.location = location if "://" in location else str(Path(location).resolve())
+        self.location = location if "://" in location else str(local_folder(location))
         self.storage_options = storage_options
         self._handles: dict[str, DeltaTable] = {}
+        self._logs: dict[str, TableLog] = {}
         self._still: set[str] | None = None
+        self._inspected: set[str] = set()
 
     def exists(self) -> bool:
         """Whether anybody has written to it."""
@@ -94,31 +77,18 @@ class Store:
     def append(self, name: str, rows: pl.DataFrame, *, producer: str, sequence: int) -> bool:
         """Append rows once for each (producer, sequence), which must increase; True if this call added them.
 
-        Raises ContractError for rows that break the table's contract, StoreError when the commit cannot be made. A column that
-        is new in the contract, and nullable, joins the table with the first append; older rows read as null.
+        True, and False for rows that are in already, hold after a power cut. Raises ContractError for rows that break the
+        table's contract, StoreError when the commit cannot be made. A column that is new in the contract, and nullable, joins
+        the table with the first append; older rows read as null.
         """
         table = contract(name)
         rows = check(table, rows)
         with self._errors(name, "write to"):
-            for attempts_left in reversed(range(COMMIT_ATTEMPTS)):
-                handle = self._created(table)
-                # Checked on the very state the commit is based on: the protocol refuses a twin that commits after that state,
-                # and would not see one that committed between the check and a newer state.
-                if sequence_of(handle, producer) >= sequence:
-                    return False
-                try:
-                    self._commit(handle, table, rows, Transaction(producer, sequence))
-                    return True
-                except CommitFailedError:
-                    # Another process committed for this producer meanwhile: these rows, or those of another sequence.
-                    if not attempts_left:
-                        raise
-                except (DeltaError, OSError):
-                    # The commit may have been made, and something after it have failed: then the rows are in.
-                    if self.last_sequence(name, producer) >= sequence:
-                        return True
-                    raise
-        raise AssertionError("every attempt returns or raises")
+            handle = self._created(table)
+            added = appending.append(self._log(name), handle, table, rows, producer, sequence)
+            if self._still is not None:
+                refresh(self._log(name), handle)
+        return added
 
     def last_sequence(self, name: str, producer: str) -> int:
         """Highest sequence this producer has committed to the table, or -1."""
@@ -126,9 +96,17 @@ class Store:
         return sequence_of(handle, producer) if handle else -1
 
     def append_next(self, name: str, rows: pl.DataFrame, *, producer: str) -> None:
-        """Append under the producer's next sequence. For one process a producer, whose rows are chosen by what is missing."""
-        if rows.height:
-            self.append(name, rows, producer=producer, sequence=self.last_sequence(name, producer) + 1)
+        """Append under the producer's next sequence. For one process per producer, whose rows are chosen by what is missing.
+
+        Raises StoreError if another process appended for this producer meanwhile: its rows may be the same.
+        """
+        if not rows.height:
+            return
+        sequence = self.last_sequence(name, producer) + 1
+        if not self.append(name, rows, producer=producer, sequence=sequence):
+            raise StoreError(
+                f"{name}: another process appended as {producer} at this moment, and nothing was added: try again"
+            )
 
     def version(self, name: str) -> int:
         """Version of a table now; -1 before anybody has written to it."""
@@ -147,8 +125,9 @@ class Store:
             )
         if version is not None and version != handle.version():
             try:
-                handle = DeltaTable(handle.table_uri, version=version, storage_options=self.storage_options)
-            except (DeltaError, OSError) as error:
+                self._log(name).compare_until(version)
+                handle = open_table(self._uri(name), self.storage_options, version)
+            except (DeltaError, OSError, StoreError) as error:
                 raise StoreError(
                     f"{name}: no version {version} in {self.location}: {in_one_line(error)}"
                 ) from error
@@ -174,6 +153,7 @@ class Store:
             return table.empty, after_version
         now = handle.version() if until is None else min(until, handle.version())
         with self._errors(name, f"follow from version {after_version}"):
+            self._log(name).compare_entries(after_version, now)
             changes = pl.DataFrame(handle.load_cdf(after_version + 1, now))
         kinds = table.empty.schema
         missing = [
@@ -224,24 +204,12 @@ class Store:
             return Maintained(0, 0, 0)
         before = len(handle.file_uris())
         with self._errors(name, "maintain"):
-            # Another process that compacts at this moment does the same work: leave it to that one.
-            try:
-                handle.optimize.compact(
-                    writer_properties=writer_properties(contract(name), 1_000_000, COMPACT_LEVEL)
-                )
-            except CommitFailedError:
-                handle.update_incremental()
-            handle.create_checkpoint()
+            maintenance.compact(self._log(name), handle, contract(name))
+            self._log(name).write_checkpoint(handle)
             pinned = {versions[name] for versions in self.pinned().values() if name in versions}
             keep = sorted(v for v in {*pinned, *(keep_versions or [])} if 0 <= v < handle.version())
-            deleted = handle.vacuum(
-                retention_hours,
-                dry_run=False,
-                enforce_retention_duration=False,
-                full=True,
-                keep_versions=keep or None,
-            )
-        return Maintained(before, len(handle.file_uris()), len(deleted))
+            deleted = maintenance.sweep(self._log(name), handle, retention_hours, keep)
+        return Maintained(before, len(handle.file_uris()), deleted)
 
     def needs_compaction(self, name: str) -> bool:
         return self.statistics(name).files > COMPACT_AFTER_COMMITS
@@ -255,16 +223,6 @@ class Store:
             files = pl.DataFrame(handle.get_add_actions(flatten=True))
         return Statistics(
             int(files["num_records"].sum()), files.height, int(files["size_bytes"].sum()), handle.version()
-        )
-
-    def _commit(self, handle: DeltaTable, table: Table, rows: pl.DataFrame, transaction: Transaction) -> None:
-        write_deltalake(
-            handle,
-            to_arrow(table, rows),
-            mode="append",
-            schema_mode="merge",
-            writer_properties=writer_properties(table, rows.height, APPEND_LEVEL),
-            commit_properties=CommitProperties(app_transactions=[transaction]),
         )
 
     def _write_pin(self, label: str, versions: dict[str, int], *, held: bool) -> None:
@@ -284,70 +242,63 @@ class Store:
     def _uri(self, name: str) -> str:
         return f"{self.location.rstrip('/')}/{name}"
 
+    def _log(self, name: str) -> TableLog:
+        if name not in self._logs:
+            remote = "://" in self.location
+            self._logs[name] = (
+                BucketLog(self._uri(name), self.storage_options) if remote else DiskLog(Path(self._uri(name)))
+            )
+        return self._logs[name]
+
     @contextmanager
     def _errors(self, name: str, what: str) -> Iterator[None]:
         try:
             yield
-        except (DeltaError, OSError, pl.exceptions.PolarsError) as error:
+        except StoreError as error:
+            if str(error).startswith(f"{name}: "):
+                raise
+            raise StoreError(f"{name}: cannot {what} {self._uri(name)}: {error}") from error
+        except (DeltaError, OSError, pl.exceptions.PolarsError, pa.ArrowException) as error:
+            raise StoreError(f"{name}: cannot {what} {self._uri(name)}: {in_one_line(error)}") from error
+        except BaseException as error:
+            # A panic of delta-rs or polars, on damaged files for instance, is no Exception.
+            if type(error).__name__ != "PanicException":
+                raise
             raise StoreError(f"{name}: cannot {what} {self._uri(name)}: {in_one_line(error)}") from error
 
     def _refreshed(self, table: Table, *, to_write: bool = False) -> DeltaTable | None:
         """The table as it is now, or for reading within `still` as it was; None if it does not exist yet."""
+        log, uri = self._log(table.name), self._uri(table.name)
         with self._errors(table.name, "read"):
             if table.name in self._handles:
                 if to_write or self._still is None or table.name not in self._still:
-                    self._handles[table.name].update_incremental()
-            elif DeltaTable.is_deltatable(self._uri(table.name), storage_options=self.storage_options):
-                self._handles[table.name] = self._opened(table)
+                    refresh(log, self._handles[table.name])
+            else:
+                self._compare_log(log, uri)
+                if DeltaTable.is_deltatable(uri, storage_options=self.storage_options):
+                    self._handles[table.name] = open_table(uri, self.storage_options)
         if self._still is not None and table.name in self._handles:
             self._still.add(table.name)
         return self._handles.get(table.name)
 
+    def _compare_log(self, log: TableLog, uri: str) -> None:
+        try:
+            log.compare_all()
+        except StoreError:
+            # A newer program may keep its log in another way: that it is newer is the first thing to know.
+            with suppress(DeltaError, OSError):
+                open_table(uri, self.storage_options)
+            raise
+
     def _created(self, table: Table) -> DeltaTable:
         handle = self._refreshed(table, to_write=True)
         if handle is None:
-            try:
-                self._create(table, self._uri(table.name))
-            except DeltaError:
-                # Another process may have created it at this moment; if not, opening it says what is wrong.
-                if not DeltaTable.is_deltatable(self._uri(table.name), storage_options=self.storage_options):
-                    raise
-            handle = self._handles[table.name] = self._opened(table)
+            self._log(table.name).create(table)
+            handle = self._handles[table.name] = open_table(self._uri(table.name), self.storage_options)
+        if table.name not in self._inspected:
+            self._log(table.name).place.inspect(live_files(handle))
+            self._inspected.add(table.name)
         return handle
-
-    def _opened(self, table: Table) -> DeltaTable:
-        handle = DeltaTable(self._uri(table.name), storage_options=self.storage_options)
-        layout = int(handle.metadata().configuration.get(LAYOUT_KEY, LAYOUT_VERSION))
-        if layout > LAYOUT_VERSION:
-            raise StoreError(
-                f"{self._uri(table.name)} has layout {layout}, this program knows {LAYOUT_VERSION}: update spo"
-            )
-        return handle
-
-    def _create(self, table: Table, uri: str) -> None:
-        if "://" not in uri:
-            os.makedirs(uri, exist_ok=True)
-        DeltaTable.create(
-            uri,
-            schema=with_partitions(table, table.arrow_schema),
-            mode="ignore",
-            partition_by=[partition_name(column) for column in table.partition_by],
-            description=table.purpose,
-            configuration=CONFIGURATION,
-            storage_options=self.storage_options,
-            raise_if_key_not_exists=False,
-        )
-
-
-def in_one_line(error: Exception) -> str:
-    """Its message without the colours and arrows that delta-rs draws."""
-    words = re.sub(r"\x1b\[[0-9;]*m|↳", "", str(error) or type(error).__name__).split()
-    return " ".join(words)[:500]
-
-
-def sequence_of(handle: DeltaTable, producer: str) -> int:
-    found = handle.transaction_version(producer)
-    return -1 if found is None else found
 
 
 def contract(name: str) -> Table:

@@ -14,6 +14,7 @@ the expected language is known, its info string names that language, a relative 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sandbox.languages import find_language, language_of_fence
@@ -54,9 +55,27 @@ OTHER_KINDS = {
     "sql",
 }
 MAX_INDENT = 3
-FENCE = re.compile(
-    r"(?P<before>^[^\n`]*?)(?P<fence>`{3,}|~{3,})[ \t]*(?P<info>[^\n`]*?)[ \t]*$", re.MULTILINE
-)
+TILDES = re.compile("~{3,}")
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """A line with a fence: where the line is in the text, what stands before the fence, the fence, and its info string."""
+
+    begin: int
+    end: int
+    before: str
+    mark: str
+    info: str
+
+    @property
+    def kind(self) -> str:
+        """The first word of the info string in lower case."""
+        return re.split(r"[\s,{:]+", self.info.strip("{}. ").lower(), maxsplit=1)[0]
+
+    @property
+    def is_alone(self) -> bool:
+        return not self.before.strip() and len(self.before) <= MAX_INDENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,26 +110,42 @@ def fenced_blocks(text: str) -> list[Block]:
     """
     text = text.replace("\r\n", "\n")
     blocks = []
-    opened: re.Match[str] | None = None
-    for match in FENCE.finditer(text):
-        alone = not match["before"].strip() and len(match["before"]) <= MAX_INDENT
-        names_language = language_of_fence(_kind(match)) is not None
+    opened: Fence | None = None
+    for fence in fences(text):
+        names_language = language_of_fence(fence.kind) is not None
         if opened is None:
-            opened = match if alone or names_language else None
-        elif match["fence"].startswith(opened["fence"]) and not match["info"] and alone:
-            blocks.append(Block(_kind(opened), text[opened.end() + 1 : match.start()], True))
+            opened = fence if fence.is_alone or names_language else None
+        elif fence.mark.startswith(opened.mark) and not fence.info and fence.is_alone:
+            blocks.append(Block(opened.kind, text[opened.end + 1 : fence.begin], True))
             opened = None
-        elif names_language and alone:
-            blocks.append(Block(_kind(opened), text[opened.end() + 1 : match.start()], False))
-            opened = match
+        elif names_language and fence.is_alone:
+            blocks.append(Block(opened.kind, text[opened.end + 1 : fence.begin], False))
+            opened = fence
     if opened is not None:
-        blocks.append(Block(_kind(opened), text[opened.end() + 1 :], False))
+        blocks.append(Block(opened.kind, text[opened.end + 1 :], False))
     return blocks
 
 
-def _kind(opened: re.Match[str]) -> str:
-    words = re.split(r"[\s,{:]+", opened["info"].strip("{}. ").lower(), maxsplit=1)
-    return words[0]
+def fences(text: str) -> Iterator[Fence]:
+    """The lines of a text that hold a fence, in order; takes time in proportion to the text."""
+    end = -1
+    for line in text.split("\n"):
+        begin, end = end + 1, end + 1 + len(line)
+        if "```" in line or "~~~" in line:
+            parts = fence_parts(line)
+            if parts is not None:
+                yield Fence(begin, end, *parts)
+
+
+def fence_parts(line: str) -> tuple[str, str, str] | None:
+    """(text before, fence, info string) of a line; an info string holds no backtick, nor does what stands before."""
+    first = line.find("`")
+    if first < 0:
+        tildes = TILDES.search(line)
+        return (line[: tildes.start()], tildes[0], line[tildes.end() :].strip(" \t")) if tildes else None
+    rest = line[first:].lstrip("`")
+    length = len(line) - first - len(rest)
+    return (line[:first], "`" * length, rest.strip(" \t")) if length >= 3 and "`" not in rest else None
 
 
 def is_program(block: Block, language: str | None) -> bool:
@@ -172,7 +207,7 @@ CLUES: dict[str, tuple[tuple[int, str], ...]] = {
         (1, r"^\w+\s+::\s"),
     ),
     "rust": (
-        (3, r"\bfn\s+\w+\s*(?:<[^>]{0,80}>)?\s*\([^)]{0,200}\)[^;{]{0,120}\{"),
+        (3, r"\bfn\s+\w+\s*(?:<[^>]{0,80}>\s*)?\([^)]{0,200}\)[^;{]{0,120}\{"),
         (2, r"\blet\s+mut\b"),
         (2, r"\b(?:println|print)!\s*\("),
         (1, r"^use\s+std::"),
@@ -181,7 +216,7 @@ CLUES: dict[str, tuple[tuple[int, str], ...]] = {
         (2, r"\b(?:const|let|var)\s+[\w{}\[\], ]{1,60}="),
         (2, r"\bconsole\.log\s*\("),
         (2, r"\brequire\s*\(['\"]"),
-        (1, r"\bfunction\s*\w*\s*\([^)]{0,200}\)\s*\{"),
+        (1, r"\bfunction\s*(?:\w+\s*)?\([^)]{0,200}\)\s*\{"),
         (1, r"=>"),
     ),
     "ruby": (
@@ -200,7 +235,7 @@ CLUES: dict[str, tuple[tuple[int, str], ...]] = {
     ),
     "scala": (
         (3, r"^[ \t]*object\s+\w+.{0,80}\{"),
-        (2, r"\bdef\s+\w+\s*(?:\([^)]{0,200}\))?\s*(?::\s*[\w\[\]]+\s*)?="),
+        (2, r"\bdef\s+\w+\s*(?:\([^)]{0,200}\)\s*)?(?::\s*[\w\[\]]+\s*)?="),
     ),
     "pascal": (
         (3, r"(?i)^[ \t]*begin\s*$"),

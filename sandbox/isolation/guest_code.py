@@ -1,4 +1,4 @@
-"""The supervisor's code for bubblewrap jails, compiled once per process, because every program starts a jail."""
+"""The supervisor's code for bubblewrap jails: compiled once per process, since every program has a jail."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ SOURCE = Path(__file__).parent / "guest"
 
 @cache
 def files() -> dict[str, int]:
-    """{file name: descriptor} of the supervisor's modules as .pyc memory files. They are read from where they stand: rewind."""
+    """{file name: descriptor} of the supervisor's modules as .pyc memory files.
+
+    Rewind them before each use.
+    """
     found = {}
     for source in sorted(SOURCE.glob("*.py")):
         if source.name not in ("__init__.py", "confine.py"):

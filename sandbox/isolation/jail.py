@@ -1,4 +1,7 @@
-"""What a jail shows to the program in it, and a started jail. `bubblewrap.py` and `landlock.py` each build one kind."""
+"""What a jail shows to the program in it, and a started jail.
+
+`bubblewrap.py` and `landlock.py` each build one kind.
+"""
 
 from __future__ import annotations
 
@@ -21,22 +24,26 @@ LINKER_CACHE = Path("/etc/ld.so.cache")
 SCRATCH_BYTES = 64 * MIB
 COMPILE_SCRATCH_BYTES = 512 * MIB
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
-# The linker resolves all functions when the supervisor starts; otherwise every fork of it resolves some hundred again.
+# The linker resolves all functions when the supervisor starts; otherwise every fork of it resolves some
+# hundred again.
 EAGER_LINKING = {"LD_BIND_NOW": "1"}
 INTERPRETER_OPTIONS = ("-S", "-s", "-P", "-B", "-X", "utf8")
 
 
 @dataclass(frozen=True)
 class JailSpec:
-    """What one jail shows beside the base system. Paths keep their names inside, except `program` under bubblewrap.
+    """What one jail shows beside the base system.
 
-    `supervisor` is a descriptor of the supervisor in C, which runs executables; None for the supervisor in Python, which
-    needs the shared libraries. `library` is a descriptor of the C library with which the latter follows its children.
+    Paths keep their names inside, except `program` under bubblewrap.
+
+    `supervisor` is a descriptor of the supervisor in C, which runs executables; None for the supervisor in
+    Python, which needs the shared libraries. `library` is a descriptor of the C library with which the latter
+    follows its children.
     """
 
     folders: tuple[str, ...] = ()
     program: str | None = None
-    scratch_bytes: int = SCRATCH_BYTES
+    compiles: bool = False
     stack_bytes: int = 512 * MIB
     hash_seed: int = 0
     libraries: bool = True
@@ -44,9 +51,9 @@ class JailSpec:
     library: int | None = None
 
     @property
-    def compiles(self) -> bool:
-        """Whether it is for a compiler."""
-        return self.scratch_bytes == COMPILE_SCRATCH_BYTES
+    def scratch_bytes(self) -> int:
+        """The size of each scratch folder: compilers get more."""
+        return COMPILE_SCRATCH_BYTES if self.compiles else SCRATCH_BYTES
 
     @property
     def environment(self) -> dict[str, str]:
@@ -57,7 +64,7 @@ class JailSpec:
 
 @dataclass
 class StartedJail:
-    """A started jail: its first process as this side sees it, and its scratch folder where that is on this machine's disk."""
+    """A started jail: its first process, and its scratch folder where that is on this machine's disk."""
 
     process: subprocess.Popen[bytes]
     scratch: str | None = None
@@ -94,7 +101,8 @@ def interpreter() -> tuple[str, tuple[str, ...]]:
 def limit_stack(stack_bytes: int) -> None:
     """Set the stack limit of this process, for the one it starts next.
 
-    The kernel lays out the address space by this limit, so it must be set before the supervisor's interpreter starts.
+    The kernel lays out the address space by this limit, so it must be set before the supervisor's interpreter
+    starts.
     """
     hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
     resource.setrlimit(

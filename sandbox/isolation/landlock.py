@@ -1,7 +1,9 @@
-"""The second kind of jail, for machines where no namespace can be made, such as Docker's default: see `guest/confine.py`.
+"""The second kind of jail, for machines where no namespace can be made, such as Docker by default.
 
-It allows programs less and protects less than the first kind. Programs can neither start processes nor write files; they
-can learn that a file exists, but not what is in it; what compilers write goes to a folder of their own on disk.
+`guest/confine.py` builds it from inside.
+It allows programs less and protects less than the first kind. Programs can neither start processes nor write
+files; they can learn that a file exists, but not what is in it; what compilers write goes to a folder of
+their own on disk.
 """
 
 from __future__ import annotations
@@ -33,9 +35,9 @@ DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 
 
 def require(paths: Iterable[str]) -> None:
-    """Raises SandboxUnavailable where this kernel's Landlock is missing or too old, or where programs cannot reach `paths`.
+    """Raises SandboxUnavailable where Landlock is missing or too old, or where programs cannot reach `paths`.
 
-    If the judge is root, programs run as a user of their own.
+    Programs of a judge that is root run as a user of their own.
     """
     found = confine.version()
     if not found:
@@ -53,7 +55,7 @@ def require(paths: Iterable[str]) -> None:
 
 
 def require_reachable_interpreter() -> None:
-    """Raises SandboxUnavailable like `require`, for all that a jail needs of this interpreter and this package."""
+    """Raises SandboxUnavailable like `require`, for what a jail needs of interpreter and package."""
     binary, needs = interpreter()
     require([binary, *needs, str(GUEST), tempfile.gettempdir()])
 
@@ -64,7 +66,10 @@ def is_open(path: Path) -> bool:
 
 
 def start(spec: JailSpec, uid: int, control: int, messages: int) -> StartedJail:
-    """Start the supervisor in Python, which confines itself. Arguments as for `bubblewrap.start`; `uid` 0: this user."""
+    """Start the supervisor in Python, which confines itself.
+
+    Arguments as for `bubblewrap.start`; `uid` 0: this user.
+    """
     binary, needs = interpreter()
     scratch = make_scratch(uid) if spec.compiles else None
     read = [*LIBRARY_FOLDERS, str(LINKER_CACHE), *needs, *spec.folders, *filter(None, [spec.program])]
@@ -99,7 +104,7 @@ def make_scratch(uid: int) -> str:
 
 
 def settings(read: list[str], scratch: str | None) -> str:
-    """The settings for `guest/confine.py`: readable paths, devices, the writable folder, and both system-call filters.
+    """The settings for `guest/confine.py`: readable paths, devices, the writable folder, both filters.
 
     Only compilers have a folder to write to; they may also start processes.
     """
@@ -117,7 +122,7 @@ def settings(read: list[str], scratch: str | None) -> str:
 
 
 class ProgramCopies:
-    """Copies of the programs that ran last, in a folder that every user can reach: the judge's own folders may be closed."""
+    """Copies of the last programs in a folder that every user can reach; the judge's own may be closed."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="spo-judge-"))

@@ -1,6 +1,7 @@
-"""The supervisor for programs that are executed, in C: built once with the machine's compiler, kept beside the built programs.
+"""The supervisor in C: built once with the machine's compiler, and kept beside the built programs.
 
-Without a C compiler or a static C library there is none, and the Python supervisor does the same work at a higher price.
+Without a C compiler or a static C library there is none, and the supervisor in Python does the same work more
+slowly.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ EXECUTABLE, LIBRARY = ("-static",), ("-shared", "-fPIC", "-DLIBRARY")
 
 @cache
 def supervisor(folder: Path) -> int | None:
-    """A descriptor of the executable supervisor, to be handed to bubblewrap; None where it cannot be built."""
+    """A descriptor of the executable supervisor, for bubblewrap to start; None where it cannot be built."""
     return _opened(folder, EXECUTABLE)
 
 
 @cache
 def library(folder: Path) -> int | None:
-    """A descriptor of the part of it that the supervisor in Python uses; None where it cannot be built."""
+    """A descriptor of the library that the supervisor in Python uses; None where it cannot be built."""
     return _opened(folder, LIBRARY)
 
 
@@ -38,7 +39,7 @@ def _opened(folder: Path, flags: tuple[str, ...]) -> int | None:
 
 
 def build(compiler: str, folder: Path, flags: tuple[str, ...] = EXECUTABLE) -> Path | None:
-    """The built file, made under another name and renamed, so that nobody starts half of one."""
+    """The built file. It is written under another name and renamed, so that nobody starts a partial one."""
     version = subprocess.run([compiler, "--version"], capture_output=True).stdout
     recipe = b"\0".join(
         [version, *map(str.encode, (*FLAGS, *flags)), *(source.read_bytes() for source in SOURCES)]

@@ -42,7 +42,10 @@ class Run:
 
 
 def answers(message: bytes, most: int) -> list[tuple[int, ...]]:
-    """The supervisor's answers, one to `most`. Raises JailDied for anything else, which the supervisor does not send."""
+    """The supervisor's answers, one to `most`.
+
+    Raises JailDied for anything else, which the supervisor does not send.
+    """
     numbers = len(protocol.ANSWER_FIELDS)
     if not message or len(message) % (8 * numbers) or len(message) > most * 8 * numbers:
         raise JailDied(f"{len(message)} bytes are not an answer of the supervisor")
@@ -51,7 +54,10 @@ def answers(message: bytes, most: int) -> list[tuple[int, ...]]:
 
 
 def run_of(answer: tuple[int, ...]) -> Run:
-    """The run that an answer describes. Raises JailDied for one that says more about the machine than about the program."""
+    """The run that an answer describes.
+
+    Raises JailDied for one that says more about the machine than about the program.
+    """
     found = dict(zip(protocol.ANSWER_FIELDS, answer, strict=True))
     cpu_s, wall_s = found["cpu_us"] / 1e6, found["wall_us"] / 1e6
     if found["ending"] == protocol.STARVED:

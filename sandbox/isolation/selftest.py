@@ -1,4 +1,4 @@
-"""A dozen escapes tried inside the jail before it is trusted: what was built must also hold."""
+"""Tries sixteen escapes from inside a jail before the jail is trusted."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from sandbox.isolation.run import sealed
 from sandbox.isolation.session import Session
 
 LIMITS = Limits()
-# Runs inside the jail. Prints the names of the escapes that worked, and a last word to show that it came to the end. The numbers
-# are those of x86-64, as in `seccomp.py`: on other machines they are other calls, and no jail is tried there.
+# Runs in the jail. Prints the escapes that worked, and at the end their number, to show that all were tried.
+# The call numbers are those of x86-64, as in `seccomp.py`; no jail is tried on other machines.
 ESCAPES = b"""
 import ctypes, os
 call = ctypes.CDLL(None).syscall
@@ -61,7 +61,7 @@ def check(session: Session) -> None:
             os.close(file)
     if said[-1:] != [str(TRIED)]:
         raise SandboxUnavailable(
-            f"the sandbox's self-test broke off: {' '.join(complaint) or 'it said nothing'}"
+            f"the sandbox's self-test did not finish: {' '.join(complaint) or 'it printed nothing'}"
         )
     if len(said) > 1:
         raise SandboxUnavailable(

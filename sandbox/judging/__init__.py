@@ -1,7 +1,8 @@
 """Judging: one submission from source to judgement, in one process.
 
-`judge.Judge` is the entry, `runs.Runs` runs the tests and forms their verdicts; outputs are compared by `compare.py`,
-`compatibility.py` or a checker program (`checker_programs.py`), and values of function tests by `functions.py`.
+`judge.Judge` is the entry, `runs.Runs` runs the tests and forms their verdicts; outputs are compared by
+`compare.py`, `compatibility.py` or a checker program (`checker_programs.py`), and values of function tests by
+`functions.py`.
 """
 
 from sandbox.judging.checker_programs import CheckerFailed, parts_of

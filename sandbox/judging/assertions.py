@@ -12,10 +12,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sandbox.building.builder import COMPILE_LIMITS, encoded
+from sandbox.building import COMPILE_LIMITS, encoded
 from sandbox.contracts import Limits, SandboxUnavailable
-from sandbox.isolation import Isolation, JailDied, JailSpec, Run, Session, StartedRuns, sealed, stack_bytes
-from sandbox.isolation.guest import protocol
+from sandbox.isolation import (
+    Isolation,
+    JailDied,
+    JailSpec,
+    Run,
+    Session,
+    StartedRuns,
+    protocol,
+    sealed,
+    stack_bytes,
+)
 
 MAX_JAILS = 3  # one per preamble and set of limits, of some 10 MB each
 MAX_TESTS = 2000  # per jail

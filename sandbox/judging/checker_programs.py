@@ -25,8 +25,7 @@ from sandbox.building import (
     with_run_time,
 )
 from sandbox.contracts import Checker, Limits
-from sandbox.isolation import JailDied, Kind, Run, Session, StartedRuns, sealed
-from sandbox.isolation.guest import protocol
+from sandbox.isolation import JailDied, Kind, Run, Session, StartedRuns, protocol, sealed
 from sandbox.languages import Language
 
 CHECKER_LIMITS = Limits(time_s=10.0, memory_mb=1024)
@@ -186,7 +185,7 @@ def with_testlib(source: str) -> dict[str, str]:
     places = [os.environ.get("SPO_TESTLIB", ""), *TESTLIB_PLACES]
     found = next((Path(place) for place in places if place and Path(place).is_file()), None)
     if found is None:
-        raise CheckerFailed("the checker needs testlib.h; mend with: SPO_TESTLIB=/path/to/testlib.h")
+        raise CheckerFailed("the checker needs testlib.h; fix it with: SPO_TESTLIB=/path/to/testlib.h")
     return {"testlib.h": found.read_text(encoding="utf-8", errors="surrogateescape")}
 
 

@@ -1,10 +1,10 @@
 """Comparison of outputs, on bytes, outside the jail.
 
-tokens  white space separates, and how much of it does not count.
-lines   as lines, trailing white space of each and empty lines at the end do not count.
-exact   every byte counts.
-float   as tokens; where a pair differs, both must be numbers within `float_tol`, absolute or relative. Two integers
-        must be equal however large they are; NaN equals nothing, infinity only itself.
+tokens  Tokens separated by any amount of white space.
+lines   Lines; trailing white space of a line and empty lines at the end are ignored.
+exact   Every byte.
+float   Tokens; where a pair differs, both must be numbers within `float_tol`, absolute or relative. Integers
+        must be equal, however large they are. NaN equals nothing; infinity equals itself.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NUMBER = re.compile(
 
 
 def outputs_match(actual: bytes, expected: bytes, checker: Checker) -> bool:
-    """Whether `actual` is an answer as good as `expected`, for every kind of checker that is no program."""
+    """Whether `actual` is as good as `expected`, for every kind of checker that is not a program."""
     if grader := GRADERS.get(checker.kind):
         return grader(actual, expected)
     if checker.kind != "float" and actual == expected:
@@ -42,7 +42,7 @@ def outputs_match(actual: bytes, expected: bytes, checker: Checker) -> bool:
 
 
 def first_difference(actual: bytes, expected: bytes, checker: Checker, width: int = 60) -> str:
-    """One line for a person: where the first difference is. For outputs that do not match."""
+    """Where two outputs that do not match differ first: one line for a person."""
     unit = "line" if checker.kind in ("lines", "exact", "sandbox_fusion", "livecodebench") else "token"
     split = _lines if unit == "line" else bytes.split
     actual_parts, expected_parts = split(actual), split(expected)
@@ -76,7 +76,7 @@ def _numbers_match(actual: bytes, expected: bytes, tolerance: float) -> bool:
 
 
 def floats_match(actual: float, expected: float, tolerance: float) -> bool:
-    """Within `tolerance`, absolute or relative to `expected`; infinities match only themselves, NaN nothing."""
+    """Whether two floats are within `tolerance`, absolute or relative to `expected`. NaN matches nothing."""
     if math.isnan(actual) or math.isnan(expected):
         return False
     if math.isinf(actual) or math.isinf(expected):
@@ -85,6 +85,6 @@ def floats_match(actual: float, expected: float, tolerance: float) -> bool:
 
 
 def _integer_key(token: bytes) -> tuple[bool, bytes]:
-    """Sign and digits without leading zeros: compares integers of any length in linear time."""
+    """Sign and digits without leading zeros: integers of any length are compared in linear time."""
     digits = token.lstrip(b"+-").lstrip(b"0")
     return (token.startswith(b"-") and bool(digits), digits)

@@ -1,13 +1,15 @@
-"""Comparison as three public graders do it, to reproduce figures published with them. Each has defects; they are kept.
+"""Comparison as three public graders do it, to reproduce figures published with them. Their defects are kept.
 
-code_contests   DeepMind's CodeContests (execution/tester_sandboxer.cc, OutputsMatch): tokens in lower case; where the
-                outputs differ anywhere, every pair of numbers need only be within 1e-5, absolutely and as doubles, so that
-                9007199254740993 passes for 9007199254740992, 0.000001 for 0, and inf never for inf.
-sandbox_fusion  SandboxFusion (datasets, check_stdio_test_case): as many lines, stripped and in lower case; a line that is one
-                number may be off by a relative 1e-5. (It also calls any output over some 150 KB a time-out; that is not kept.)
-livecodebench   LiveCodeBench (lcb_runner/evaluation/testing_util.py): as many lines, stripped; a line that differs must be
-                equal number for number as decimals. No tolerance for floats. (Its runner also fails programs that read
-                sys.stdin.buffer; that is not kept.)
+code_contests   DeepMind's CodeContests (execution/tester_sandboxer.cc, OutputsMatch): tokens in lower case.
+                Where the outputs differ anywhere, each pair of numbers must be within 1e-5, absolutely and as
+                doubles: so 9007199254740993 passes for 9007199254740992, 0.000001 for 0, and inf never for
+                inf.
+sandbox_fusion  SandboxFusion (datasets, check_stdio_test_case): the same number of lines, stripped and in
+                lower case; a line that is one number may be off by a relative 1e-5. (SandboxFusion also calls
+                any output over some 150 KB a time-out; that is not kept.)
+livecodebench   LiveCodeBench (lcb_runner/evaluation/testing_util.py): the same number of lines, stripped;
+                lines that differ must be equal number by number as decimals, without a tolerance for floats. (Its
+                runner also fails programs that read sys.stdin.buffer; that is not kept.)
 """
 
 from __future__ import annotations

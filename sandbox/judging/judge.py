@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sandbox.building import Builder, CompileError, LanguageUnavailable, require_usable
+from sandbox.building import Builder, CompileError, LanguageUnavailable, ProvenLanguages
 from sandbox.contracts import Judgement, Output, Submission, TestResult, Verdict, first_failing
 from sandbox.isolation import Isolation, JailDied
 from sandbox.judging.assertions import AssertingJails
@@ -23,6 +23,7 @@ class Judge:
     def __init__(self, isolation: Isolation, cache: Path) -> None:
         self.isolation = isolation
         self.builder = Builder(isolation, cache)
+        self.languages = ProvenLanguages(self.builder)
         self.asserting = AssertingJails(isolation)
 
     def __enter__(self) -> Judge:
@@ -42,7 +43,9 @@ class Judge:
         if not submission.tests:
             return judge_error(submission, "there are no tests", tier)
         try:
-            language, toolchain = require_usable(submission.language, self.isolation.kind)
+            language, toolchain = self.languages.require(submission.language)
+        except JailDied as error:
+            return judge_error(submission, f"while trying its language: {error}", tier)
         except LanguageUnavailable as error:
             return conclude(submission, tier, verdict="language_unavailable", compile_output=str(error))
         if not language.in_supervisor and any(test.mode != "stdin" for test in submission.tests):
@@ -61,7 +64,7 @@ class Judge:
 
 
 def run_tests(runs: Runs) -> tuple[tuple[TestResult, ...], tuple[Output, ...]]:
-    """The results of a submission's tests in order, up to the first failure unless all are asked for, and their outputs."""
+    """Results and outputs of the tests in order, up to the first failure unless all are asked for."""
     results: list[TestResult] = []
     for result in runs.results():
         results.append(result)
@@ -81,7 +84,10 @@ def conclude(
     outputs: tuple[Output, ...] = (),
     isolated: bool | None = None,
 ) -> Judgement:
-    """The judgement of a submission. Without a verdict of its own, it gets the verdict of its first failing test."""
+    """The judgement of a submission.
+
+    Without a verdict of its own, it gets the verdict of its first failing test.
+    """
     failure = first_failing(results)
     return Judgement(
         key=submission.key,

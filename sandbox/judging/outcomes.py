@@ -8,8 +8,7 @@ import os
 import signal
 
 from sandbox.contracts import Checker, Limits, Test, TestResult, Verdict
-from sandbox.isolation import Run
-from sandbox.isolation.guest import protocol
+from sandbox.isolation import Run, protocol
 from sandbox.judging.assertions import Report
 from sandbox.judging.functions import Job, answer_matches, shown_answer
 

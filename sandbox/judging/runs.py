@@ -6,11 +6,9 @@ import os
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
 
-from sandbox.building.builder import Builder, encoded
-from sandbox.building.program import Program, with_run_time
+from sandbox.building import Builder, Program, encoded, with_run_time
 from sandbox.contracts import MIB, Output, Submission, Test, TestResult, Verdict
-from sandbox.isolation import JailDied, Run, sealed
-from sandbox.isolation.guest import protocol
+from sandbox.isolation import JailDied, Run, protocol, sealed
 from sandbox.judging.assertions import (
     MAX_AT_ONCE,
     AssertingJailFailed,

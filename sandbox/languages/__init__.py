@@ -1,8 +1,8 @@
 """Languages: one table of their names, suffixes, fences, lexers, and how their programs are compiled and run.
 
-`language.py` says what a row holds, `definitions/` has the rows, `table.py` finds one by any of its names, and
-`toolchains.py` finds out what this machine can compile and run. The pipeline, the prompts and the command line use the
-same table.
+`language.py` says what a row holds, `definitions/` has the rows, `table.py` finds one by any of its names,
+and `toolchains.py` finds out what this machine can compile and run. The pipeline, the prompts and the command
+line use the same table.
 """
 
 from sandbox.languages.language import Language

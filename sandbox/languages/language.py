@@ -12,17 +12,18 @@ COMPILER_FOLDERS = ("/usr/bin", "/usr/include", "/usr/libexec", "/etc/alternativ
 class Language:
     """One language: what others call it, how its programs are recognised, and how they are compiled and run.
 
-    Names, suffixes and fences are in lower case, except suffixes whose case matters. A language without `source_name` is
-    stored but cannot be judged.
+    Names, suffixes and fences are in lower case, except suffixes whose case matters. A language without
+    `source_name` is stored but cannot be judged.
 
-    In `compile` and `run`: {source} is the source file, {program} the folder of built files, {memory_mb} the memory
-    limit, {stack_kb} the stack limit, {main} the main class. A first word without a slash is looked up on PATH.
+    In `compile` and `run`: {source} is the source file, {program} the folder of built files, {memory_mb} the
+    memory limit, {stack_kb} the stack limit, {main} the main class. A first word without a slash is looked up
+    on PATH.
     """
 
     name: str
     """The name in the store's tables and in submissions."""
     aliases: tuple[str, ...] = ()
-    """Names at Codeforces, AtCoder, CodeChef, Kattis, DMOJ and in data sets; versions behind them are ignored."""
+    """Names at Codeforces, AtCoder, CodeChef, Kattis, DMOJ and in data sets, without trailing versions."""
     suffixes: tuple[str, ...] = ()
     fences: tuple[str, ...] = ()
     """Words behind a Markdown fence, beside name and aliases. Prompts write the first one."""
@@ -56,7 +57,7 @@ class Language:
     in_supervisor: bool = False
     """Programs run in forks of the supervisor's own interpreter; only these languages have function tests."""
     in_landlock: bool = False
-    """Programs run without /proc, without child processes and without a writable folder, as in a Landlock jail."""
+    """Programs run without /proc, child processes and a writable folder, as in a Landlock jail."""
     adapt_source: Callable[[str], tuple[str, str]] | None = None
     """source -> (adapted source, main class)"""
 

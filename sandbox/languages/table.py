@@ -53,7 +53,7 @@ BY_FENCE = _index("fence", lambda row: {row.name, *row.aliases, *row.fences})
 
 @cache
 def find_language(name: str) -> Language | None:
-    """The row of a language by its name or an alias, in any case and with any version; None for an unknown one."""
+    """The row of a language by its name or an alias, in any case and with any version, or None."""
     return next((BY_NAME[spelling] for spelling in _spellings(name) if spelling in BY_NAME), None)
 
 
@@ -83,7 +83,10 @@ def did_you_mean(name: str) -> str:
 
 
 def _spellings(name: str) -> Iterator[str]:
-    """A name as it is, and with less and less of what sites add: `GNU C++17 7.3.0 (64 bit)` -> ... -> `gnu c++17`."""
+    """A name as it is, and with less and less of what sites add: `GNU C++17 7.3.0 (64 bit)` -> ...
+
+    -> `gnu c++17`.
+    """
     text = " ".join(name.lower().split())
     for shortened in dict.fromkeys((text, ADDITIONS.sub("", text).strip(), text.partition(",")[0])):
         while True:

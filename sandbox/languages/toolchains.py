@@ -1,4 +1,7 @@
-"""What of the table this machine can compile and run. A tool that is missing makes a language unavailable, never an error."""
+"""What of the table this machine can compile and run.
+
+A tool that is missing makes a language unavailable, never an error.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ from sandbox.languages.language import Language
 
 @cache
 def locate(tool: str) -> str | None:
-    """Absolute real path of a tool, or None. Links are followed, because a jail does not show the folder of the links."""
+    """Absolute real path of a tool, or None.
+
+    Links are followed, because a jail does not show the folder of the links.
+    """
     path = shutil.which(tool)
     if path and os.path.basename(os.path.realpath(path)) == "rustup":
         # rustup's proxies need its whole home folder; the tool chain that they call does not.

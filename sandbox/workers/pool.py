@@ -15,8 +15,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from sandbox.contracts import LARGEST, Checker, Judgement, Limits, SandboxUnavailable, Submission, Test
-from sandbox.isolation import Kind, cgroups, requested_kind
-from sandbox.judging.judge import JUDGE_VERSION, judge_error
+from sandbox.isolation import Kind, remove_groups, remove_left_over_groups, requested_kind
+from sandbox.judging import JUDGE_VERSION, judge_error
 
 IN_FLIGHT_PER_WORKER = 2
 PATIENCE_S = 5.0  # for a worker to clear up after itself
@@ -25,19 +25,20 @@ Result = Judgement | BaseException
 
 
 def default_cache() -> Path:
-    """Where built programs are kept."""
+    """The folder of built programs."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spo" / "programs"
 
 
 class Worker:
-    """One worker process and the connection to it. Raises SandboxUnavailable where no jail can stand."""
+    """One worker process and the connection to it. Raises SandboxUnavailable where no jail can start."""
 
     def __init__(self, cache: Path, kind: Kind | None) -> None:
         ours, theirs = socket.socketpair()
         search_path = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, search_path))}
+        words = [str(theirs.fileno()), str(cache), kind or "any"]
         self.process = subprocess.Popen(
-            [sys.executable, "-s", "-m", "sandbox.workers.worker", str(theirs.fileno()), str(cache), kind or "any"],
+            [sys.executable, "-s", "-m", "sandbox.workers.worker", *words],
             pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, env=environment,
         )  # fmt: skip
         theirs.close()
@@ -47,7 +48,7 @@ class Worker:
             answer = self.connection.recv()
         except (EOFError, OSError) as error:
             self.close()
-            raise SandboxUnavailable("a sandbox worker ended at once; look above for its message") from error
+            raise SandboxUnavailable("a sandbox worker exited at once; its message is above") from error
         if isinstance(answer, SandboxUnavailable):
             self.close()
             raise answer
@@ -60,7 +61,7 @@ class Worker:
         return judgement
 
     def close(self) -> None:
-        """End the process; the jails it stood up die with it."""
+        """End the process, and its jails with it."""
         self.connection.close()
         self.process.terminate()
         try:
@@ -68,7 +69,7 @@ class Worker:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        cgroups.remove(self.groups, PATIENCE_S)  # a killed worker could not
+        remove_groups(self.groups, PATIENCE_S)  # a killed worker could not do it
 
 
 class Ticket:
@@ -102,11 +103,12 @@ class Ticket:
 
 
 class Pool:
-    """Judges submissions on `workers` processes (default: three for every two CPUs, since a jail also waits for the kernel).
+    """Judges submissions on `workers` processes. A context manager; safe to use from threads.
 
-    A context manager; safe to use from threads. `time_factor` multiplies every time limit, for a machine that is slower than
-    the one the limits were made on; judgements then carry it in their version.
-    Raises SandboxUnavailable at once where this machine cannot isolate programs.
+    By default there are three workers per two CPUs, because a jail also waits for the kernel. `time_factor`
+    multiplies every time limit, for a machine that is slower than the one that the limits were made on;
+    judgements then carry it in their version. Raises SandboxUnavailable at once where this machine cannot
+    isolate programs.
     """
 
     def __init__(
@@ -117,7 +119,7 @@ class Pool:
         self.cache = cache or default_cache()
         self.work: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
         self.closed = False
-        cgroups.remove_left_over()
+        remove_left_over_groups()
         self.kind = requested_kind()
         self.workers = [Worker(self.cache, self.kind)]
         self.tier = self.workers[0].tier
@@ -133,7 +135,7 @@ class Pool:
         self.close()
 
     def close(self) -> None:
-        """End the workers. Submissions still in flight are lost."""
+        """End the workers. Submissions in flight are lost."""
         self.closed = True
         for worker in self.workers:
             worker.process.terminate()
@@ -158,7 +160,7 @@ class Pool:
         self, programs: Iterable[str], language: str, tests: Iterable[Test], limits: Limits | None = None,
         checker: Checker | None = None,
     ) -> list[Judgement]:  # fmt: skip
-        """Judge programs on the same tests; the judgements are in the programs' order."""
+        """Judge programs on the same tests. The judgements are in the order of the programs."""
         shared = Submission("", language, tuple(tests), limits or Limits(), checker or Checker())
         work = (replace(shared, program=program, key=str(number)) for number, program in enumerate(programs))
         return sorted(self.stream(work), key=lambda judgement: int(judgement.key))
@@ -220,7 +222,7 @@ class Pool:
 
 
 def judge_version(time_factor: float = 1.0) -> str:
-    """Changes when the judging semantics change: results of different versions are not to be mixed.
+    """The version of the judging semantics. Results of different versions must not be mixed.
 
     Raises ValueError for a factor that is not positive.
     """

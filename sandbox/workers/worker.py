@@ -1,4 +1,4 @@
-"""One worker of the pool: a process of its own that judges submissions from a connection until the connection closes."""
+"""One worker of the pool: a process that judges submissions from a connection until the connection closes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from sandbox.contracts import SandboxUnavailable
-from sandbox.isolation import Isolation, Kind, establish
-from sandbox.isolation.kinds import KINDS
-from sandbox.judging.judge import Judge, judge_error
+from sandbox.isolation import KINDS, Isolation, Kind, establish
+from sandbox.judging import Judge, judge_error
 
 MOST_CHARACTERS = 300  # of what an exception says
 
@@ -36,7 +35,10 @@ def main(descriptor: int, cache: Path, kind: Kind | None) -> None:
 
 
 def stop(*_: object) -> None:
-    """Exit through every `with`, so that the jail ends. Later signals are ignored: they must not interrupt the way out."""
+    """Exit through every `with`, so that the jail ends.
+
+    Later signals are ignored: they must not interrupt the way out.
+    """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(0)
 

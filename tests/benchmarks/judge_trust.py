@@ -16,7 +16,6 @@ from pathlib import Path
 sys.path[:] = [folder for folder in sys.path if folder != str(Path(__file__).parent)]
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from sandbox import Pool, Submission, Test  # noqa: E402
-from sandbox.isolation import establish  # noqa: E402
 from sandbox.judging import runs  # noqa: E402
 from sandbox.judging.functions import Job, make_job, make_job_beside_the_program  # noqa: E402
 from sandbox.judging.judge import Judge  # noqa: E402
@@ -34,7 +33,9 @@ def forging() -> tuple[int, int]:
     attacks = forged = 0
     with Pool() as pool:
         work = (
-            Submission(path.read_text(), "python3", TESTS, LIMITS, entry_point="f", stop_at_first_failure=False)
+            Submission(
+                path.read_text(), "python3", TESTS, LIMITS, entry_point="f", stop_at_first_failure=False
+            )
             for path in FORGED
         )
         for judgement in pool.stream(work):
@@ -49,10 +50,14 @@ def function_ratio(rounds: int = 5, programs: int = 20, tests: int = 60) -> dict
     `check`: programs with one `check(candidate)` of seven assertions each, the start of their jails included; `assert`: one
     program with many tests. Medians of the rounds, the two taken one after the other in each.
     """
-    many = tuple(Test(str(n), "assert", f"assert f([{n}, 3, 1]) in ({sorted([n, 3, 1])[:2]},)") for n in range(tests))
+    many = tuple(
+        Test(str(n), "assert", f"assert f([{n}, 3, 1]) in ({sorted([n, 3, 1])[:2]},)") for n in range(tests)
+    )
     work = {
         "check": [
-            Submission(PROGRAM.format(number=number), "python3", (Test("1", "check", CHECK),), entry_point="f")
+            Submission(
+                PROGRAM.format(number=number), "python3", (Test("1", "check", CHECK),), entry_point="f"
+            )
             for number in range(programs)
         ],
         "assert": [Submission(PROGRAM.format(number=0), "python3", many, entry_point="f")],
@@ -62,7 +67,9 @@ def function_ratio(rounds: int = 5, programs: int = 20, tests: int = 60) -> dict
         for name, submissions in work.items():
             ratios = [
                 cpu_s(Path(folder), submissions, make_job)
-                / cpu_s(Path(folder), submissions, lambda test, _entry: make_job_beside_the_program(test, "f"))
+                / cpu_s(
+                    Path(folder), submissions, lambda test, _entry: make_job_beside_the_program(test, "f")
+                )
                 for _ in range(rounds)
             ]
             found[name] = round(statistics.median(ratios), 3)

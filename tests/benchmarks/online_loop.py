@@ -163,15 +163,18 @@ run = "{folder}/{name}"
 store = "{folder}/store"
 reference = "{folder}/reference"
 reference_policy = "reference"
+[objective]
+name = "spo"
+beta = 0.1
 [training]
 steps = {steps}
-beta = 0.1
-learning_rate = {rate}
-schedule = "constant"
-warmup_steps = 10
 checkpoint_every = 10
 publish_every = {publish}
 publish_keep = 1000000
+[optimiser]
+learning_rate = {rate}
+schedule = "constant"
+warmup_steps = 10
 [mixture]
 batch_sequences = 32
 follow_every = 5

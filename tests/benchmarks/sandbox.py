@@ -1,20 +1,24 @@
 """Benchmark of the sandbox: `./run bench sandbox [--rounds N] [--tests N] [--solutions N] [--data FOLDER]`.
 
-The last line is JSON. Prices are CPU time of everything a test costs, the judge's side and the start of the jail included, and
-every ratio compares with a floor measured in turn with it in the same run, on one processor:
+The last line is JSON. Prices are CPU time of everything that a test costs, the judge's side and the start of
+the jail included. Every ratio compares with a floor that is measured in the same rounds, on one processor:
 
 cpp_ratio            posix_spawn + wait of the same static binary, over a judged test
-python_ratio         fork of an equally loaded interpreter (the supervisor's modules) + wait, over a judged test
+python_ratio         fork of an equally loaded interpreter (the supervisor's modules) + wait, over a judged
+                     test
 python_vs_cold       `python -I -S -E` started per test, over a judged test
 vs_bwrap_per_test    bubblewrap started per test around the static binary, over a judged test
 trusted_ms           CPU time of the judge's side per test of the static binary
-refused_ms           CPU time per Python program that does not compile, in a jail for all of them; its share is in python_ms, too
-cpu_p99_ratio        a fixed program's CPU time among four times as many spinning processes as processors, at the 99th
-                     percentile, over its median on the machine as it is
+refused_ms           CPU time per Python program that does not compile, in a jail for all of them; its share
+                     is in python_ms, too
+cpu_p99_ratio        a fixed program's CPU time among four times as many spinning processes as processors, at
+                     the 99th percentile, over its median on the machine as it is
 hostile_*            every attack of tests/sandbox, with its expected verdict
 leaks                processes, control groups, mounts and temporary files left behind
-bundle_*             with --throughput: programs and tests a second over all human solutions and model samples, drawn at random
-agreement            claimed verdicts of human solutions that the judge confirms (tests/sandbox/test_agreement.py)
+bundle_*             with --throughput: programs and tests per second over all human solutions and model
+                     samples, drawn at random
+agreement            claimed verdicts of human solutions that the judge confirms
+                     (tests/sandbox/test_agreement.py)
 """
 
 from __future__ import annotations
@@ -59,8 +63,8 @@ int main(void) {
     puts("done");
 }
 """
-# The floor of Python: fork, take up input and output, run compiled code, flush, leave. With the modules that the
-# supervisor has, its own two among them, compiled as they are there; none more.
+# The floor of Python: fork, take up input and output, run compiled code, flush, leave. With the modules that
+# the supervisor has, its own two among them, compiled as they are there; none more.
 FORKED = """
 import sys
 sys.path.insert(0, sys.argv[3])
@@ -107,7 +111,10 @@ def judged(judge: Judge, language: str, program: str, count: int) -> None:
 
 
 def refused(judge: Judge, count: int) -> None:
-    """As many as that do not compile. The jail that says so goes down at the end: only then its CPU time is counted."""
+    """As many as that do not compile.
+
+    The jail that says so goes down at the end: only then its CPU time is counted.
+    """
     for _ in range(count):
         assert (
             judge.judge(Submission(REFUSED, "python3", (Test("1", "stdin", "21\n", "42\n"),))).verdict
@@ -201,7 +208,8 @@ def prices(cache: Path, rounds: int, count: int) -> dict[str, float]:
             for name, value in row.items():
                 found.setdefault(name, []).append(value)
             progress(
-                f"prices, round {number} of {rounds}: cpp {floor / cpp:.2f}, python {python_floor / python:.2f}"
+                f"prices, round {number} of {rounds}:"
+                f" cpp {floor / cpp:.2f}, python {python_floor / python:.2f}"
             )
     os.sched_setaffinity(0, allowed)
     judge.close()
@@ -230,7 +238,8 @@ def steadiness(pool: Pool, repeats: int) -> dict[str, float]:
             spinner.wait()
     p99 = statistics.quantiles(crowded, n=100, method="inclusive")[98]
     progress(
-        f"{repeats} runs alone {1000 * quiet[0]:.1f} to {1000 * quiet[-1]:.1f} ms, crowded to {1000 * crowded[-1]:.1f} ms"
+        f"{repeats} runs alone {1000 * quiet[0]:.1f} to {1000 * quiet[-1]:.1f} ms,"
+        f" crowded to {1000 * crowded[-1]:.1f} ms"
     )
     return {"cpu_p99_ratio": p99 / statistics.median(quiet), "quiet_spread": quiet[-1] / quiet[0]}
 
@@ -310,7 +319,7 @@ def agreement(pool: Pool, data: Path, solutions: int) -> dict[str, object]:
 
 
 def throughput(pool: Pool, data: Path, seconds: float) -> dict[str, object]:
-    """Programs and tests a second over the whole bundle, human solutions and model samples as they lie, drawn at random."""
+    """Programs and tests per second over all human solutions and model samples, drawn at random."""
     from pipeline.adapters import ReadProblem, ReadTrajectory, find  # heavy, and only this needs it
 
     bundle = find("bundle")

@@ -24,12 +24,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import torch
+from trainer.distributed.ranks import Ranks
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from pipeline.store.contracts import TABLES
 from pipeline.store.store import Store
 from trainer.data.stream import Mixture, Row, Source, Stream
-from trainer.distributed.ranks import Ranks
 from trainer.policies.adapters import prepare
 from trainer.policies.logprobs import autocast, completion_logprobs, packed_batch, token_batch
 from trainer.policies.policy import Policy, new_policy

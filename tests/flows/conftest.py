@@ -23,7 +23,8 @@ def surroundings(data: Path, **more: str) -> dict[str, str]:
 
 class Server:
     def __init__(self, folder: Path, database: str | None = None):
-        from flows.runtime.engine import api_url, is_ours, server_command
+        from flows.runtime.engine import DEFAULTS
+        from flows.runtime.starting import api_url, running_server, server_command
 
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -31,26 +32,20 @@ class Server:
         self.data, self.url = folder, api_url(port)
         home = folder / "prefect"
         home.mkdir(parents=True)
-        from flows.runtime.engine import DEFAULTS
-
-        environment = (
-            surroundings(folder)
-            | DEFAULTS
-            | {"PREFECT_HOME": str(home), "PREFECT_SERVER_UI_API_URL": self.url}
-        )
+        environment = surroundings(folder) | DEFAULTS | {"PREFECT_HOME": str(home)}
         if database:
             environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database
         self.log = home / "server.log"
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                server_command(port),
+                server_command(port=port),
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
-        self.healthy = lambda: is_ours(self.url, home)
+        self.healthy = lambda: running_server(home) == self.url
         self.settled = lambda: self.process.poll() is not None or self.healthy()
 
     def environment(self) -> dict[str, str]:
@@ -62,8 +57,13 @@ class Server:
             | {
                 "PREFECT_HOME": str(self.data / "prefect"),
                 "PREFECT_API_URL": self.url,
+                "PREFECT_API_AUTH_STRING": self.secret,
             }
         )
+
+    @property
+    def secret(self) -> str:
+        return (self.data / "prefect" / "secret").read_text().strip()
 
     def stop(self) -> None:
         if self.process.poll() is None:
@@ -76,7 +76,7 @@ class Server:
 
 
 def until(holds, what: str, limit_s: float = 120, alive: subprocess.Popen | None = None):
-    """Wait until `holds()` is true, and return what it gave; fails after `limit_s`, or when `alive` has ended."""
+    """Wait until `holds()` is true; return its value. Fails after `limit_s`, or when `alive` has ended."""
     deadline = time.monotonic() + limit_s
     while not (found := holds()):
         assert alive is None or alive.poll() is None, f"a process ended before {what}"
@@ -86,7 +86,7 @@ def until(holds, what: str, limit_s: float = 120, alive: subprocess.Popen | None
 
 
 def sampled_store(folder: Path, problems: int = 12, origin: str = "earlier_training"):
-    """A store in `folder/store` whose training problems an untrained policy, in `folder/reference`, has sampled; labelled."""
+    """A labelled store in `folder/store`, with samples of an untrained policy in `folder/reference`."""
     from pipeline.ingest.ingestion import ingest
     from pipeline.labelling.labeller import label
     from pipeline.store.sql import connect, query

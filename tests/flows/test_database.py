@@ -1,4 +1,4 @@
-"""`spo up` on PostgreSQL, a real one from Debian, and what the server does not do: speak to anybody outside this machine."""
+"""`spo up` on a real PostgreSQL of Debian; the server connects to nothing outside this machine."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def database():
-    """URL of an empty database of a PostgreSQL that lives as long as these tests, as a user that is not root."""
+    """URL of an empty database of a PostgreSQL that lives as long as these tests, not run by root."""
     tools = programs()
     who = (
         {"user": "nobody", "group": pwd.getpwnam("nobody").pw_gid, "extra_groups": []}
@@ -107,7 +107,7 @@ def sessions(pid: int) -> set[int]:
 
 
 def outside_connections(processes: set[int]) -> list[str]:
-    """TCP connections of processes whose other end is not this machine's loopback, as /proc/net/tcp has them."""
+    """TCP connections of processes whose other end is not on loopback, from /proc/net/tcp."""
     inodes = set()
     for process in processes:
         for handle in Path(f"/proc/{process}/fd").glob("*"):

@@ -38,7 +38,8 @@ SMALL = {
     "reference_sampling": {"samples_per_problem": 4, "max_new_tokens": 24},
     "earlier_sampling": {"samples_per_problem": 2, "max_new_tokens": 24},
     "evaluation": {"samples_per_problem": 10, "max_new_tokens": 24},
-    "training": {"steps": 6, "checkpoint_every": 2, "learning_rate": 1e-3},
+    "training": {"steps": 6, "checkpoint_every": 2},
+    "optimiser": {"learning_rate": 1e-3},
     "online": {
         "from_step": 3,
         "every": 2,

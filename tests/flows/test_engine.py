@@ -1,19 +1,23 @@
-"""Which server flows report to: never one that works on somebody else's database."""
+"""The server that flows report to: one per data folder, and its secret is sent to no other."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import ssl
 import subprocess
 import sys
 import threading
+import time
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from flows.runtime import engine
+from flows.runtime import engine, record, starting
+from flows.runtime.record import ServerError, ServerRecord
 
 pytestmark = pytest.mark.timeout(
     900
@@ -21,34 +25,122 @@ pytestmark = pytest.mark.timeout(
 
 
 @pytest.fixture
-def strangers():
-    """Address of something on this machine that answers like the server of another data folder."""
+def stranger():
+    """A process that answers like a server without a login, and keeps the headers that it gets."""
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self):
+            other.seen.append(dict(self.headers))
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(json.dumps({"home": "/somebody/else/data/prefect"}).encode())
 
         def log_message(self, *_):
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as other:
+        other.seen = []
+        other.url = starting.api_url(other.server_address[1])
         threading.Thread(target=other.serve_forever, daemon=True).start()
-        yield other.server_address[1]
+        yield other
         other.shutdown()
 
 
-def test_a_noted_port_that_is_a_strangers_now_is_not_used(strangers, tmp_path):
-    (tmp_path / "server.json").write_text(json.dumps({"url": engine.api_url(strangers), "pid": 1}))
-    assert engine.is_ours(engine.api_url(strangers), Path("/somebody/else/data/prefect"))
-    assert engine.running_server(tmp_path) is None
+def surroundings(data: Path, **more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "SPO_"))}
+    return kept | {"SPO_DATA_DIR": str(data)} | more
 
 
-def test_our_own_is_found_by_its_note(server):
+def spo(data: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "flows", *words],
+        env=surroundings(data, **more),
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+
+
+def noted(home: Path, url: str, pid: int = 1) -> None:
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "server.json").write_text(json.dumps({"pid": pid, "embedded": False, "url": url}))
+
+
+def test_a_noted_port_that_is_a_strangers_now_is_not_used_and_gets_no_secret(stranger, tmp_path, monkeypatch):
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    monkeypatch.delenv("PREFECT_API_AUTH_STRING", raising=False)
+    noted(tmp_path, stranger.url)
+    assert starting.running_server(tmp_path) is None
+    assert engine.client_secret(stranger.url) is None
+
+
+def test_our_own_is_found_by_its_note_and_gets_the_secret(server, monkeypatch):
     home = server.data / "prefect"
-    (home / "server.json").write_text(json.dumps({"url": server.url, "pid": server.process.pid}))
-    assert engine.running_server(home) == server.url and engine.running_server(Path("/nowhere")) is None
+    monkeypatch.setenv("PREFECT_HOME", str(home))
+    monkeypatch.delenv("PREFECT_API_AUTH_STRING", raising=False)
+    assert starting.running_server(home) == server.url and starting.running_server(Path("/nowhere")) is None
+    assert engine.client_secret(server.url) == server.secret
+    assert engine.client_secret("http://127.0.0.1:9/api") is None
+    starting.check_access(server.url, server.secret)
+    for wrong in (None, "spo:wrong"):
+        with pytest.raises(ServerError, match="wants its secret: set PREFECT_API_AUTH_STRING"):
+            starting.check_access(server.url, wrong)
+
+
+def test_a_server_that_starts_is_waited_for(tmp_path):
+    file = record.claim(tmp_path, embedded=False)
+    assert record.claim(tmp_path, embedded=False) is None
+    assert record.find(tmp_path) == ServerRecord(os.getpid(), embedded=False)
+    listening = threading.Timer(
+        0.5, record.write, (file, ServerRecord(os.getpid(), False, "http://127.0.0.1:9/api"))
+    )
+    listening.start()
+    assert starting.running_server(tmp_path) == "http://127.0.0.1:9/api"
+    with pytest.raises(ServerError, match=r"runs at http://127\.0\.0\.1:9 already \(process \d+\)"):
+        starting.check_no_server(tmp_path)
+    file.close()  # as the kernel does for a server that was killed
+    assert record.find(tmp_path) is None
+    starting.check_no_server(tmp_path)
+
+
+def test_a_second_up_names_the_first_and_leaves_it_alone(server):
+    second = spo(server.data, "up", "--port", "4399")
+    assert second.returncode == 1
+    address = server.url.removesuffix("/api")
+    said = f"spo: ServerError: a Prefect server of this data folder runs at {address} already"
+    assert second.stderr.startswith(said)
+    assert second.stderr.count("\n") == 1 and server.healthy()
+
+
+def test_the_secret_is_shown_by_one_command(server):
+    shown = spo(server.data, "ui", "--json")
+    assert json.loads(shown.stdout) == {
+        "ui": server.url.removesuffix("/api"),
+        "api": server.url,
+        "secret": server.secret,
+    }
+
+
+def test_a_wrong_secret_is_one_line(server):
+    refused = spo(server.data, "maintain", PREFECT_API_AUTH_STRING="spo:wrong")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"spo: ServerError: the Prefect server at {server.url} wants its secret")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
+def test_other_machines_are_served_with_a_chosen_secret_only(tmp_path, host):
+    refused = spo(tmp_path, "up", "--host", host)
+    assert refused.returncode == 1 and refused.stderr.count("\n") == 1
+    assert f"other machines reach {host}: set PREFECT_SERVER_API_AUTH_STRING=USER:PASSWORD" in refused.stderr
+    empty = spo(tmp_path, "up", "--host", host, PREFECT_SERVER_API_AUTH_STRING="")
+    assert empty.returncode == 1 and "PREFECT_SERVER_API_AUTH_STRING: not a secret" in empty.stderr
+    assert not (tmp_path / "prefect").exists()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])
+def test_loopback_is_served_with_the_folders_secret(host, monkeypatch):
+    monkeypatch.delenv("PREFECT_API_AUTH_STRING", raising=False)
+    monkeypatch.delenv("PREFECT_SERVER_API_AUTH_STRING", raising=False)
+    starting.check_host(host)
 
 
 TALKS_TO = """
@@ -80,20 +172,81 @@ def test_prefect_talks_to_the_server_that_was_named_last_and_nothing_is_complain
 
 def test_a_server_without_tls_is_talked_to_with_a_short_list_of_authorities(tmp_path, monkeypatch):
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
-    path = engine.one_authority()
+    path = engine._one_authority()
     assert ssl.create_default_context(cafile=path).cert_store_stats()["x509_ca"] == 1
-    assert engine.one_authority() == path and list(path.parent.iterdir()) == [path]
+    assert engine._one_authority() == path and list(path.parent.iterdir()) == [path]
+
+
+@contextmanager
+def running(data: Path, *words: str):
+    with open(data / f"{words[0]}.log", "a") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *words[1:]], env=surroundings(data), stdout=log, stderr=log
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+USES = """
+import os, sys
+from pathlib import Path
+from flows.runtime import engine, record
+
+url = engine.use_server()
+found = record.find(Path(os.environ["PREFECT_HOME"]))
+print(url, found.pid, flush=True)
+sys.stdin.readline()
+engine.check_access(url, os.environ["PREFECT_API_AUTH_STRING"])
+print("still there", flush=True)
+sys.stdin.readline()
+"""
+
+
+def uses(data: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", USES],
+        env=surroundings(data),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
 
 
 @pytest.mark.slow
-def test_a_port_taken_at_the_last_moment_is_left_for_another(strangers, tmp_path, monkeypatch):
-    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
-    processes = []
-    monkeypatch.setattr(engine.atexit, "register", lambda stop: processes.append(stop.__self__))
-    try:
-        url = engine.start_server(tmp_path, [strangers, engine.free_port()])
-        assert url != engine.api_url(strangers) and engine.is_ours(url, tmp_path)
-    finally:
-        for process in processes:
-            process.terminate()
-            process.wait(60)
+def test_two_first_starts_share_one_server_which_lives_as_long_as_either(tmp_path, until):
+    """Two commands on a new data folder share one server, which outlives its starter, but not both."""
+    commands = [uses(tmp_path), uses(tmp_path)]
+    said = [command.stdout.readline().split() for command in commands]
+    assert said[0] == said[1] and len(said[0]) == 2, (tmp_path / "prefect" / "server.log").read_text()
+    pid = int(said[0][1])
+    first, second = commands
+    first.communicate("\n\n", timeout=60)
+    time.sleep(3)
+    print(file=second.stdin, flush=True)
+    assert second.stdout.readline() == "still there\n"
+    second.communicate("\n", timeout=60)
+    until(lambda: not Path(f"/proc/{pid}").exists(), "the server has ended", 60)
+    log = (tmp_path / "prefect" / "server.log").read_text()
+    assert "Error" not in log and "Traceback" not in log
+
+
+@pytest.mark.slow
+def test_up_waits_for_a_commands_server_and_then_stays(tmp_path, until):
+    command = uses(tmp_path)
+    url = command.stdout.readline().split()[0]
+    log = tmp_path / "up.log"
+    with running(tmp_path, "up", "flows", "up", "--port", str(free_port())) as up:
+        until(lambda: "waits for their end" in log.read_text(), "it waits", 120, up)
+        command.communicate("\n\n", timeout=60)
+        serves = lambda: (found := record.find(tmp_path / "prefect")) and found.pid == up.pid and found.url  # noqa: E731
+        assert until(serves, "it serves", 300, up) != url
+        up.send_signal(signal.SIGKILL)  # and the next one finds the folder free
+        until(lambda: record.find(tmp_path / "prefect") is None, "the lock is free", 30)
+
+
+def free_port() -> int:
+    with starting._free_socket() as probe:
+        return probe.getsockname()[1]

@@ -32,6 +32,7 @@ reference = "{folder}/reference"
 steps = 24
 checkpoint_every = 4
 publish_every = 4
+[optimiser]
 learning_rate = 1e-3
 [mixture]
 batch_sequences = 8

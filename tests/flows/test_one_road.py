@@ -17,7 +17,7 @@ from flows.demo.record import DemoRecord
 from flows.demo.training import run_config
 from flows.stages.recurring import FLOWS
 from flows.stages.train import train_flow, train_run
-from trainer.run import RunBusy, RunConfig, TrainSettings, load_config, run
+from trainer.run import RunBusy, RunConfig, TrainingSettings, load_config, run
 from trainer.run.exclusive import exclusive_run
 
 HOLDER = """
@@ -88,7 +88,7 @@ def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
 
 
 def test_a_new_setting_with_a_default_renames_no_demo():
-    class More(TrainSettings):
+    class More(TrainingSettings):
         another: float = 0.5
 
     class Demo(DemoSettings):

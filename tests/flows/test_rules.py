@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from datetime import UTC, datetime
 
 import httpx
@@ -14,7 +13,7 @@ from deltalake.exceptions import CommitFailedError
 from flows.runtime.rules import HEAVY_AT_ONCE, another_try_may_help, processors
 from flows.runtime.spreading import RunnerError, runner_of
 from pipeline.store.contracts import ContractError
-from pipeline.store.locks import opened, taken
+from pipeline.store.locks import machine_lock, opened, taken
 from pipeline.store.store import Store, StoreError
 from sandbox import SandboxUnavailable
 
@@ -80,7 +79,7 @@ def test_a_broken_table_is_not_tried_again(tmp_path):
 
 def test_scheduled_work_that_fills_the_processors_takes_turns(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    place = tmp_path / f"spo-locks-{os.getuid()}" / "processors-0"
+    place = machine_lock("processors-0")
     monkeypatch.delenv(HEAVY_AT_ONCE, raising=False)
     with processors():
         assert not place.exists()  # by hand: nobody waits

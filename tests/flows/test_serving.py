@@ -30,17 +30,27 @@ DATA = Path(__file__).parents[2] / "data"
 def api(server):
     """Prefect in this process on the server of the tests; a client of it."""
     from prefect.client.orchestration import get_client
-    from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_LEVEL, temporary_settings
+    from prefect.settings import (
+        PREFECT_API_AUTH_STRING,
+        PREFECT_API_URL,
+        PREFECT_LOGGING_LEVEL,
+        temporary_settings,
+    )
 
+    mine = {
+        PREFECT_API_URL: server.url,
+        PREFECT_API_AUTH_STRING: server.secret,
+        PREFECT_LOGGING_LEVEL: "CRITICAL",
+    }
     with (
-        temporary_settings({PREFECT_API_URL: server.url, PREFECT_LOGGING_LEVEL: "CRITICAL"}),
+        temporary_settings(mine),
         get_client(sync_client=True) as client,
     ):
         yield client
 
 
 def states(api, name: str, store: str) -> list[tuple[str, str]]:
-    """(state, message) of all runs of a flow on a store, the first first; the server serves other tests too."""
+    """(state, message) of all runs of a flow on a store, in order; the server serves other tests too."""
     from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 
     runs = api.read_flow_runs(flow_filter=FlowFilter(name=FlowFilterName(any_=[name])))
@@ -159,6 +169,7 @@ def schedule(tmp_path):
 
 def test_deployed_twice_it_is_there_once_and_its_cron_is_scheduled(api, until, schedule):
     from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
+    from prefect.exceptions import PrefectHTTPStatusError
 
     from flows.runtime.events import thresholds
     from flows.serving.deployments import deploy_schedule, deployments_with, tag_of
@@ -174,6 +185,14 @@ def test_deployed_twice_it_is_there_once_and_its_cron_is_scheduled(api, until, s
     ]
     assert [one["name"] for one in automations] == ["4 new verdicts start humans"]
     assert [(t.labelled_rows, t.seen) for t in thresholds()] == [(4, 0)]
+    for wrong in (
+        {"source": "/etc"},
+        {"adapter": "mine.py:adapter"},
+        {"limit": 3},
+        {"columns": {"origin": "x"}},
+    ):
+        with pytest.raises(PrefectHTTPStatusError, match="409"):
+            api.create_flow_run_from_deployment(found["starter"].id, parameters=wrong)
     starter = DeploymentFilter(id=DeploymentFilterId(any_=[found["starter"].id]))
     runs = until(lambda: api.read_flow_runs(deployment_filter=starter), "the cron has runs")
     assert {run.state.name for run in runs} == {"Scheduled"}
@@ -254,7 +273,7 @@ def end(process: subprocess.Popen, number: int, log: Path) -> None:
 
 @pytest.mark.slow
 def test_served_cancelled_and_stopped_it_leaves_nothing(server, api, until, tmp_path, schedule):
-    """A labelling that would run for minutes is cancelled through the API; then Ctrl-C ends the serving process."""
+    """A labelling that would take minutes is cancelled through the API; then Ctrl-C ends `spo serve`."""
     from prefect.client.schemas.objects import StateType
     from prefect.states import Cancelling, Scheduled
 
@@ -278,7 +297,8 @@ def test_served_cancelled_and_stopped_it_leaves_nothing(server, api, until, tmp_
             "the sandbox runs",
             alive=serving,
         )
-        below = children_of(serving.pid)
+        # Without Python's own helper of child processes, which lives as long as the serving process.
+        below = {pid for pid in children_of(serving.pid) if "resource_tracker" not in cmdline(pid)}
         api.set_flow_run_state(run.id, Cancelling(), force=True)
         until(
             lambda: api.read_flow_run(run.id).state.type == StateType.CANCELLED,
@@ -316,7 +336,7 @@ def alive(pid: int) -> bool:
 def test_a_killed_run_is_shown_as_crashed_and_the_next_one_is_not_held_up(
     server, api, until, tmp_path, schedule
 ):
-    """kill -9 of the serving process and of the run: its heartbeats end, and its place is free for the next."""
+    """kill -9 of the serving process and of the run: its heartbeats end, and the next run can start."""
     from prefect.client.schemas.objects import StateType
     from prefect.states import Scheduled
 
@@ -362,7 +382,7 @@ def test_a_killed_run_is_shown_as_crashed_and_the_next_one_is_not_held_up(
 
 @pytest.mark.slow
 def test_a_schedule_fires_and_new_verdicts_set_a_publication_off(server, api, until, tmp_path, schedule):
-    """Ingestion by interval, labelling by interval, and the corpus published by the event, in one serving process."""
+    """One serving process ingests and labels by interval, and publishes the corpus by the event."""
     schedule.write_text(
         schedule.read_text()
         .replace('cron = "*/5 * * * *"', "interval_s = 20")
@@ -374,6 +394,60 @@ def test_a_schedule_fires_and_new_verdicts_set_a_publication_off(server, api, un
         verdicts, trajectories = store.read("verdicts"), store.read("trajectories")
         assert verdicts.height == trajectories.height == verdicts["trajectory_id"].n_unique()
         end(serving, signal.SIGTERM, tmp_path / "log")
+
+
+EVIL = """
+from pathlib import Path
+from prefect import flow
+
+Path({mark!r}).touch()
+
+@flow
+def evil(**_):
+    pass
+"""
+
+
+@pytest.mark.slow
+def test_a_flow_and_a_shell_command_that_come_from_the_api_are_not_run(
+    server, api, until, tmp_path, schedule
+):
+    """A client with the secret gives a served deployment another flow, a command, other parameters."""
+    from prefect.client.schemas.objects import StateType
+
+    from flows.serving.deployments import deployments_with, tag_of
+
+    mark = tmp_path / "mark"
+    (tmp_path / "evil.py").write_text(EVIL.format(mark=str(mark)))
+    command = {"prefect.deployments.steps.run_shell_script": {"script": f"touch {mark}"}}
+    change = {
+        "entrypoint": f"{tmp_path}/evil.py:evil",
+        "pull_steps": [command],
+        "enforce_parameter_schema": False,
+    }
+    with started(["flows", "serve", str(schedule)], server.environment(), tmp_path / "log") as serving:
+        until(lambda: len(deployments_with(api, tag_of(schedule))) == 4, "deployments", alive=serving)
+        changed = next(one for one in deployments_with(api, tag_of(schedule)) if one.name == "starter")
+        api.request("PATCH", "/deployments/{id}", path_params={"id": changed.id}, json=change)
+        other, own = ({"source": "/etc"}, {})
+        runs = [api.create_flow_run_from_deployment(changed.id, parameters=given) for given in (other, own)]
+        ended = [
+            until(
+                lambda run=run: (now := api.read_flow_run(run.id).state).is_final() and now,
+                "it ends",
+                300,
+                serving,
+            )
+            for run in runs
+        ]
+        serving.terminate()
+        assert serving.wait(120) == 0
+    assert (
+        ended[0].type == StateType.FAILED
+        and "source: the schedule file has another value" in ended[0].message
+    )
+    assert ended[1].type in (StateType.COMPLETED, StateType.CANCELLED)  # the second may fall into the first
+    assert not mark.exists()
 
 
 TRAINING = """
@@ -397,6 +471,7 @@ reference_policy = "reference"
 [training]
 steps = 2
 checkpoint_every = 2
+[optimiser]
 warmup_steps = 1
 [mixture]
 batch_sequences = 4
@@ -409,7 +484,7 @@ weight = 1.0
 
 @pytest.mark.slow
 def test_training_and_evaluation_come_by_schedule(server, api, until, sampled_store, tmp_path):
-    """Two runs, one after the other and in folders of their own, and evaluations of what was published last."""
+    """Two runs, one after the other, each in its own folder, and evaluations of what was published last."""
     store = sampled_store(tmp_path)
     score(store, load_policy(tmp_path / "reference"))
     (tmp_path / "run.toml").write_text(RUN.format(place=tmp_path))
@@ -435,7 +510,7 @@ def test_training_and_evaluation_come_by_schedule(server, api, until, sampled_st
 def test_workers_in_other_places_run_what_was_deployed_on_a_store_on_object_storage(
     server, api, until, tmp_path, schedule, object_storage
 ):
-    """`spo deploy`, and two real `prefect worker`s in folders of their own, as on two machines; they share a bucket."""
+    """`spo deploy`, and two real `prefect worker`s in separate folders that share a bucket."""
     from prefect.client.schemas.objects import StateType
     from prefect.states import Scheduled
 

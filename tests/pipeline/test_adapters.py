@@ -57,6 +57,12 @@ def test_an_adapter_of_ones_own_lives_in_a_file_of_ones_own(tmp_path):
     source = tmp_path / "tasks.tsv"
     source.write_text("one\tPrint 1.\t\t1\nbroken\ntwo\tDouble it.\t2\t4\n")
     store = Store(tmp_path / "store")
+    # A name that comes from a store, a schedule or a server runs no file; only the command line loads one.
+    with pytest.raises(
+        SourceError, match="a file of code runs only where the user names it on the command line"
+    ):
+        ingest(store, f"{own}:tasks", str(source))
+    adapters.load(f"{own}:tasks")
     (batch,) = ingest(store, f"{own}:tasks", str(source))
     assert (batch.adapter, batch.accepted, batch.quarantined) == ("tasks", 2, 1)
     assert sorted(store.read("problems")["problem_id"]) == ["tasks/one", "tasks/two"]
@@ -71,7 +77,7 @@ def test_an_adapter_of_ones_own_lives_in_a_file_of_ones_own(tmp_path):
 )
 def test_an_adapter_that_is_not_there(name, told):
     with pytest.raises(SourceError, match=told):
-        adapters.find(name)
+        adapters.load(name)
 
 
 def test_two_adapters_cannot_share_a_name():

@@ -215,9 +215,9 @@ def test_submissions_that_are_none(tmp_path):
 
 BROKEN = {
     "name: [": "while parsing",
-    "- a": "holds no mapping",
+    "- a": "does not hold a mapping",
     "limits: 3": "not a problem package",
-    "limits: {memory: much}": "could not convert",
+    "limits: {memory: much}": "limits.memory is not a number but 'much'",
 }
 
 

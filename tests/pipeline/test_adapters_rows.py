@@ -12,8 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.adapters import ReadTrajectory, Refused, SourceError, SourceFile, find
-from pipeline.adapters import lines as json_lines
+from pipeline.adapters import ReadTrajectory, Refused, SourceError, SourceFile, find, source_policy
 from pipeline.adapters.documents import document_rows
 from pipeline.adapters.rows import RowAdapter, rows
 from pipeline.ingest.ingestion import ingest
@@ -86,14 +85,14 @@ def test_rows_across_blocks_keep_their_bytes(tmp_path):
 
 
 def test_a_gigantic_row_ends_the_document(tmp_path, monkeypatch):
-    monkeypatch.setattr(json_lines, "MAX_ROW_BYTES", 3 << 20)
+    monkeypatch.setattr(source_policy, "MAX_ROW_BYTES", 3 << 20)
     values = [{"a": 1}, {"a": "x" * (9 << 20)}, {"a": 2}]
     first, last = of(tmp_path / "x.json", json.dumps(values).encode())
     assert (
         first.value == {"a": 1}
         and "a row of more than 3145728 bytes; neither it nor what follows is read" in last.reason
     )
-    assert len(last.raw) == json_lines.KEPT_OF_GIANT_BYTES
+    assert len(last.raw) == 1 << 20
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])

@@ -9,8 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from pipeline.adapters import Refused, SourceError
-from pipeline.adapters import lines as json_lines
+from pipeline.adapters import Refused, SourceError, source_policy
 from pipeline.ingest import ingestion as ingestion
 from pipeline.ingest.ingestion import ingest
 from pipeline.store.identity import trajectory_id
@@ -322,13 +321,13 @@ def test_a_file_that_is_not_what_its_name_says(store, tmp_path):
 
 
 def test_a_gigantic_row_is_bounded_in_memory_and_the_next_row_is_read(store, tmp_path, monkeypatch):
-    monkeypatch.setattr(json_lines, "MAX_ROW_BYTES", 4 << 20)
+    monkeypatch.setattr(source_policy, "MAX_ROW_BYTES", 4 << 20)
     giant = solution("x" * (9 << 20))
     batch = one(store, write(tmp_path / "rows.jsonl", problem(), giant, solution()))
     assert (batch.accepted, batch.quarantined) == (2, 1)
     ((line, _, reason),) = faults(store)
     assert line == 2 and reason.startswith(f"row of {len(json.dumps(giant))} bytes; at most {4 << 20}")
-    assert store.read("quarantine")["raw"].bin.size().item() == json_lines.KEPT_OF_GIANT_BYTES
+    assert store.read("quarantine")["raw"].bin.size().item() == 1 << 20
 
 
 def test_long_texts_stand_in_no_commit_of_the_log(store, tmp_path):

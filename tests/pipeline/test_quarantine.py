@@ -8,8 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli import app
-from pipeline import adapters, quarantine
+from pipeline import adapters
 from pipeline.adapters import SourceError
+from pipeline.ingest import quarantine
 from pipeline.ingest.ingestion import ingest
 from pipeline.ingest.quarantine import Selection, entries, groups, raw_of, retry
 from pipeline.store.store import Store
@@ -124,10 +125,11 @@ def test_a_mended_adapter(store, tmp_path):
         {"task": "a/1", "code": "print(1)", "lang": "py"},
         {"task": "a/1", "code": "int main(){}", "lang": "c++"},
     ]
+    adapters.load(f"{own}:notes")
     (batch,) = ingest(store, f"{own}:notes", write(tmp_path / "notes.jsonl", *rows))
     assert (batch.accepted, batch.quarantined, batch.reasons) == (1, 1, {"c++: key is missing": 1})
     own.write_text(OWN.format(languages={"py": "python3", "c++": "cpp"}))
-    adapters.find(f"{own}:notes")
+    adapters.load(f"{own}:notes")
     (done,) = retry(store, Selection(adapter="notes"))
     assert (done.admitted, done.accepted) == (1, 1)
     assert sorted(store.read("trajectories")["language"]) == ["cpp", "python3"]

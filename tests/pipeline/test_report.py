@@ -71,7 +71,7 @@ def evaluation(rows, policy, problem, correct, samples=20, **columns):
         "samples": samples,
         "correct": correct,
         "distinct_correct": min(correct, 3),
-        "judge_errors": 20 - samples,
+        "judge_errors": max(0, 20 - samples),
         "evaluated_at": rows.day,
     } | columns
 
@@ -179,16 +179,16 @@ def test_the_page_holds_the_numbers_of_the_store(page):
     assert agreement["h2"][3:5] == ["wrong answer", "accepted"]
     assert agreement["h3"][3:5] == ["accepted", "wrong answer"]
     assert page.table("curves")["seed 0"][:5] == ["30", "30000", "1 min 00 s", "500", "25.0%"]
-    assert page.table("lineage")["together"][0] == "1 h 07 min"
+    assert page.table("lineage")["total"][0] == "1 h 07 min"
 
 
-def test_what_is_no_verdict_stands_apart(page):
+def test_judge_errors_and_missing_languages_are_counted_separately(page):
     # ref: 13 + 6 samples; of ref-b1..6 one has only a judge error and one no language, so 17 are judged and 4 accepted:
     # ref-a01, ref-a02 and ref-cold; ref-a04 was accepted by an older judge only.
     accepted, *_, judged, share, errors, unavailable, missing = page.table("verdicts")["earlier training"][1:]
     assert (accepted, judged, share, errors, unavailable, missing) == ("3", "17", "17.6%", "1", "1", "0")
     rows = [row for section, row in page.rows if section == "verdicts"]
-    assert ["src", "python3", "1", "1", "no detail was kept"] in rows
+    assert ["src", "python3", "1", "1", "no detail was recorded"] in rows
 
 
 def test_duplicates_are_counted_by_level(page):
@@ -202,7 +202,7 @@ def test_duplicates_are_counted_by_level(page):
         "66.7%",
         "2",
     ]
-    assert "One program for each cluster leaves 2 of 3 trajectories" in page.says("duplicates")
+    assert "One program per cluster leaves 2 of 3 trajectories" in page.says("duplicates")
 
 
 def test_the_headline_says_no_more_than_the_numbers(page):
@@ -231,13 +231,13 @@ def test_text_from_data_is_shown_and_does_nothing(whole, page):
     assert "</style>\\ud800" in "".join(page.texts)
 
 
-def test_nothing_is_asked_from_elsewhere(whole):
+def test_nothing_is_loaded_from_elsewhere(whole):
     source = whole.read_text(encoding="utf-8")
     assert "http://" not in source and "https://" not in source and "@import" not in source
     assert "default-src 'none'" in source
 
 
-def test_ids_are_one_of_a_kind_and_references_hold(page):
+def test_ids_are_unique_and_references_hold(page):
     assert len(page.ids) == len(set(page.ids))
     used = {value[1:] for name, value in page.attributes if name in ("href", "xlink:href")}
     used |= {value[5:-1] for name, value in page.attributes if name == "clip-path"}
@@ -272,7 +272,7 @@ def test_a_browser_shows_it(whole, tmp_path):
     assert dom.count("<svg") >= 14
 
 
-def test_an_empty_store_and_a_run_without_seeds_are_said_in_words(tmp_path):
+def test_an_empty_store_and_a_run_without_seeds_have_a_report(tmp_path):
     run = write_run(tmp_path / "run", command="", reference_policy="")
     path = write_report(Store(tmp_path / "store"), run, tmp_path / "report")
     page = Page(path.read_text())
@@ -282,27 +282,115 @@ def test_an_empty_store_and_a_run_without_seeds_are_said_in_words(tmp_path):
         "ingested": "Quarantine is empty: no row was refused.",
         "verdicts": "The store holds no trajectory.",
         "agreement": "there is nothing to compare",
-        "duplicates": "No deduplication pass has been made",
+        "duplicates": "This store has not been deduplicated yet",
         "curves": "No seed has been trained yet.",
-        "problems": "no problems evaluated both before and after",
-        "samples": "no problems evaluated both before and after",
+        "problems": "No problem was evaluated both before and after",
+        "samples": "No problem was evaluated both before and after",
         "lineage": "The run recorded no settings.",
     }.items():
         assert words in page.says(section)
 
 
-def test_a_seed_that_has_not_begun_is_said_in_words(tmp_path, small_store):
+def test_a_seed_that_has_not_begun_is_reported(tmp_path, small_store):
     run = write_run(tmp_path / "run", policies=[{"policy_id": "pol", "seed": 1, "folder": "seed-1"}])
     page = Page(write_report(small_store, run, tmp_path / "report").read_text())
-    assert "Seed 1: seed-1/metrics.jsonl is not there: no step was logged." in page.says("curves")
+    assert "Seed 1: seed-1/metrics.jsonl does not exist: no step was logged." in page.says("curves")
     assert "The reference policy ref has not been evaluated." in page.says("headline")
 
 
 def test_a_folder_without_a_run_is_an_error(tmp_path):
-    with pytest.raises(ReportError, match=r"run\.json: not there"):
+    with pytest.raises(ReportError, match=r"not there, or has neither run\.json nor config\.json"):
         write_report(Store(tmp_path / "store"), tmp_path, tmp_path / "report")
     (tmp_path / "run.json").write_text("[]")
-    with pytest.raises(ReportError, match="no object with the key run"):
+    with pytest.raises(ReportError, match="not the record of a run: it has no key run"):
+        write_report(Store(tmp_path / "store"), tmp_path, tmp_path / "report")
+
+
+@pytest.fixture
+def trained(rows, tmp_path):
+    """A store with a reference and the folder of a run by `spo train`, not evaluated yet."""
+    store = Store(tmp_path / "store")
+    policies = [
+        policy_row(rows, "base", step=None, weights="w0"),
+        policy_row(rows, "mine@40", parent_id="base", run_id="mine", step=40),
+        policy_row(rows, "mine", parent_id="base", run_id="mine", step=80),
+    ]
+    store.append("policies", rows.frame("policies", policies), producer="t", sequence=0)
+    counts = [evaluation(rows, "base", f"held/{i:02}", i) for i in range(12)]
+    store.append("evaluations", rows.frame("evaluations", counts), producer="t", sequence=0)
+    run = tmp_path / "runs" / "mine"
+    run.mkdir(parents=True)
+    config = {"run": str(run), "seed": 3, "source": [{"name": "human"}], "training": {"steps": 80}}
+    (run / "config.json").write_text(json.dumps(config))
+    (run / "reference.json").write_text(json.dumps({"weights": "w0", "tokenizer": "t"}))
+    (run / "metrics.jsonl").write_text("".join(json.dumps(step(i, margin=0.25)) + "\n" for i in range(80)))
+    return store, run
+
+
+def policy_row(rows, name, *, weights="other", **columns):
+    details = json.dumps({"fingerprint": {"weights": weights}})
+    return {
+        "policy_id": name,
+        "fingerprint": f"print of {name}",
+        "folder": "",
+        "details": details,
+        "created_at": rows.day,
+    } | columns
+
+
+def report_of(store, run, tmp_path):
+    return Page(write_report(store, run, tmp_path / "report").read_text())
+
+
+def test_a_run_by_train_has_a_report_before_it_is_evaluated(trained, tmp_path):
+    page = report_of(*trained, tmp_path)
+    assert "The reference alone, over all its evaluations: pass@1 27.5% on 12 problems." in page.says(
+        "headline"
+    )
+    assert page.table("curves")["seed 3"][:2] == ["80", "80000"]
+    assert page.table("curves")["margin"] == ["seed 3", "80", "0.25", "0.25", "0.25", "0.25"]
+    assert page.table("lineage")["mine"][1] == "base"
+    assert "spo train" in page.says("lineage") and page.table("lineage")["training.steps"] == ["80"]
+
+
+def test_a_run_by_train_is_compared_with_its_reference(rows, trained, tmp_path):
+    store, run = trained
+    counts = [evaluation(rows, "mine", f"held/{i:02}", i + 4) for i in range(12)]
+    counts += [evaluation(rows, "mine@40", f"held/{i:02}", i + 2) for i in range(12)]
+    store.append("evaluations", rows.frame("evaluations", counts), producer="t", sequence=1)
+    page = report_of(store, run, tmp_path)
+    assert page.table("headline")["before"][0] == "27.5%"
+    assert page.table("headline")["seed 3"][0] == "47.5%"
+
+
+def test_a_run_that_goes_on_is_compared_at_its_last_evaluated_step(rows, trained, tmp_path):
+    store, run = trained
+    counts = [evaluation(rows, "mine@40", f"held/{i:02}", i + 2) for i in range(12)]
+    store.append("evaluations", rows.frame("evaluations", counts), producer="t", sequence=1)
+    page = report_of(store, run, tmp_path)
+    assert page.table("headline")["seed 3 at step 40"][0] == "37.5%"
+
+
+def test_the_reference_of_a_run_without_published_policies_is_known_by_its_weights(trained, tmp_path):
+    store, run = trained
+    other = run.rename(run.parent / "other")
+    assert "pass@1 27.5% on 12 problems" in report_of(store, other, tmp_path).says("headline")
+    (other / "reference.json").write_text(json.dumps({"weights": "nobody's"}))
+    found = report_of(store, other, tmp_path).says("headline")
+    assert "The reference policy (not known) has not been evaluated." in found
+
+
+def test_the_name_in_a_configuration_comes_before_that_of_the_folder(trained, tmp_path):
+    store, run = trained
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"name": "renamed", "reference_policy": "base"}))
+    page = report_of(store, run, tmp_path)
+    assert "not in the table policies: renamed" in page.says("lineage")
+
+
+def test_the_folder_of_a_policy_is_not_a_run(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    with pytest.raises(ReportError, match=r"config\.json: not the record of a run: it has no key source"):
         write_report(Store(tmp_path / "store"), tmp_path, tmp_path / "report")
 
 

@@ -91,9 +91,9 @@ def test_problem_success(connection):
     ]
 
 
-def test_pass_at_k(connection):
+def test_pass_at_k_of_all_judged_samples(connection):
     columns = "policy_id, origin, k, problems, left_out, pass_at_k, standard_error"
-    got = sql.query(connection, f"SELECT {columns} FROM pass_at_k").sort("policy_id", "k")
+    got = sql.query(connection, f"SELECT {columns} FROM pass_at_k_of_samples").sort("policy_id", "k")
     # ref at k = 10: 10 of 13 samples are wrong, so one of the C(13, 10) = 286 draws has no right one.
     assert got.select("policy_id", "origin", "k", "problems", "left_out").rows() == [
         ("human", "human", 1, 3, 0),
@@ -255,7 +255,7 @@ def test_questions_about_shares_and_single_rows(connection):
 
 def test_every_question_is_asked_here_and_explains_itself():
     names = {question.name for question in sql.questions()}
-    # Asked in test_decontaminate.py and in tests/trainer/test_evaluate.py.
+    # Asked in test_decontaminate.py and in test_evaluation.py.
     others = {"verdicts_by_origin", "where_from", "leaks", "same_problem_elsewhere", "compare_policies"}
     assert names == {*ANSWERS, *others} and len(names) >= 12
     assert [question.name for question in sql.questions()] == sorted(names)
@@ -333,12 +333,12 @@ def test_no_extension_is_loaded_beyond_those_built_in(small_store):
 
 def test_tables_behind_a_query(connection):
     behind = sql.tables_behind(
-        connection, "WITH q AS (FROM reference_counts) SELECT * FROM q JOIN deduplicated USING (problem_id)"
+        "WITH q AS (FROM reference_counts) SELECT * FROM q JOIN deduplicated USING (problem_id)"
     )
     assert behind == ["duplicates", "problems", "trajectories", "verdicts"]
     for text in ("SELECT 1; SELECT 2", "DELETE FROM problems", "SELEC"):
         with pytest.raises(sql.SqlError, match="not one SELECT"):
-            sql.tables_behind(connection, text)
+            sql.tables_behind(text)
 
 
 def test_times_are_utc(connection, rows):

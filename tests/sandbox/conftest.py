@@ -1,4 +1,4 @@
-"""One pool for all tests of the sandbox, with a cache of built programs that dies with the session."""
+"""One pool and one isolation for all tests of the sandbox, with a cache of built programs for the session."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Judges submissions, one JSON object a line in, one a line out: for a judge under another interpreter, user or tier.
+"""Judges submissions, one JSON object per line in and out: a judge under another interpreter, user or tier.
 
-Needs nothing but the standard library. Started as `python judge_lines.py REPOSITORY CACHE`; the first line out is the tier.
+Needs only the standard library. Started as `python judge_lines.py REPOSITORY CACHE`; the first line out is
+the tier.
 """
 
 import json

@@ -1,10 +1,10 @@
-"""Run a command where no jail of namespaces can stand: `no_namespaces.py SITUATION,... COMMAND...`, as root.
+"""Run a command where no namespace can be made: `no_namespaces.py SITUATION,... COMMAND...`, as root.
 
 used_up      an ordinary user in a user namespace that allows no more of them (user.max_user_namespaces=0)
 dropped      root without CAP_SYS_ADMIN, as Docker starts containers
 no_landlock  a filter that answers Landlock's calls with "no such call", as older versions of Docker's do
 
-Ends with 77 where this machine does not let it make a situation. Needs nothing but the standard library.
+Exits with 77 where this machine does not allow the situation. Needs only the standard library.
 """
 
 import ctypes
@@ -26,7 +26,7 @@ def checked(result):
 
 
 def use_up():
-    """A user namespace with the ids of this one. Who stays outside writes which they are."""
+    """A user namespace with the ids of this one, which a process that stays outside writes."""
     maps = {}
     for kind in ("uid", "gid"):
         with open(f"/proc/self/{kind}_map") as file:

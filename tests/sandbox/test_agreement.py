@@ -1,7 +1,8 @@
 """Human solutions of the real data against the verdict each of them claims. Every disagreement is printed.
 
-Judged are those of stdin problems whose tests are full and whose checker is here, in languages this machine has. A claim of
-acceptance agrees with acceptance, any other claim with any failure: which limit goes first depends on the machine.
+Judged are those of stdin problems whose tests are full and whose checker is here, in languages this machine
+has. A claim of acceptance agrees with acceptance, any other claim with any failure: which limit goes first
+depends on the machine.
 """
 
 from __future__ import annotations
@@ -51,7 +52,11 @@ def submission_of(solution, problem):
             time_s=problem["time_limit_s"] or DEFAULT_TIME_S,
             memory_mb=max(problem["memory_limit_mb"] or DEFAULT_MEMORY_MB, LEAST_MEMORY_MB),
         ),
-        Checker(KINDS[checker["kind"]], checker.get("case_sensitive") is not False, checker.get("float_tol") or 1e-6),
+        Checker(
+            KINDS[checker["kind"]],
+            checker.get("case_sensitive") is not False,
+            checker.get("float_tol") or 1e-6,
+        ),
         key=solution["solution_id"],
     )  # fmt: skip
 
@@ -64,7 +69,8 @@ def line(solution, judgement):
         else judgement.compile_output[:120].replace("\n", " ")
     )
     claim = f"{solution['verdict']} -> {judgement.verdict}"
-    return f"{solution['solution_id']} [{solution['language']}] {claim}, {judgement.passed}/{judgement.total}, {why}"
+    passed = f"{judgement.passed}/{judgement.total}"
+    return f"{solution['solution_id']} [{solution['language']}] {claim}, {passed}, {why}"
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The comparisons of public graders, defects included. The expected values follow from their sources, worked out by hand."""
+"""The comparisons of public graders, defects included: values worked out by hand from their sources."""
 
 import pytest
 
@@ -42,7 +42,7 @@ def test_graders(actual, expected, verdicts):
     )
 
 
-def test_bytes_that_are_no_text(judge):
+def test_bytes_that_are_not_text(judge):
     for kind in ("code_contests", "sandbox_fusion", "livecodebench"):
         assert not outputs_match(b"\xff\xfe", b"5", Checker(kind))
     program = "import os; os.write(1, b'\\xff 2')"

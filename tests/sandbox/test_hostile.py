@@ -1,8 +1,8 @@
-"""Every attack in the folder `hostile`: the expected verdict, nothing let out, and the next test judged right.
+"""Every attack in the folder `hostile` gets its verdict, lets nothing out, and leaves the next test right.
 
-A file's head says which verdicts are right. Unless it says `output: nonce`, the expected output is the word
-`contained`, which the program prints when what it tried was refused. Each program is judged on three tests: an
-ordinary one, the attack, the ordinary one again in what the attack has left.
+The head of a file names the allowed verdicts. Unless it says `output: nonce`, the expected output is the word
+`contained`, which the program prints when its attempt was refused. Each program is judged on three tests: an
+ordinary one, the attack, and the ordinary one again.
 """
 
 from __future__ import annotations

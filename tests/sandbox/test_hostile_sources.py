@@ -1,6 +1,6 @@
-"""Attacks on the compilers: the folder `hostile_sources`. Same conventions as in `test_hostile.py`.
+"""Attacks on the compilers, in the folder `hostile_sources`, with the conventions of `test_hostile.py`.
 
-A line `generated: EXPRESSION` replaces the file by the value of a Python expression.
+A line `generated: EXPRESSION` replaces the file with the value of a Python expression.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""The second kind of jail, in judges of their own: this process keeps the first.
+"""The second kind of jail, in judges of their own.
 
-As root, programs run as another user, who must reach the interpreter: where this one is closed to others, the system's is taken.
+Programs of root run as another user, who must reach the interpreter: where this one is closed, the system's
+is used.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ HERE = Path(__file__).parent
 needs_landlock = pytest.mark.skipif(
     confine.version() < confine.NEEDED_VERSION, reason="this kernel has no Landlock that keeps signals in"
 )
-# What this jail refuses (processes, files, /proc) ends many attacks early; none may get further than inside the first jail.
+# What this kind refuses (processes, files, /proc) ends many attacks early; none may get further than in the
+# first kind.
 ENDS_EARLY = {"runtime_error", "time_limit_exceeded"}
 QUICK = (
-    "answer_in_memory.py", "become_root.py", "device_nodes.py", "inherited_descriptors.py", "kernel_interfaces.c",
-    "kill_everything.py", "limit_the_judge.c", "mounts.c", "namespaces.c", "network.py", "ptrace_the_judge.c",
-    "read_host_files.py", "signal_the_judge.py", "thread_storm.c", "write_outside_scratch.py", "write_the_judges_memory.py",
-    "include_host_file.c", "embed_host_file.c", "include_own_process.c",
+    "answer_in_memory.py", "become_root.py", "device_nodes.py", "inherited_descriptors.py",
+    "kernel_interfaces.c", "kill_everything.py", "limit_the_judge.c", "mounts.c", "namespaces.c",
+    "network.py", "ptrace_the_judge.c", "read_host_files.py", "signal_the_judge.py", "thread_storm.c",
+    "write_outside_scratch.py", "write_the_judges_memory.py", "include_host_file.c", "embed_host_file.c",
+    "include_own_process.c",
 )  # fmt: skip
 
 
@@ -50,8 +53,8 @@ def judged(cache: Path, submissions: list[dict]) -> tuple[str, dict[str, dict]]:
     """The tier, and the judgements by key."""
     lines = "\n".join(map(json.dumps, submissions))
     done = subprocess.run(
-        [interpreter(), str(HERE / "judge_lines.py"), str(HERE.parents[1]), str(cache)], input=lines, capture_output=True,
-        text=True, env=os.environ | {"SPO_SANDBOX_TIER": "landlock"},
+        [interpreter(), str(HERE / "judge_lines.py"), str(HERE.parents[1]), str(cache)],
+        input=lines, capture_output=True, text=True, env=os.environ | {"SPO_SANDBOX_TIER": "landlock"},
     )  # fmt: skip
     if "open to every user" in done.stderr:
         pytest.skip(done.stderr.strip().splitlines()[-1])
@@ -70,27 +73,29 @@ def load(name):
 
 PROGRAMS = {
     "python": ("python3", "print(int(input()) * 2)", "21\n", "42\n", {}),
-    "c": ("c", '#include <stdio.h>\nint main() { int n; scanf("%d", &n); printf("%d", 2 * n); }', "21\n", "42\n", {}),
-    "cpp": ("cpp", "#include <bits/stdc++.h>\nint main() { int n; std::cin >> n; std::cout << 2 * n; }", "21\n", "42\n", {}),
+    "c": ("c", '#include <stdio.h>\nint main() { int n; scanf("%d", &n); printf("%d", 2 * n); }', "21\n",
+    "42\n", {}), "cpp": ("cpp",
+    "#include <bits/stdc++.h>\nint main() { int n; std::cin >> n; std::cout << 2 * n; }", "21\n", "42\n", {}),
     "threads": (
         "python3",
         "import threading\nfound = []\nthreads = [threading.Thread(target=found.append, args=(n,)) for n in range(4)]\n"
-        "for thread in threads: thread.start()\nfor thread in threads: thread.join()\nprint(sum(found))", "", "6\n", {},
+        "for thread in threads: thread.start()\nfor thread in threads: thread.join()\nprint(sum(found))", "",
+        "6\n", {},
     ),
     "lazy import": ("python3", "x = 3\nif x: import tokenize as t; print(t.NAME)", "", "1\n", {}),
-    "no children": ("python3", "import os\ntry: os.fork()\nexcept OSError as error: print(error.errno)", "", "1\n", {}),
-    "no files": ("python3", "try: open('/tmp/x', 'w')\nexcept OSError as error: print(error.errno)", "", "13\n", {}),
-    "no modes": ("python3", "import os\ntry: os.chmod('/tmp', 0)\nexcept OSError as error: print(error.errno)", "", "1\n", {}),
-    "spins": ("python3", "while True: pass", "", "", {"time_s": 0.2}),
-    "grows": ("python3", "found = bytearray(1 << 30)\nfor n in range(0, 1 << 30, 4096): found[n] = 1", "", "", {"memory_mb": 90}),
-    "crashes": ("c", "int main() { __builtin_trap(); }", "", "", {}),
-    "wrong": ("cpp", "int main() {}", "", "1", {}),
-    "does not compile": ("c", "int main() { return x; }", "", "", {}),
-    "java": ("java", "class A {}", "", "", {}),
+    "no children": ("python3", "import os\ntry: os.fork()\nexcept OSError as error: print(error.errno)", "",
+    "1\n", {}), "no files": ("python3",
+    "try: open('/tmp/x', 'w')\nexcept OSError as error: print(error.errno)", "", "13\n", {}), "no modes":
+    ("python3", "import os\ntry: os.chmod('/tmp', 0)\nexcept OSError as error: print(error.errno)", "", "1\n",
+    {}), "spins": ("python3", "while True: pass", "", "", {"time_s": 0.2}), "grows": ("python3",
+    "found = bytearray(1 << 30)\nfor n in range(0, 1 << 30, 4096): found[n] = 1", "", "", {"memory_mb": 90}),
+    "crashes": ("c", "int main() { __builtin_trap(); }", "", "", {}), "wrong": ("cpp", "int main() {}", "",
+    "1", {}), "does not compile": ("c", "int main() { return x; }", "", "", {}), "java": ("java",
+    "class A {}", "", "", {}),
 }  # fmt: skip
 ENDINGS = {
-    "spins": "time_limit_exceeded", "grows": "memory_limit_exceeded", "crashes": "runtime_error", "wrong": "wrong_answer",
-    "does not compile": "compile_error", "java": "language_unavailable",
+    "spins": "time_limit_exceeded", "grows": "memory_limit_exceeded", "crashes": "runtime_error", "wrong":
+    "wrong_answer", "does not compile": "compile_error", "java": "language_unavailable",
 }  # fmt: skip
 
 
@@ -115,7 +120,10 @@ def test_programs(tmp_path):
 
 
 def attacks(names):
-    """Submissions, and the verdicts each may get. Ordinary tests do not look into folders, which are closed here."""
+    """Submissions, and the verdicts that each may get.
+
+    Ordinary tests do not list folders, which are closed here.
+    """
     hostile, sources = load("test_hostile"), load("test_hostile_sources")
     work, allowed = [], {}
     ordinary = ["stdin", "21\n", "42\n"]

@@ -96,7 +96,7 @@ NAMES_OF_SITES = {
         "PAS": "pascal",
         "GO": "go",
     },
-    "data sets": {"cpp": "cpp", "python2?": "python2", "python": "python3", "golang": "go", "c++": "cpp", "rs": "rust"},
+    "data sets": {"cpp": "cpp", "python2?": "python2", "python": "python3", "golang": "go", "rs": "rust"},
 }  # fmt: skip
 CASES = [(site, name, row) for site, names in NAMES_OF_SITES.items() for name, row in names.items()]
 
@@ -112,8 +112,9 @@ def test_other_names_are_unknown(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "suggested"), [("pyhton", "python3"), ("javasript", "javascript"), ("rustt", "rust"), ("pythn2", "python2")]
-)  # fmt: skip
+    ("name", "suggested"),
+    [("pyhton", "python3"), ("javasript", "javascript"), ("rustt", "rust"), ("pythn2", "python2")],
+)
 def test_an_unknown_name_suggests_a_similar_one(name, suggested):
     with pytest.raises(
         UnknownLanguage, match=rf"unknown language '{name}'; did you mean .*{suggested}.*\?; known are: c, "
@@ -127,16 +128,18 @@ def test_nothing_is_suggested_where_nothing_is_similar():
 
 
 @pytest.mark.parametrize(
-    ("suffix", "row"), [(".py", "python3"), (".C", "cpp"), (".c", "c"), (".CC", "cpp"), (".Java", "java"), (".txt", None)]
-)  # fmt: skip
+    ("suffix", "row"),
+    [(".py", "python3"), (".C", "cpp"), (".c", "c"), (".CC", "cpp"), (".Java", "java"), (".txt", None)],
+)
 def test_suffixes(suffix, row):
     found = language_of_suffix(suffix)
     assert (found and found.name) == row
 
 
 @pytest.mark.parametrize(
-    ("word", "row"), [("python", "python3"), ("c++", "cpp"), ("objectpascal", "pascal"), ("text", None), ("", None)]
-)  # fmt: skip
+    ("word", "row"),
+    [("python", "python3"), ("c++", "cpp"), ("objectpascal", "pascal"), ("text", None), ("", None)],
+)
 def test_words_behind_a_fence(word, row):
     found = language_of_fence(word)
     assert (found and found.name) == row

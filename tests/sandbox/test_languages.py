@@ -1,4 +1,4 @@
-"""Each verdict in each language that this machine has."""
+"""Each verdict in each language of this machine."""
 
 import resource
 
@@ -90,7 +90,7 @@ def test_right_and_wrong(judge, language):
 
 
 def cases(programs, verdict):
-    """C++17 differs from C++20 by a flag, and a C++ compiler takes seconds: its failures are tested with the slow tests."""
+    """C++17 differs from C++20 by one option, and compiling takes seconds: its failures are slow tests."""
     for language in HERE:
         if language in programs:
             marks = [pytest.mark.slow] if language == "cpp17" and verdict != "compile_error" else []
@@ -114,7 +114,7 @@ def test_failures(judge, language, program, verdict):
 
 
 def test_the_large_header_is_compiled_once(isolation, cache):
-    """A program that includes it first opens the compiled one; with anything before it, or another standard, all is as ever."""
+    """Programs that include it first use the compiled header; others, and other standards, do not."""
     if "cpp" not in HERE:
         pytest.skip("no g++")
     builder = Builder(isolation, cache / "headers")
@@ -146,7 +146,7 @@ def children_cpu_s():
     return usage.ru_utime + usage.ru_stime
 
 
-def test_absent_language_is_no_failure_of_the_program(judge):
+def test_a_missing_language_is_not_a_failure_of_the_program(judge):
     assert judge("befunge", "@", ("", "")).verdict == "language_unavailable"
 
 
@@ -176,7 +176,7 @@ def test_standard_input_is_a_seekable_file(judge):
 
 
 def test_python_is_complete(judge):
-    """What a warm interpreter started with -S could lack or share between tests."""
+    """It has all that an interpreter started with -S could lack, and shares nothing between tests."""
     program = """
 import sys, dataclasses, threading, collections, typing, random, decimal
 @dataclasses.dataclass
@@ -224,7 +224,7 @@ def test_files_left_open_are_flushed(judge):
 
 @pytest.mark.parametrize("objects", [0, 200_000], ids=["young", "old"])
 def test_files_held_by_cycles_are_flushed(judge, objects):
-    """With many objects after it, the file is in the garbage collector's oldest generation when the program ends."""
+    """With many objects after it, the file is in the oldest generation when the program ends."""
     program = f"""
 import os
 class Node: pass
@@ -247,6 +247,6 @@ def test_exit_statuses_of_python(judge):
     )
 
 
-def test_output_without_expectation_needs_only_a_normal_end(judge):
+def test_without_an_expected_output_a_normal_exit_is_accepted(judge):
     assert judge("python3", "print('anything')", ("", None)).verdict == "accepted"
     assert judge("python3", "1/0", ("", None)).verdict == "runtime_error"

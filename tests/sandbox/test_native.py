@@ -1,4 +1,4 @@
-"""The supervisor in C and the supervisor in Python do the same; several tests in one message change nothing but the price."""
+"""The supervisors in C and in Python give the same results, and so do several tests in one message."""
 
 from __future__ import annotations
 
@@ -107,8 +107,8 @@ def judges(isolation, cache):
 
 
 @pytest.mark.parametrize("language", PROGRAMS)
-def test_both_supervisors_say_the_same(judges, language):
-    """Executed programs: the supervisor in C and in Python. Python programs: the latter with and without its library in C."""
+def test_both_supervisors_give_the_same_results(judges, language):
+    """Executables: the supervisor in C and in Python. Python programs: with and without the library in C."""
     in_c, in_python = (
         judge.judge(submission(WORDS, language, stop_at_first_failure=False)) for judge in judges
     )
@@ -116,8 +116,8 @@ def test_both_supervisors_say_the_same(judges, language):
     verdicts = dict(zip(WORDS, (test.verdict for test in in_c.tests), strict=True))
     failures = {word: verdict for word, verdict in verdicts.items() if verdict != "accepted"}
     assert failures == {
-        "exit": "runtime_error", "signal": "runtime_error", "spin": "time_limit_exceeded", "sleep": "time_limit_exceeded",
-        "hoard": "memory_limit_exceeded", "flood": "output_limit_exceeded",
+        "exit": "runtime_error", "signal": "runtime_error", "spin": "time_limit_exceeded", "sleep":
+        "time_limit_exceeded", "hoard": "memory_limit_exceeded", "flood": "output_limit_exceeded",
     }  # fmt: skip
 
 
@@ -156,7 +156,7 @@ def test_batches_grow_and_stay_small():
     assert runs.next_size([quick, slow]) == 3 and runs.next_size([slow]) == 1
 
 
-def test_it_is_built_once_and_anew_for_another_source(cache, tmp_path, monkeypatch):
+def test_it_is_built_once_per_source_and_flags(cache, tmp_path, monkeypatch):
     folder = tmp_path / "programs"
     first = native.build(CC, folder)
     assert first == native.build(CC, folder) and len(list(folder.iterdir())) == 1

@@ -1,4 +1,4 @@
-"""Where bubblewrap really fails: user namespaces used up, or root without the right to make any, as in Docker by default."""
+"""Where bubblewrap really fails: user namespaces used up, or root without the right, as in Docker."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ print(json.dumps(report))
 
 
 def interpreter() -> str:
-    """One that every user can reach, and with what this repository needs."""
+    """An interpreter that every user can reach, and that is recent enough."""
     for path in (jail.interpreter()[0], "/usr/bin/python3"):
         recent = [path, "-c", "import sys; sys.exit(sys.version_info < (3, 11))"]
         if Path(path).exists() and landlock.is_open(Path(path)) and subprocess.run(recent).returncode == 0:
@@ -50,7 +50,7 @@ def interpreter() -> str:
 
 @pytest.fixture(scope="module")
 def folder():
-    """One that every user can reach and write to, with bubblewrap in it: pytest's own ones are closed."""
+    """A folder with bubblewrap that every user can reach and write to: pytest's own folders are closed."""
     if not landlock.is_open(REPOSITORY / "sandbox"):
         pytest.skip("other users cannot reach the repository")
     folder = Path(tempfile.mkdtemp(prefix="spo-no-namespaces-"))
@@ -65,7 +65,7 @@ def folder():
 
 
 def report(folder: Path, situation: str, **environment: str) -> dict:
-    """What a judge says of itself in a situation."""
+    """What a judge reports of itself in a situation."""
     command = [interpreter(), str(HERE / "no_namespaces.py"), situation]
     paths = {
         "PYTHONPATH": f"{REPOSITORY}:{folder}",
@@ -76,7 +76,8 @@ def report(folder: Path, situation: str, **environment: str) -> dict:
     with tempfile.TemporaryDirectory(dir=folder) as cache:
         os.chmod(cache, 0o777)
         done = subprocess.run(
-            [*command, interpreter(), "-c", REPORT, f"{cache}/programs"], cwd="/", capture_output=True, text=True,
+            [*command, interpreter(), "-c", REPORT, f"{cache}/programs"],
+            cwd="/", capture_output=True, text=True,
             env={"PATH": os.environ["PATH"], **paths, **environment},
         )  # fmt: skip
     if done.returncode == 77:
@@ -88,7 +89,7 @@ def report(folder: Path, situation: str, **environment: str) -> dict:
 
 @needs_landlock
 @pytest.mark.parametrize(
-    ("situation", "tier", "mend"),
+    ("situation", "tier", "fix"),
     [
         ("used_up", "landlock-user", "sudo sysctl -w user.max_user_namespaces="),
         (
@@ -98,14 +99,14 @@ def report(folder: Path, situation: str, **environment: str) -> dict:
         ),
     ],
 )
-def test_the_second_kind_of_jail_is_chosen(folder, situation, tier, mend):
-    """And stamped on every judgement; the report says why, and what would mend the first."""
+def test_the_second_kind_of_jail_is_chosen(folder, situation, tier, fix):
+    """And stamped on every judgement; the report says why, and what would fix the first kind."""
     found = report(folder, situation)
     assert found["tier"].startswith(tier), found
     assert found["why_not"] == ""
     assert found["engine"].startswith(f"Landlock {confine.version()}; not the first kind of jail: ")
     assert "the sandbox does not start: bwrap: " in found["engine"]
-    assert mend in found["engine"]
+    assert fix in found["engine"]
     assert found["judged"] == [
         [verdict, found["tier"]] for verdict in ("accepted", "runtime_error", "compile_error")
     ]
@@ -113,7 +114,7 @@ def test_the_second_kind_of_jail_is_chosen(folder, situation, tier, mend):
 
 @pytest.mark.parametrize("situation", ["used_up,no_landlock", "dropped,no_landlock"])
 def test_with_neither_nothing_is_judged(folder, situation):
-    """An error of one line with both reasons, and the command that mends it."""
+    """The error is one line with both reasons and the command that fixes it."""
     found = report(folder, situation)
     assert found["tier"] is None and "judged" not in found
     assert found["why_not"].count("\n") == 0

@@ -1,4 +1,4 @@
-"""The pool: order, back-pressure, dying workers, and the same results with any number of workers."""
+"""The pool: order, back-pressure, workers that die, and the same results with any number of workers."""
 
 import itertools
 import os
@@ -20,7 +20,8 @@ from sandbox.workers.pool import IN_FLIGHT_PER_WORKER
 
 ROOT = Path(__file__).parents[2]
 SLEEPERS = {
-    "c": '#include <sys/prctl.h>\n#include <unistd.h>\nint main(void) { prctl(15, "NAME"); sleep(250); }',  # PR_SET_NAME
+    # PR_SET_NAME.
+    "c": '#include <sys/prctl.h>\n#include <unistd.h>\nint main(void) { prctl(15, "NAME"); sleep(250); }',
     "python3": "import ctypes, time\nctypes.CDLL(None).prctl(15, b'NAME')\ntime.sleep(250)",
 }
 
@@ -30,7 +31,7 @@ def submission(key, program="print(int(input()) * 2)", expected="42", **fields):
 
 
 def deterministic(judgement):
-    """What must not depend on how often or where it was judged."""
+    """The part of a judgement that must not depend on how often or where it was made."""
     tests = [
         (t.test_id, t.verdict, t.exit_code, t.signal, t.output_digest, t.output_head, t.detail)
         for t in judgement.tests
@@ -115,7 +116,7 @@ def test_a_submission_that_kills_every_worker_is_a_judge_error(cache):
 
 
 def named(name):
-    """Processes with a name, of all that have not ended."""
+    """The running processes with a name."""
     found = set()
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -129,7 +130,7 @@ def named(name):
 
 @pytest.mark.parametrize(("language", "program"), SLEEPERS.items(), ids=[*SLEEPERS])
 def test_what_a_killed_worker_judges_ends_with_it(cache, language, program):
-    """Though it has minutes left."""
+    """Even with minutes of its limits left."""
     name = f"spo-{os.getpid()}"
     work = Submission(
         program.replace("NAME", name), language, (Test("a", "stdin", "", ""),), Limits(wall_limit_s=250)
@@ -184,7 +185,7 @@ def test_a_killed_workers_control_group_is_removed_at_close(cache):
 
 
 def test_what_a_killed_run_left_is_removed_at_the_next_start(cache, pool):
-    """A whole run killed, so that nobody was there to close its pool; the groups of living workers stay."""
+    """A run is killed, so that its pool is never closed; the groups of live workers stay."""
     script = """
 import os, sys
 from pathlib import Path
@@ -206,13 +207,14 @@ os.kill(os.getpid(), 9)
         assert all(folder.exists() for worker in pool.workers for folder in worker.groups)
 
 
-def test_workers_end_without_a_word(cache):
-    script = f"from pathlib import Path\nfrom sandbox import Pool\nfor _ in range(4):\n    Pool(1, Path({str(cache)!r})).close()"
-    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+def test_workers_exit_without_output(cache):
+    script = "import sys\nfrom pathlib import Path\nfrom sandbox import Pool\n"
+    script += "for _ in range(4):\n    Pool(1, Path(sys.argv[1])).close()"
+    ended = subprocess.run([sys.executable, "-c", script, cache], cwd=ROOT, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
-def test_first_failure_ends_the_judging_unless_told_otherwise(judge):
+def test_the_first_failure_ends_the_judging_unless_all_tests_are_asked_for(judge):
     tests = [("1", "1"), ("2", "x"), ("3", "3"), ("4", "y")]
     short = judge("python3", "print(input())", *tests)
     assert (len(short.tests), short.passed, short.total, short.first_failure) == (2, 1, 4, "1")
@@ -221,13 +223,13 @@ def test_first_failure_ends_the_judging_unless_told_otherwise(judge):
 
 
 def test_time_is_cpu_time(judge):
-    """A sleeper below the wall limit is in time; CPU of children counts."""
+    """A program that sleeps less than the wall-clock limit is in time."""
     limits = Limits(time_s=0.3)
     assert judge("python3", "import time\ntime.sleep(0.6)", ("", ""), limits=limits).verdict == "accepted"
 
 
 def test_a_program_just_over_the_limit_is_run_again(isolation, cache, monkeypatch):
-    """Once, and the quicker of both runs holds. Times are told by hand: those of a busy machine would be any."""
+    """Once, and the faster run counts. The test sets the times, because those of a busy machine vary."""
     due, run = [], runs.Runs._run
 
     def with_times(self, tests):
@@ -278,14 +280,14 @@ def test_limits_are_checked():
         Test("t7", "guess", "")
 
 
-def test_probe_says_what_is_here():
+def test_probe_reports_this_machine():
     report = probe()
     assert report.tier and report.why_not == "" and report.engine.startswith("bubblewrap")
     assert report.languages["python3"]
 
 
 def test_a_jail_with_holes_is_not_used(cache, monkeypatch):
-    """Without the system-call filter and with a folder too many, the self-test names what a program could do."""
+    """Without the filter and with a folder too many, the self-test names what a program could do."""
     allow_everything = b"\x06\x00\x00\x00\x00\x00\xff\x7f"
     monkeypatch.setattr(seccomp, "filter_program", lambda: allow_everything)
     bubblewrap.filter_file.cache_clear()
@@ -306,7 +308,7 @@ def test_a_jail_with_holes_is_not_used(cache, monkeypatch):
 
 
 def test_without_bubblewrap_nothing_runs(cache, monkeypatch):
-    """An empty PATH for bubblewrap and no package: one line that says what mends it."""
+    """Neither in PATH nor as a package: the error is one line that says how to fix it."""
     monkeypatch.setattr(bubblewrap, "find_spec", lambda name: None)
     monkeypatch.setattr(bubblewrap.shutil, "which", lambda *args, **kwargs: None)
     bubblewrap.find_bwrap.cache_clear()

@@ -1,4 +1,4 @@
-"""The numbers of system calls, against the kernel's own table as the C library's headers carry it."""
+"""The numbers of system calls equal the kernel's own table in the C library's headers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OURS = {
 
 
 @pytest.mark.skipif(not TABLE.exists(), reason="no table of system calls: apt-get install linux-libc-dev")
-def test_numbers_are_the_kernels():
+def test_the_numbers_are_those_of_the_kernel():
     table = {name: int(number) for name, number in re.findall(r"#define __NR_(\w+) (\d+)", TABLE.read_text())}
     known = OURS.keys() & table.keys()
     assert {name: OURS[name] for name in known} == {name: table[name] for name in known}
@@ -35,7 +35,7 @@ def test_numbers_are_the_kernels():
 
 
 def test_the_self_test_tries_what_the_filter_refuses():
-    """A number that means another call would try nothing, and find that it holds."""
+    """With the number of another call, the self-test would try nothing and pass."""
     tried = [int(number) for number in re.findall(rb"call\((\d+)", selftest.ESCAPES)]
     refused = {number: name for group in seccomp.REFUSED.values() for name, number in group.items()}
     assert [refused[number] for number in tried] == [

@@ -1,4 +1,4 @@
-"""Hostile and ordinary runs mixed: no process, control group, mount or file is left behind, and every verdict is right."""
+"""Hostile and ordinary runs mixed: every verdict is right, and no process, group, mount or file is left."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from sandbox.isolation.kinds import program_uid
 
 RUNS = int(os.environ.get("SPO_SOAK_RUNS", 100_000))
 SHORT_RUNS = 600
-DYING_S = 60  # at most, until the kernel of a busy machine has done away with what was killed
+DYING_S = 60  # at most, until the kernel of a busy machine has removed what was killed
 TESTS = 50
 ORDINARY = {
     "python3": "print(int(input()) * 2)",
     "c": '#include <stdio.h>\nint main(void) { long n; scanf("%ld", &n); printf("%ld\\n", 2 * n); }',
 }
-# Attacks that end by themselves at once: the short test has no time for sleepers.
+# Attacks that end at once: the short test has no time for sleepers.
 QUICK = (
     "exit_at_once.py",
     "leave_files.py",
@@ -63,7 +63,7 @@ def attack_submissions(only: tuple[str, ...] = ()) -> list[tuple[Submission, lis
 
 
 def mixture(runs: int, attacks: list[tuple[Submission, list[str]]], every: int) -> Iterator[Submission]:
-    """Submissions of `runs` runs in sum; one of `every` is an attack."""
+    """Submissions with `runs` runs in total; one of `every` submissions is an attack."""
     chance = random.Random(0)
     done = 0
     for number in itertools.count():
@@ -87,7 +87,7 @@ def users_of(pool: Pool) -> set[int]:
 
 
 def left_behind(folder: Path, users: set[int], groups: set[Path]) -> list[str]:
-    """What is left of the sandbox: its users' processes, its control groups, mounts, files in its folder."""
+    """What is left of the sandbox: processes of its users, control groups, mounts, and files."""
     found = [f"group {path}" for path in groups if path.exists()]
     found += [f"file {path}" for path in folder.iterdir() if path.name != "programs"]
     for process in filter(str.isdigit, os.listdir("/proc")):
@@ -104,7 +104,7 @@ def left_behind(folder: Path, users: set[int], groups: set[Path]) -> list[str]:
 
 
 def soak(folder: Path, runs: int, only: tuple[str, ...], every: int) -> tuple[int, list[str]]:
-    """Gives how many runs there were and what went wrong."""
+    """The number of runs, and what went wrong."""
     attacks = attack_submissions(only)
     allowed = {submission.key: verdicts for submission, verdicts in attacks}
     wrong, done, users, groups = [], 0, set(), set()

@@ -111,7 +111,7 @@ def test_a_program_over_a_limit_ends_its_jail(jails, own_jail, limits, compile_l
 
 
 def test_jails_keep_their_own_limits(jails):
-    """What is too much for one jail is not too much for a jail that started before it, nor the other way round."""
+    """What is too much for one jail is not too much for one that started before it, nor vice versa."""
     source = b"x = [" + b"a.b(c)[d]," * 30_000 + b"]"
     limits = Limits(memory_mb=1024), Limits(memory_mb=40)
     kinds = [kind_of(jails, source, limit) for limit in (*limits, *limits)]

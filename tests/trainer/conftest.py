@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,11 +15,13 @@ from pipeline.labelling.labeller import label
 from pipeline.store.sql import connect, query
 from pipeline.store.store import Store
 from sandbox import Pool
-from trainer.data.stream import Mixture, Source, Stream
+from trainer.data import EncodedTokens, Mixture, ScoredTokens, Source, Stream
+from trainer.objectives import ObjectiveSettings, SpoSettings
 from trainer.policies.policy import Policy, load_policy, new_policy
 from trainer.policies.publishing import publish_policy
 from trainer.policies.reference import reference_fingerprint, score
 from trainer.rollouts.generation import Provenance, SamplingSettings, rollout
+from trainer.run import OptimiserSettings, TrainingJob, TrainingSettings
 
 STARTER = Path(__file__).parents[2] / "data" / "starter"
 REFERENCE = "reference"
@@ -35,12 +38,49 @@ class Job:
         return load_policy(self.folder)
 
     def stream(
-        self, sources: list[Source], *, seed: int = 0, batch_sequences: int = 8, beta: float = 0.1
+        self,
+        sources: list[Source],
+        *,
+        seed: int = 0,
+        scored: bool = True,
+        precision: str = "fp32",
+        **mixture: Any,
     ) -> Stream:
-        mixture = Mixture(batch_sequences=batch_sequences, source=sources)
-        reference = reference_fingerprint(self.policy())
+        """Rows with reference scores and rewards, or with `scored=False` rows that have neither."""
+        policy = self.policy()
+        tokens = (
+            ScoredTokens(self.store, reference_fingerprint(policy, precision))
+            if scored
+            else EncodedTokens(policy)
+        )
         return Stream(
-            self.store, mixture, reference=reference, reference_policy=REFERENCE, beta=beta, seed=seed
+            self.store,
+            Mixture(**{"batch_sequences": 8, **mixture}, source=sources),
+            tokens,
+            reference_policy=REFERENCE if scored else None,
+            seed=seed,
+        )
+
+    def training(
+        self,
+        folder: Path,
+        sources: list[Source],
+        *,
+        objective: ObjectiveSettings | None = None,
+        training: dict | None = None,
+        optimiser: dict | None = None,
+        stream: Stream | None = None,
+        **parts: Any,
+    ) -> TrainingJob:
+        """A training of six steps in a folder, from the reference."""
+        return TrainingJob(
+            folder=folder,
+            policy=self.policy(),
+            stream=stream or self.stream(sources),
+            objective=(objective or SpoSettings()).build(),
+            settings=TrainingSettings(**{"steps": 6, "checkpoint_every": 2, **(training or {})}),
+            optimiser=OptimiserSettings(**{"learning_rate": 1e-3, "warmup_steps": 1, **(optimiser or {})}),
+            **parts,
         )
 
 

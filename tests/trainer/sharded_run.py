@@ -9,16 +9,15 @@ from pathlib import Path
 
 import torch
 
-from trainer.distributed.sharded import Sharded
-from trainer.run.config import load_config
-from trainer.run.execution import run
+from trainer.distributed import Ranks, ranks_of_environment
+from trainer.run import load_config, run
 
 
 class Stopped(Exception):
     """Stands for processes that end between two steps."""
 
 
-def run_until(path: Path, stop_after: int | None, ranks: Sharded) -> None:
+def run_until(path: Path, stop_after: int | None, ranks: Ranks) -> None:
     config = load_config(path)
 
     def on_step(figures: dict) -> None:
@@ -36,7 +35,7 @@ def run_until(path: Path, stop_after: int | None, ranks: Sharded) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    ranks = Sharded.from_environment()
+    ranks = ranks_of_environment()
     for path, stop_after in json.loads(sys.argv[1]):
         run_until(Path(path), stop_after, ranks)
     ranks.close()

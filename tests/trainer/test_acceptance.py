@@ -14,12 +14,17 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from trainer.data.stream import Row
+from trainer.data import Row
+from trainer.distributed import SingleLearner
+from trainer.objectives import Batch, RewardSamples
 from trainer.objectives.soft_value import estimate_soft_value
-from trainer.objectives.spo import Sequences, spo_loss
-from trainer.policies.logprobs import completion_logprobs, sequence_logprob, token_batch
+from trainer.objectives.spo import SpoSettings, spo_loss
+from trainer.policies.batching import sum_by_sequence, token_batch
+from trainer.policies.logprobs import completion_logprobs
 from trainer.policies.policy import Policy
-from trainer.run.loop import TrainSettings, new_optimiser, training_step
+from trainer.run.optim import OptimiserSettings, new_optimiser
+from trainer.run.settings import TrainingSettings
+from trainer.run.step import Trainer
 
 END, LIMIT, BETA = 0, 5, 0.25
 ENDED = [[*body, END] for length in range(LIMIT) for body in itertools.product((1, 2), repeat=length)]
@@ -61,10 +66,8 @@ def tiny() -> Policy:
 def logprobs(policy: Policy) -> torch.Tensor:
     """log pi of all 63 completions: [63] fp64."""
     with torch.no_grad():
-        values, sequence = completion_logprobs(
-            policy.model, token_batch([PROMPT] * len(COMPLETIONS), COMPLETIONS)
-        )
-    return sequence_logprob(values.double(), sequence, len(COMPLETIONS))
+        forward = completion_logprobs(policy.model, token_batch([PROMPT] * len(COMPLETIONS), COMPLETIONS))
+    return sum_by_sequence(forward.logprob.double(), forward.sequence, len(COMPLETIONS))
 
 
 def rewards(reference: torch.Tensor) -> torch.Tensor:
@@ -93,22 +96,24 @@ def test_a_transformer_reaches_the_optimal_policy_from_stored_stale_and_random_d
 
     def row(source: str, i: int) -> Row:
         return Row(
-            str(i),
-            "p",
-            source,
-            PROMPT,
-            COMPLETIONS[i],
-            float(reference[i]),
-            float("nan"),
-            float(reward[i]),
-            value,
+            trajectory_id=str(i),
+            problem_id="p",
+            source=source,
+            prompt_ids=PROMPT,
+            completion_ids=COMPLETIONS[i],
+            reference_logprob=float(reference[i]),
+            behaviour_logprob=float("nan"),
+            reward=float(reward[i]),
+            reference_rewards=np.array([value]),  # whose plain soft value is V* itself
         )
 
     stored, uniform = draw(reference.exp(), 400), torch.ones(len(COMPLETIONS))
-    settings = TrainSettings(
-        steps=steps, beta=BETA, shape=shape, learning_rate=6e-3, final_share=0.0, clip_norm=50.0
+    trainer = Trainer(
+        SingleLearner(policy, new_optimiser(policy)),
+        SpoSettings(beta=BETA, shape=shape, smoothing=0.0).build(),
+        TrainingSettings(steps=steps),
+        OptimiserSettings(learning_rate=6e-3, final_share=0.0, clip_norm=50.0),
     )
-    optimiser = new_optimiser(policy)
     for step in range(steps):
         if step % STALE_FOR == 0:
             stale = logprobs(policy).exp()
@@ -117,12 +122,29 @@ def test_a_transformer_reaches_the_optimal_policy_from_stored_stale_and_random_d
         rows += [row("stale", i) for i in draw(stale, third)] + [
             row("random", i) for i in draw(uniform, third)
         ]
-        training_step(policy, optimiser, rows, settings, step)
+        trainer.step(step, rows)
     final = logprobs(policy)
     before = float((reference.exp() * (reference - optimum)).sum())
     after = float((final.exp() * (final - optimum)).sum())
     print(f"{shape}: KL(pi || pi*) from {before:.3f} to {after:.5f}")
     assert before > 1 and after < 1e-2
+
+
+def one_batch(tokens, sequence, reference, reward) -> Batch:
+    """A global batch whose rows know nothing but their reference log-probability and reward."""
+    unknown, count = torch.full_like(reward, float("nan")), len(reward)
+    none = torch.zeros(count, 0)
+    return Batch(
+        token_logprob=tokens,
+        sequence=sequence,
+        reference_logprob=reference,
+        behaviour_logprob=unknown,
+        reward=reward,
+        success=reward >= 0,
+        reference_rewards=RewardSamples(none, none.bool(), -torch.ones(count), torch.zeros(count)),
+        batch_sequences=count,
+        batch_tokens=len(tokens),
+    )
 
 
 def by_hand(table, tokens, reference, value, reward, beta, shape, cap):
@@ -159,8 +181,8 @@ def test_loss_and_gradient_equal_an_independent_implementation(shape, reward, sh
     def one(number: float) -> torch.Tensor:
         return torch.tensor([number], dtype=torch.float64)
 
-    sequences = Sequences(logprob[None], one(reference), one(value), one(reward), one(1.0))
-    loss = spo_loss(sequences, beta=beta, shape=shape, batch_sequences=1, failure_weight_cap=cap)
+    batch = one_batch(logprob[None], torch.zeros(1, dtype=torch.int64), one(reference), one(reward))
+    loss = spo_loss(batch, one(value), beta, SpoSettings(shape=shape, failure_weight_cap=cap))
     loss.value.backward()
     assert float(loss.value.detach()) == pytest.approx(expected, rel=1e-12)
     np.testing.assert_allclose(logits.grad.numpy(), gradient, rtol=1e-10, atol=1e-14)
@@ -174,17 +196,14 @@ def test_squared_loss_equals_that_of_trl_a_star_po():
     policy, chosen = tiny(), [3, 8, 20, 40, 62]
     stored = torch.tensor([-4.0, -3.0, -7.0, -6.0, -5.0])
     reward, k = torch.tensor([0.0, -1.0, -1.0, 0.0, -1.0]), torch.tensor([[0.0, -1.0, -1.0, 0.0]])
-    value = (
-        estimate_soft_value(
-            k, torch.ones_like(k, dtype=torch.bool), BETA, smoothing=0.0, floor=-1.0, ceiling=0.0
-        )
-        .float()
-        .expand(5)
+    samples = RewardSamples(
+        k.expand(5, 4), torch.ones(5, 4, dtype=torch.bool), -torch.ones(5), torch.zeros(5)
     )
+    value = estimate_soft_value(samples, BETA, smoothing=0.0)
     batch = token_batch([PROMPT] * 5, [COMPLETIONS[i] for i in chosen])
-    values, sequence = completion_logprobs(policy.model, batch)
-    sequences = Sequences(sequence_logprob(values, sequence, 5), stored, value, reward, torch.ones(5))
-    ours = spo_loss(sequences, beta=BETA, shape="squared", batch_sequences=5).value * BETA**2
+    forward = completion_logprobs(policy.model, batch)
+    rows = one_batch(forward.logprob, forward.sequence, stored, reward)
+    ours = spo_loss(rows, value, BETA, SpoSettings(shape="squared")).value * BETA**2
     ours.backward()
     gradient = [p.grad.clone() for p in policy.model.parameters()]
     policy.model.zero_grad()

@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 from flows.cli import app
 from flows.commands.train import duration
 from pipeline.dedup.decontamination import LeakError
-from trainer.data.stream import StreamError
-from trainer.policies.reference import reference_fingerprint
-from trainer.run.config import ConfigError, load_config
-from trainer.run.execution import plan
+from trainer.data import StreamError
+from trainer.objectives import OBJECTIVES, Needs
+from trainer.policies.policy import new_policy
+from trainer.run import ConfigError, UnmetNeed, load_config, plan, run
 
 README = Path(__file__).parents[2] / "trainer" / "README.md"
 CONFIG = """
@@ -26,6 +26,8 @@ reference = "{reference}"
 [training]
 steps = 4
 checkpoint_every = 2
+
+[optimiser]
 warmup_steps = 1
 
 [mixture]
@@ -66,7 +68,35 @@ def test_the_worked_example_of_the_readme_parses(tmp_path):
         (("steps = 4", "step = 4"), r"run\.toml: training\.step: unknown key; did you mean steps\?"),
         (
             ("steps = 4", "nonsense_here = 4"),
-            r"training\.nonsense_here: unknown key; there are: steps, beta, ",
+            r"training\.nonsense_here: unknown key; there are: steps, layout, ",
+        ),
+        (("steps = 4", "beta = 0.2"), r"run\.toml: training\.beta: belongs to \[objective\] now$"),
+        (("steps = 4", "learning_rate = 1.0"), r"training\.learning_rate: belongs to \[optimiser\] now$"),
+        (("steps = 4", 'optimiser = "adamw"'), r"training\.optimiser: belongs to \[optimiser\] as kind now$"),
+        (("batch_sequences = 6", "smoothing = 1"), r"mixture\.smoothing: belongs to \[objective\] now$"),
+        (
+            ("[mixture]", '[objective]\nname = "spoo"\n[mixture]'),
+            r"objective: no objective is named spoo; did you mean spo\?$",
+        ),
+        (
+            ("[mixture]", '[objective]\nname = "x"\n[mixture]'),
+            r"objective: no objective is named x; there are: sft, spo$",
+        ),
+        (
+            ("[mixture]", "[objective]\nbeta = 1.0\n[mixture]"),
+            r"objective: name is missing; there are: sft, spo$",
+        ),
+        (
+            ("[mixture]", '[objective]\nname = "spo"\nshap = "squared"\n[mixture]'),
+            r"objective\.shap: unknown key; did you mean shape\?$",
+        ),
+        (
+            ("[mixture]", '[objective]\nname = "spo"\nbeta = 0\n[mixture]'),
+            r"objective\.beta: Input should be greater than 0 \(it is 0\)$",
+        ),
+        (
+            ("[mixture]", '[objective]\nname = "sft"\nbeta = 0.1\n[mixture]'),
+            r"objective\.beta: unknown key; there are: name$",
         ),
         (
             ("weight = 0.5", "weigth = 0.5"),
@@ -95,15 +125,15 @@ def test_a_file_that_is_not_there(tmp_path):
 def test_the_plan_counts_what_the_run_will_draw_and_writes_nothing(config, job):
     found = plan(load_config(config))
     stream = job.stream(load_config(config).source, batch_sequences=6)
-    assert stream.reference == reference_fingerprint(job.policy())
     stream.advance()
     rows = [row for step in range(4) for row in stream.batch(step)]
     assert {s.source: (s.rows, s.drawn) for s in found.sources} == {
-        name: (stream.sizes()[name], sum(row.source == name for row in rows)) for name in ("human", "samples")
+        name: (len(stream.pool(name)), sum(row.source == name for row in rows))
+        for name in ("human", "samples")
     }
-    assert found.tokens_a_step == pytest.approx(sum(row.tokens for row in rows) / 4)
+    assert found.tokens_per_step == pytest.approx(sum(row.tokens for row in rows) / 4)
     assert found.tokens_per_s > 0 and found.hours == pytest.approx(
-        found.tokens_a_step * 4 / found.tokens_per_s / 3600
+        found.tokens_per_step * 4 / found.tokens_per_s / 3600
     )
     assert not (config.parent / "runs").exists()
     judged = dict(job.store.read("verdicts", ["trajectory_id", "verdict"]).rows())
@@ -127,7 +157,7 @@ def test_the_plan_foretells_where_a_source_runs_dry(config, job):
     stream = job.stream(load_config(config).source, batch_sequences=6)
     stream.advance()
     with pytest.raises(
-        StreamError, match=r"source human has given each of its rows 2 times in the mean"
+        StreamError, match=r"source human has given each of its rows 2 times on average"
     ) as dry:
         for step in range(400):
             stream.batch(step)
@@ -184,3 +214,91 @@ def test_train_resume_weights_and_their_errors_at_the_command_line(config):
     config.write_text(config.read_text().replace("batch_sequences = 6", "batch_sequences = 8"))
     other = spo("train", config)
     assert "was begun with another mixture.batch_sequences" in str(other.exception)
+
+
+LIKELIHOOD = '[objective]\nname = "sft"\n\n[training]'
+
+
+def test_likelihood_runs_from_a_file_where_nothing_is_scored_nor_sampled(config, job, tmp_path):
+    """By the command line, on a store of which the reference is unknown; resumed after a stop; and the plan says so."""
+    unknown = new_policy(["Print n. print(n)"], vocab_size=300, layers=1, width=16, heads=2, seed=9)
+    unknown.save(tmp_path / "unknown")
+    text = (
+        config.read_text()
+        .replace("[training]", LIKELIHOOD)
+        .replace(str(job.folder), str(tmp_path / "unknown"))
+    )
+    config.write_text(text)
+    chosen = load_config(config)
+    found = plan(chosen)
+    assert (found.objective, found.needs) == ("sft", Needs(False, False, False))
+    assert all(source.rows > 0 and source.without_q0 == 0 for source in found.sources)
+    shown = CliRunner().invoke(app, ["train", str(config), "--dry-run"])
+    assert "objective sft: needs judged rows; not needed: reference scores" in shown.stdout
+    assert "problems without Q0" not in shown.stdout
+
+    def stop(figures):
+        if figures["step"] == 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        run(chosen, on_step=stop)
+    done = CliRunner().invoke(app, ["train", str(config)])
+    assert done.exit_code == 0 and "exists and goes on from step 2" in done.stderr, done.exception
+    lines = [json.loads(line) for line in (chosen.run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [0, 1, 2, 3] and lines[-1]["loss"] < lines[0]["loss"]
+    published = job.store.read("policies", ["policy_id", "parent_id"]).to_dicts()
+    assert {"policy_id": "mine", "parent_id": None} in published
+
+
+def test_spo_with_a_reference_that_was_never_sampled_is_one_error_before_anything_is_written(config, job):
+    config.write_text('reference_policy = "nobody"\n' + config.read_text())
+    for arguments in ([], ["--dry-run"]):
+        refused = CliRunner().invoke(app, ["train", str(config), *arguments])
+        assert isinstance(refused.exception, UnmetNeed)
+        assert "judged samples of the reference policy nobody" in str(refused.exception)
+    assert not (config.parent / "runs" / "mine").exists()
+
+
+@pytest.mark.parametrize("setting", ["target_kl = 1.0", "importance_cap = 2.0"])
+def test_a_setting_that_needs_behaviour_log_probabilities_is_refused_without_any(config, setting):
+    """Human programs have none; a run that others add rows to will get them."""
+    text = re.sub(r'\[\[source\]\]\nname = "samples".*', "", config.read_text(), flags=re.DOTALL)
+    config.write_text(text.replace("[training]", f'[objective]\nname = "spo"\n{setting}\n[training]'))
+    with pytest.raises(UnmetNeed, match="rows whose behaviour log-probability is known"):
+        plan(load_config(config), timed=False)
+    config.write_text(config.read_text().replace("[mixture]", "[mixture]\nfollow_every = 2"))
+    assert plan(load_config(config), timed=False).needs == Needs(True, True, True)
+
+
+def test_the_objective_of_the_readme_is_one_file_and_one_line(config, job, tmp_path, monkeypatch):
+    code = re.search(r"```python\n(.*?)```", README.read_text(), re.DOTALL).group(1)
+    name, place = re.search(
+        r'^    "(\w+)": "trainer\.objectives\.(\S+)",$', README.read_text(), re.MULTILINE
+    ).groups()
+    (tmp_path / "advantage.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(OBJECTIVES, name, place)
+    text = config.read_text().replace(
+        "[training]", '[objective]\nname = "advantage"\ndelta = 0.25\n[training]'
+    )
+    config.write_text(text)
+    chosen = load_config(config)
+    assert plan(chosen).needs == Needs(reference_rewards=True)
+    run(chosen)
+    lines = [json.loads(line) for line in (chosen.run / "metrics.jsonl").read_text().splitlines()]
+    # All reference samples of this store fail: the baseline is -1, the advantage 1.25 for successes and 0.25 for failures.
+    for line in lines:
+        assert line["advantage"] == pytest.approx(0.25 + line["success_share"])
+        assert set(line["sources"]["human"]) >= {"advantage", "loss", "token_entropy"}
+    assert (
+        load_config(chosen.run) == chosen
+    )  # the saved configuration is read back with the settings of its own
+    config.write_text(config.read_text().replace("delta = 0.25", "delta = -1"))
+    with pytest.raises(
+        ConfigError, match=r"objective\.delta: Input should be greater than or equal to 0 \(it is -1\)"
+    ):
+        load_config(config)
+    config.write_text(config.read_text().replace("delta = -1", "detla = 1"))
+    with pytest.raises(ConfigError, match=r"objective\.detla: unknown key; did you mean delta\?"):
+        load_config(config)

@@ -1,4 +1,4 @@
-"""Evaluations: their figures against counts by hand, entropy against the definition, and two policies problem by problem."""
+"""Evaluations of policies: counts by hand, judge failures, pooled seeds, and entropy against its definition."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ import polars as pl
 import pytest
 import torch
 
-from pipeline.evaluation.comparison import NotComparable, by_group, compare, rates, verdict_mix
+from pipeline.evaluation import verdict_mix
 from pipeline.labelling.labeller import label
-from pipeline.store.contracts import Evaluations
+from pipeline.store.contracts import Verdicts
 from pipeline.store.locks import lock_path, opened, taken
 from pipeline.store.sql import connect, query
-from pipeline.store.store import Store
 from sandbox import Pool
-from trainer.evaluation.evaluator import evaluate, settings_key, stored
+from trainer.evaluation.evaluator import EvaluationError, evaluate, per_problem, settings_key, stored
 from trainer.policies.entropy import token_entropy
 from trainer.rollouts.generation import SamplingSettings
 
@@ -84,77 +83,84 @@ def test_an_evaluation_keeps_verdicts_entropy_and_pass_at_100(job):
     assert seen["token_entropy"][0] == pytest.approx(found.token_entropy)
 
 
-def evaluation(policy, problem, correct, samples=10, seed=0, temperature=1.0):
-    settings = json.dumps(
-        {"samples_per_problem": samples, "seed": seed, "temperature": temperature}, sort_keys=True
+def fail_the_judge(store, pool, trajectories):
+    """Verdicts after the last attempt of a judge that fails on these trajectories: labelling does not try again."""
+    hashes = store.read("problems", ["problem_id", "test_set_hash"])
+    rows = trajectories.select("trajectory_id", "problem_id").join(hashes, on="problem_id")
+    failed = rows.with_columns(
+        judge_version=pl.lit(pool.judge_version),
+        attempt=pl.lit(3, dtype=pl.Int32),
+        verdict=pl.lit("judge_error"),
+        passed=pl.lit(0, dtype=pl.Int32),
+        total=pl.lit(1, dtype=pl.Int32),
+        cpu_s=pl.lit(0.0),
+        tier=pl.lit("bwrap"),
+        judged_at=pl.lit(datetime.now(UTC)),
+        tests=pl.lit([], dtype=Verdicts.create_empty().schema["tests"]),
     )
-    return {
-        "policy_id": policy,
-        "problem_id": problem,
-        "settings": settings,
-        "split": "test",
-        "samples": samples,
-        "correct": correct,
-        "distinct_correct": min(correct, 2),
-        "judge_errors": 0,
-        "evaluated_at": datetime(2026, 1, 1, tzinfo=UTC),
+    store.append("verdicts", failed, producer=f"fault/{trajectories.height}", sequence=0)
+
+
+def evaluate_with_failures(job, monkeypatch, chosen, **options):
+    """An evaluation of two problems, 10 samples each, in which the judge fails on the samples that `chosen` selects."""
+    problems = job.store.read("problems", ["problem_id", "statement", "split"]).sort("problem_id").head(2)
+    settings = SamplingSettings(samples_per_problem=10, max_new_tokens=4)
+
+    def labelling(store, pool):
+        samples = store.read("trajectories").filter(pl.col("batch_id").str.starts_with("eval/"))
+        fail_the_judge(store, pool, chosen(samples))
+        return label(store, pool)
+
+    with monkeypatch.context() as patch, Pool() as pool:
+        patch.setattr("trainer.evaluation.evaluator.label", labelling)
+        return evaluate(job.store, pool, job.policy(), "reference", problems, settings, **options)
+
+
+def test_a_judge_error_costs_one_problem_and_is_counted(job, monkeypatch):
+    found = evaluate_with_failures(job, monkeypatch, lambda samples: samples.head(1))
+    assert (found.problems, found.samples, found.judge_errors) == (2, 19, 1)
+    assert (found.pass_at_1.problems, found.pass_at_1.left_out) == (2, 0)
+    assert (found.pass_at_10.problems, found.pass_at_10.left_out) == (1, 1)
+    assert found.verdicts["judge_error"] == 1 and sum(found.verdicts.values()) == 20
+
+
+def test_a_problem_without_any_verdict_is_kept_and_counted(job, monkeypatch):
+    first = job.store.read("problems", ["problem_id"])["problem_id"].sort()[0]
+    found = evaluate_with_failures(job, monkeypatch, lambda samples: samples.filter(problem_id=first))
+    rows = job.store.read("evaluations").sort("problem_id")
+    assert rows.select("samples", "correct", "judge_errors").rows()[0] == (0, 0, 10)
+    assert (found.problems, found.pass_at_1.problems, found.pass_at_1.left_out) == (2, 1, 1)
+
+
+def test_an_evaluation_without_a_verdict_is_an_error_and_not_stored(job, monkeypatch):
+    with pytest.raises(EvaluationError, match="reference: none of 20 samples has a verdict; see spo doctor"):
+        evaluate_with_failures(job, monkeypatch, lambda samples: samples)
+    assert job.store.read("evaluations").is_empty()
+
+
+def test_evaluations_with_other_seeds_are_pooled(job):
+    problems = job.store.read("problems", ["problem_id", "statement", "split"]).sort("problem_id").head(2)
+    settings = SamplingSettings(samples_per_problem=6, max_new_tokens=4)
+    with Pool() as pool:
+        first, second = (
+            evaluate(job.store, pool, job.policy(), "reference", problems, settings, seed=seed)
+            for seed in (0, 1)
+        )
+    assert (first.samples, first.evaluations, first.pass_at_10) == (12, 1, None)
+    # Twelve samples of each problem are enough for pass@10.
+    assert (second.samples, second.evaluations, second.pass_at_10.problems) == (24, 2, 2)
+
+
+def test_counts_per_problem():
+    verdicts = ["accepted", "accepted", "accepted", "wrong_answer", "judge_error", "language_unavailable"]
+    programs = ["print(1)", "print( 1 )", "print(2)", "print(3)", "print(4)", "print(5)"]
+    samples = pl.DataFrame({"problem_id": "p", "program": programs, "verdict": verdicts})
+    row = per_problem(samples).row(0, named=True)
+    # print(1) and print( 1 ) differ in layout alone.
+    assert (row["samples"], row["correct"], row["distinct_correct"], row["judge_errors"]) == (4, 3, 2, 2)
+    assert json.loads(row["verdicts"]) == {
+        "accepted": 3,
+        "judge_error": 1,
+        "language_unavailable": 1,
+        "wrong_answer": 1,
     }
-
-
-@pytest.fixture
-def evaluations(tmp_path) -> Store:
-    rows = [evaluation("a", f"p{i}", [0, 2, 5, 10][i]) for i in range(4)]
-    rows += [evaluation("b", f"p{i}", [1, 4, 5, 10][i], seed=7) for i in range(4)]
-    rows += [evaluation("b", "p0", 10, temperature=0.4), evaluation("c", "p0", 3, temperature=0.2)]
-    store = Store(tmp_path / "store")
-    types = {name: kind for name, kind in Evaluations.create_empty().schema.items() if name in rows[0]}
-    frame = pl.DataFrame(rows, schema_overrides=types)
-    store.append("evaluations", frame, producer="test", sequence=0)
-    return store
-
-
-def test_two_policies_are_compared_problem_by_problem_under_common_settings(evaluations):
-    found = {
-        difference.metric: difference for difference in compare(evaluations.read("evaluations"), "a", "b")
-    }
-    assert set(found) == {"pass@1", "pass@10", "distinct correct"}
-    assert found["pass@1"].a.mean == pytest.approx(17 / 40) and found["pass@1"].b.mean == pytest.approx(
-        20 / 40
-    )
-    change = found["pass@1"].change
-    assert change.mean == pytest.approx(3 / 40) and 0 <= change.low < change.mean < change.high <= 0.2
-    assert found["pass@10"].change.mean == pytest.approx(1 / 4) and found["pass@10"].change.problems == 4
-    assert found["distinct correct"].change.mean == pytest.approx(1 / 4)
-    with pytest.raises(NotComparable, match="a and c share no problem under the same settings"):
-        compare(evaluations.read("evaluations"), "a", "c")
-    with pytest.raises(
-        NotComparable, match=r"policy d has no evaluation; evaluated: a, b, c; make one: spo eval d"
-    ):
-        compare(evaluations.read("evaluations"), "a", "d")
-
-
-def test_the_worked_question_says_the_same(evaluations):
-    with connect(evaluations) as connection:
-        rows = query(connection, "@compare_policies")
-    row = rows.row(0, named=True)
-    assert (rows.height, row["policy_a"], row["policy_b"], row["problems"]) == (1, "a", "b", 4)
-    assert row["pass_1_change"] == pytest.approx(3 / 40) and row["pass_10_change"] == pytest.approx(1 / 4)
-    # Differences 0.1, 0.2, 0, 0: their standard deviation over the square root of four.
-    assert row["pass_1_error"] == pytest.approx(
-        (sum((x - 0.075) ** 2 for x in (0.1, 0.2, 0, 0)) / 3) ** 0.5 / 2
-    )
-    assert (row["only_b_solves"], row["only_a_solves"]) == (1, 0)
-
-
-def test_groups_by_source_and_difficulty(evaluations):
-    rows = evaluations.read("evaluations").filter(pl.col("policy_id") == "a")
-    groups = pl.DataFrame(
-        {"problem_id": ["p0", "p1", "p2", "p3"], "source": ["s"] * 4, "difficulty": ["1", "1", None, "2"]}
-    )
-    found = {group["difficulty"]: group for group in by_group(rows, groups)}
-    assert {name: (group["problems"], group["pass@1"].mean) for name, group in found.items()} == {
-        "1": (2, pytest.approx(0.1)),
-        "-": (1, pytest.approx(0.5)),
-        "2": (1, pytest.approx(1.0)),
-    }
-    assert rates(rows)["pass@100"] is None and rates(rows)["pass@10"].mean == pytest.approx(0.75)

@@ -5,15 +5,8 @@ import random
 import pytest
 import torch
 
-from trainer.policies.logprobs import (
-    completion_logprobs,
-    has_fused_head,
-    length_buckets,
-    pack_rows,
-    packed_batch,
-    sequence_logprob,
-    token_batch,
-)
+from trainer.policies.batching import length_buckets, pack_rows, packed_batch, sum_by_sequence, token_batch
+from trainer.policies.logprobs import completion_logprobs, has_fused_head
 from trainer.policies.policy import new_policy
 
 PROMPTS = [[5, 6, 7], [8, 9], [10, 11, 12, 13, 14]]
@@ -34,7 +27,7 @@ def test_equal_to_one_sequence_at_a_time_whatever_the_chunk():
     model = tiny()
     expected = torch.cat([naive(model, p, c) for p, c in zip(PROMPTS, COMPLETIONS, strict=True)])
     for chunk in (1, 5, 1000):
-        values, sequence = completion_logprobs(
+        values, sequence, _ = completion_logprobs(
             model, token_batch(PROMPTS, COMPLETIONS), head_chunk_tokens=chunk
         )
         assert sequence.tolist() == [0] * 4 + [1] + [2] * 7
@@ -43,7 +36,7 @@ def test_equal_to_one_sequence_at_a_time_whatever_the_chunk():
 
 def test_gradient_equal_to_one_sequence_at_a_time():
     model = tiny()
-    values, _ = completion_logprobs(model, token_batch(PROMPTS, COMPLETIONS), head_chunk_tokens=3)
+    values, *_ = completion_logprobs(model, token_batch(PROMPTS, COMPLETIONS), head_chunk_tokens=3)
     values.square().sum().backward()
     chunked = {name: p.grad.clone() for name, p in model.named_parameters()}
     model.zero_grad()
@@ -65,7 +58,7 @@ def test_the_head_never_sees_more_than_a_chunk():
 
 def test_sums_by_sequence():
     values = torch.tensor([1.0, 2.0, 4.0])
-    assert sequence_logprob(values, torch.tensor([0, 2, 2]), 3).tolist() == [1.0, 0.0, 6.0]
+    assert sum_by_sequence(values, torch.tensor([0, 2, 2]), 3).tolist() == [1.0, 0.0, 6.0]
 
 
 def test_buckets_keep_all_indices_and_the_budget():
@@ -85,7 +78,7 @@ def test_packed_sequences_have_the_log_probabilities_they_have_alone():
     ):  # 7, 3 and 12 tokens; a row is at least as wide as the longest
         batch = packed_batch(PROMPTS, COMPLETIONS, row_tokens)
         assert batch.token_ids.shape[0] == (rows if row_tokens > 1 else 2)
-        values, sequence = completion_logprobs(model, batch, head_chunk_tokens=5)
+        values, sequence, _ = completion_logprobs(model, batch, head_chunk_tokens=5)
         assert sequence.tolist() == [0] * 4 + [1] + [2] * 7
         assert float((values - expected).abs().max().detach()) < 1e-5
 
@@ -93,12 +86,12 @@ def test_packed_sequences_have_the_log_probabilities_they_have_alone():
 def test_no_packed_sequence_sees_another():
     """Whatever stands beside it in the row, its log-probabilities stay to the last bit; its own tokens move them."""
     model = tiny()
-    values, sequence = completion_logprobs(model, packed_batch(PROMPTS, COMPLETIONS, 22))
+    values, sequence, _ = completion_logprobs(model, packed_batch(PROMPTS, COMPLETIONS, 22))
     others = [[40, 41, 42], PROMPTS[1], [43, 44, 45, 46, 47]]
-    swapped, _ = completion_logprobs(model, packed_batch(others, [[50] * 4, COMPLETIONS[1], [51] * 7], 22))
+    swapped, *_ = completion_logprobs(model, packed_batch(others, [[50] * 4, COMPLETIONS[1], [51] * 7], 22))
     assert torch.equal(values[sequence == 1], swapped[sequence == 1])
     assert not torch.allclose(values[sequence == 0], swapped[sequence == 0], atol=1e-2)
-    own, _ = completion_logprobs(model, packed_batch([PROMPTS[0], [9, 8], PROMPTS[2]], COMPLETIONS, 22))
+    own, *_ = completion_logprobs(model, packed_batch([PROMPTS[0], [9, 8], PROMPTS[2]], COMPLETIONS, 22))
     assert not torch.allclose(values[sequence == 1], own[sequence == 1], atol=1e-4)
 
 
@@ -132,7 +125,7 @@ def test_fused_head_equals_the_naive_form_with_its_gradient():
     gradients = {name: p.grad.clone() for name, p in model.named_parameters()}
     for chunk in (1, 5, 1000):
         model.zero_grad()
-        values, _ = completion_logprobs(
+        values, *_ = completion_logprobs(
             model, token_batch(PROMPTS, COMPLETIONS), head_chunk_tokens=chunk, head="fused"
         )
         assert torch.allclose(values, expected, atol=1e-5)

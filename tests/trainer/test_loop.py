@@ -10,24 +10,25 @@ import pytest
 import torch
 
 from sandbox import Pool
-from trainer.data.stream import Row, Source
-from trainer.distributed.checkpoint import ask_weights
+from trainer.data import Row, Source
 from trainer.evaluation.evaluator import evaluate
+from trainer.objectives import SpoSettings
+from trainer.objectives.sft import SftSettings
 from trainer.policies.adapters import LoraSettings
 from trainer.policies.logprobs import has_fused_head
 from trainer.policies.policy import load_policy
 from trainer.policies.reference import reference_fingerprint, score
 from trainer.rollouts.generation import SamplingSettings
 from trainer.rollouts.online import FreshData, OnlineSettings
-from trainer.run.loop import TrainingError, TrainSettings, train
-from trainer.run.metrics import kl_estimate, model_flops
+from trainer.run import OptimiserSettings, TrainingError, change_weights, train
+from trainer.run.metrics import kl_estimate
 from trainer.run.optim import rate_at
+from trainer.run.speed import model_flops
 
 SOURCES = [
     Source(name="human", where="j.origin = 'human'", weight=0.5),
     Source(name="samples", where="j.policy_id = 'reference'", weight=0.5),
 ]
-SETTINGS = TrainSettings(steps=6, checkpoint_every=2, learning_rate=1e-3, warmup_steps=1)
 
 
 class Killed(Exception):
@@ -46,72 +47,76 @@ def log(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("killed_after", [0, 1, 2, 4])
-def test_a_killed_run_ends_with_the_same_weights_and_rows_to_the_bit(made_job, tmp_path, killed_after):
-    whole = train(made_job.policy(), made_job.stream(SOURCES), SETTINGS, tmp_path / "whole")
+def run(job, folder, sources=SOURCES, **parts):
+    return train(job.training(folder, sources, **parts))
+
+
+def killed_after(step):
+    """`on_step` of a run that ends there."""
 
     def kill(figures):
-        if figures["step"] == killed_after:
+        if figures["step"] == step:
             raise Killed
 
+    return kill
+
+
+@pytest.mark.parametrize("step", [0, 1, 2, 4])
+def test_a_killed_run_ends_with_the_same_weights_and_rows_to_the_bit(made_job, tmp_path, step):
+    whole = run(made_job, tmp_path / "whole")
     with pytest.raises(Killed):
-        train(made_job.policy(), made_job.stream(SOURCES), SETTINGS, tmp_path / "cut", on_step=kill)
-    resumed = train(made_job.policy(), made_job.stream(SOURCES), SETTINGS, tmp_path / "cut")
+        run(made_job, tmp_path / "cut", on_step=killed_after(step))
+    resumed = run(made_job, tmp_path / "cut")
     assert equal(weights(whole), weights(resumed))
     steps = [(line["step"], line["rows_digest"], line["loss"]) for line in log(tmp_path / "whole")]
     assert steps == [(line["step"], line["rows_digest"], line["loss"]) for line in log(tmp_path / "cut")]
 
 
 def test_a_finished_run_is_looked_up(made_job, tmp_path):
-    first = train(made_job.policy(), made_job.stream(SOURCES), SETTINGS, tmp_path)
+    first = run(made_job, tmp_path)
     lines = log(tmp_path)
-    again = train(made_job.policy(), made_job.stream(SOURCES), SETTINGS, tmp_path)
+    again = run(made_job, tmp_path)
     assert equal(weights(first), weights(again)) and log(tmp_path) == lines
 
 
 def test_micro_batches_do_not_change_the_step(made_job, tmp_path):
-    one = SETTINGS.model_copy(update={"steps": 1})
-    whole = train(made_job.policy(), made_job.stream(SOURCES), one, tmp_path / "a")
-    cut = train(
-        made_job.policy(),
-        made_job.stream(SOURCES),
-        one.model_copy(update={"batch_tokens": 200}),
-        tmp_path / "b",
-    )
-    a, b = weights(whole), weights(cut)
-    assert max(float((a[name] - b[name]).abs().max()) for name in a) < 1e-5
-    assert not equal(a, weights(made_job.policy()))
+    whole = run(made_job, tmp_path / "a", training={"steps": 1})
+    cut = run(made_job, tmp_path / "b", training={"steps": 1, "batch_tokens": 200})
+    assert largest_difference(whole, cut) < 1e-5
+    assert not equal(weights(whole), weights(made_job.policy()))
 
 
 def test_at_step_zero_the_policy_is_the_reference(made_job, tmp_path):
-    train(made_job.policy(), made_job.stream(SOURCES), SETTINGS, tmp_path)
+    run(made_job, tmp_path)
     first = log(tmp_path)[0]
     assert abs(first["log_ratio"]) < 1e-4
     assert set(first["sources"]) == {"human", "samples"}
 
 
 def test_another_policy_than_the_scored_one_is_stopped_by_the_gate(made_job, tmp_path):
-    stranger = made_job.policy()
+    job = made_job.training(tmp_path, SOURCES)
     with torch.no_grad():
-        stranger.model.get_input_embeddings().weight.mul_(1.5)
+        job.policy.model.get_input_embeddings().weight.mul_(1.5)
     with pytest.raises(TrainingError, match=r"step 0: .* trajectory [0-9a-f]{32}.*spo score"):
-        train(stranger, made_job.stream(SOURCES), SETTINGS, tmp_path)
+        train(job)
 
 
 def test_a_loss_that_is_not_finite_names_the_rows(made_job, tmp_path):
-    broken = made_job.policy()
+    job = made_job.training(tmp_path, SOURCES)
     with torch.no_grad():
-        broken.model.get_input_embeddings().weight.fill_(float("nan"))
+        job.policy.model.get_input_embeddings().weight.fill_(float("nan"))
     with pytest.raises(
         TrainingError, match=r"step 0: the loss of \d+ rows is not finite; trajectories [0-9a-f]{32}"
     ):
-        train(broken, made_job.stream(SOURCES), SETTINGS, tmp_path)
+        train(job)
 
 
 @pytest.mark.parametrize("shape", ["squared", "cross_entropy"])
 def test_successes_gain_and_failures_lose_probability(made_job, tmp_path, shape):
-    settings = SETTINGS.model_copy(update={"steps": 30, "shape": shape, "checkpoint_every": 100})
-    train(made_job.policy(), made_job.stream(SOURCES[:1]), settings, tmp_path)
+    run(
+        made_job, tmp_path, SOURCES[:1], objective=SpoSettings(shape=shape),
+        training={"steps": 30, "checkpoint_every": 100},
+    )  # fmt: skip
     lines = log(tmp_path)
     gap = [line["q_success"] - line["q_failure"] for line in lines]
     assert sum(gap[-5:]) / 5 > sum(gap[:5]) / 5 + 0.05
@@ -131,26 +136,18 @@ def test_half_online_run_resumes_without_a_row_lost_or_doubled(job, tmp_path):
     problems = job.store.read("problems", ["problem_id", "statement", "split"])
     problems = problems.filter(problems["split"] == "train").sort("problem_id")
 
-    def run(folder, on_step=None):
-        with Pool() as pool:
-            fresh = FreshData(job.store, pool, job.policy(), problems, online, "run", seed=0)
-            return train(
-                job.policy(),
-                job.stream(sources),
-                SETTINGS,
-                folder,
-                before_step=fresh.before_step,
-                on_step=on_step,
-            )
-
-    def kill(figures):
-        if figures["step"] == 3:
-            raise Killed
+    def train_online(on_step=None):
+        with Pool() as judges:
+            fresh = FreshData(
+                store=job.store, judges=judges, reference=job.policy(), problems=problems, settings=online,
+                run_id="run", seed=0,
+            )  # fmt: skip
+            return run(job, tmp_path / "run", sources, fresh=fresh, on_step=on_step)
 
     with pytest.raises(Killed):
-        run(tmp_path / "run", kill)
+        train_online(killed_after(3))
     logged = log(tmp_path / "run")
-    policy = run(tmp_path / "run")
+    policy = train_online()
     assert [line["rows_digest"] for line in log(tmp_path / "run")[:4]] == [
         line["rows_digest"] for line in logged
     ]
@@ -176,101 +173,82 @@ def test_half_online_run_resumes_without_a_row_lost_or_doubled(job, tmp_path):
     assert first.problems == 3 and first.samples == 30 and job.store.pins() == versions
 
 
-def run(job, folder, sources=SOURCES, on_step=None, **changes):
-    policy = job.policy()
-    return train(policy, job.stream(sources), SETTINGS.model_copy(update=changes), folder, on_step=on_step)
-
-
 def largest_difference(one, other):
     a, b = weights(one), weights(other)
     return max(float((a[name] - b[name]).abs().max()) for name in a)
 
 
 def test_packed_rows_give_the_step_of_padded_ones(made_job, tmp_path):
-    padded = run(made_job, tmp_path / "a", steps=2)
-    packed = run(made_job, tmp_path / "b", steps=2, layout="packed", row_tokens=300, batch_tokens=600)
-    assert largest_difference(padded, packed) < 1e-5
+    packed = {"layout": "packed", "row_tokens": 300, "batch_tokens": 600}
+    one = run(made_job, tmp_path / "a", training={"steps": 2})
+    other = run(made_job, tmp_path / "b", training={"steps": 2, **packed})
+    assert largest_difference(one, other) < 1e-5
 
 
 def test_recomputed_activations_and_the_fused_head_give_the_same_step(made_job, tmp_path):
-    plain = run(made_job, tmp_path / "a", steps=2)
-    assert (
-        largest_difference(plain, run(made_job, tmp_path / "b", steps=2, activation_checkpointing=True))
-        < 1e-6
-    )
+    plain = run(made_job, tmp_path / "a", training={"steps": 2})
+    recomputed = run(made_job, tmp_path / "b", training={"steps": 2, "activation_checkpointing": True})
+    assert largest_difference(plain, recomputed) < 1e-6
     if has_fused_head():
-        assert largest_difference(plain, run(made_job, tmp_path / "c", steps=2, head="fused")) < 1e-5
+        fused = run(made_job, tmp_path / "c", training={"steps": 2, "head": "fused"})
+        assert largest_difference(plain, fused) < 1e-5
 
 
 def test_bf16_needs_scores_of_its_own_and_passes_the_gate_with_them(job, tmp_path):
     bf16 = {"steps": 2, "precision": "bf16", "gate_nats": 1e-3}
     with pytest.raises(TrainingError, match=r"step 0: .* above the gate"):
-        run(job, tmp_path / "a", **bf16)
+        run(job, tmp_path / "a", training=bf16)
     assert reference_fingerprint(job.policy(), "bf16") != reference_fingerprint(job.policy())
     score(job.store, job.policy(), precision="bf16")
-    stream = job.stream(SOURCES)
-    stream.reference = reference_fingerprint(job.policy(), "bf16")
-    policy = train(
-        job.policy(), stream, SETTINGS.model_copy(update={**bf16, "gate_nats": 0.05}), tmp_path / "b"
-    )
+    stream = job.stream(SOURCES, precision="bf16")
+    policy = run(job, tmp_path / "b", training={**bf16, "gate_nats": 0.05}, stream=stream)
     assert policy.model.dtype == torch.float32 and not equal(weights(policy), weights(job.policy()))
 
 
 def test_lora_trains_adapters_only_is_merged_at_the_end_and_resumes_to_the_bit(made_job, tmp_path):
     pytest.importorskip("peft", reason="the extra `lora` is not installed")
     settings = {"lora": LoraSettings(rank=4, alpha=8), "learning_rate": 1e-2}
-    whole = run(made_job, tmp_path / "whole", **settings)
+    whole = run(made_job, tmp_path / "whole", optimiser=settings)
     assert not [name for name in weights(whole) if "lora" in name]
     start, moved = weights(made_job.policy()), weights(whole)
     changed = {name for name in start if not torch.equal(start[name], moved[name])}
     assert changed and all(name.endswith("proj.weight") for name in changed)
     delta = moved["model.layers.0.mlp.up_proj.weight"] - start["model.layers.0.mlp.up_proj.weight"]
     assert int(torch.linalg.matrix_rank(delta, atol=1e-5)) <= 4
-
-    def kill(figures):
-        if figures["step"] == 4:
-            raise Killed
-
     with pytest.raises(Killed):
-        run(made_job, tmp_path / "cut", on_step=kill, **settings)
+        run(made_job, tmp_path / "cut", on_step=killed_after(4), optimiser=settings)
     assert not list((tmp_path / "cut").glob("checkpoint-4/*.safetensors"))  # the adapter alone
-    assert equal(weights(run(made_job, tmp_path / "cut", **settings)), moved)
+    assert equal(weights(run(made_job, tmp_path / "cut", optimiser=settings)), moved)
     assert equal(weights(load_policy(tmp_path / "cut" / "final")), moved)
 
 
 def test_adam_in_8_bits_learns_and_resumes_to_the_bit(made_job, tmp_path):
     pytest.importorskip("torchao", reason="the extra `adam8bit` is not installed")
-    whole = run(made_job, tmp_path / "whole", optimiser="adamw8bit")
-
-    def kill(figures):
-        if figures["step"] == 4:
-            raise Killed
-
+    eight = {"kind": "adamw8bit"}
+    whole = run(made_job, tmp_path / "whole", optimiser=eight)
     with pytest.raises(Killed):
-        run(made_job, tmp_path / "cut", on_step=kill, optimiser="adamw8bit")
-    assert equal(weights(run(made_job, tmp_path / "cut", optimiser="adamw8bit")), weights(whole))
+        run(made_job, tmp_path / "cut", on_step=killed_after(4), optimiser=eight)
+    assert equal(weights(run(made_job, tmp_path / "cut", optimiser=eight)), weights(whole))
     plain = run(made_job, tmp_path / "plain")
     assert 0 < largest_difference(whole, plain) < 6e-3  # six steps of at most 1e-3 each
 
 
 def test_learning_rate_schedules():
-    options = {"steps": 100, "peak": 2.0, "warmup_steps": 4, "final_share": 0.1}
-    rates = {
-        name: [rate_at(step, schedule=name, **options) for step in (0, 1, 50, 99, 100)]
-        for name in ("constant", "linear")
-    }
-    assert rates["constant"] == [0.5, 1.0, 2.0, 2.0, 2.0]
-    assert rates["linear"] == pytest.approx([0.5, 0.991, 1.1, 0.218, 0.2])
-    cosine = [rate_at(step, schedule="cosine", **options) for step in (50, 100)]
-    assert cosine == pytest.approx([1.1, 0.2])
+    def rates(schedule, *steps):
+        settings = OptimiserSettings(learning_rate=2.0, warmup_steps=4, final_share=0.1, schedule=schedule)
+        return [rate_at(step, 100, settings) for step in steps]
+
+    assert rates("constant", 0, 1, 50, 99, 100) == [0.5, 1.0, 2.0, 2.0, 2.0]
+    assert rates("linear", 0, 1, 50, 99, 100) == pytest.approx([0.5, 0.991, 1.1, 0.218, 0.2])
+    assert rates("cosine", 50, 100) == pytest.approx([1.1, 0.2])
 
 
 def test_weights_changed_while_it_runs_are_logged_and_replayed(made_job, tmp_path):
     def ask(figures):
         if figures["step"] == 2:
-            ask_weights(tmp_path / "whole", {"human": 0.0})
+            change_weights(tmp_path / "whole", {"human": 0.0})
         if figures["step"] == 4:
-            ask_weights(tmp_path / "whole", {"human": None, "samples": 0.0})
+            change_weights(tmp_path / "whole", {"human": None, "samples": 0.0})
 
     whole = run(made_job, tmp_path / "whole", on_step=ask)
     lines = log(tmp_path / "whole")
@@ -289,14 +267,9 @@ def test_weights_changed_while_it_runs_are_logged_and_replayed(made_job, tmp_pat
     shutil.rmtree(tmp_path / "cut" / "final")
     shutil.rmtree(tmp_path / "cut" / "checkpoint-4")
 
-    def kill(figures):
-        if figures["step"] == 2:
-            raise Killed
-
-    with pytest.raises(
-        Killed
-    ):  # a second time, before the run is where it was: what was logged of steps 3 to 5 still holds
-        run(made_job, tmp_path / "cut", on_step=kill)
+    # A second time, before the run is where it was: what was logged of steps 3 to 5 still holds.
+    with pytest.raises(Killed):
+        run(made_job, tmp_path / "cut", on_step=killed_after(2))
     assert [line["step"] for line in log(tmp_path / "cut")] == [0, 1, 2]
     again = run(made_job, tmp_path / "cut")
     assert equal(weights(again), weights(whole))
@@ -305,8 +278,11 @@ def test_weights_changed_while_it_runs_are_logged_and_replayed(made_job, tmp_pat
 
 
 def test_beta_follows_the_target_kl_and_a_resumed_run_follows_it_to_the_bit(made_job, tmp_path):
-    settings = {"target_kl": 5.0, "beta_rate": 0.1, "learning_rate": 3e-3}
-    whole = run(made_job, tmp_path / "whole", **settings)
+    parts = {
+        "objective": SpoSettings(target_kl=5.0, beta_rate=0.1),
+        "optimiser": {"learning_rate": 3e-3},
+    }
+    whole = run(made_job, tmp_path / "whole", **parts)
     lines = log(tmp_path / "whole")
     assert lines[0]["beta"] == 0.1 and abs(lines[0]["kl"]) < 1e-4
     for one, following in itertools.pairwise(lines):
@@ -315,19 +291,10 @@ def test_beta_follows_the_target_kl_and_a_resumed_run_follows_it_to_the_bit(made
         )
     assert lines[-1]["beta"] < 0.1  # the policy is nearer to the reference than it may go
 
-    def kill(figures):
-        if figures["step"] == 4:
-            raise Killed
-
     with pytest.raises(Killed):
-        run(made_job, tmp_path / "cut", on_step=kill, **settings)
-    assert equal(weights(run(made_job, tmp_path / "cut", **settings)), weights(whole))
+        run(made_job, tmp_path / "cut", on_step=killed_after(4), **parts)
+    assert equal(weights(run(made_job, tmp_path / "cut", **parts)), weights(whole))
     assert [line["beta"] for line in log(tmp_path / "cut")] == [line["beta"] for line in lines]
-
-
-def test_a_target_kl_without_any_behaviour_log_probability_is_an_error(made_job, tmp_path):
-    with pytest.raises(TrainingError, match="target_kl needs rows whose behaviour log-probability is known"):
-        run(made_job, tmp_path, sources=SOURCES[:1], target_kl=1.0)
 
 
 def test_kl_estimate_by_hand():
@@ -345,11 +312,11 @@ def test_an_outlier_stops_the_run_and_is_named(made_job, tmp_path, limit):
     with pytest.raises(
         TrainingError, match=rf"step \d: .* is above {name} = {value}; trajectories [0-9a-f]{{32}} \(\w+, "
     ):
-        run(made_job, tmp_path, learning_rate=1e-1, **limit)
+        run(made_job, tmp_path, training=limit, optimiser={"learning_rate": 1e-1})
 
 
 def test_speed_memory_and_model_flops_are_logged(made_job, tmp_path):
-    run(made_job, tmp_path, steps=1, peak_flops=1e12)
+    run(made_job, tmp_path, training={"steps": 1, "peak_flops": 1e12})
     line = log(tmp_path)[0]
     assert line["tokens_per_s"] == pytest.approx(line["tokens"] / line["seconds"])
     assert line["peak_memory_gb"] > 0.1 and 0 < line["mfu"] < 1
@@ -359,7 +326,7 @@ def test_model_flops_by_hand(made_job):
     """A layer of width 32: 4 x 32 x 32 for attention, 3 x 32 x 128 for the MLP, 64 for the norms; 32 for the last norm."""
     model = made_job.policy().model
     body = 2 * (4 * 32 * 32 + 3 * 32 * 128 + 64) + 32
-    row = Row("t", "p", "s", [1] * 10, [2] * 5, 0.0, 0.0, 0.0, 0.0)
+    row = Row("t", "p", "s", [1] * 10, [2] * 5, 0.0, 0.0, 0.0)
     expected = 6 * body * 15 + 6 * model.config.vocab_size * 32 * 5 + 6 * 2 * 32 * 225
     assert model_flops(model, [row]) == expected
 
@@ -368,7 +335,7 @@ def test_tensorboard_files_hold_what_the_log_holds(made_job, tmp_path):
     pytest.importorskip("tensorboard", reason="the extra `tensorboard` is not installed")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    run(made_job, tmp_path, steps=3, tensorboard=True)
+    run(made_job, tmp_path, training={"steps": 3, "tensorboard": True})
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     found = [event.value for event in events.Scalars("sources/human/loss")]
@@ -377,7 +344,7 @@ def test_tensorboard_files_hold_what_the_log_holds(made_job, tmp_path):
 
 def test_the_mix_of_each_source_is_logged_as_the_store_has_it(made_job, tmp_path):
     """Verdicts, problems and distinct successes of the rows that an equal stream draws; entropy at every place, by hand."""
-    run(made_job, tmp_path, steps=1, entropy_tokens=10**6)
+    run(made_job, tmp_path, training={"steps": 1, "entropy_tokens": 10**6})
     line, stream = log(tmp_path)[0], made_job.stream(SOURCES)
     stream.advance()
     rows = stream.batch(0)
@@ -403,9 +370,39 @@ def test_the_mix_of_each_source_is_logged_as_the_store_has_it(made_job, tmp_path
 
 def test_looking_at_the_entropy_does_not_change_the_run(made_job, tmp_path):
     looked, blind = (
-        run(made_job, tmp_path / "a", steps=2),
-        run(made_job, tmp_path / "b", steps=2, entropy_tokens=0),
+        run(made_job, tmp_path / "a", training={"steps": 2}),
+        run(made_job, tmp_path / "b", training={"steps": 2, "entropy_tokens": 0}),
     )
     assert equal(weights(looked), weights(blind))
     assert [line["token_entropy"] for line in log(tmp_path / "b")] == [None, None]
     assert all(0 < line["token_entropy"] < math.log(400) + 1 for line in log(tmp_path / "a"))
+
+
+def test_likelihood_is_trained_on_rows_without_scores_and_resumes_to_the_bit(made_job, tmp_path):
+    """No reference is known: no gate, no KL, no log-ratio; the likelihood of the rows rises."""
+    parts = {
+        "objective": SftSettings(),
+        "training": {"steps": 20, "checkpoint_every": 8},
+        "optimiser": {"learning_rate": 3e-3},
+    }
+    sources = [Source(name="right", where="j.origin = 'human' and j.verdict = 'accepted'", weight=1.0)]
+
+    def unscored():
+        return made_job.stream(sources, scored=False)
+
+    whole = run(made_job, tmp_path / "whole", stream=unscored(), **parts)
+    lines = log(tmp_path / "whole")
+    assert lines[0]["loss"] == pytest.approx(math.log(len(made_job.policy().tokenizer)), rel=0.1)
+    assert lines[-1]["loss"] < 0.8 * lines[0]["loss"]
+    assert lines[0]["token_nll"] > lines[-1]["token_nll"] > 0
+    for name in ("log_ratio", "max_log_ratio", "kl"):
+        assert lines[0][name] is None
+    assert "terminal_q" not in lines[0] and lines[0]["success_share"] == 1.0
+    with pytest.raises(Killed):
+        run(made_job, tmp_path / "cut", stream=unscored(), on_step=killed_after(10), **parts)
+    assert equal(weights(run(made_job, tmp_path / "cut", stream=unscored(), **parts)), weights(whole))
+
+
+def test_an_outlier_limit_without_a_meaning_is_refused(made_job, tmp_path):
+    with pytest.raises(TrainingError, match="max_log_ratio: this objective uses no reference"):
+        run(made_job, tmp_path, objective=SftSettings(), training={"max_log_ratio": 1.0})

@@ -1,25 +1,29 @@
 """The acceptance test of the method, on a problem small enough to be solved exactly: vocabulary 3, length 4."""
 
 import itertools
+import json
+import math
+from dataclasses import replace
 
 import pytest
 import torch
+from jaxtyping import TypeCheckError
 
-from trainer.objectives.soft_value import (
-    DualTemperature,
-    estimate_soft_value,
-    optimal_kl,
-    soft_value_of_counts,
-    solve_temperature,
-)
+from trainer.objectives import OBJECTIVES, settings_class
+from trainer.objectives.base import Batch, Needs, RewardSamples
+from trainer.objectives.sft import SftSettings
+from trainer.objectives.soft_value import DualTemperature, estimate_soft_value
 from trainer.objectives.spo import (
-    Sequences,
+    SpoSettings,
     cross_entropy,
     cumulative_q,
     importance_weight,
     log_one_minus_exp,
     spo_loss,
+    squared,
+    terminal_q,
 )
+from trainer.policies.batching import sum_by_sequence
 
 VOCABULARY, LENGTH, BETA = 3, 4, 0.25
 SEQUENCES = torch.tensor(list(itertools.product(range(VOCABULARY), repeat=LENGTH)))
@@ -39,6 +43,22 @@ def double_precision():
     yield
     torch.set_default_dtype(torch.float32)
     torch.set_num_threads(threads)
+
+
+def batch_of(tokens, reference, reward, tokens_each=1):
+    """A global batch; behaviour log-probabilities and reference rewards are unknown."""
+    count = len(reward)
+    return Batch(
+        token_logprob=tokens,
+        sequence=torch.arange(len(tokens)) // tokens_each,
+        reference_logprob=reference,
+        behaviour_logprob=torch.full((count,), math.nan),
+        reward=reward,
+        success=reward >= 0,
+        reference_rewards=samples_of(torch.zeros(count, 0)),
+        batch_sequences=count,
+        batch_tokens=len(tokens),
+    )
 
 
 def token_logprobs(table):
@@ -105,14 +125,10 @@ class Toy:
         return token_logprobs(table).sum(1).detach()
 
     def loss(self, logprob, behaviour, shape, value_error):
-        sequences = Sequences(
-            logprob,
-            self.reference_logprob,
-            (self.value + value_error).expand(81),
-            self.reward,
-            81 * behaviour,
-        )
-        return spo_loss(sequences, beta=BETA, shape=shape, batch_sequences=81).value
+        value = (self.value + value_error).expand(81)
+        q = terminal_q(logprob, self.reference_logprob, value, BETA)
+        of_each = (squared if shape == "squared" else cross_entropy)(q, self.reward, BETA)
+        return (behaviour * of_each).sum()
 
     def kl_to_optimum(self, logprob):
         return float((logprob.exp() * (logprob - self.optimum)).sum())
@@ -245,67 +261,148 @@ def test_gradient_of_the_squared_loss_is_the_papers(toy):
     """-2/beta * (r - Q_T) * grad log pi, by a second route."""
     table = torch.randn(len(PREFIXES), VOCABULARY, generator=toy.generator, requires_grad=True)
     logprob = token_logprobs(table)[5].sum()
-    one = Sequences(
-        logprob[None], toy.reference_logprob[5:6], toy.value[None], toy.reward[5:6], torch.ones(1)
-    )
-    loss = spo_loss(one, beta=BETA, shape="squared", batch_sequences=1)
+    one = batch_of(logprob[None], toy.reference_logprob[5:6], toy.reward[5:6])
+    loss = spo_loss(one, toy.value[None], BETA, SpoSettings(shape="squared"))
     by_loss = torch.autograd.grad(loss.value, table, retain_graph=True)[0]
-    by_hand = 2 / BETA * float(loss.residual) * torch.autograd.grad(logprob, table)[0]
+    by_hand = 2 / BETA * float(loss.columns["residual"]) * torch.autograd.grad(logprob, table)[0]
     assert torch.allclose(by_loss, by_hand, atol=1e-12)
 
 
 def test_positive_rewards_are_refused_by_the_cross_entropy():
     one = torch.ones(1)
     with pytest.raises(ValueError, match="rewards <= 0"):
-        spo_loss(Sequences(one, one, one, one, one), beta=1.0, shape="cross_entropy", batch_sequences=1)
+        spo_loss(batch_of(one, one, one), one, 1.0, SpoSettings(shape="cross_entropy"))
 
 
-def test_soft_value_by_hand_and_by_counts():
-    """3 of 8 succeed: plain mean exp(r/beta); smoothed (3 + 1/2) / 9."""
-    rewards = torch.tensor([[0.0] * 3 + [-1.0] * 5])
-    counted = torch.ones_like(rewards, dtype=torch.bool)
-    plain = estimate_soft_value(rewards, counted, 0.5, smoothing=0.0, floor=-1.0, ceiling=0.0)
-    assert float(plain) == pytest.approx(
-        0.5 * torch.log(torch.tensor(3 / 8 + 5 / 8 * 2.718281828459045**-2)).item()
-    )
-    smooth = estimate_soft_value(rewards, counted, 0.5, floor=-1.0, ceiling=0.0)
-    assert float(smooth) == pytest.approx(
-        float(soft_value_of_counts(torch.tensor([3.0]), torch.tensor([8.0]), 0.5))
-    )
-    assert float(smooth) == pytest.approx(
-        0.5 * torch.log(torch.tensor(3.5 / 9 + 5.5 / 9 * 2.718281828459045**-2)).item()
-    )
+def samples_of(rewards, counted=None):
+    counted = torch.ones_like(rewards, dtype=torch.bool) if counted is None else counted
+    count = len(rewards)
+    return RewardSamples(rewards, counted, torch.full((count,), -1.0), torch.zeros(count))
+
+
+def test_soft_value_by_hand():
+    """3 of 8 succeed: plain mean exp(r/beta); smoothed (3 + 1/2) / 9; with the pseudo-failure at -2 instead of -1."""
+    samples, failure = samples_of(torch.tensor([[0.0] * 3 + [-1.0] * 5])), 2.718281828459045**-2
+    plain = estimate_soft_value(samples, 0.5, smoothing=0.0)
+    assert float(plain) == pytest.approx(0.5 * math.log(3 / 8 + 5 / 8 * failure))
+    smooth = estimate_soft_value(samples, 0.5)
+    assert float(smooth) == pytest.approx(0.5 * math.log(3.5 / 9 + 5.5 / 9 * failure))
+    lower = estimate_soft_value(samples, 0.5, floor=-2.0)
+    assert float(lower) == pytest.approx(0.5 * math.log(3.5 / 9 + 5 / 9 * failure + 0.5 / 9 * failure**2))
 
 
 def test_samples_that_are_not_counted_do_not_move_the_soft_value():
-    rewards = torch.tensor([[0.0, -1.0, 0.0]])
-    counted = torch.tensor([[True, True, False]])
-    options = {"floor": -1.0, "ceiling": 0.0}
-    assert float(estimate_soft_value(rewards, counted, 0.3, **options)) == pytest.approx(
-        float(estimate_soft_value(rewards[:, :2], counted[:, :2], 0.3, **options))
-    )
+    rewards, counted = torch.tensor([[0.0, -1.0, 0.0]]), torch.tensor([[True, True, False]])
+    padded = estimate_soft_value(samples_of(rewards, counted), 0.3)
+    assert float(padded) == pytest.approx(float(estimate_soft_value(samples_of(rewards[:, :2]), 0.3)))
 
 
-def test_offline_temperature_gives_the_target_kl_and_respects_the_bound_of_binary_rewards():
-    rewards = torch.tensor([0.0] * 4 + [-1.0] * 12)
-    beta = solve_temperature(rewards, target_kl=0.6)
-    assert float(optimal_kl(rewards, beta)) == pytest.approx(0.6, abs=1e-4)
-    assert solve_temperature(rewards, target_kl=2.0) == 1e-3  # -log(1/4) = 1.386 is the most there is
+def test_a_prompt_without_samples_has_the_value_of_the_pseudo_samples():
+    none = samples_of(torch.zeros(1, 0))
+    assert float(estimate_soft_value(none, 0.5)) == pytest.approx(0.5 * math.log((1 + math.exp(-2)) / 2))
+    assert math.isnan(float(estimate_soft_value(none, 0.5, smoothing=0.0)))
 
 
-def test_micro_batches_add_up_to_the_whole_batch(toy):
-    values = [torch.randn(6, generator=toy.generator) for _ in range(3)]
+@pytest.mark.parametrize("settings", [SpoSettings(shape="squared"), SftSettings()])
+def test_micro_batches_add_up_to_the_whole_batch(toy, settings):
+    """Six sequences of two tokens each, whole and cut after the first: the same loss, and the same gradient."""
+    reference = torch.randn(6, generator=toy.generator)
     reward = -torch.tensor([0.0, 1.0, 1.0, 0.0, 1.0, 1.0])
-    whole = spo_loss(
-        Sequences(*values, reward, torch.ones(6)), beta=0.3, shape="squared", batch_sequences=6
-    ).value
-    parts = [
-        spo_loss(
-            Sequences(*(v[a:b] for v in values), reward[a:b], torch.ones(b - a)),
-            beta=0.3,
-            shape="squared",
-            batch_sequences=6,
-        ).value
-        for a, b in ((0, 1), (1, 6))
-    ]
-    assert float(sum(parts)) == pytest.approx(float(whole), abs=1e-12)
+    objective, tokens = settings.build(), torch.randn(12, generator=toy.generator, requires_grad=True)
+
+    def loss(first, last):
+        part = batch_of(
+            tokens[2 * first : 2 * last], reference[first:last], reward[first:last], tokens_each=2
+        )
+        return objective.loss(replace(part, batch_sequences=6, batch_tokens=12))
+
+    whole, parts = loss(0, 6), [loss(0, 1), loss(1, 6)]
+    cut = sum(part.value for part in parts)
+    assert float(cut) == pytest.approx(float(whole.value), abs=1e-12)
+    gradients = [torch.autograd.grad(value, tokens)[0] for value in (cut, whole.value)]
+    assert torch.allclose(*gradients, atol=1e-12)
+    assert float(whole.per_sequence.mean()) == pytest.approx(float(whole.value), abs=1e-12)
+
+
+def test_likelihood_by_hand():
+    """Sequences of 1 and 3 tokens: a mean over the four tokens, and over each sequence's own."""
+    tokens = torch.tensor([-1.0, -2.0, -3.0, -4.0], requires_grad=True)
+    batch = replace(
+        batch_of(tokens, torch.zeros(2), torch.zeros(2)), sequence=torch.tensor([0, 1, 1, 1]), batch_tokens=4
+    )
+    loss = SftSettings().build().loss(batch)
+    loss.value.backward()
+    assert float(loss.value) == 2.5 and tokens.grad.tolist() == [-0.25] * 4
+    assert loss.columns["token_nll"].tolist() == [1.0, 3.0]
+    assert loss.per_sequence.tolist() == [0.5, 4.5]
+
+
+def test_columns_of_spo_by_hand():
+    """beta 0.5: Q_T = 0.5 * (log pi - log pi_ref) + Q0. The third row's Q_T is above 0."""
+    batch = batch_of(
+        torch.tensor([-2.0, -3.0, -1.0]), torch.tensor([-1.0, -1.0, -1.5]), -torch.tensor([0.0, 1.0, 0.0])
+    )
+    columns = spo_loss(batch, torch.tensor([-0.2, -0.4, -0.1]), 0.5, SpoSettings()).columns
+    assert columns["terminal_q"].tolist() == pytest.approx([-0.7, -1.4, 0.15])
+    assert columns["residual"].tolist() == pytest.approx([-0.7, -0.4, 0.15])
+    assert columns["q_success"].tolist() == pytest.approx([-0.7, math.nan, 0.15], nan_ok=True)
+    assert columns["q_failure"].tolist() == pytest.approx([math.nan, -1.4, math.nan], nan_ok=True)
+    assert columns["q_above_zero"].tolist() == [0.0, 0.0, 1.0]
+
+
+def test_importance_weights_multiply_the_rows_whose_behaviour_is_known():
+    """pi/mu = e and e^-1; the cap is 2, the third row's mu is unknown."""
+    batch = batch_of(torch.tensor([-1.0, -3.0, -1.0]), torch.zeros(3), -torch.ones(3))
+    batch = replace(batch, behaviour_logprob=torch.tensor([-2.0, -2.0, math.nan]))
+    plain, weighted = (
+        spo_loss(batch, torch.zeros(3), 0.5, SpoSettings(shape="squared", importance_cap=cap)).per_sequence
+        for cap in (None, 2.0)
+    )
+    assert (weighted / plain).tolist() == pytest.approx([2.0, math.exp(-1), 1.0])
+
+
+def test_the_temperature_follows_the_kl_and_is_the_state_of_spo():
+    """The soft value is computed with the temperature of the step: log pi = log pi_ref, so that Q_T is Q0."""
+    objective = SpoSettings(beta=0.5, target_kl=2.0, beta_rate=0.1, smoothing=0.0).build()
+    samples = samples_of(torch.tensor([[0.0] * 3 + [-1.0] * 5]))
+    batch = replace(batch_of(torch.zeros(1), torch.zeros(1), torch.zeros(1)), reference_rewards=samples)
+
+    def value(beta):
+        return beta * math.log(3 / 8 + 5 / 8 * math.exp(-1 / beta))
+
+    assert float(objective.loss(batch).columns["terminal_q"]) == pytest.approx(value(0.5))
+    objective.after_step({"kl": None})
+    assert objective.figures() == {"beta": 0.5}
+    objective.after_step({"kl": 5.0})
+    assert objective.figures()["beta"] == pytest.approx(0.5 * math.exp(0.3))
+    assert float(objective.loss(batch).columns["terminal_q"]) == pytest.approx(value(0.5 * math.exp(0.3)))
+    resumed = SpoSettings(beta=0.5, target_kl=2.0).build()
+    resumed.load_state(json.loads(json.dumps(objective.state())))
+    assert resumed.figures() == objective.figures()
+
+
+def test_what_spo_and_likelihood_need():
+    assert SftSettings().build().needs == Needs(False, False, False)
+    assert SpoSettings().build().needs == Needs(True, True, False)
+    assert SpoSettings(target_kl=1.0).build().needs == Needs(True, True, True)
+    assert SpoSettings(importance_cap=1.0).build().needs == Needs(True, True, True)
+
+
+def test_every_registered_objective_is_found_under_its_own_name():
+    assert sorted(OBJECTIVES) == ["sft", "spo"]
+    for name in OBJECTIVES:
+        assert settings_class(name)().name == name
+
+
+def test_a_wrong_shape_is_refused():
+    """The annotations are checked in the tests: [N] where [N] is due, whole numbers where indices are."""
+    with pytest.raises(TypeCheckError):
+        terminal_q(torch.zeros(3), torch.zeros(3), torch.zeros(2), 0.1)
+    with pytest.raises(TypeCheckError):
+        squared(torch.zeros(3, 1), torch.zeros(3), 0.1)
+    with pytest.raises(TypeCheckError):
+        batch_of(torch.zeros(3), torch.zeros(3), torch.zeros(2))
+    with pytest.raises(TypeCheckError):
+        samples_of(torch.zeros(2, 3), torch.ones(3, 2, dtype=torch.bool))
+    with pytest.raises(TypeCheckError):
+        sum_by_sequence(torch.zeros(4), torch.zeros(4), 2)

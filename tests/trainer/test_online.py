@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from trainer.distributed.ranks import Ranks
+from trainer.distributed import SingleProcess
 from trainer.policies.policy import new_policy
 from trainer.rollouts.generation import LocalSampler, SamplingSettings
 from trainer.rollouts.online import shared
@@ -36,7 +36,7 @@ class Table:
         return found
 
 
-class ThreadRanks(Ranks):
+class ThreadRanks(SingleProcess):
     def __init__(self, rank: int, table: Table):
         self.rank, self.world, self.table = rank, table.world, table
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from flows.stages.score import score_task
-from trainer.data.stream import Mixture, Source, Stream
+from trainer.data import Mixture, ScoredTokens, Source, Stream
 from trainer.policies import reference
 from trainer.policies.policy import load_policy
 from trainer.policies.publishing import publish_policy
@@ -21,7 +21,7 @@ from trainer.policies.reference import (
     score,
     scored_references,
 )
-from trainer.run.loop import TrainSettings, train
+from trainer.run import train
 
 TEMPLATE = "{% for m in messages %}{{ m['content'] }}<|end|>{% endfor %}"
 SAMPLES = Source(name="samples", where="j.policy_id = 'reference'", weight=1.0)
@@ -142,17 +142,17 @@ def test_several_references_lie_side_by_side_and_each_passes_its_own_gate(job, t
         other["logprob_sum"]
     )
     assert [row["reference"] for row in scored_references(job.store)] == names[::-1]
-    settings = TrainSettings(steps=1)
     for policy, name in ((first, names[0]), (second, names[1])):
         stream = Stream(
             job.store,
             Mixture(source=[SAMPLES]),
-            reference=name,
+            ScoredTokens(job.store, name),
             reference_policy="reference",
-            beta=0.1,
             seed=0,
         )
-        train(policy, stream, settings, tmp_path / name)
+        training = job.training(tmp_path / name, [], stream=stream, training={"steps": 1})
+        training.policy = policy
+        train(training)
         stored = dict(
             zip(one["trajectory_id"], (one if name == names[0] else other)["logprob_sum"], strict=True)
         )

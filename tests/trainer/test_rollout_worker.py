@@ -12,8 +12,8 @@ from pipeline.labelling.labeller import label
 from pipeline.store.contracts import Evaluations
 from pipeline.store.store import Store
 from sandbox import Pool
-from trainer.data.stream import Mixture, Source, Stream
-from trainer.distributed.ranks import SINGLE, Ranks
+from trainer.data import Source
+from trainer.distributed import SINGLE, SingleLearner, SingleProcess
 from trainer.policies.policy import load_policy
 from trainer.policies.publishing import (
     PolicyNotFound,
@@ -25,11 +25,11 @@ from trainer.policies.publishing import (
     publish_policy,
     published_folders,
 )
-from trainer.policies.reference import reference_fingerprint, score
+from trainer.policies.reference import score
 from trainer.rollouts.choosing import WATERMARK_TABLES, choose, counted, success_variance
 from trainer.rollouts.generation import SamplingSettings
 from trainer.rollouts.worker import RolloutWorker, WorkerSettings
-from trainer.run.loop import TrainSettings, train
+from trainer.run import train
 
 HUMAN = Source(name="human", where="j.origin = 'human'", weight=0.5)
 TINY = SamplingSettings(samples_per_problem=2, max_new_tokens=12)
@@ -40,36 +40,14 @@ class Killed(Exception):
 
 
 def train_run(
-    job,
-    folder,
-    *,
-    on_step=None,
-    sources=(HUMAN,),
-    follow_every=None,
-    publisher=Publisher,
-    ranks=SINGLE,
-    **changes,
-):
-    settings = TrainSettings(
-        **{
-            "steps": 6,
-            "checkpoint_every": 3,
-            "learning_rate": 1e-3,
-            "warmup_steps": 1,
-            "publish_every": 1,
-            **changes,
-        }
-    )
-    stream = Stream(
-        job.store,
-        Mixture(batch_sequences=8, source=list(sources), follow_every=follow_every),
-        reference=reference_fingerprint(job.policy()),
-        reference_policy="reference",
-        beta=0.1,
-        seed=0,
-    )
-    published_by = publisher(job.store, "run", "reference", settings.publish_keep)
-    return train(job.policy(), stream, settings, folder, on_step=on_step, publisher=published_by, ranks=ranks)
+    job, folder, *, sources=(HUMAN,), follow_every=None, publisher=Publisher, on_step=None, ranks=SINGLE,
+    **training,
+):  # fmt: skip
+    settings = {"steps": 6, "checkpoint_every": 3, "publish_every": 1, **training}
+    stream = job.stream(list(sources), follow_every=follow_every)
+    part = job.training(folder, [], stream=stream, training=settings, on_step=on_step, ranks=ranks)
+    part.publisher = publisher(job.store, "run", "reference", part.settings.publish_keep)
+    return train(part)
 
 
 def published(store: Store) -> list[str]:
@@ -132,9 +110,15 @@ class KilledBeforeItPublished(Publisher):
         super().publish(step, folder)
 
 
-class KilledBeforeItSaved(Ranks):
+class LearnerKilledBeforeItSaved(SingleLearner):
     def save_checkpoint(self, *arguments):
         raise Killed
+
+
+class KilledBeforeItSaved(SingleProcess):
+    def start(self, *arguments):
+        learner, state = super().start(*arguments)
+        return LearnerKilledBeforeItSaved(learner.policy, learner.optimiser), state
 
 
 @pytest.mark.parametrize("killed", [{"publisher": KilledBeforeItPublished}, {"ranks": KilledBeforeItSaved()}])

@@ -31,13 +31,16 @@ store = "{store}"
 reference = "{reference}"
 reference_policy = "reference"
 allow_leaks = ["ngrams", "same", "itself"]
+[objective]
+{objective}
 [training]
 steps = 4
 checkpoint_every = 2
-learning_rate = 1e-3
-warmup_steps = 1
 batch_tokens = 400
 {training}
+[optimiser]
+warmup_steps = 1
+{optimiser}
 [mixture]
 batch_sequences = 8
 [[source]]
@@ -61,7 +64,8 @@ every = 2
 problems = 3
 sampling = {{samples_per_problem = 2, max_new_tokens = 12, batch_size = 8}}
 """
-LORA = "learning_rate = 1e-2\nlora = {rank = 4, alpha = 8}"
+LORA = {"objective": "", "optimiser": "learning_rate = 1e-2\nlora = {rank = 4, alpha = 8}"}
+EIGHT_BITS = {"objective": "", "optimiser": 'kind = "adamw8bit"\nlearning_rate = 1e-3'}
 needs = {
     "lora": pytest.mark.skipif(not find_spec("peft"), reason="the extra `lora` is not installed"),
     "eight": pytest.mark.skipif(not find_spec("torchao"), reason="the extra `adam8bit` is not installed"),
@@ -76,16 +80,25 @@ class Runs:
         self.store = Store(shutil.copytree(job.store.location, folder / "store"))
 
     def config(
-        self, name: str, training: str = "target_kl = 1.0", more: str = "", reference: Path | None = None
+        self,
+        name: str,
+        *,
+        objective: str = "target_kl = 1.0",
+        training: str = "",
+        optimiser: str = "learning_rate = 1e-3",
+        more: str = "",
+        reference: Path | None = None,
     ) -> Path:
-        values = {
-            "folder": self.folder,
-            "name": name,
-            "store": self.store.location,
-            "reference": reference or self.reference,
-        }
-        text = CONFIG.format(training=training.removeprefix("\n"), more=more.format(name=name), **values)
-        text = text.replace("learning_rate = 1e-3\n", "") if "learning_rate" in training else text
+        text = CONFIG.format(
+            folder=self.folder,
+            name=name,
+            store=self.store.location,
+            reference=reference or self.reference,
+            objective=objective if "name" in objective else f'name = "spo"\n{objective}',
+            training=training,
+            optimiser=optimiser,
+            more=more.format(name=name),
+        )
         path = self.folder / f"{name}.toml"
         path.write_text(text)
         return path
@@ -145,15 +158,15 @@ def test_two_ranks_resume_to_the_bit_and_another_number_goes_on_within_rounding(
     assert equal(runs.weights("whole"), runs.weights("cut"))
     columns = ("step", "rows_digest", "loss", "beta")
     assert runs.log("whole", *columns) == runs.log("cut", *columns)
-    changing_ranks(runs, "whole", "target_kl = 1.0")
+    changing_ranks(runs, "whole", {})
 
 
 def changing_ranks(
-    runs: Runs, whole: str, training: str, reference: Path | None = None, within: float = 1e-5
+    runs: Runs, whole: str, settings: dict[str, str], reference: Path | None = None, within: float = 1e-5
 ) -> None:
     """From 2 ranks to 1, and from 1 to 2, at step 2 of 4: the same rows, and the weights of the run that did not change."""
     fewer, more = (
-        runs.config(f"{whole}-{name}", training, reference=reference) for name in ("fewer", "more")
+        runs.config(f"{whole}-{name}", **settings, reference=reference) for name in ("fewer", "more")
     )
     runs.launch(2, (fewer, 2))
     assert not (runs.folder / fewer.stem / "final").exists()
@@ -174,8 +187,8 @@ def stop_after_2(figures: dict) -> None:
 @needs["lora"]
 def test_adapters_train_alone_on_two_ranks_and_are_published_merged(made_job, tmp_path):
     runs = Runs(made_job, tmp_path)
-    training = LORA + "\npublish_every = 2"
-    whole, cut = runs.config("whole", training), runs.config("cut", training)
+    settings = LORA | {"training": "publish_every = 2"}
+    whole, cut = runs.config("whole", **settings), runs.config("cut", **settings)
     runs.launch(2, (whole, None), (cut, 2), (cut, None))
     assert equal(runs.weights("whole"), runs.weights("cut"))
     start, moved = load_policy(runs.reference).model.state_dict(), runs.weights("whole")
@@ -200,7 +213,7 @@ def test_adapters_train_alone_on_two_ranks_and_are_published_merged(made_job, tm
     assert kept < 3 * 4 * sum(
         p.numel() for p in load_policy(runs.reference).model.parameters()
     )  # no frozen weights, nor moments
-    runs.alone(runs.config("alone", training))
+    runs.alone(runs.config("alone", **settings))
     assert largest_difference(runs.weights("alone"), moved) < 1e-4
     changing_ranks(runs, "whole", LORA, within=1e-4)
 
@@ -219,18 +232,18 @@ def wide_reference(made_job, tmp_path) -> Path:
 
 @needs["eight"]
 def test_moments_in_8_bits_are_saved_and_joined_again(made_job, wide_reference, tmp_path):
-    runs, training = Runs(made_job, tmp_path), 'optimiser = "adamw8bit"'
+    runs = Runs(made_job, tmp_path)
     score(runs.store, load_policy(wide_reference))
-    whole, cut = (runs.config(name, training, reference=wide_reference) for name in ("whole", "cut"))
+    whole, cut = (runs.config(name, **EIGHT_BITS, reference=wide_reference) for name in ("whole", "cut"))
     runs.launch(2, (whole, None), (cut, 2), (cut, None))
     assert equal(runs.weights("whole"), runs.weights("cut"))
     saved = torch.load(tmp_path / "whole" / "checkpoint-2" / "moments-1.pt", weights_only=True)["moments"]
     in_8_bits = [state["exp_avg"].codes.dtype for state in saved if hasattr(state["exp_avg"], "codes")]
     assert len(in_8_bits) >= 4 and set(in_8_bits) == {torch.uint8}
-    runs.alone(runs.config("alone", training, reference=wide_reference))
+    runs.alone(runs.config("alone", **EIGHT_BITS, reference=wide_reference))
     # Blocks of other cuts round differently: by less than half of the 4 steps of 1e-3 that a weight may have moved.
     assert 0 < largest_difference(runs.weights("alone"), runs.weights("whole")) < 2e-3
-    changing_ranks(runs, "whole", training, wide_reference, within=2e-3)
+    changing_ranks(runs, "whole", EIGHT_BITS, wide_reference, within=2e-3)
 
 
 def test_two_ranks_sample_fresh_rows_once_and_a_resumed_run_learns_from_the_same(made_job, tmp_path):
@@ -249,3 +262,11 @@ def test_two_ranks_sample_fresh_rows_once_and_a_resumed_run_learns_from_the_same
         assert found.height == rows.height
     assert all("fresh" in sources for (sources,) in runs.log("fresh", "sources")[1:])
     assert runs.log("fresh", "step") == [(0,), (1,), (2,), (3,)]
+
+
+def test_likelihood_on_two_ranks_takes_the_steps_of_one(made_job, tmp_path):
+    runs, likelihood = Runs(made_job, tmp_path), {"objective": 'name = "sft"'}
+    runs.alone(runs.config("1", **likelihood))
+    runs.launch(2, (runs.config("2", **likelihood), None))
+    assert runs.log("1", "rows_digest") == runs.log("2", "rows_digest")
+    assert largest_difference(runs.weights("1"), runs.weights("2")) < 1e-5

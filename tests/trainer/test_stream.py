@@ -7,16 +7,14 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 import pytest
-import torch
 
 from pipeline.labelling.labeller import label
 from pipeline.store.sql import connect, query
 from pipeline.store.store import StoreError
 from sandbox import Pool
+from trainer.data import Source, StreamError
 from trainer.data.row_pool import make_pool
-from trainer.data.stream import Source, StreamError
-from trainer.data.tokens import PLACES
-from trainer.objectives.soft_value import soft_value_of_counts
+from trainer.data.tokens import SPANS
 from trainer.policies.reference import score
 from trainer.rollouts.generation import Provenance, SamplingSettings, rollout
 
@@ -55,7 +53,7 @@ def test_a_source_without_weight_never_gets_a_row(made_job):
 def test_every_row_comes_once_an_epoch(made_job):
     stream = made_job.stream([HUMAN], batch_sequences=1)
     stream.advance()
-    size = stream.sizes()["human"]
+    size = len(stream.pool("human"))
     assert size > 50
     first = [stream.batch(step)[0].trajectory_id for step in range(size)]
     second = [stream.batch(step)[0].trajectory_id for step in range(size, 2 * size)]
@@ -102,7 +100,7 @@ def test_fresh_rows_are_drawn_as_soon_as_the_watermark_moves(job):
             "trajectory_id"
         ]
     assert set(ids(drawn)) <= set(online)
-    assert stream.sizes()["online"] == 4 < len(online)  # the window
+    assert len(stream.pool("online")) == 4 < len(online)  # the window
 
 
 FOLLOWED = [
@@ -125,8 +123,8 @@ def contents(stream):
     pools = {}
     for source in stream.mixture.source:
         size = len(stream.pool(source.name))
-        pools[source.name] = [plain(row) for row in stream.take(source, np.arange(size))]
-    stream.drawn = dict.fromkeys(stream.drawn, 0)
+        pools[source.name] = [plain(row) for row in stream.rows(source, np.arange(size))]
+    stream.rows_drawn = dict.fromkeys(stream.rows_drawn, 0)
     return pools, [[plain(row) for row in stream.batch(step)] for step in range(4)]
 
 
@@ -161,7 +159,7 @@ def test_a_stream_that_is_advanced_reads_new_rows_only_and_gives_what_one_opened
     window = job.stream(FOLLOWED[2:3])
     for watermark in watermarks[1:]:
         window.advance(watermark)
-        used = set(window.pool("window").places[:, 0].tolist())
+        used = set(window.pool("window").spans[:, 0].tolist())
         assert (
             set(window.pool("window").blocks) == used and len(used) > 0
         )  # what no source uses any more is forgotten
@@ -191,7 +189,7 @@ def test_one_of_each_program_on_request(made_job):
     for unique in ("all", "token", "near"):
         stream = made_job.stream([HUMAN.model_copy(update={"unique": unique})])
         stream.advance()
-        sizes[unique] = stream.sizes()["human"]
+        sizes[unique] = len(stream.pool("human"))
     counted = """select count(distinct (problem_id, token_hash)) as token, count(distinct (cluster_id, verdict)) as near
         from judged join clusters using (trajectory_id)
         join (select trajectory_id, token_hash from program_signatures) using (trajectory_id)
@@ -202,8 +200,8 @@ def test_one_of_each_program_on_request(made_job):
     assert sizes["near"] < sizes["token"] <= sizes["all"]
 
 
-def test_rewards_and_soft_values_are_those_of_the_store(made_job):
-    stream = made_job.stream([HUMAN, SAMPLES], beta=0.2)
+def test_rewards_of_rows_and_of_reference_samples_are_those_of_the_store(made_job):
+    stream = made_job.stream([HUMAN, SAMPLES])
     stream.advance()
     row = stream.batch(0)[0]
     with connect(made_job.store) as connection:
@@ -215,11 +213,10 @@ def test_rewards_and_soft_values_are_those_of_the_store(made_job):
         verdict = query(
             connection, "select verdict from judged where trajectory_id = $id", {"id": row.trajectory_id}
         )["verdict"][0]
-    trials, successes = map(float, found)
+    trials, successes = found
     assert trials == 4
-    expected = soft_value_of_counts(torch.tensor([successes]), torch.tensor([trials]), 0.2)
-    assert row.soft_value == pytest.approx(float(expected))
-    assert row.reward == (0.0 if verdict == "accepted" else -1.0)
+    assert row.reference_rewards.tolist() == [-1.0] * (trials - successes) + [0.0] * successes
+    assert row.reward == (0.0 if verdict == "accepted" else -1.0) and row.reward_range == (-1.0, 0.0)
 
 
 def test_scoring_again_adds_nothing(job):
@@ -256,7 +253,7 @@ def add_online_samples(job, name):
     return sampled
 
 
-def test_a_source_may_have_a_reward_of_its_own_with_its_own_soft_values(made_job):
+def test_a_source_may_have_a_reward_of_its_own(made_job):
     fraction = SAMPLES.model_copy(update={"name": "fraction", "reward": "fraction"})
     stream = made_job.stream([SAMPLES, fraction], batch_sequences=60)
     stream.advance()
@@ -275,8 +272,7 @@ def test_a_source_may_have_a_reward_of_its_own_with_its_own_soft_values(made_job
 
 
 def test_batches_by_tokens_stay_near_the_budget_and_shares_are_of_tokens(made_job):
-    stream = made_job.stream([HUMAN, SAMPLES])
-    stream.mixture = stream.mixture.model_copy(update={"batch_tokens_global": 2000})
+    stream = made_job.stream([HUMAN, SAMPLES], batch_tokens_global=2000)
     stream.advance()
     longest = max(int(stream.pool(name).lengths.max()) for name in ("human", "samples"))
     tokens, total = Counter(), []
@@ -288,15 +284,13 @@ def test_batches_by_tokens_stay_near_the_budget_and_shares_are_of_tokens(made_jo
     assert max(total) <= 2000 + 2 * longest
     assert sum(total) == pytest.approx(60 * 2000, abs=2 * longest)
     assert tokens["human"] / sum(total) == pytest.approx(0.7, abs=0.01)
-    resumed = made_job.stream([HUMAN, SAMPLES])
-    resumed.mixture = stream.mixture
+    resumed = made_job.stream([HUMAN, SAMPLES], batch_tokens_global=2000)
     resumed.restore(stream.state)
     assert ids(resumed.batch(60)) == ids(stream.batch(60))
 
 
 def test_a_budget_below_every_row_is_an_error(made_job):
-    stream = made_job.stream([HUMAN])
-    stream.mixture = stream.mixture.model_copy(update={"batch_tokens_global": 5})
+    stream = made_job.stream([HUMAN], batch_tokens_global=5)
     stream.advance()
     with pytest.raises(StreamError, match=r"no row fits batch_tokens_global = 5; the longest has \d+ tokens"):
         stream.batch(0)
@@ -319,7 +313,7 @@ def frame(steps, rewards, hours):
         {
             "trajectory_id": [f"t{i}" for i in range(count)],
             "problem_id": ["p"] * count,
-            "logprob_sum": [-1.0] * count,
+            "reference_logprob": [-1.0] * count,
             "behaviour_logprob": [None] * count,
             "reward": rewards,
             "verdict": ["accepted" if r == 0 else "wrong_answer" for r in rewards],
@@ -329,13 +323,14 @@ def frame(steps, rewards, hours):
     )
 
 
-def pooled(rows, **options):
-    settings = {"window": None, "max_age_hours": None, "keep_correct": 0.0, "best": 0.0} | options
-
+def pooled(rows, longest=None, **options):
     def find(ids):
-        return pl.DataFrame({"trajectory_id": ids, **{name: [0] * len(ids) for name in list(PLACES)[1:]}})
+        return pl.DataFrame(
+            {"trajectory_id": ids, **{name: [0] * len(ids) for name in list(SPANS)[1:]}}
+        ).with_columns(completion_to=pl.Series(range(1, len(ids) + 1), dtype=pl.Int64))
 
-    return make_pool(rows, {"p": 0}, find, {}, **settings)
+    source = Source(name="s", weight=1.0, **options)
+    return make_pool(rows, source, (-1.0, 0.0), None, find, {}, longest)
 
 
 def test_windows_ages_and_what_is_kept_beyond_them():
@@ -361,46 +356,67 @@ def test_stale_rows_leave_and_the_source_is_then_empty(job):
         stream.batch(6)
 
 
-def test_a_source_gives_each_row_so_many_times_in_the_mean(made_job):
+def test_a_source_gives_each_row_as_often_as_uses_says_on_average(made_job):
     often = HUMAN.model_copy(update={"uses": 2.0, "when_empty": "others"})
     stream = made_job.stream([often, SAMPLES], batch_sequences=50)
     stream.advance()
     drawn = Counter(row.source for step in range(12) for row in stream.batch(step))
-    size = stream.sizes()["human"]
+    size = len(stream.pool("human"))
     assert 2 * size <= drawn["human"] < 2 * size + 50
 
 
 def test_weights_set_while_it_runs_take_the_place_of_the_schedule(made_job):
     stream = made_job.stream([HUMAN, SAMPLES])
     stream.advance()
-    stream.weights = {"human": 0.0}
+    stream.weight_overrides = {"human": 0.0}
     assert {row.source for row in stream.batch(0)} == {"samples"}
-    assert stream.effective_weights(0) == {"human": 0.0, "samples": 0.3}
+    assert stream.requested_weights(0) == {"human": 0.0, "samples": 0.3}
     again = made_job.stream([HUMAN, SAMPLES])
     again.restore(stream.state)
     assert {row.source for row in again.batch(1)} == {"samples"}
 
 
-def test_another_temperature_recomputes_the_soft_values(made_job):
-    one, other = made_job.stream([SAMPLES], beta=0.1), made_job.stream([SAMPLES], beta=0.3)
-    one.advance(), other.advance()
-    before = [row.soft_value for row in one.batch(0)]
-    one.restore({**one.state, "drawn": {"samples": 0}})
-    one.set_beta(0.3)
-    changed, fresh = one.batch(0), other.batch(0)
-    assert [row.soft_value for row in changed] == [row.soft_value for row in fresh] != before
+def test_rows_with_more_tokens_are_left_out_and_counted(made_job):
+    whole = made_job.stream([HUMAN])
+    whole.advance()
+    lengths = sorted(whole.pool("human").lengths.tolist())
+    middle = lengths[len(lengths) // 2]
+    short = made_job.stream([HUMAN], max_tokens=middle)
+    short.advance()
+    fits = [length for length in lengths if length <= middle]
+    assert sorted(short.pool("human").lengths.tolist()) == fits and len(fits) < len(lengths)
+    assert short.pool("human").too_long == len(lengths) - len(fits)
 
 
-def test_the_smoothing_and_the_floor_of_the_soft_value_are_settings(made_job):
-    """Nothing succeeds here: unsmoothed, Q0 is the reward of a failure; a lower floor weighs the pseudo-failure less."""
-    values = {}
-    for name, settings in {"plain": {"smoothing": 0.0}, "smooth": {}, "floor": {"value_floor": -3.0}}.items():
-        stream = made_job.stream([SAMPLES])
-        stream.mixture = stream.mixture.model_copy(update=settings)
+def test_rows_without_scores_have_the_tokens_that_scoring_would_give_them(made_job):
+    """Scored and encoded here are the same rows but for what only a reference knows."""
+    streams = [made_job.stream([HUMAN, SAMPLES], scored=scored) for scored in (True, False)]
+    for stream in streams:
         stream.advance()
-        values[name] = [row.soft_value for row in stream.batch(0) if row.reward == -1.0]
-    assert values["plain"] == pytest.approx([-1.0] * len(values["plain"]))
-    expected = 0.1 * math.log(0.5 / 5 + 4.5 / 5 * math.exp(-10))
-    assert values["smooth"] == pytest.approx([expected] * len(values["smooth"]))
-    lower = 0.1 * math.log(0.5 / 5 + 4 / 5 * math.exp(-10) + 0.5 / 5 * math.exp(-30))
-    assert values["floor"] == pytest.approx([lower] * len(values["floor"]))
+    for name in ("human", "samples"):
+        source = next(source for source in (HUMAN, SAMPLES) if source.name == name)
+        scored, encoded = (stream.rows(source, np.arange(len(stream.pool(name)))) for stream in streams)
+        bare = [
+            row._replace(reference_logprob=0.0, reference_rewards=(), behaviour_logprob=0.0)
+            for row in (*scored, *encoded)
+        ]
+        assert [plain(row) for row in bare[: len(scored)]] == [plain(row) for row in bare[len(scored) :]]
+        assert all(math.isnan(row.reference_logprob) and len(row.reference_rewards) == 0 for row in encoded)
+        assert all(row.reference_logprob < 0 and len(row.reference_rewards) == 4 for row in scored)
+
+
+def test_a_row_that_was_never_scored_is_drawn_where_no_score_is_needed(job):
+    with connect(job.store) as connection:
+        problems = query(
+            connection,
+            "select problem_id, statement from problems where split = 'train' order by problem_id limit 2",
+        )
+    settings = SamplingSettings(samples_per_problem=2, max_new_tokens=8)
+    provenance = Provenance(name="unscored", policy_id="policy@1", run_id="run", policy_step=1)
+    rollout(job.store, job.policy(), problems, settings, provenance, seed=3)
+    with Pool() as pool:
+        label(job.store, pool)
+    online = Source(name="online", where="j.origin = 'online'", weight=1.0)
+    scored, encoded = job.stream([online]), job.stream([online], scored=False)
+    scored.advance(), encoded.advance()
+    assert len(scored.pool("online")) == 0 and len(encoded.pool("online")) == 4

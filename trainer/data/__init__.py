@@ -1,5 +1,23 @@
-"""The stream: weighted mixtures of stored trajectories, batch after batch, replayable from a few logged numbers."""
+"""Data: weighted mixtures of stored trajectories, batch after batch, replayable from a few logged numbers.
 
-from trainer.data.stream import Mixture, Row, Source, Stream, generator
+`mixture.py` says what a batch is made of, `selection.py` which stored rows a source may give, `tokens.py` where their
+tokens come from, `row_pool.py` holds them, and `stream.py` draws.
+"""
 
-__all__ = ["Mixture", "Row", "Source", "Stream", "generator"]
+from trainer.data.mixture import Mixture, Source
+from trainer.data.row_pool import Row, RowPool
+from trainer.data.stream import Stream, StreamError, generator
+from trainer.data.tokens import EncodedTokens, ScoredTokens, TokenCache
+
+__all__ = [
+    "EncodedTokens",
+    "Mixture",
+    "Row",
+    "RowPool",
+    "ScoredTokens",
+    "Source",
+    "Stream",
+    "StreamError",
+    "TokenCache",
+    "generator",
+]

@@ -1,4 +1,4 @@
-"""The rows of one source as flat arrays: a batch is cut out of them without a Python step for each token."""
+"""The rows of one source as flat arrays: a batch is cut out of them without a Python step per token."""
 
 from __future__ import annotations
 
@@ -11,119 +11,185 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from trainer.data.mixture import Source
+from trainer.data.selection import ReferenceRewards
 from trainer.data.tokens import Block
+
+NO_REWARDS = np.zeros(0)
 
 
 class Row(NamedTuple):
-    """One training example: all that SPO needs of a trajectory. A tuple, for a stream makes a hundred thousand a second."""
+    """One training example. A tuple, because a stream makes a hundred thousand per second."""
 
     trajectory_id: str
     problem_id: str
     source: str
     prompt_ids: Sequence[int] | np.ndarray
     completion_ids: Sequence[int] | np.ndarray
-    reference_logprob: float  # nats, summed over the completion
+    reference_logprob: float  # log pi_ref(y|x), nats, summed over the completion; NaN where unknown
     behaviour_logprob: float  # the same under the policy that sampled it; NaN where unknown
     reward: float
-    soft_value: float
     verdict: str = ""
+    reference_rewards: np.ndarray = NO_REWARDS  # [K] of the reference policy's samples of the problem
+    reward_range: tuple[float, float] = (-1.0, 0.0)  # lowest and highest value of the reward function
 
     @property
     def tokens(self) -> int:
         return len(self.prompt_ids) + len(self.completion_ids)
 
+    @property
+    def success(self) -> bool:
+        """Whether the program was accepted; of a row without a verdict, whether its reward is 0 or more."""
+        return self.verdict == "accepted" if self.verdict else self.reward >= 0
+
 
 @dataclass(frozen=True)
-class Pool:
+class RowPool:
     """N rows that a source may give, oldest policy step first."""
 
-    trajectory_ids: np.ndarray  # [N] of str: what a batch takes of them costs a hundredth of what a polars gather does
-    problem_ids: np.ndarray  # [N] of str, shared by the rows of a problem
+    trajectory_ids: np.ndarray  # [N] of str: indexing these is far faster than a polars gather
+    problem_ids: np.ndarray  # [N] of str, one object per problem
     blocks: dict[int, Block]  # tokens, shared by the pools of a stream
-    places: np.ndarray  # [N, 5] block, and from where to where prompt and completion lie in it
+    spans: np.ndarray  # [N, 5] block, and where prompt and completion begin and end in it
     lengths: np.ndarray  # [N] tokens, prompt and completion
-    logprob: np.ndarray  # [N] log pi_ref(y|x), nats
-    behaviour: np.ndarray  # [N] log mu(y|x), nats; NaN where unknown
+    reference_logprob: np.ndarray  # [N] log pi_ref(y|x), nats; NaN where unknown
+    behaviour_logprob: np.ndarray  # [N] log mu(y|x), nats; NaN where unknown
     reward: np.ndarray  # [N]
-    verdicts: np.ndarray  # [N] of str, shared
+    reward_range: tuple[float, float]
+    verdicts: np.ndarray  # [N] of str, one object per verdict
     policy_step: np.ndarray  # [N] step of the policy that sampled it, 0 where it has none
-    problem_place: np.ndarray  # [N] place of the problem among those with a soft value
-    kept: np.ndarray  # [N] bool: a correct row that stays whatever its age
+    reference_rewards: list[np.ndarray]  # [K] for each problem; empty if no row needs them
+    problem_indices: np.ndarray  # [N] index into `reference_rewards`
+    retained: np.ndarray  # [N] bool: a correct row that stays whatever its age
     rows_ever: int  # rows at this watermark before window and age limits
-    without_value: int  # rows left out: their problem has no soft value
-    problems_without_value: int
+    problems_without_rewards: int  # left out, because no sample of the reference has a verdict
+    too_long: int  # rows left out
 
     def __len__(self) -> int:
         return len(self.lengths)
 
+    def rows(self, indices: np.ndarray, source: str) -> list[Row]:
+        """The rows at these indices; token ids are views, not copies."""
+        columns = zip(
+            self.trajectory_ids[indices].tolist(),
+            self.problem_ids[indices].tolist(),
+            self.spans[indices].tolist(),
+            self.reference_logprob[indices].tolist(),
+            self.behaviour_logprob[indices].tolist(),
+            self.reward[indices].tolist(),
+            self.verdicts[indices].tolist(),
+            self._rewards_of(indices),
+            strict=True,
+        )
+        blocks, rows, limits = self.blocks, [], self.reward_range
+        for trajectory, problem, (number, p0, p1, c0, c1), reference, behaviour, reward, verdict, rewards in columns:
+            block = blocks[number]
+            row = Row(
+                trajectory,
+                problem,
+                source,
+                block.prompts[p0:p1],
+                block.completions[c0:c1],
+                reference,
+                behaviour,
+                reward,
+                verdict,
+                rewards,
+                limits,
+            )
+            rows.append(row)
+        return rows
+
+    def _rewards_of(self, indices: np.ndarray) -> list[np.ndarray]:
+        if not self.reference_rewards:
+            return [NO_REWARDS] * len(indices)
+        rewards = self.reference_rewards
+        return [rewards[index] for index in self.problem_indices[indices].tolist()]
+
 
 def make_pool(
     rows: pl.DataFrame,
-    problems: dict[str, int],
+    source: Source,
+    reward_range: tuple[float, float],
+    rewards: ReferenceRewards | None,
     find: Callable[[pl.Series], pl.DataFrame],
     blocks: dict[int, Block],
-    *,
-    window: int | None,
-    max_age_hours: float | None,
-    keep_correct: float,
-    best: float,
-) -> Pool:
-    """Apply window and age limit to the rows of a source; a share of its best-rewarded rows, chosen by hash, is kept beyond.
+    longest: int | None = None,
+) -> RowPool:
+    """Apply a source's window and age limit to its rows; a share of its best-rewarded rows, chosen by hash, is retained.
 
-    `find` says for the rows that stay where in `blocks` their tokens lie (`trainer.data.tokens.Tokens.find`).
+    With `rewards`, rows of problems that have none are left out; so are rows of more than `longest` tokens. `find` says
+    where in `blocks` the tokens of a row are (`trainer.data.tokens.TokenCache.find`).
     """
-    numbered = pl.DataFrame({"problem_id": list(problems), "problem_place": range(len(problems))})
-    numbered = numbered.cast({"problem_id": pl.String, "problem_place": pl.Int64})
-    known = rows.join(numbered, on="problem_id", maintain_order="left")
-    missing = rows.height - known.height
-    lost = rows["problem_id"].n_unique() - known["problem_id"].n_unique()
-    known = known.with_columns(kept=kept_by_hash(known, keep_correct, best))
-    stays = pl.Series(np.arange(known.height) >= known.height - (window or known.height))
-    if max_age_hours and known.height:
+    known = _with_rewards(rows, rewards)
+    left_out = rows["problem_id"].n_unique() - known["problem_id"].n_unique()
+    known = known.with_columns(retained=_retained(known, source.keep_correct, reward_range[1]))
+    young = pl.Series(np.arange(known.height) >= known.height - (source.window or known.height))
+    if source.max_age_hours and known.height:
         newest: Any = known["created_at"].max()
-        stays &= (known["created_at"] >= newest - timedelta(hours=max_age_hours)).fill_null(False)
-    chosen = known.filter(stays | known["kept"])
-    places = find(chosen["trajectory_id"]).drop("trajectory_id").to_numpy()
-    return Pool(
-        trajectory_ids=chosen["trajectory_id"].to_numpy(), problem_ids=shared(chosen["problem_id"]), blocks=blocks, places=places,
-        lengths=places[:, 2] - places[:, 1] + places[:, 4] - places[:, 3], logprob=chosen["logprob_sum"].to_numpy(),
-        behaviour=chosen["behaviour_logprob"].cast(pl.Float64).fill_null(float("nan")).to_numpy(),
-        reward=chosen["reward"].to_numpy(), verdicts=shared(chosen["verdict"]), policy_step=chosen["policy_step"].to_numpy(),
-        problem_place=chosen["problem_place"].to_numpy(), kept=chosen["kept"].to_numpy(),
-        rows_ever=known.height, without_value=missing, problems_without_value=lost,
+        limit = newest - timedelta(hours=source.max_age_hours)
+        young &= (known["created_at"] >= limit).fill_null(False)
+    chosen = known.filter(young | known["retained"])
+    spans = find(chosen["trajectory_id"]).drop("trajectory_id").to_numpy()
+    lengths = spans[:, 2] - spans[:, 1] + spans[:, 4] - spans[:, 3]
+    fits = lengths <= longest if longest else np.ones(len(lengths), dtype=bool)
+    chosen, spans, lengths = chosen.filter(fits), spans[fits], lengths[fits]
+    return RowPool(
+        trajectory_ids=chosen["trajectory_id"].to_numpy(),
+        problem_ids=_shared(chosen["problem_id"]),
+        blocks=blocks,
+        spans=spans,
+        lengths=lengths,
+        reference_logprob=_numbers(chosen["reference_logprob"]),
+        behaviour_logprob=_numbers(chosen["behaviour_logprob"]),
+        reward=chosen["reward"].to_numpy(),
+        reward_range=reward_range,
+        verdicts=_shared(chosen["verdict"]),
+        policy_step=chosen["policy_step"].to_numpy(),
+        reference_rewards=rewards.rewards if rewards else [],
+        problem_indices=chosen["problem_index"].to_numpy(),
+        retained=chosen["retained"].to_numpy(),
+        rows_ever=known.height - int((~fits).sum()),
+        problems_without_rewards=left_out,
+        too_long=int((~fits).sum()),
     )
 
 
-def shared(names: pl.Series) -> np.ndarray:
+def _with_rewards(rows: pl.DataFrame, rewards: ReferenceRewards | None) -> pl.DataFrame:
+    """The rows whose problem has reference rewards, with their `problem_index`; all rows where none are needed."""
+    if rewards is None:
+        return rows.with_columns(problem_index=pl.lit(0, dtype=pl.Int64))
+    indices = rewards.indices
+    numbered = pl.DataFrame(
+        {"problem_id": list(indices), "problem_index": list(indices.values())},
+        schema={"problem_id": pl.String, "problem_index": pl.Int64},
+    )
+    return rows.join(numbered, on="problem_id", maintain_order="left")
+
+
+def _numbers(column: pl.Series) -> np.ndarray:
+    """NaN in place of null: [N] fp64."""
+    return column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+
+
+def _shared(names: pl.Series) -> np.ndarray:
     """Strings as an array of objects, equal ones the same object: [N]."""
     distinct = names.unique().sort()
-    codes = names.replace_strict(distinct, pl.Series(range(len(distinct)), dtype=pl.Int64), return_dtype=pl.Int64)
-    return distinct.to_numpy()[codes.to_numpy().astype(np.int64)]  # of no rows it would be an array of nothing, not of integers
-
-
-def kept_by_hash(rows: pl.DataFrame, share: float, best: float) -> pl.Series:
-    """Which best-rewarded rows belong to the share that is kept; the same rows whatever else is in the pool."""
-    kept = rows["reward"].to_numpy() >= best if share else np.zeros(rows.height, dtype=bool)
-    places, limit = np.flatnonzero(kept), share * 2**32
-    kept[places] = [in_hash(i) < limit for i in rows["trajectory_id"].gather(places)]
-    return pl.Series("kept", kept)
-
-
-def in_hash(trajectory_id: str) -> int:
-    return int.from_bytes(hashlib.blake2b(trajectory_id.encode(), digest_size=4).digest(), "big")
-
-
-def batch_rows(pool: Pool, indices: np.ndarray, values: np.ndarray, source: str) -> list[Row]:
-    """The rows at these places, with Q0 from `values` [problems]; token ids are views, not copies."""
-    columns = zip(
-        pool.trajectory_ids[indices].tolist(), pool.problem_ids[indices].tolist(),
-        pool.places[indices].tolist(), pool.logprob[indices].tolist(), pool.behaviour[indices].tolist(),
-        pool.reward[indices].tolist(), values[pool.problem_place[indices]].tolist(), pool.verdicts[indices].tolist(),
-        strict=True,
+    codes = names.replace_strict(
+        distinct, pl.Series(range(len(distinct)), dtype=pl.Int64), return_dtype=pl.Int64
     )
-    blocks, rows = pool.blocks, []
-    for trajectory, problem, (number, p0, p1, c0, c1), logprob, behaviour, reward, value, verdict in columns:
-        block = blocks[number]
-        prompt, completion = block.prompts[p0:p1], block.completions[c0:c1]
-        rows.append(Row(trajectory, problem, source, prompt, completion, logprob, behaviour, reward, value, verdict))
-    return rows
+    # Without rows the codes would be an array of objects, which does not index.
+    return distinct.to_numpy()[codes.to_numpy().astype(np.int64)]
+
+
+def _retained(rows: pl.DataFrame, share: float, best: float) -> pl.Series:
+    """Which best-rewarded rows belong to the share that is retained; the same rows whatever else is in the pool."""
+    retained = rows["reward"].to_numpy() >= best if share else np.zeros(rows.height, dtype=bool)
+    indices, limit = np.flatnonzero(retained), share * 2**32
+    retained[indices] = [_hash_of(i) < limit for i in rows["trajectory_id"].gather(indices)]
+    return pl.Series("retained", retained)
+
+
+def _hash_of(trajectory_id: str) -> int:
+    """A number below 2**32."""
+    return int.from_bytes(hashlib.blake2b(trajectory_id.encode(), digest_size=4).digest(), "big")

@@ -1,6 +1,34 @@
-"""Where training runs: one process, or several that share a model (`sharded.py`, imported only under torchrun); checkpoints."""
+"""Where training runs: one process, or several that share a model; and the checkpoints that either goes on from.
 
-from trainer.distributed.checkpoint import ask_weights, checkpoints, publish_atomically, write_whole
-from trainer.distributed.ranks import SINGLE, Ranks
+`base.py` says what the loop needs of both, `single.py` is one process, `fsdp.py` one of several under torchrun.
+"""
 
-__all__ = ["SINGLE", "Ranks", "ask_weights", "checkpoints", "publish_atomically", "write_whole"]
+import os
+
+from trainer.distributed.base import Learner, Preparation, Ranks
+from trainer.distributed.checkpoint import checkpoints, folder_of, step_of
+from trainer.distributed.single import SINGLE, SingleLearner, SingleProcess
+
+__all__ = [
+    "SINGLE",
+    "Learner",
+    "Preparation",
+    "Ranks",
+    "SingleLearner",
+    "SingleProcess",
+    "checkpoints",
+    "folder_of",
+    "ranks_of_environment",
+    "step_of",
+]
+
+
+def ranks_of_environment() -> Ranks:
+    """One process, or what the environment variables of torchrun say."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return SINGLE
+    from trainer.distributed.fsdp import (
+        FsdpRanks,
+    )  # imports torch.distributed, which one process has no use for
+
+    return FsdpRanks()

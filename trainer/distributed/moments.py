@@ -1,6 +1,6 @@
 """Adam's moments in checkpoints, where a rank holds a part of each: whole ones are cut, parts of other ranks put together.
 
-Moments in 8 bits are kept as they are, for quantised anew they would not be the same. Each rank then writes its own, and only
+Moments in 8 bits are kept as they are, because quantised again they would not be the same. Each rank then writes its own, and only
 where the number of ranks changes are they turned into numbers, joined, cut for the ranks there are now, and quantised again.
 """
 
@@ -15,67 +15,69 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 
-def file_of(folder: Path, rank: int) -> Path:
+def _file_of(folder: Path, rank: int) -> Path:
     return folder / f"moments-{rank}.pt"
 
 
 def save_moments(optimiser: torch.optim.Optimizer, folder: Path, rank: int, world: int) -> None:
     """Write what this rank holds of the moments of each parameter."""
     found = [
-        {name: local(value) for name, value in optimiser.state[p].items()} for p in parameters_of(optimiser)
+        {name: _local(value) for name, value in optimiser.state[p].items()} for p in _parameters_of(optimiser)
     ]
-    torch.save({"world": world, "moments": found}, file_of(folder, rank))
+    torch.save({"world": world, "moments": found}, _file_of(folder, rank))
 
 
 def load_moments(optimiser: torch.optim.Optimizer, folder: Path, rank: int, world: int) -> None:
-    """Take up the moments that `save_moments` wrote: to the bit on as many ranks, within rounding on others."""
-    first = read(folder, 0)
+    """Read the moments that `save_moments` wrote: bit-equal on the same number of ranks, within rounding on others."""
+    first = _read(folder, 0)
     if first["world"] == world:
-        own = first if rank == 0 else read(folder, rank)
-        for parameter, saved in zip(parameters_of(optimiser), own["moments"], strict=True):
-            state = new_state(optimiser, parameter, saved)
-            for name in moments_in(saved):
-                local(state[name]).copy_(saved[name])
+        own = first if rank == 0 else _read(folder, rank)
+        for parameter, saved in zip(_parameters_of(optimiser), own["moments"], strict=True):
+            state = _new_state(optimiser, parameter, saved)
+            for name in _moments_in(saved):
+                _local(state[name]).copy_(saved[name])
         return
-    parts = [first, *(read(folder, other) for other in range(1, first["world"]))]
-    for parameter, *saved in zip(parameters_of(optimiser), *(part["moments"] for part in parts), strict=True):
+    parts = [first, *(_read(folder, other) for other in range(1, first["world"]))]
+    for parameter, *saved in zip(
+        _parameters_of(optimiser), *(part["moments"] for part in parts), strict=True
+    ):
         # FSDP2 cuts a parameter along its first dimension.
         joined = {
-            name: torch.cat([numbers_of(part[name]) for part in saved]) for name in moments_in(saved[0])
+            name: torch.cat([numbers_of(part[name]) for part in saved]) for name in _moments_in(saved[0])
         }
-        put_whole(optimiser, parameter, {**saved[0], **joined})
+        _put_whole(optimiser, parameter, {**saved[0], **joined})
 
 
 def spread_moments(optimiser: torch.optim.Optimizer, whole: Sequence[dict[str, Tensor]]) -> None:
     """Give each parameter this rank's part of its whole moments, as a single process saved them."""
-    for parameter, saved in zip(parameters_of(optimiser), whole, strict=True):
-        put_whole(optimiser, parameter, {name: numbers_of(value) for name, value in saved.items()})
+    for parameter, saved in zip(_parameters_of(optimiser), whole, strict=True):
+        _put_whole(optimiser, parameter, {name: numbers_of(value) for name, value in saved.items()})
 
 
-def put_whole(optimiser: torch.optim.Optimizer, parameter: Tensor, saved: dict[str, Tensor]) -> None:
-    state = new_state(optimiser, parameter, saved)
-    for name in moments_in(saved):
+def _put_whole(optimiser: torch.optim.Optimizer, parameter: Tensor, saved: dict[str, Tensor]) -> None:
+    state = _new_state(optimiser, parameter, saved)
+    for name in _moments_in(saved):
         state[name].copy_(part_for(parameter, saved[name]))
 
 
-def new_state(
+def _new_state(
     optimiser: torch.optim.Optimizer, parameter: Tensor, saved: dict[str, Tensor]
 ) -> dict[str, Any]:
     """Empty moments of a parameter, and its count of steps, in the optimiser."""
     make = getattr(optimiser, "_new_buffer", None)  # torchao's, which decides what is kept in 8 bits
     state = {
         name: make(parameter, name == "exp_avg") if make else torch.zeros_like(parameter)
-        for name in moments_in(saved)
+        for name in _moments_in(saved)
     }
     optimiser.state[parameter] = {"step": saved["step"], **state}
     return optimiser.state[parameter]
 
 
-def moments_in(saved: dict[str, Tensor]) -> list[str]:
+def _moments_in(saved: dict[str, Tensor]) -> list[str]:
     return [name for name in saved if name != "step"]
 
 
-def parameters_of(optimiser: torch.optim.Optimizer) -> list[Tensor]:
+def _parameters_of(optimiser: torch.optim.Optimizer) -> list[Tensor]:
     return [parameter for group in optimiser.param_groups for parameter in group["params"]]
 
 
@@ -87,7 +89,7 @@ def part_for(parameter: Tensor, whole: Tensor) -> Tensor:
     return distribute_tensor(whole, parameter.device_mesh, parameter.placements, src_data_rank=None)
 
 
-def local(value: Tensor) -> Tensor:
+def _local(value: Tensor) -> Tensor:
     return value.to_local() if isinstance(value, DTensor) else value
 
 
@@ -96,5 +98,5 @@ def numbers_of(value: Tensor) -> Tensor:
     return value.dequantize() if hasattr(value, "codes") else value
 
 
-def read(folder: Path, rank: int) -> dict[str, Any]:
-    return torch.load(file_of(folder, rank), weights_only=True, map_location="cpu")
+def _read(folder: Path, rank: int) -> dict[str, Any]:
+    return torch.load(_file_of(folder, rank), weights_only=True, map_location="cpu")

@@ -1,6 +1,8 @@
-"""Evaluation: sample a policy on held-out problems, label the samples like any other, and store what came of them.
+"""Evaluation: sample a policy on held-out problems, judge the samples like any others, and store the counts
+per problem.
 
-pass@k is the unbiased estimator of Chen et al. 2021 (arXiv 2107.03374), see `pipeline/store/passk.py`.
+How counts become numbers (problems with too few samples, judge errors, seeds, intervals) is decided in
+`pipeline/evaluation/aggregate.py`.
 """
 
 from __future__ import annotations
@@ -14,28 +16,38 @@ from datetime import UTC, datetime
 import polars as pl
 
 from pipeline.dedup import sign
-from pipeline.evaluation import mean_entropy, verdict_mix
+from pipeline.evaluation import Estimate, mean_entropy, rates, verdict_mix, without_seed
 from pipeline.labelling import label
-from pipeline.store import NOT_A_REWARD, Estimate, Evaluations, Store, alone, connect, estimate, query
+from pipeline.store import NOT_A_REWARD, Evaluations, Store, alone, connect, query
 from sandbox import Pool, judge_version
 from trainer.policies import Policy, digest, token_entropy
 from trainer.rollouts import Provenance, Sampler, SamplingSettings, rollout
 
-ENTROPY_SAMPLES = (
-    4  # a problem: their tokens say enough, and all would cost a forward pass of the whole evaluation
-)
+# Samples per problem whose tokens give the entropy: all of them would cost a forward pass over the whole
+# evaluation.
+ENTROPY_SAMPLES = 4
 
 SAMPLES = """
-select t.problem_id, t.sample_index, t.program, t.language, t.token_ids, coalesce(j.verdict, 'judge_error') as verdict
+select
+    t.problem_id, t.sample_index, t.program, t.language, t.token_ids,
+    coalesce(j.verdict, 'judge_error') as verdict
 from trajectories t left join judged j using (trajectory_id) where t.batch_id = $name
 """
 
 
+class EvaluationError(RuntimeError):
+    """An evaluation without a single verdict; it is not stored, so the same command tries again."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
-    """A policy's figures on a set of problems. `distinct_correct` is the mean a problem, programs compared without layout.
+    """A policy's figures on a set of problems.
 
-    pass@k is None where a problem has fewer than k samples with a verdict.
+    `problems` counts the problems of the set and `samples` the samples with a verdict; `judge_errors` are
+    samples without one. Each estimate says over how many problems it is and how many it leaves out; pass@k is
+    None where no problem has k judged samples. `distinct_correct` is the mean number per problem of accepted
+    programs that differ in more than layout. `evaluations` counts the stored evaluations behind the figures,
+    which differ in their seed alone.
     """
 
     policy_id: str
@@ -46,8 +58,9 @@ class Evaluation:
     distinct_correct: float
     judge_errors: int
     pass_at_100: Estimate | None = None
-    token_entropy: float | None = None  # nats a token; None where the policy is not in this process
+    token_entropy: float | None = None  # nats per token; None where the policy is not in this process
     verdicts: dict[str, int] = field(default_factory=dict)
+    evaluations: int = 1
 
 
 def evaluate(
@@ -63,44 +76,60 @@ def evaluate(
     step: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Evaluate on `problems` (columns problem_id, statement, split); done once for a policy and settings, then looked up."""
+    """Evaluate on `problems` (columns problem_id, statement, split). It is done once per policy, settings and
+    seed, then looked up.
+
+    The figures pool all stored evaluations of the policy under these settings, whatever their seed. Raises
+    EvaluationError if no sample has a verdict.
+    """
     key = settings_key(settings, problems, seed)
-    found = stored(store, policy_id, key)
-    if found.is_empty():
+    if key not in stored(store, policy_id, key)["settings"]:
         name = f"eval/{policy_id}/{digest({'settings': key})}"
-        rollout(
-            store,
-            policy,
-            problems,
-            settings,
-            Provenance(name=name, policy_id=policy_id, run_id=run_id, policy_step=step),
-            seed=seed,
-            on_progress=on_progress,
-        )
+        provenance = Provenance(name=name, policy_id=policy_id, run_id=run_id, policy_step=step)
+        rollout(store, policy, problems, settings, provenance, seed=seed, on_progress=on_progress)
         with alone(store.location, "label"):
             label(store, pool)
-        with connect(store) as connection:
-            samples = query(connection, SAMPLES, {"name": name})
-        entropies = entropy_of(policy, problems, samples) if isinstance(policy, Policy) else None
-        rows = (
-            per_problem(samples, entropies)
-            .join(problems.select("problem_id", "split"), on="problem_id")
-            .with_columns(
-                policy_id=pl.lit(policy_id),
-                settings=pl.lit(key),
-                run_id=pl.lit(run_id, dtype=pl.String),
-                seed=pl.lit(seed, dtype=pl.Int64),
-                step=pl.lit(step, dtype=pl.Int64),
-                evaluated_at=pl.lit(datetime.now(UTC)),
-            )
+        rows = _rows(store, policy, problems, provenance, key, seed)
+        store.append("evaluations", rows, producer=f"eval/{policy_id}/{key}", sequence=0)
+    return summary_of(policy_id, stored(store, policy_id, key))
+
+
+def _rows(
+    store: Store,
+    policy: Policy | Sampler,
+    problems: pl.DataFrame,
+    provenance: Provenance,
+    key: str,
+    seed: int,
+) -> pl.DataFrame:
+    """Rows for `evaluations` from the judged samples of a rollout: one per problem, also without any sample
+    or verdict.
+    """
+    with connect(store) as connection:
+        samples = query(connection, SAMPLES, {"name": provenance.name})
+    entropies = _entropies(policy, problems, samples) if isinstance(policy, Policy) else None
+    counts = per_problem(samples, entropies)
+    if not counts["samples"].sum():
+        raise EvaluationError(
+            f"{provenance.policy_id}: none of {samples.height} samples has a verdict;"
+            " see spo doctor and spo label, then evaluate again"
         )
-        found = rows.select(Evaluations.column_names())
-        store.append("evaluations", found, producer=f"eval/{policy_id}/{key}", sequence=0)
-    return summary_of(policy_id, found)
+    rows = problems.select("problem_id", "split").join(counts, on="problem_id", how="left")
+    return rows.with_columns(
+        pl.col("samples", "correct", "distinct_correct", "judge_errors").fill_null(0),
+        policy_id=pl.lit(provenance.policy_id),
+        settings=pl.lit(key),
+        run_id=pl.lit(provenance.run_id, dtype=pl.String),
+        seed=pl.lit(seed, dtype=pl.Int64),
+        step=pl.lit(provenance.policy_step, dtype=pl.Int64),
+        evaluated_at=pl.lit(datetime.now(UTC)),
+    ).select(Evaluations.column_names())
 
 
 def settings_key(settings: SamplingSettings, problems: pl.DataFrame, seed: int) -> str:
-    """JSON of everything that decides an evaluation's outcome beside the policy."""
+    """JSON of everything but the policy that decides the outcome of an evaluation: sampling, problem set,
+    seed and judge.
+    """
     which = digest({"problems": " ".join(problems["problem_id"].sort())})
     drawn = settings.model_dump(exclude={"batch_size"})
     return json.dumps(
@@ -110,13 +139,14 @@ def settings_key(settings: SamplingSettings, problems: pl.DataFrame, seed: int) 
 
 
 def stored(store: Store, policy_id: str, settings: str) -> pl.DataFrame:
-    return store.read("evaluations").filter(
-        (pl.col("policy_id") == policy_id) & (pl.col("settings") == settings)
-    )
+    """Rows of `evaluations` for a policy under these settings with any seed; empty if there are none."""
+    rows = store.read("evaluations").filter(pl.col("policy_id") == policy_id)
+    same = [without_seed(text) == without_seed(settings) for text in rows["settings"]]
+    return rows.filter(pl.Series(same, dtype=pl.Boolean))
 
 
-def entropy_of(policy: Policy, problems: pl.DataFrame, samples: pl.DataFrame) -> pl.DataFrame:
-    """Columns problem_id and token_entropy: the mean over the tokens of each problem's first samples, nats."""
+def _entropies(policy: Policy, problems: pl.DataFrame, samples: pl.DataFrame) -> pl.DataFrame:
+    """Columns problem_id and token_entropy: nats per token, over each problem's first samples."""
     first = samples.filter(pl.col("sample_index") < ENTROPY_SAMPLES, pl.col("token_ids").list.len() > 0)
     first = first.join(problems.select("problem_id", "statement"), on="problem_id")
     prompts = [policy.prompt_ids(statement) for statement in first["statement"]]
@@ -132,45 +162,56 @@ def entropy_of(policy: Policy, problems: pl.DataFrame, samples: pl.DataFrame) ->
 
 
 def per_problem(samples: pl.DataFrame, entropies: pl.DataFrame | None = None) -> pl.DataFrame:
-    """Samples, successes and distinct successes of each problem; samples without a verdict are counted apart."""
+    """Counts of samples, successes and distinct successes of each problem, sorted by its id.
+
+    Samples without a verdict are counted in `judge_errors` alone; a problem that has no others is kept with
+    `samples` 0.
+    """
     if entropies is None:
         entropies = pl.DataFrame(schema={"problem_id": pl.String, "token_entropy": pl.Float64})
     correct = pl.col("verdict") == "accepted"
-    lost = pl.col("verdict").is_in(NOT_A_REWARD)
-    samples = samples.with_columns(
-        token_hash=pl.Series(sign(samples["program"], "python3").token_hash, dtype=pl.String)
-    )
+    no_verdict = pl.col("verdict").is_in(NOT_A_REWARD)
+    hashes = sign(samples["program"], "python3").token_hash
     return (
-        samples.group_by("problem_id")
+        samples.with_columns(token_hash=pl.Series(hashes, dtype=pl.String))
+        .group_by("problem_id")
         .agg(
-            samples=(~lost).sum().cast(pl.Int32),
+            samples=(~no_verdict).sum().cast(pl.Int32),
             correct=correct.sum().cast(pl.Int32),
             distinct_correct=pl.col("token_hash").filter(correct).n_unique().cast(pl.Int32),
-            judge_errors=lost.sum().cast(pl.Int32),
+            judge_errors=no_verdict.sum().cast(pl.Int32),
             verdicts=pl.col("verdict").sort(),
         )
-        .with_columns(pl.col("verdicts").map_elements(counts_of, return_dtype=pl.String))
+        .with_columns(pl.col("verdicts").map_elements(_counts, return_dtype=pl.String))
         .join(entropies, on="problem_id", how="left")
-        .filter(pl.col("samples") > 0)
         .sort("problem_id")
     )
 
 
-def counts_of(verdicts: pl.Series) -> str:
+def _counts(verdicts: pl.Series) -> str:
     return json.dumps(dict(Counter(verdicts.to_list())))
 
 
 def summary_of(policy_id: str, rows: pl.DataFrame) -> Evaluation:
-    samples, correct = rows["samples"].to_numpy(), rows["correct"].to_numpy()
+    """The figures of a policy from its rows of `evaluations`, see `stored`. Raises EvaluationError without a
+    verdict.
+    """
+    estimates = rates(rows)
+    pass_at_1, distinct = estimates["pass@1"], estimates["distinct correct"]
+    if pass_at_1 is None or distinct is None:
+        raise EvaluationError(
+            f"{policy_id}: none of its samples has a verdict; evaluate it with another seed"
+        )
     return Evaluation(
         policy_id=policy_id,
-        problems=rows.height,
-        samples=int(samples.sum()),
-        pass_at_1=estimate(samples, correct, 1),
-        pass_at_10=estimate(samples, correct, 10) if samples.min() >= 10 else None,
-        distinct_correct=float(rows["distinct_correct"].to_numpy().mean()),
+        problems=rows["problem_id"].n_unique(),
+        samples=int(rows["samples"].sum()),
+        pass_at_1=pass_at_1,
+        pass_at_10=estimates["pass@10"],
+        distinct_correct=distinct.mean,
         judge_errors=int(rows["judge_errors"].sum()),
-        pass_at_100=estimate(samples, correct, 100) if samples.min() >= 100 else None,
+        pass_at_100=estimates["pass@100"],
         token_entropy=mean_entropy(rows),
         verdicts=verdict_mix(rows),
+        evaluations=rows["settings"].n_unique(),
     )

@@ -1,15 +1,29 @@
-"""Objectives: pure functions from log-probabilities and rewards to a loss, one algorithm per file, and the soft value Q0."""
+"""Objectives: what a run minimises. One file per algorithm, with its settings, its needs and its pure functions.
 
-from trainer.objectives.soft_value import DualTemperature, estimate_soft_value
-from trainer.objectives.spo import FAILURE_WEIGHT_CAP, Loss, Sequences, Shape, importance_weight, spo_loss
+`base.py` says what an objective is; `registry.py` lists them by name. The mathematics is functions on tensors whose
+shapes are in their types and are checked in the tests. Nothing here knows of files, models or the store.
+"""
+
+from trainer.objectives.base import (
+    Batch,
+    Loss,
+    Needs,
+    Objective,
+    ObjectiveSettings,
+    RewardSamples,
+)
+from trainer.objectives.registry import OBJECTIVES, AnyObjectiveSettings, settings_class
+from trainer.objectives.spo import SpoSettings
 
 __all__ = [
-    "FAILURE_WEIGHT_CAP",
-    "DualTemperature",
+    "OBJECTIVES",
+    "AnyObjectiveSettings",
+    "Batch",
     "Loss",
-    "Sequences",
-    "Shape",
-    "estimate_soft_value",
-    "importance_weight",
-    "spo_loss",
+    "Needs",
+    "Objective",
+    "ObjectiveSettings",
+    "RewardSamples",
+    "SpoSettings",
+    "settings_class",
 ]

@@ -1,67 +1,165 @@
 """The SPO objective: cumulative Q-parameterisation and the losses on its one open condition, Q_T = r.
 
-Source: Cohen et al., "Soft Policy Optimization", arXiv 2503.05453. Everything here is a pure function on tensors;
-log-probabilities are in nats and summed over completion tokens, never divided by the length: the identity needs the sum.
+Source: Cohen et al., "Soft Policy Optimization", arXiv 2503.05453. The functions are pure; log-probabilities are in
+nats and summed over completion tokens, never divided by the length: the identity needs the sum.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import torch
+from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor
 
+from trainer.objectives.base import Batch, Loss, Needs, Objective, ObjectiveSettings
+from trainer.objectives.soft_value import DualTemperature, estimate_soft_value
+
 Shape = Literal["squared", "cross_entropy"]
-# The largest weight of a failure beside a success, whose weight is 1. The weight exp(q) / (1 - exp(q)) has a pole at Q_T = 0:
-# without a cap a few failures above it decide the direction of the step. Above the cap the loss goes on as a straight line.
+# The largest weight of a failure beside a success, whose weight is 1. The weight exp(q) / (1 - exp(q)) has a pole at
+# Q_T = 0: without a cap a few failures above it decide the direction of the step. Above the cap the loss goes on as a
+# straight line.
 FAILURE_WEIGHT_CAP = 1.0
 
 
-@dataclass(frozen=True)
-class Sequences:
-    """What the loss sees of N completions."""
+class SpoSettings(ObjectiveSettings):
+    """Section [objective] with name = "spo"."""
 
-    policy_logprob: Tensor  # [N] log pi(y|x), summed over completion tokens, with gradient
-    reference_logprob: Tensor  # [N] log pi_ref(y|x), as stored
-    soft_value: Tensor  # [N] Q0(x), the estimate of V*(x)
-    reward: Tensor  # [N] r(x, y)
-    weight: Tensor  # [N] 1, or a truncated importance weight
+    name: Literal["spo"] = "spo"
+    beta: float = Field(0.1, gt=0, description="temperature of the KL regularisation, in units of reward")
+    shape: Shape = Field("cross_entropy", description="loss on Q_T; cross_entropy needs rewards of at most 0")
+    failure_weight_cap: float = Field(
+        FAILURE_WEIGHT_CAP, gt=0, description="cross-entropy: largest weight of a failure"
+    )
+    importance_cap: float | None = Field(
+        None, gt=0, description="weigh rows by min(pi/mu, cap) where mu is known; null: all weights are 1"
+    )
+    smoothing: float = Field(
+        0.5, ge=0, description="pseudo-samples at either end of the reward in Q0; 0: the plain estimate"
+    )
+    value_floor: float | None = Field(
+        None, description="reward of the failing pseudo-samples; null: the reward function's lowest"
+    )
+    target_kl: float | None = Field(
+        None, gt=0, description="nats per sequence: beta follows KL(pi || pi_ref) by dual ascent; null: fixed"
+    )
+    beta_rate: float = Field(0.05, gt=0, description="target_kl: rate of the ascent on log beta")
+    beta_floor: float = Field(1e-2, gt=0, description="target_kl: smallest beta")
+
+    def build(self) -> Spo:
+        return Spo(self)
 
 
-@dataclass(frozen=True)
-class Loss:
-    """The scalar to minimise and the per-sequence figures worth watching."""
+class Spo(Objective):
+    """Soft Policy Optimization of one run. Its state is the temperature beta, on which Q0 depends."""
 
-    value: Tensor  # [] mean over the global batch
-    terminal_q: Tensor  # [N] Q_T, detached
-    residual: Tensor  # [N] Q_T - r, detached; its mean on fresh samples is Q0 - V* + beta * KL(pi || pi*)
-    per_sequence: Tensor  # [N] weighted loss, detached
+    headline: ClassVar[Mapping[str, str]] = {
+        "q_success": "Q_T of successes",
+        "q_failure": "of failures",
+        "beta": "beta",
+    }
+
+    def __init__(self, settings: SpoSettings):
+        self.settings = settings
+        self.temperature = DualTemperature(
+            settings.beta, settings.target_kl or 0.0, settings.beta_rate, settings.beta_floor
+        )
+        weighs_or_adapts = settings.target_kl is not None or settings.importance_cap is not None
+        self.needs = Needs(reference_logprob=True, reference_rewards=True, behaviour_logprob=weighs_or_adapts)
+
+    def loss(self, batch: Batch) -> Loss:
+        settings, beta = self.settings, self.temperature.beta
+        soft_value = estimate_soft_value(
+            batch.reference_rewards, beta, smoothing=settings.smoothing, floor=settings.value_floor
+        )
+        return spo_loss(batch, soft_value, beta, settings)
+
+    def after_step(self, figures: Mapping[str, Any]) -> None:
+        """Dual ascent on beta after a step whose KL could be estimated."""
+        if self.settings.target_kl is not None and figures["kl"] is not None:
+            self.temperature.update(figures["kl"])
+
+    def figures(self) -> dict[str, float]:
+        return {"beta": self.temperature.beta}
+
+    def state(self) -> dict[str, Any]:
+        return {"beta": self.temperature.beta}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        self.temperature.beta = state["beta"]
+
+
+def spo_loss(batch: Batch, soft_value: Float[Tensor, " N"], beta: float, settings: SpoSettings) -> Loss:
+    """Mean loss over the global batch, of which `batch` may be one micro-batch; `soft_value` is Q0 of each row's prompt.
+
+    Columns: `terminal_q` (Q_T), `residual` (Q_T - r; its mean on fresh samples is Q0 - V* + beta * KL(pi || pi*)),
+    `q_success` and `q_failure` (Q_T of successes and of failures), `q_above_zero` (1 where Q_T > 0).
+    Raises ValueError for a cross-entropy on positive rewards, whose exponential is no probability.
+    """
+    if settings.shape == "cross_entropy" and bool((batch.reward > 0).any()):
+        raise ValueError(
+            "cross_entropy needs rewards <= 0; use the reward `binary` or `fraction`, or shape = 'squared'"
+        )
+    policy_logprob = batch.policy_logprob
+    soft_value = soft_value.to(policy_logprob.dtype)
+    q_terminal = terminal_q(policy_logprob, batch.reference_logprob, soft_value, beta)
+    if settings.shape == "squared":
+        per_sequence = squared(q_terminal, batch.reward, beta)
+    else:
+        per_sequence = cross_entropy(q_terminal, batch.reward, beta, settings.failure_weight_cap)
+    if settings.importance_cap is not None:
+        weight = importance_weight(policy_logprob, batch.behaviour_logprob, settings.importance_cap)
+        per_sequence = weight * per_sequence
+    q = q_terminal.detach()
+    return Loss(
+        value=per_sequence.sum() / batch.batch_sequences,
+        per_sequence=per_sequence.detach(),
+        columns={
+            "terminal_q": q,
+            "residual": q - batch.reward,
+            "q_success": q.masked_fill(~batch.success, math.nan),
+            "q_failure": q.masked_fill(batch.success, math.nan),
+            "q_above_zero": (q > 0).to(q.dtype),
+        },
+    )
 
 
 def cumulative_q(
-    policy_logprobs: Tensor, reference_logprobs: Tensor, soft_value: Tensor, beta: float
-) -> Tensor:
-    """Q_t for every prefix: [N, T] from per-token log-probabilities [N, T] and Q0 [N]. A free, dense credit signal."""
+    policy_logprobs: Float[Tensor, "N T"],
+    reference_logprobs: Float[Tensor, "N T"],
+    soft_value: Float[Tensor, " N"],
+    beta: float,
+) -> Float[Tensor, "N T"]:
+    """Q_t for every prefix, from log-probabilities of tokens and Q0. A free, dense credit signal."""
     advantages = beta * (policy_logprobs - reference_logprobs)
     return soft_value[:, None] + advantages.cumsum(dim=1)
 
 
-def terminal_q(sequences: Sequences, beta: float) -> Tensor:
-    """Q_T = Q0 + beta * (log pi(y|x) - log pi_ref(y|x)): [N]."""
-    return sequences.soft_value + beta * (sequences.policy_logprob - sequences.reference_logprob)
+def terminal_q(
+    policy_logprob: Float[Tensor, " N"],
+    reference_logprob: Float[Tensor, " N"],
+    soft_value: Float[Tensor, " N"],
+    beta: float,
+) -> Float[Tensor, " N"]:
+    """Q_T = Q0 + beta * (log pi(y|x) - log pi_ref(y|x))."""
+    return soft_value + beta * (policy_logprob - reference_logprob)
 
 
-def squared(q_terminal: Tensor, reward: Tensor, beta: float) -> Tensor:
-    """((Q_T - r) / beta)^2: [N]. Divided by beta^2 so that its scale does not depend on beta."""
+def squared(q_terminal: Float[Tensor, " N"], reward: Float[Tensor, " N"], beta: float) -> Float[Tensor, " N"]:
+    """((Q_T - r) / beta)^2. Divided by beta^2 so that its scale does not depend on beta."""
     return ((q_terminal - reward) / beta).square()
 
 
 def cross_entropy(
-    q_terminal: Tensor, reward: Tensor, beta: float, failure_weight_cap: float = FAILURE_WEIGHT_CAP
-) -> Tensor:
-    """Cross-entropy between exp(r/beta) and exp(Q_T/beta), read as probabilities that the outcome is optimal: [N].
+    q_terminal: Float[Tensor, " N"],
+    reward: Float[Tensor, " N"],
+    beta: float,
+    failure_weight_cap: float = FAILURE_WEIGHT_CAP,
+) -> Float[Tensor, " N"]:
+    """Cross-entropy between exp(r/beta) and exp(Q_T/beta), read as probabilities that the outcome is optimal.
 
     Needs rewards <= 0. A success is pulled like supervised fine-tuning until Q_T reaches 0 and then let go; a failure is
     pushed with weight exp(q) / (1 - exp(q)), which fades as it becomes unlikely. The minimiser is unchanged by the cap where
@@ -72,8 +170,8 @@ def cross_entropy(
     return -(optimal * q.clamp(max=0.0) + (1 - optimal) * log_one_minus_exp(q, failure_weight_cap))
 
 
-def log_one_minus_exp(q: Tensor, weight_cap: float) -> Tensor:
-    """log(1 - exp(q)) as far as its slope is above -weight_cap, and its tangent from there on. Stable near 0 and far below it."""
+def log_one_minus_exp(q: Float[Tensor, " N"], weight_cap: float) -> Float[Tensor, " N"]:
+    """log(1 - exp(q)) where its slope is above -weight_cap, and its tangent beyond. Stable near 0 and far below it."""
     clip = math.log(weight_cap / (1 + weight_cap))
     inside = q.clamp(max=clip)
     # Maechler (2012), "Accurately computing log(1 - exp(-|a|))": expm1 near zero, log1p elsewhere.
@@ -83,38 +181,9 @@ def log_one_minus_exp(q: Tensor, weight_cap: float) -> Tensor:
     return value - weight_cap * (q - clip).clamp(min=0.0)
 
 
-def spo_loss(
-    sequences: Sequences,
-    *,
-    beta: float,
-    shape: Shape,
-    batch_sequences: int,
-    failure_weight_cap: float = FAILURE_WEIGHT_CAP,
-) -> Loss:
-    """Mean loss over a global batch of `batch_sequences`, of which `sequences` may be one micro-batch.
-
-    Dividing by the global count, not by N, leaves the gradient unchanged by the cut into micro-batches and ranks.
-    Raises ValueError for a cross-entropy on positive rewards, whose exponential is no probability.
-    """
-    if shape == "cross_entropy" and bool((sequences.reward > 0).any()):
-        raise ValueError(
-            "cross_entropy needs rewards <= 0; use the reward `binary` or `fraction`, or shape = 'squared'"
-        )
-    q_terminal = terminal_q(sequences, beta)
-    if shape == "squared":
-        of_each = squared(q_terminal, sequences.reward, beta)
-    else:
-        of_each = cross_entropy(q_terminal, sequences.reward, beta, failure_weight_cap)
-    per_sequence = sequences.weight * of_each
-    return Loss(
-        value=per_sequence.sum() / batch_sequences,
-        terminal_q=q_terminal.detach(),
-        residual=(q_terminal - sequences.reward).detach(),
-        per_sequence=per_sequence.detach(),
-    )
-
-
-def importance_weight(policy_logprob: Tensor, behaviour_logprob: Tensor, cap: float) -> Tensor:
-    """Truncated min(pi/mu, cap), detached: [N]. Where the behaviour log-probability is unknown (NaN) the weight is 1."""
+def importance_weight(
+    policy_logprob: Float[Tensor, " N"], behaviour_logprob: Float[Tensor, " N"], cap: float
+) -> Float[Tensor, " N"]:
+    """Truncated min(pi/mu, cap), detached. Where the behaviour log-probability is unknown (NaN) the weight is 1."""
     ratio = torch.exp((policy_logprob.detach() - behaviour_logprob).clamp(max=20.0)).clamp(max=cap)
     return torch.where(torch.isnan(behaviour_logprob), torch.ones_like(ratio), ratio)

@@ -8,20 +8,15 @@ from trainer.policies.adapters import (
     merge_adapter,
     prepare,
 )
+from trainer.policies.batching import TokenBatch, length_buckets, pack_groups, packed_batch, token_batch
 from trainer.policies.entropy import token_entropy
 from trainer.policies.logprobs import (
-    EntropyProbe,
+    CompletionLogprobs,
     Head,
     Precision,
-    TokenBatch,
     autocast,
     completion_logprobs,
     has_fused_head,
-    length_buckets,
-    pack_groups,
-    packed_batch,
-    sequence_logprob,
-    token_batch,
 )
 from trainer.policies.policy import INSTRUCTION, Policy, load_policy, new_policy
 from trainer.policies.publishing import (
@@ -40,6 +35,7 @@ from trainer.policies.reference import (
     ReferenceChanged,
     changes,
     check_scored,
+    encode,
     name_of,
     reference_fingerprint,
     reference_parts,
@@ -49,7 +45,7 @@ from trainer.policies.warmstart import warm_start
 
 __all__ = [
     "INSTRUCTION",
-    "EntropyProbe",
+    "CompletionLogprobs",
     "Found",
     "Head",
     "LoraSettings",
@@ -66,6 +62,7 @@ __all__ = [
     "check_scored",
     "completion_logprobs",
     "digest",
+    "encode",
     "find_policy",
     "has_fused_head",
     "has_weights",
@@ -85,7 +82,6 @@ __all__ = [
     "reference_fingerprint",
     "reference_parts",
     "score",
-    "sequence_logprob",
     "token_batch",
     "token_entropy",
     "warm_start",

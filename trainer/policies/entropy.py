@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from trainer.policies.logprobs import HEAD_CHUNK_TOKENS, Tokens, length_buckets, token_batch
+from trainer.policies.batching import Tokens, length_buckets, sum_by_sequence, token_batch
+from trainer.policies.logprobs import HEAD_CHUNK_TOKENS
 from trainer.policies.policy import Policy
 
 
@@ -30,11 +31,7 @@ def token_entropy(
         sequence, row, column = batch.predicting()
         states = hidden[row, column]
         values = torch.cat([entropy_of(head(chunk)) for chunk in states.split(HEAD_CHUNK_TOKENS)])
-        sums = (
-            torch.zeros(len(group), dtype=values.dtype, device=values.device)
-            .index_add(0, sequence, values)
-            .tolist()
-        )
+        sums = sum_by_sequence(values, sequence, len(group)).tolist()
         counts = torch.bincount(sequence, minlength=len(group)).tolist()
         for place, total, count in zip(group, sums, counts, strict=True):
             found[place] = (total, count)

@@ -50,7 +50,7 @@ class Publisher:
 
     store: Store
     run_id: str
-    parent_id: str
+    parent_id: str | None
     keep: int
 
     def policy_id(self, step: int) -> str:

@@ -9,16 +9,18 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import torch
 
-from pipeline.store import ReferencePolicies, ReferenceScores, Store, connect, query
-from trainer.policies.logprobs import Precision, autocast, completion_logprobs, length_buckets, token_batch
+from pipeline.store import ReferencePolicies, ReferenceScores, Store, connect, predicate, query
+from trainer.policies.batching import length_buckets, token_batch
+from trainer.policies.logprobs import Precision, autocast, completion_logprobs
 from trainer.policies.policy import Policy
 from trainer.policies.publishing import digest
 
@@ -34,7 +36,7 @@ left join policies q using (policy_id)
 where t.language = 'python3'
   and exists (select 1 from judged j where j.trajectory_id = t.trajectory_id)
   and not exists (select 1 from reference_scores s where s.trajectory_id = t.trajectory_id and s.reference = $reference)
-  and ({where})
+  and {where}
 order by t.trajectory_id
 """
 
@@ -142,6 +144,7 @@ def score(
     policy: Policy,
     *,
     where: str = "p.split = 'train'",
+    parameters: Mapping[str, Any] | None = None,
     max_tokens: int = 2048,
     batch_tokens: int = 16384,
     precision: Precision = "fp32",
@@ -151,7 +154,7 @@ def score(
 ) -> ScoreSummary:
     """Score the judged Python trajectories that lack a score and that `where` selects (SQL over t: trajectories, p: problems).
 
-    `folder` is where the policy lies. Raises ReferenceChanged if another was scored from there, unless `changed`.
+    `parameters` has a value for each `$name` in `where`. `folder` is where the policy lies. Raises ReferenceChanged if another was scored from there, unless `changed`.
     """
     started = time.monotonic()
     parts = reference_parts(policy, precision)
@@ -159,7 +162,8 @@ def score(
     if folder is not None:
         record_reference(store, parts, folder, changed=changed)
     with connect(store) as connection:
-        pending = query(connection, PENDING.format(where=where), {"reference": reference})
+        chosen = PENDING.format(where=predicate(where, parameters, taken=("reference",)))
+        pending = query(connection, chosen, {**(parameters or {}), "reference": reference})
     rows, summary = [], ScoreSummary()
     producer = f"score/{uuid.uuid4().hex}"
     encoded = [encode(policy, row, parts["tokenizer"]) for row in pending.to_dicts()]
@@ -208,9 +212,9 @@ def score_rows(
             device
         )
         with torch.no_grad(), autocast(device, precision):
-            values, sequence = completion_logprobs(policy.model, batch)
+            scored = completion_logprobs(policy.model, batch)
         for i, row in enumerate(chosen):
-            logprobs = values[sequence == i].tolist()
+            logprobs = scored.logprob[scored.sequence == i].tolist()
             yield {**row, "logprobs": logprobs, "logprob_sum": sum(logprobs)}
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from pipeline.store import Store, connect, query
+from pipeline.store import Store, connect, predicate, query
 from trainer.data import generator
 
 Choice = Literal["uniform", "difficulty", "uncertainty", "unsolved"]
@@ -37,7 +37,9 @@ def counted(store: Store, where: str, reference: str, watermark: dict[str, int])
     Raises ValueError if there is none.
     """
     with connect(store, watermark) as connection:
-        problems = query(connection, COUNTS.format(where=where), {"reference": reference})
+        problems = query(
+            connection, COUNTS.format(where=predicate(where, name="problems")), {"reference": reference}
+        )
     if problems.is_empty():
         raise ValueError(f"no problem fits: {where}")
     return problems

@@ -42,29 +42,27 @@ class OnlineSettings(BaseModel):
 
 @dataclass(frozen=True)
 class SharedSampler:
-    """Rank 0's sampler: what it is asked for, all ranks draw together."""
+    """Rank 0's sampler: all ranks draw together what it is asked for."""
 
     own: Sampler
     ranks: Ranks
 
     def draw(self, statements: list[str], settings: SamplingSettings, seed: int) -> list[Sample]:
-        return self.together(*self.ranks.agree((statements, settings, seed)))
-
-    def together(self, statements: list[str], settings: SamplingSettings, seed: int) -> list[Sample]:
-        """Every rank's share, on every rank; which statements those are and their seed follow from the rank."""
-        places = range(self.ranks.rank, len(statements), self.ranks.world)
-        drawn = self.own.draw(
-            [statements[i] for i in places], settings, chunk_seed(seed, "rank", self.ranks.rank)
-        )
-        found = self.ranks.gather(
-            {self.ranks.rank: [replace(one, prompt_index=places[one.prompt_index]) for one in drawn]}
-        )
-        return [one for rank in sorted(found) for one in found[rank]]
+        return self._together(*self.ranks.agree((statements, settings, seed)))
 
     def help(self) -> None:
         """Draw what rank 0 asks for, until it has enough."""
-        while asked := self.ranks.agree(None):
-            self.together(*asked)
+        while request := self.ranks.agree(None):
+            self._together(*request)
+
+    def _together(self, statements: list[str], settings: SamplingSettings, seed: int) -> list[Sample]:
+        """Every rank's share, on every rank; which statements those are and their seed follow from the rank."""
+        rank = self.ranks.rank
+        indices = range(rank, len(statements), self.ranks.world)
+        samples = self.own.draw([statements[i] for i in indices], settings, chunk_seed(seed, "rank", rank))
+        own = [replace(sample, prompt_index=indices[sample.prompt_index]) for sample in samples]
+        of_rank = self.ranks.gather({rank: own})
+        return [sample for rank in sorted(of_rank) for sample in of_rank[rank]]
 
 
 @contextmanager
@@ -80,13 +78,13 @@ def shared(own: Sampler, ranks: Ranks) -> Iterator[Sampler | None]:
         yield None
 
 
-@dataclass
+@dataclass(kw_only=True)
 class FreshData:
-    """`before_step` of a training run: appends trajectories of origin `online`, each with a verdict and a reference score."""
+    """Fresh rows of a training run: trajectories of origin `online`, each judged, and scored if there is a reference."""
 
     store: Store
-    pool: Pool | None  # of rank 0
-    reference: Policy
+    judges: Pool | None = None  # of rank 0
+    reference: Policy | None  # None: the objective needs no reference scores
     problems: pl.DataFrame  # columns problem_id, statement: what may be sampled
     settings: OnlineSettings
     run_id: str
@@ -94,11 +92,15 @@ class FreshData:
     precision: Precision = "fp32"
     ranks: Ranks = SINGLE
 
-    def before_step(self, step: int, policy: Policy) -> bool:
-        round_number, rest = divmod(step - self.settings.from_step, self.settings.every)
-        if round_number < 0 or rest:
-            return False
-        policy = self.ranks.whole(policy)
+    def due(self, step: int) -> bool:
+        """Whether a round is made before this step."""
+        return self._round_at(step) is not None
+
+    def make(self, step: int, policy: Policy) -> None:
+        """Sample the policy of this step; on rank 0 also append, judge and score. Every rank takes part."""
+        round_number = self._round_at(step)
+        if round_number is None:
+            raise ValueError(f"no round is due at step {step}")
         with shared(LocalSampler(policy), self.ranks) as sampler:
             if sampler:
                 provenance = self.provenance(step)
@@ -111,13 +113,17 @@ class FreshData:
                     provenance,
                     seed=self.seed,
                 )
-        if self.pool:
+        if self.judges:
             with alone(self.store.location, "label"):
-                label(self.store, self.pool)
-            mine = f"p.split = 'train' and t.batch_id = '{self.provenance(step).name}'"
+                label(self.store, self.judges)
+        if self.judges and self.reference:
+            mine, values = "p.split = 'train' and t.batch_id = $batch", {"batch": self.provenance(step).name}
             with alone(self.store.location, "score"):
-                score(self.store, self.reference, where=mine, precision=self.precision)
-        return True
+                score(self.store, self.reference, where=mine, parameters=values, precision=self.precision)
+
+    def _round_at(self, step: int) -> int | None:
+        number, rest = divmod(step - self.settings.from_step, self.settings.every)
+        return None if number < 0 or rest else number
 
     def provenance(self, step: int) -> Provenance:
         name, policy_id = f"{self.run_id}/step-{step}", f"{self.run_id}@{step}"
@@ -125,7 +131,7 @@ class FreshData:
 
     def record(self, policy: Policy, policy_id: str, step: int) -> None:
         """Once, also where a run goes on elsewhere with other last bits. By this row `score` knows whose tokens the samples are;
-        without it, it would encode their programs anew, and end those that were cut."""
+        without it, it would encode their programs again, and end those that were cut."""
         if policy_id not in self.store.read("policies", ["policy_id"])["policy_id"].to_list():
             publish_policy(self.store, policy, None, policy_id=policy_id, run_id=self.run_id, step=step)
 

@@ -1,23 +1,36 @@
-"""A training run: its configuration, its plan, and the loop from the stream through the objective to the published policy."""
+"""A training run: its configuration, its plan, and the loop from the stream through the objective to the published policy.
 
+`config.py` reads the file, `execution.py` puts the parts together, `loop.py` is the loop and `step.py` one step of it.
+"""
+
+from trainer.run.checks import TrainingError, UnmetNeed
 from trainer.run.config import SAVED, ConfigError, MixtureConfig, OnlineConfig, RunConfig, load_config
 from trainer.run.exclusive import RunBusy
 from trainer.run.execution import is_finished, plan, resumes, run
 from trainer.run.leaks import refuse_leaking
-from trainer.run.loop import TrainSettings, publish_atomically, train
+from trainer.run.loop import TrainingJob, train
+from trainer.run.optim import OptimiserSettings
+from trainer.run.planning import Plan
+from trainer.run.settings import TrainingSettings
+from trainer.run.weights import change_weights
 
 __all__ = [
     "SAVED",
     "ConfigError",
     "MixtureConfig",
     "OnlineConfig",
+    "OptimiserSettings",
+    "Plan",
     "RunBusy",
     "RunConfig",
-    "TrainSettings",
+    "TrainingError",
+    "TrainingJob",
+    "TrainingSettings",
+    "UnmetNeed",
+    "change_weights",
     "is_finished",
     "load_config",
     "plan",
-    "publish_atomically",
     "refuse_leaking",
     "resumes",
     "run",

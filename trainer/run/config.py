@@ -1,11 +1,13 @@
-"""The configuration of a training run: one TOML file, a section for each component, typed beside the component's code.
+"""The configuration of a training run: one TOML file, each section typed beside the code that reads it.
 
-    run = "data/runs/mine"              # the folder of the run; training goes on where it was if it exists
+    run = "data/runs/mine"              # the folder of the run; a run that exists goes on where it was
     store = "data/store"
-    reference = "data/runs/demo-.../reference"     # folder of the reference policy, whose scores are in the store
-    [training]                          # trainer/run/loop.py: TrainSettings
-    [mixture]                           # trainer/data/stream.py: Mixture, without its sources
-    [[source]]                          # trainer/data/stream.py: Source, one for each part of the mixture
+    reference = "data/runs/demo-.../reference"     # folder of the policy that training starts from
+    [objective]                         # trainer/objectives/: name = "spo" or another, and its own settings
+    [training]                          # trainer/run/settings.py: TrainingSettings
+    [optimiser]                         # trainer/run/optim.py: OptimiserSettings
+    [mixture]                           # trainer/data/mixture.py: Mixture, without its sources
+    [[source]]                          # trainer/data/mixture.py: Source, one for each part of the mixture
     [online]                            # trainer/rollouts/online.py: OnlineSettings; leave out for offline training
 
 A worked example is in trainer/README.md.
@@ -16,16 +18,22 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from pipeline.store import predicate, reward
 from trainer.data import Mixture, Source
+from trainer.objectives import OBJECTIVES, AnyObjectiveSettings, SpoSettings, settings_class
 from trainer.rollouts import OnlineSettings
-from trainer.run.loop import TrainSettings
+from trainer.run.optim import OptimiserSettings
+from trainer.run.settings import TrainingSettings
 
 SAVED = "config.json"  # in a run's folder: the configuration that the run was begun with
+# Settings that have another name in another section now.
+RENAMED = {("training", "optimiser"): "[optimiser] as kind"}
 
 
 class ConfigError(ValueError):
@@ -33,15 +41,19 @@ class ConfigError(ValueError):
 
 
 class MixtureConfig(BaseModel):
-    """Section [mixture]: what holds for all sources. The fields are those of `trainer.data.stream.Mixture`."""
+    """Section [mixture]: what holds for all sources. The fields are those of `trainer.data.Mixture`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     batch_sequences: int = Mixture.model_fields["batch_sequences"].default
     batch_tokens_global: int | None = None
+    max_tokens: int | None = None
     reward: str = Mixture.model_fields["reward"].default
-    smoothing: float = Mixture.model_fields["smoothing"].default
-    value_floor: float | None = None
     follow_every: int | None = None
+
+    @field_validator("reward")
+    @classmethod
+    def reward_is_known(cls, value: str) -> str:
+        return reward(value).name
 
 
 class OnlineConfig(OnlineSettings):
@@ -50,6 +62,12 @@ class OnlineConfig(OnlineSettings):
     problems_where: str = Field(
         "split = 'train'", description="SQL predicate on `problems`: what may be sampled"
     )
+
+    @field_validator("problems_where")
+    @classmethod
+    def problems_where_is_a_condition(cls, value: str) -> str:
+        predicate(value, name="condition")
+        return value
 
 
 class RunConfig(BaseModel):
@@ -63,7 +81,9 @@ class RunConfig(BaseModel):
         description="run_id and policy_id of what the run publishes; null: the folder's name",
     )
     store: str = Field("data/store", description="folder or URL of the store")
-    reference: Path = Field(description="folder of the reference policy; training starts from it")
+    reference: Path = Field(
+        description="folder of the policy that training starts from, and the objective's reference if it needs one"
+    )
     reference_policy: str | None = Field(
         None, description="policy_id whose samples give Q0; null: as it was published"
     )
@@ -76,10 +96,19 @@ class RunConfig(BaseModel):
     allow_leaks: tuple[Literal["itself", "same", "ngrams"], ...] = Field(
         (), description="evidence of leaks that refuses nothing"
     )
-    training: TrainSettings = TrainSettings()
+    objective: AnyObjectiveSettings = SpoSettings()
+    training: TrainingSettings = TrainingSettings()
+    optimiser: OptimiserSettings = OptimiserSettings()
     mixture: MixtureConfig = MixtureConfig()
     source: list[Source] = Field(min_length=1)
     online: OnlineConfig | None = None
+
+    @field_validator("evaluation")
+    @classmethod
+    def evaluation_is_a_condition(cls, value: str | None) -> str | None:
+        if value is not None:
+            predicate(value, name="condition")
+        return value
 
     @model_validator(mode="after")
     def names_differ(self) -> RunConfig:
@@ -103,6 +132,17 @@ def load_config(path: Path) -> RunConfig:
     Raises ConfigError, in one line, for anything that is wrong with it.
     """
     path = path / SAVED if path.is_dir() else path
+    values = _read(path)
+    try:
+        config = RunConfig.model_validate(values)
+        config.to_mixture()
+    except ValidationError as error:
+        messages = (_one_line(detail, _sections(values)) for detail in error.errors())
+        raise ConfigError(f"{path}: {'; '.join(messages)}") from error
+    return config
+
+
+def _read(path: Path) -> Any:
     try:
         text = path.read_text()
     except OSError as error:
@@ -110,40 +150,72 @@ def load_config(path: Path) -> RunConfig:
             f"{path}: {error.strerror}; name a TOML file, see trainer/README.md for an example, or a run's folder"
         ) from error
     try:
-        config = RunConfig.model_validate(json.loads(text) if path.name == SAVED else tomllib.loads(text))
-        config.to_mixture()
+        return json.loads(text) if path.name == SAVED else tomllib.loads(text)
     except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
         kind = "JSON" if path.name == SAVED else "TOML"
         raise ConfigError(f"{path}: not {kind}: {error}") from error
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {'; '.join(map(one_line, error.errors()))}") from error
-    return config
 
 
-def one_line(error: Any) -> str:
+def _one_line(error: Any, sections: Mapping[str, type[BaseModel]]) -> str:
     """`training.step: unknown key; did you mean steps?`"""
-    where = ".".join(str(part) for part in error["loc"]) or "file"
+    location = error["loc"]
+    where = ".".join(str(part) for part in location) or "file"
     if error["type"] != "extra_forbidden":
-        return f"{where}: {error['msg']}" + (
-            "" if error["type"] == "missing" else f" (it is {error['input']!r})"
+        # A message of our own says itself what the value is.
+        shows_input = error["type"] not in (
+            "missing",
+            "value_error",
+            "unknown_objective",
+            "unnamed_objective",
         )
-    known = fields_at(RunConfig, error["loc"][:-1])
-    near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
+        said = error["msg"].removeprefix("Value error, ")
+        return f"{where}: {said}" + (f" (it is {error['input']!r})" if shows_input else "")
+    if home := _home_of(location, sections):
+        return f"{where}: belongs to {home} now"
+    known = _fields_at(sections, location[:-1])
+    near = difflib.get_close_matches(str(location[-1]), known, n=1)
     return f"{where}: unknown key; " + (
         f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
     )
 
 
-def fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """The keys a section may have; a number in the location is the place in a list."""
-    for part in location:
+def _sections(values: Any) -> dict[str, type[BaseModel]]:
+    """The model of each section; of [objective], that of the objective which the file names."""
+    sections = {}
+    for name, field in RunConfig.model_fields.items():
+        model = _model_in(field.annotation)
+        if model is not None:
+            sections[name] = model
+    chosen = values.get("objective") if isinstance(values, dict) else None
+    named = chosen.get("name") if isinstance(chosen, dict) else None
+    sections["objective"] = settings_class(named) if named in OBJECTIVES else SpoSettings
+    return sections
+
+
+def _home_of(location: tuple[int | str, ...], sections: Mapping[str, type[BaseModel]]) -> str | None:
+    """The section that has the key of an unknown one, or what it is called there."""
+    *section, key = location
+    if len(section) != 1:
+        return None
+    if renamed := RENAMED.get((str(section[0]), str(key))):
+        return renamed
+    homes = (name for name in ("objective", "training", "optimiser", "mixture", "online"))
+    return next((f"[{home}]" for home in homes if key in sections[home].model_fields), None)
+
+
+def _fields_at(sections: Mapping[str, type[BaseModel]], location: tuple[int | str, ...]) -> list[str]:
+    """The keys a section may have; a number in the location is an index in a list."""
+    if not location:
+        return list(RunConfig.model_fields)
+    model = sections[str(location[0])]
+    for part in location[1:]:
         if isinstance(part, str):
-            model = model_in(model.model_fields[part].annotation)
+            model = _model_in(model.model_fields[part].annotation) or model
     return list(model.model_fields)
 
 
-def model_in(annotation: Any) -> type[BaseModel]:
+def _model_in(annotation: Any) -> type[BaseModel] | None:
     """The model inside `X`, `list[X]` or `X | None`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next(model_in(part) for part in get_args(annotation) if part is not type(None))
+    return next((model for part in get_args(annotation) if (model := _model_in(part))), None)

@@ -8,7 +8,7 @@ import polars as pl
 
 from pipeline.corpora import load
 from pipeline.dedup import EVALUATION, refuse_leaks
-from pipeline.store import Store, connect, query
+from pipeline.store import Store, connect, predicate, query
 from trainer.data import Mixture
 
 
@@ -28,17 +28,19 @@ def refuse_leaking(
     with connect(store) as connection:
         if evaluation is None:
             evaluation, allowed = EVALUATION, {*allowed, "ngrams"}
-            if not query(connection, f"select 1 from problems where {evaluation} limit 1").height:
+            there = f"select 1 from problems where {predicate(evaluation, name='evaluation')} limit 1"
+            if not query(connection, there).height:
                 return
         if sampled_where is not None:
-            sampled = query(connection, f"select distinct problem_id from problems where {sampled_where}")[
-                "problem_id"
-            ].to_list()
+            chosen = predicate(sampled_where, name="online.problems_where")
+            found = query(connection, f"select distinct problem_id from problems where {chosen}")
+            sampled = found["problem_id"].to_list()
         # A corpus is published to be learned from, so all of it counts, whatever a source takes of it.
         drawn = [
             query(
                 connection,
-                f"select distinct j.trajectory_id from judged j where j.split = 'train' and ({source.where})",
+                f"select distinct j.trajectory_id from judged j where j.split = 'train' and {source.condition()}",
+                source.parameters,
             )
             for source in mixture.source
             if not source.corpus

@@ -1,4 +1,4 @@
-"""What surrounds the model in training: adapters, activation checkpointing, the optimiser and its learning rate."""
+"""The optimiser of a run and its learning rate: section [optimiser]."""
 
 from __future__ import annotations
 
@@ -6,15 +6,34 @@ import math
 from typing import Any, Literal
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from trainer.policies import MissingExtra, Policy
-
-Schedule = Literal["constant", "linear", "cosine"]
-Optimiser = Literal["adamw", "adamw8bit"]
+from trainer.policies import LoraSettings, MissingExtra, Policy
 
 
-def new_optimiser(policy: Policy, kind: Optimiser = "adamw") -> torch.optim.Optimizer:
+class OptimiserSettings(BaseModel):
+    """What is trained of the weights, and how fast."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: Literal["adamw", "adamw8bit"] = Field(
+        "adamw", description="adamw8bit: moments in 8 bits, needs the extra `adam8bit`"
+    )
+    learning_rate: float = Field(3e-4, gt=0, description="at its peak, after the warm-up")
+    warmup_steps: int = Field(10, ge=0, description="steps in which the learning rate rises to its peak")
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        "cosine", description="course of the learning rate after the warm-up"
+    )
+    final_share: float = Field(
+        0.1, ge=0, le=1, description="share of the learning rate at the end of the schedule"
+    )
+    clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    lora: LoraSettings | None = Field(
+        None, description="train low-rank adapters only, needs the extra `lora`; null: all weights"
+    )
+
+
+def new_optimiser(policy: Policy, kind: Literal["adamw", "adamw8bit"] = "adamw") -> torch.optim.Optimizer:
     """AdamW on what is trainable; adamw8bit keeps its moments in 8 bits (torchao; Dettmers et al., arXiv 2110.02861)."""
     parameters = [parameter for parameter in policy.model.parameters() if parameter.requires_grad]
     options: dict[str, Any] = {"lr": 0.0, "betas": (0.9, 0.95), "weight_decay": 0.0}
@@ -32,19 +51,19 @@ def new_optimiser(policy: Policy, kind: Optimiser = "adamw") -> torch.optim.Opti
     return optimiser
 
 
-def rate_at(
-    step: int, *, steps: int, peak: float, warmup_steps: int, schedule: Schedule, final_share: float
-) -> float:
+def rate_at(step: int, steps: int, settings: OptimiserSettings) -> float:
     """The learning rate at a step: a linear rise, and along the schedule down to `final_share` of the peak."""
-    rise = min(1.0, (step + 1) / max(1, warmup_steps))
-    if schedule == "constant":
+    rise = min(1.0, (step + 1) / max(1, settings.warmup_steps))
+    peak, final = settings.learning_rate, settings.final_share
+    if settings.schedule == "constant":
         return peak * rise
-    if schedule == "linear":
-        return peak * rise * (1 - (1 - final_share) * step / steps)
-    return peak * rise * ((1 + final_share) / 2 + (1 - final_share) / 2 * math.cos(math.pi * step / steps))
+    if settings.schedule == "linear":
+        return peak * rise * (1 - (1 - final) * step / steps)
+    return peak * rise * ((1 + final) / 2 + (1 - final) / 2 * math.cos(math.pi * step / steps))
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Set the rate of all parameters. torchao's optimisers hold it as a tensor."""
     for group in optimiser.param_groups:
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(rate)

@@ -1,7 +1,7 @@
-"""The report of a run: one HTML file that holds everything it shows, opens from disk and asks nobody for anything.
+"""The report of a run: one HTML file that holds all it shows, opens from disk and loads nothing.
 
-`write_report(store, run_folder, target)` writes it. Each module here finds the facts of one part, `charts` draws them, and
-`templates/` says them; no fact is worked out in a template.
+`write_report(store, run_folder, target)` writes it. Each module collects the facts of one section, `charts`
+draws them, and `templates/` show them; templates compute nothing.
 """
 
 from pipeline.evaluation.report.runfolder import ReportError

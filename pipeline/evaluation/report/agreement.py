@@ -1,4 +1,4 @@
-"""How often the judge agrees with what sources claim of their programs, and where it does not."""
+"""How often the judge agrees with the verdicts that sources claim for programs, and where it does not."""
 
 from __future__ import annotations
 
@@ -21,11 +21,15 @@ SELECT claimed_verdict, verdict, count(*) AS trajectories FROM judged
 WHERE claimed_verdict IS NOT NULL AND reward_binary IS NOT NULL GROUP BY claimed_verdict, verdict
 """
 
-# Acceptance is what a reward sees; the kind of failure is not compared here. Sources take turns, so that none fills the list.
+# Compared is acceptance, which decides a reward; the kind of failure is not. Examples alternate between
+# sources, so that no source fills the list.
 DISAGREEING = """
-SELECT trajectory_id, problem_id, source, policy_id, language, claimed_verdict, verdict, first_failure, passed, total
+SELECT
+    trajectory_id, problem_id, source, policy_id, language, claimed_verdict, verdict, first_failure,
+    passed, total
 FROM judged
-WHERE claimed_verdict IS NOT NULL AND reward_binary IS NOT NULL AND (claimed_verdict = 'accepted') <> (verdict = 'accepted')
+WHERE claimed_verdict IS NOT NULL AND reward_binary IS NOT NULL
+  AND (claimed_verdict = 'accepted') <> (verdict = 'accepted')
 QUALIFY row_number() OVER (PARTITION BY source ORDER BY hash(trajectory_id), trajectory_id) <= $each
 ORDER BY row_number() OVER (PARTITION BY source ORDER BY hash(trajectory_id), trajectory_id), source
 LIMIT $most
@@ -34,7 +38,9 @@ LIMIT $most
 
 @dataclass(frozen=True)
 class Agreement:
-    """`confusion[claimed][judged]` counts trajectories; `claimed` and `judged` are the rows and columns that occur."""
+    """`confusion[claimed][judged]` counts trajectories; `claimed` and `judged` are the rows and columns that
+    occur.
+    """
 
     sources: list[dict]
     total: dict
@@ -45,6 +51,7 @@ class Agreement:
 
 
 def agreement(connection: duckdb.DuckDBPyConnection) -> Agreement:
+    """Claimed against judged verdicts over the whole store."""
     sources = query(connection, BY_SOURCE).to_dicts()
     total = {name: sum(source[name] for source in sources) for name in SUMS}
     confusion: dict[str, dict[str, int]] = {}

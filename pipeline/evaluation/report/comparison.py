@@ -1,33 +1,43 @@
-"""Did training help? The same problems before and after, and what the difference allows to be said.
+"""Did training help? The run's policies against its reference, and which conclusion the interval of the
+change allows.
 
-Uncertainty is over problems: a paired bootstrap (Efron 1979) draws problems with replacement and takes the mean of each
-problem's own difference, so that easy and hard problems cancel out. It says nothing of other seeds; those are shown one by one.
+The numbers come from `pipeline/evaluation/comparison.py`; this module puts them into words. Intervals cover
+problems and, with several seeds, seeds.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import polars as pl
 
+from pipeline.evaluation.aggregate import per_problem
+from pipeline.evaluation.comparison import Difference, NotComparable, difference, pair
+from pipeline.evaluation.intervals import Estimate
 from pipeline.evaluation.report.runfolder import Run
 from pipeline.evaluation.report.text import count, listed, number, some
-from pipeline.store import Estimate, over_problems, pass_at_k
 
-# Below this many problems an interval over problems is not worth its name.
+# With fewer problems than this an interval over problems is not reliable.
 FEWEST_PROBLEMS = 10
+# Smaller changes are rounding errors of means over seeds.
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure of a policy on a problem. A change whose whole interval lies within `margin` of 0 counts as none."""
+    """A figure of a policy, by its column of `per_problem`. A change whose whole interval is within `margin`
+    of 0 is no change.
+
+    `share`: shown in per cent. `optional`: not mentioned where no problem has enough samples.
+    """
 
     column: str
     label: str
     margin: float
     share: bool
+    optional: bool = False
 
     def level(self, value: float) -> str:
         return number(100 * value, 1) + "\u202f%" if self.share else number(value, 2)
@@ -47,7 +57,8 @@ class Metric:
 METRICS = (
     Metric("pass_1", "pass@1", 0.01, True),
     Metric("pass_10", "pass@10", 0.01, True),
-    Metric("distinct_correct", "distinct correct programs a problem", 0.05, False),
+    Metric("pass_100", "pass@100", 0.01, True, optional=True),
+    Metric("distinct_correct", "distinct correct programs per problem", 0.05, False),
 )
 
 
@@ -69,8 +80,14 @@ class Finding:
     after: Estimate
     change: Estimate
     seeds: list[SeedResult]
-    total_before: float
-    total_after: float
+
+    @property
+    def total_before(self) -> float:
+        return self.before.mean * self.before.problems
+
+    @property
+    def total_after(self) -> float:
+        return self.after.mean * self.after.problems
 
     @property
     def outcome(self) -> str:
@@ -79,21 +96,27 @@ class Finding:
     @property
     def sentence(self) -> str:
         low, high = (self.metric.change(edge, unit=False) for edge in (self.change.low, self.change.high))
-        went = f"Mean {self.metric.label} went from {self.metric.level(self.before.mean)} to {self.metric.level(self.after.mean)}"
-        problems = count(self.change.problems)
-        interval = (
-            f"({self.metric.change(self.change.mean)}; 95 % interval {low} to {high}, {problems} problems)"
+        levels = f"from {self.metric.level(self.before.mean)} to {self.metric.level(self.after.mean)}"
+        change = f"{self.metric.change(self.change.mean)}; 95 % interval {low} to {high}"
+        return (
+            f"Mean {self.metric.label} went {levels} ({change}, {self.problems_in_words}):"
+            f" {self.conclusion}{self.seeds_in_words}"
         )
-        return f"{went} {interval}: {self.conclusion}{self.seeds_in_words}"
+
+    @property
+    def problems_in_words(self) -> str:
+        left_out = f", {count(self.change.left_out)} left out" if self.change.left_out else ""
+        return f"{count(self.change.problems)} problems{left_out}"
 
     @property
     def conclusion(self) -> str:
         if self.change.problems < FEWEST_PROBLEMS:
             return f"with fewer than {FEWEST_PROBLEMS} problems it cannot be told whether training helped."
+        margin = self.metric.change(self.metric.margin).lstrip("+")
         return {
             "helped": "training helped.",
             "made worse": "training made it worse.",
-            "did not help": f"training did not help; any change is below {self.metric.change(self.metric.margin).lstrip('+')}.",
+            "did not help": f"training did not help; any change is below {margin}.",
             "cannot be told": "it cannot be told whether training helped, since the interval includes 0.",
         }[self.outcome]
 
@@ -101,34 +124,35 @@ class Finding:
     def seeds_in_words(self) -> str:
         if len(self.seeds) == 1:
             return " This is one seed; others may differ."
-        up = sum(result.change.mean > 0 for result in self.seeds)
-        down = sum(result.change.mean < 0 for result in self.seeds)
+        up = sum(result.change.mean > ROUNDING for result in self.seeds)
+        down = sum(result.change.mean < -ROUNDING for result in self.seeds)
         same = len(self.seeds) - up - down
         if len(self.seeds) in (up, down):
             return f" All {len(self.seeds)} seeds went {'up' if up else 'down'}."
-        return (
-            f" Of {len(self.seeds)} seeds, {up} went up and {down} down{f', {same} stayed' if same else ''}."
-        )
+        unchanged = f", {same} did not change" if same else ""
+        return f" Of {len(self.seeds)} seeds, {up} went up and {down} went down{unchanged}."
 
 
 def outcome_of(change: Estimate, margin: float) -> str:
-    """What the interval of a change carries, and no more."""
+    """The conclusion that the interval of a change allows."""
     if change.problems < FEWEST_PROBLEMS:
         return "cannot be told"
-    if change.low > 0:
+    if change.low > ROUNDING:
         return "helped"
-    if change.high < 0:
+    if change.high < -ROUNDING:
         return "made worse"
-    return "did not help" if -margin <= change.low and change.high <= margin else "cannot be told"
+    within = -margin - ROUNDING <= change.low and change.high <= margin + ROUNDING
+    return "did not help" if within else "cannot be told"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Before and after over the problems both were evaluated on; `missing` says in words what there is not.
+    """Before and after over the problems that both were evaluated on; `missing` are sentences about what is
+    missing.
 
-    `problems`: problem_id, counts `correct_before`, `samples_before`, `correct_after`, `samples_after` (all seeds together),
-    `solved_before`, `solved_after` (for more than half of the seeds), and `<metric>_before`, `<metric>_after` (mean over
-    seeds; null where a problem has too few samples for it).
+    `problems`: problem_id, counts `correct_before`, `samples_before`, `correct_after`, `samples_after` (all
+    seeds together), `solved_before`, `solved_after` (by more than half of the seeds), and `<metric>_before`,
+    `<metric>_after` (mean over seeds), both null where the reference or a seed has too few samples for it.
     """
 
     findings: list[Finding]
@@ -143,153 +167,104 @@ class Comparison:
         by_outcome: dict[str, list[str]] = {}
         for finding in self.findings:
             by_outcome.setdefault(finding.outcome, []).append(finding.metric.label)
-        said = {
+        sentences = {
             "helped": "Training helped {}.",
             "made worse": "Training made {} worse.",
             "did not help": "Training did not help {}.",
             "cannot be told": "Whether it helped {} cannot be told from this run.",
         }
         return " ".join(
-            said[outcome].format(listed(by_outcome[outcome])) for outcome in said if outcome in by_outcome
+            sentence.format(listed(by_outcome[outcome]))
+            for outcome, sentence in sentences.items()
+            if outcome in by_outcome
         )
 
 
 def compare(evaluations: pl.DataFrame, run: Run) -> Comparison:
     """Compare the run's policies with its reference, from rows of the table `evaluations`."""
     names = {seed.policy_id: seed.name for seed in run.seeds}
-    per_problem = with_metrics(evaluations.filter(pl.col("policy_id").is_in([run.reference_policy, *names])))
-    before = per_problem.filter(pl.col("policy_id") == run.reference_policy)
-    chosen = most_comparable(per_problem, run.reference_policy)
-    if chosen is None:
-        return Comparison([], pl.DataFrame(), {}, "", [], [why_nothing(before, run)])
-    settings, split = chosen
-    kept = per_problem.filter((pl.col("comparable") == settings) & (pl.col("split") == split))
-    here = [policy for policy in names if policy in set(kept["policy_id"])]
-    absent = [names[policy] for policy in names if policy not in here]
-    missing = [f"Not evaluated with the reference's settings: {some(absent)}."] if absent else []
-    findings = []
-    for metric in METRICS:
-        finding = find(kept, metric, run.reference_policy, {policy: names[policy] for policy in here})
-        findings += [finding] if finding else []
-        missing += (
-            []
-            if finding
-            else [f"{metric.label} has no estimate: no problem has enough samples before and after."]
-        )
-    problems = side_by_side(kept, run.reference_policy, here)
-    return Comparison(
-        findings, problems, json.loads(settings), split, [names[policy] for policy in here], missing
-    )
-
-
-def why_nothing(before: pl.DataFrame, run: Run) -> str:
-    if before.is_empty():
-        alone = f"The reference policy {run.reference_policy or '(not named)'} has not been evaluated."
-    else:
-        level = METRICS[0].level(float(before["pass_1"].to_numpy().mean()))
-        alone = f"The reference alone, over all its evaluations: pass@1 {level} on {count(before['problem_id'].n_unique())} problems."
-    if not run.seeds:
-        return f"No policy has been trained yet, so there is nothing to compare. {alone}"
-    return f"No trained policy has been evaluated on the problems and settings of the reference yet. {alone}"
-
-
-def with_metrics(evaluations: pl.DataFrame) -> pl.DataFrame:
-    """One row a (policy, settings without seed, problem): means over repeated evaluations, counts added up."""
-    samples, correct = (evaluations[name].to_numpy() for name in ("samples", "correct"))
-    enough = samples >= 10
-    pass_10 = np.full(len(samples), np.nan)
-    pass_10[enough] = pass_at_k(samples[enough], correct[enough], 10)
-    columns = evaluations.with_columns(
-        pl.Series("pass_1", correct / samples if len(samples) else [], dtype=pl.Float64),
-        pl.Series("pass_10", pass_10, dtype=pl.Float64).fill_nan(None),
-        pl.Series("comparable", [without_seed(text) for text in evaluations["settings"]], dtype=pl.String),
-    )
-    means = [pl.col(metric.column).cast(pl.Float64).mean() for metric in METRICS]
-    keys = ("policy_id", "comparable", "split", "problem_id")
-    return columns.group_by(keys, maintain_order=True).agg(
-        pl.col("samples", "correct").sum(), pl.col("evaluated_at").max(), *means
-    )
-
-
-def without_seed(settings: str) -> str:
-    """Settings under which two evaluations may be compared: all but the random seed."""
     try:
-        found = json.loads(settings)
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        return json.dumps({"settings": settings})
-    return json.dumps({key: value for key, value in found.items() if key != "seed"}, sort_keys=True)
-
-
-def most_comparable(per_problem: pl.DataFrame, reference: str) -> tuple[str, str] | None:
-    """Settings and split that the reference shares with most policies; then the test split, most problems, the latest."""
-    groups = per_problem.group_by("comparable", "split").agg(
-        policies=pl.col("policy_id").n_unique(),
-        problems=pl.col("problem_id").n_unique(),
-        latest=pl.col("evaluated_at").max(),
-        with_reference=(pl.col("policy_id") == reference).any(),
-    )
-    groups = groups.filter("with_reference", pl.col("policies") > 1).with_columns(
-        test=pl.col("split") == "test"
-    )
-    best = groups.sort("policies", "test", "problems", "latest", "comparable", descending=True)
-    return best.select("comparable", "split").row(0) if best.height else None
-
-
-def find(kept: pl.DataFrame, metric: Metric, reference: str, names: dict[str, str]) -> Finding | None:
-    """The finding on one metric over problems with an estimate for the reference and every seed; None without any."""
-    wide = (
-        kept.drop_nulls(metric.column)
-        .pivot("policy_id", index="problem_id", values=metric.column)
-        .sort("problem_id")
-    )
-    if not {reference, *names} <= set(wide.columns):
-        return None
-    wide = wide.drop_nulls()
-    if wide.is_empty():
-        return None
-    before = wide[reference].to_numpy()
-    after = {name: wide[policy].to_numpy() for policy, name in names.items()}
-    mean = np.mean(list(after.values()), axis=0)
-    return Finding(
-        metric,
-        over_problems(before),
-        over_problems(mean),
-        over_problems(mean - before),
-        [
-            SeedResult(name, over_problems(values), over_problems(values - before))
-            for name, values in after.items()
-        ],
-        float(before.sum()),
-        float(mean.sum()),
+        pairing = pair(evaluations, [run.reference_policy], list(names))
+    except NotComparable:
+        return Comparison([], pl.DataFrame(), {}, "", [], [_nothing_to_compare(evaluations, run)])
+    here = {policy: names[policy] for policy in pairing.b}
+    found = {metric: find(pairing.rows, metric, run.reference_policy, here) for metric in METRICS}
+    absent = [names[policy] for policy in pairing.absent]
+    missing = [f"Not evaluated with the reference's settings: {some(absent)}."] if absent else []
+    missing += [
+        f"{metric.label} has no estimate: no problem has enough samples before and after."
+        for metric, finding in found.items()
+        if not (finding or metric.optional)
+    ]
+    return Comparison(
+        [finding for finding in found.values() if finding],
+        _side_by_side(pairing.rows, run.reference_policy, pairing.b),
+        json.loads(pairing.comparable),
+        listed(pairing.rows["split"].unique().sort().to_list()),
+        list(here.values()),
+        missing,
     )
 
 
-def side_by_side(kept: pl.DataFrame, reference: str, policies: list[str]) -> pl.DataFrame:
-    """Problems evaluated before and by every seed after, see `Comparison`."""
+def _nothing_to_compare(evaluations: pl.DataFrame, run: Run) -> str:
+    rows = per_problem(evaluations.filter(pl.col("policy_id") == run.reference_policy)).drop_nulls("pass_1")
+    if rows.is_empty():
+        reference = f"The reference policy {run.reference_policy or '(not known)'} has not been evaluated."
+    else:
+        level = METRICS[0].level(float(rows["pass_1"].to_numpy().mean()))
+        problems = count(rows["problem_id"].n_unique())
+        reference = f"The reference alone, over all its evaluations: pass@1 {level} on {problems} problems."
+    if not run.seeds:
+        return f"No policy has been trained yet, so there is nothing to compare. {reference}"
+    return (
+        f"No trained policy has been evaluated on the problems and settings of the reference yet. {reference}"
+    )
+
+
+def find(rows: pl.DataFrame, metric: Metric, reference: str, names: Mapping[str, str]) -> Finding | None:
+    """The finding on one metric; None if no problem has an estimate for the reference and every seed.
+
+    `rows` are those of `per_problem` under one settings, `names` are policy ids of seeds and what to call
+    them.
+    """
+    found = difference(rows, metric.column, [reference], list(names))
+    return _finding(metric, found, names) if found else None
+
+
+def _finding(metric: Metric, found: Difference, names: Mapping[str, str]) -> Finding:
+    seeds = [SeedResult(names[seed.policy_id], seed.level, seed.change) for seed in found.seeds]
+    return Finding(metric, found.a, found.b, found.change, seeds)
+
+
+def _side_by_side(rows: pl.DataFrame, reference: str, policies: list[str]) -> pl.DataFrame:
+    """Problems with a judged sample before and for every seed after, see `Comparison`."""
     columns = [metric.column for metric in METRICS]
-    before = kept.filter(pl.col("policy_id") == reference).select(
+    judged = rows.filter(pl.col("samples") > 0)
+    before = judged.filter(pl.col("policy_id") == reference).select(
         "problem_id", pl.col("samples", "correct", *columns).name.suffix("_before")
     )
     after = (
-        kept.filter(pl.col("policy_id").is_in(policies))
+        judged.filter(pl.col("policy_id").is_in(policies))
         .group_by("problem_id")
         .agg(
             pl.col("samples", "correct").sum().name.suffix("_after"),
-            # A mean over some of the seeds would compare unlike with unlike.
-            *[
-                pl.when(pl.col(name).count() == len(policies))
-                .then(pl.col(name).mean())
-                .alias(f"{name}_after")
-                for name in columns
-            ],
+            *[_mean_of_all_seeds(name, len(policies)) for name in columns],
             seeds=pl.len(),
             seeds_solved=(pl.col("correct") > 0).sum(),
         )
     )
     joined = before.join(after.filter(pl.col("seeds") == len(policies)), on="problem_id").sort("problem_id")
-    # More than half of the seeds, not any: three seeds have three times the samples of the reference, and as many lucky ones.
+    # Both or none: a mean before and a mean after must be over the same problems.
+    for name in columns:
+        both = pl.col(f"{name}_before").is_not_null() & pl.col(f"{name}_after").is_not_null()
+        joined = joined.with_columns(pl.when(both).then(pl.col(f"{name}_before", f"{name}_after")))
+    # More than half of the seeds, not any seed: three seeds have three times the samples of the reference, so
+    # luck helps them more.
     return joined.with_columns(
         solved_before=pl.col("correct_before") > 0, solved_after=2 * pl.col("seeds_solved") > pl.col("seeds")
     )
+
+
+def _mean_of_all_seeds(column: str, seeds: int) -> pl.Expr:
+    """Mean over seeds; null unless every seed has a value."""
+    return pl.when(pl.col(column).count() == seeds).then(pl.col(column).mean()).alias(f"{column}_after")

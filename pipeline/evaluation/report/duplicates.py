@@ -1,4 +1,4 @@
-"""How much of the store says the same twice: shares by origin and the biggest clusters."""
+"""How many programs of the store repeat another one: shares by origin, and the biggest clusters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pipeline.store import ORIGINS, query
 
 LEVELS = ("unique", "near", "token", "exact")
 
-# `kept`: a trajectory is kept once for its cluster; clusters that span origins are kept where their representative is.
+# `kept` counts representatives: each cluster has one, and it counts for the origin that its representative
+# has.
 BY_ORIGIN = """
 SELECT
     t.origin, count(*) AS trajectories, count(c.trajectory_id) AS seen,
@@ -23,7 +24,9 @@ GROUP BY t.origin
 
 BIGGEST = """
 WITH biggest AS (
-    SELECT cluster_id, any_value(representative_id) AS representative_id, any_value(problem_id) AS problem_id, count(*) AS members
+    SELECT
+        cluster_id, any_value(representative_id) AS representative_id, any_value(problem_id) AS problem_id,
+        count(*) AS members
     FROM clusters GROUP BY cluster_id HAVING count(*) > 1 ORDER BY members DESC, cluster_id LIMIT 8
 ),
 facts AS (
@@ -47,7 +50,9 @@ ORDER BY b.members DESC, b.cluster_id
 
 @dataclass(frozen=True)
 class Duplicates:
-    """`origins`: counts by level; `biggest`: clusters with a program each."""
+    """`origins`: counts by level; `biggest`: clusters with the program of their representative; `seen`:
+    trajectories compared.
+    """
 
     origins: list[dict]
     biggest: list[dict]
@@ -57,6 +62,7 @@ class Duplicates:
 
 
 def duplicates(connection: duckdb.DuckDBPyConnection) -> Duplicates:
+    """Counts of duplicates over the whole store, as the last pass of deduplication marked them."""
     origins = sorted(query(connection, BY_ORIGIN).to_dicts(), key=lambda row: ORIGINS.index(row["origin"]))
     seen = sum(row["seen"] for row in origins)
     return Duplicates(

@@ -1,7 +1,8 @@
-"""Matplotlib drawings as inline SVG that takes its colours from the page, so that one drawing serves light, dark and paper.
+"""Matplotlib drawings as inline SVG with the colours of the page: one drawing serves light and dark mode and
+print.
 
-Colours are drawn as stand-ins and replaced by CSS variables; text stays text, in the page's own font. Figures are made without
-pyplot: no window, no global state.
+Drawings use placeholder colours, which are replaced by CSS variables; text stays text, in the page's font.
+Figures are made without pyplot, so there is no window and no global state.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ SERIES = 8
 NAMES = {INK: "ink", MUTED: "muted", GRID: "grid", PAPER: "paper"} | {
     f"#0a0c{i:02x}": f"c{i}" for i in range(SERIES)
 }
-# One a seed; the page's legend draws the same, see templates/curves.html.
+# One per seed; the legend in templates/curves.html draws the same.
 DASHES: tuple[Any, ...] = (
     "solid",
     (0, (5, 2)),
@@ -67,27 +68,27 @@ STYLE: dict[Any, Any] = {
 
 
 def colour(index: int) -> str:
-    """Stand-in of the page's series colour `--c<index>`; there are eight, and they go round."""
+    """Placeholder of the page's series colour `--c<index>`; there are eight, and they repeat."""
     return f"#0a0c{index % SERIES:02x}"
 
 
 def label(text: str) -> str:
-    """Text from data, fit for a drawing: no controls, and one line."""
+    """Text from data on one line, without control characters."""
     return " ".join(visible(text).split())
 
 
 @contextmanager
 def drawing(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
-    """A figure of so many inches and its axes, in the house's style."""
+    """A figure of the given size in inches and its axes, in the style of the report."""
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-        # The browser has the glyphs of any script; only their widths are guessed here.
+        # The browser has the glyphs; only their widths are estimated here.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure, figure.subplots()
 
 
 def svg(figure: Figure, name: str, description: str) -> Markup:
-    """The figure as `<svg>`; `name` keeps its ids apart from those of other figures on the page. Call within `drawing`."""
+    """The figure as `<svg>`; `name` makes its ids unique on the page. Call it within `drawing`."""
     stream = io.StringIO()
     figure.savefig(
         stream, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -105,7 +106,7 @@ def svg(figure: Figure, name: str, description: str) -> Markup:
     )
     view = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', head)
     assert view, "matplotlib writes a viewBox"
-    # A point is 4/3 CSS pixels: text has the size on the page that it has in the drawing.
+    # A point is 4/3 CSS pixels: text has the same size on the page as in the drawing.
     about = f'role="img" aria-label="{escape(visible(description))}"'
     return Markup(
         f'<svg viewBox="0 0 {view[1]} {view[2]}" style="width: {float(view[1]) * 4 / 3:.0f}px" {about}>{body}'

@@ -1,4 +1,4 @@
-"""What was ingested and refused: files, sources, and one refused row for each kind of reason."""
+"""What was ingested and refused: files, sources, and one refused row per kind of reason."""
 
 from __future__ import annotations
 
@@ -18,18 +18,22 @@ SELECT
     count(*) FILTER (p.split = 'test') AS test, count(*) FILTER (p.split = 'none') AS none,
     coalesce(sum(t.trajectories), 0)::BIGINT AS trajectories
 FROM problems p
-LEFT JOIN (SELECT problem_id, count(*) AS trajectories FROM trajectories GROUP BY problem_id) t USING (problem_id)
+LEFT JOIN (
+    SELECT problem_id, count(*) AS trajectories FROM trajectories GROUP BY problem_id
+) t USING (problem_id)
 GROUP BY p.source ORDER BY problems DESC, p.source
 """
 
-# Reasons name values and positions: what comes before those makes the kind.
+# Reasons end with values and positions; the text before them is the kind.
 REASONS = """
 WITH kinds AS (
-    SELECT *, coalesce(field || ': ', '') || split_part(split_part(reason, ', found ', 1), ': ', 1) AS kind FROM quarantine
+    SELECT *, coalesce(field || ': ', '') || split_part(split_part(reason, ', found ', 1), ': ', 1) AS kind
+    FROM quarantine
 )
 SELECT
     q.source_file, q.kind, count(*) AS refused,
-    arg_min(q.reason, q.source_line) AS reason, min(q.source_line) AS line, arg_min(q.raw, q.source_line) AS raw
+    arg_min(q.reason, q.source_line) AS reason, min(q.source_line) AS line,
+    arg_min(q.raw, q.source_line) AS raw
 FROM kinds q
 GROUP BY q.source_file, q.kind ORDER BY refused DESC, q.source_file, q.kind
 """
@@ -37,7 +41,9 @@ GROUP BY q.source_file, q.kind ORDER BY refused DESC, q.source_file, q.kind
 
 @dataclass(frozen=True)
 class Ingestion:
-    """Rows of the tables of this part, and their sums. `files_left`, `reasons_left`: rows not shown."""
+    """Rows of this section's tables, and their sums. `files_left` and `reasons_left` count rows that are not
+    shown; `balanced`: in each file, accepted + present + quarantined = read.
+    """
 
     files: list[dict]
     totals: dict[str, int]
@@ -49,7 +55,9 @@ class Ingestion:
 
 
 def ingestion(connection: duckdb.DuckDBPyConnection, rows_in_file: dict[str, int]) -> Ingestion:
-    """`rows_in_file`: rows of files that were read in part, by file name, where a run knows them."""
+    """What the store says about ingestion; `rows_in_file` has the rows of files that were read in part, by
+    file name.
+    """
     files = query(connection, "SELECT * FROM ingested").to_dicts()
     for file in files:
         whole = file["read"] if file["limit"] is None else None

@@ -1,4 +1,6 @@
-"""What the run's figures rest on: policies, corpora with their pins, judge and isolation, and the versions of the tables."""
+"""What the run's figures are based on: policies, corpora with their pins, judge and isolation, and the
+versions of the tables.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +28,16 @@ FROM verdicts GROUP BY judge_version, tier ORDER BY first, judge_version, tier
 """
 
 REFERENCES = """
-SELECT reference, count(*) AS scored FROM reference_scores GROUP BY reference ORDER BY scored DESC, reference LIMIT 10
+SELECT reference, count(*) AS scored FROM reference_scores GROUP BY reference
+ORDER BY scored DESC, reference LIMIT 10
 """
 
 
 @dataclass(frozen=True)
 class Lineage:
-    """`unpublished`: policies the run names and the table does not have; `versions`: tables as this report read them."""
+    """`unpublished`: policies that the run names and the table `policies` lacks; `versions`: of the tables
+    that the report read.
+    """
 
     policies: list[dict]
     unpublished: list[str]
@@ -43,12 +48,13 @@ class Lineage:
 
 
 def lineage(connection: duckdb.DuckDBPyConnection, run: Run, versions: dict[str, int]) -> Lineage:
+    """Where the run's figures come from; `versions` are those that `connection` reads."""
     names = [name for name in (run.reference_policy, *(seed.policy_id for seed in run.seeds)) if name]
     policies = query(connection, POLICIES, {"names": names}).to_dicts()
     known = {row["policy_id"] for row in policies}
     corpora = query(connection, CORPORA).to_dicts()
     for corpus in corpora:
-        corpus["pins"] = pins_in_words(corpus["pins"])
+        corpus["pins"] = _pins_in_words(corpus["pins"])
     return Lineage(
         policies,
         [name for name in names if name not in known],
@@ -59,8 +65,8 @@ def lineage(connection: duckdb.DuckDBPyConnection, run: Run, versions: dict[str,
     )
 
 
-def pins_in_words(pins: str) -> str:
-    """`{"verdicts": 3}` as `verdicts 3`; text that is no such object as it is."""
+def _pins_in_words(pins: str) -> str:
+    """`{"verdicts": 3}` as `verdicts 3`; text that is not a JSON object stays as it is."""
     try:
         found = json.loads(pins)
     except ValueError:

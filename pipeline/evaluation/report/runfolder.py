@@ -1,11 +1,42 @@
-"""What a run left on disk: `run.json`, and for each seed the lines of `metrics.jsonl` that the trainer wrote."""
+"""A run as its folder and the store have it.
+
+A run by `spo train` has `config.json` (its configuration), `reference.json` (the parts of the reference's
+fingerprint) and `metrics.jsonl` (one line per step). The demo adds `run.json` in the folder above its seeds,
+with stages, seeds and their folders.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import duckdb
+
+from pipeline.store import query
+
+RECORD, CONFIG, REFERENCE, METRICS = "run.json", "config.json", "reference.json", "metrics.jsonl"
+
+# The parent of a published policy is the reference; a run that has published nothing is known by its
+# reference's weights.
+REFERENCE_OF_RUN = """
+SELECT policy_id FROM (
+    SELECT parent_id AS policy_id, 1 AS preference, created_at FROM policies
+    WHERE run_id = $run AND parent_id IS NOT NULL
+    UNION ALL
+    SELECT policy_id, 2, created_at FROM policies WHERE details ->> '$.fingerprint.weights' = $weights
+)
+ORDER BY preference, created_at, policy_id LIMIT 1
+"""
+
+# The final policy has the run's own name, those published on the way are RUN@STEP.
+EVALUATED_LAST = """
+SELECT policy_id, step FROM policies
+WHERE run_id = $run AND policy_id IN (SELECT policy_id FROM evaluations)
+    AND (policy_id = $run OR starts_with(policy_id, $run || '@')) AND step > 0
+ORDER BY step DESC, policy_id LIMIT 1
+"""
 
 
 class ReportError(ValueError):
@@ -14,16 +45,20 @@ class ReportError(ValueError):
 
 @dataclass(frozen=True)
 class Seed:
-    """One trained policy of a run: its metrics by step, and in words what could not be read of them."""
+    """One trained policy of a run: its metrics by step, and a sentence about what could not be read.
+
+    `step` is set for a policy published before the end of training.
+    """
 
     policy_id: str
     seed: int
     metrics: list[dict[str, Any]]
     problem: str | None = None
+    step: int | None = None
 
     @property
     def name(self) -> str:
-        return f"seed {self.seed}"
+        return f"seed {self.seed}" if self.step is None else f"seed {self.seed} at step {self.step}"
 
 
 @dataclass(frozen=True)
@@ -47,22 +82,60 @@ class Run:
     seeds: list[Seed]
     stages: list[Stage]
     rows_in_file: dict[str, int]
+    reference_weights: str = ""
 
 
 def read_run(folder: Path) -> Run:
-    """The run in `folder`. Raises ReportError where `run.json` is missing or is no such record."""
-    path = folder / "run.json"
+    """The run in `folder`. Raises ReportError if the folder has neither `run.json` nor the `config.json` of a
+    run.
+    """
+    if (folder / RECORD).exists():
+        return _from_record(folder, _read_object(folder / RECORD, "run"))
+    if (folder / CONFIG).exists():
+        return _from_config(folder, _read_object(folder / CONFIG, "source"))
+    raise ReportError(
+        f"{folder}: not there, or has neither {RECORD} nor {CONFIG};"
+        " name the folder of a run, see `run` in its configuration"
+    )
+
+
+def complete_from_store(run: Run, connection: duckdb.DuckDBPyConnection) -> Run:
+    """Fill in what only the store knows of a run by `spo train`: its reference policy, and which of its
+    policies was evaluated.
+
+    A run that names its reference has all that the report needs, and comes back as it is, but for an
+    unfinished seed.
+    """
+    if not run.reference_policy:
+        wanted = {"run": run.name, "weights": run.reference_weights}
+        reference = query(connection, REFERENCE_OF_RUN, wanted)
+        run = replace(run, reference_policy=reference["policy_id"][0] if reference.height else "")
+    return replace(run, seeds=[_evaluated_seed(seed, connection) for seed in run.seeds])
+
+
+def _evaluated_seed(seed: Seed, connection: duckdb.DuckDBPyConnection) -> Seed:
+    """The seed with the policy of its last step that was evaluated; its final policy if there is none."""
+    rows = query(connection, EVALUATED_LAST, {"run": seed.policy_id})
+    if not rows.height or rows["policy_id"][0] == seed.policy_id:
+        return seed
+    return replace(seed, policy_id=rows["policy_id"][0], step=rows["step"][0])
+
+
+def _read_object(path: Path, key: str) -> dict[str, Any]:
+    """The JSON object in a file. Raises ReportError if it is not one, or has no value for `key`."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ReportError(f"{path}: not there; a run folder holds run.json") from None
     except ValueError as error:
         raise ReportError(f"{path}: {error}") from error
-    if not isinstance(record, dict) or not record.get("run"):
-        raise ReportError(f"{path}: no object with the key run")
+    if not isinstance(record, dict) or not record.get(key):
+        raise ReportError(f"{path}: not the record of a run: it has no key {key}")
+    return record
+
+
+def _from_record(folder: Path, record: dict[str, Any]) -> Run:
     try:
         seeds = [
-            read_seed(folder, int(entry.get("seed", i)), entry)
+            _read_seed(folder, int(entry.get("seed", i)), entry)
             for i, entry in enumerate(record.get("policies") or [])
         ]
         stages = [
@@ -70,8 +143,10 @@ def read_run(folder: Path) -> Run:
             for entry in record.get("stages") or []
         ]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        wanted = "policies are objects with policy_id, seed and folder, stages objects with name and seconds"
-        raise ReportError(f"{path}: {wanted}: {error!r}") from error
+        expected = (
+            "policies are objects with policy_id, seed and folder, stages objects with name and seconds"
+        )
+        raise ReportError(f"{folder / RECORD}: {expected}: {error!r}") from error
     return Run(
         name=str(record["run"]),
         started_at=str(record.get("started_at") or ""),
@@ -84,11 +159,32 @@ def read_run(folder: Path) -> Run:
     )
 
 
-def read_seed(folder: Path, seed: int, entry: dict) -> Seed:
-    path = folder / str(entry["folder"]) / "metrics.jsonl"
-    where = f"{entry['folder']}/metrics.jsonl"
+def _from_config(folder: Path, config: dict[str, Any]) -> Run:
+    name = str(config.get("name") or folder.resolve().name)
+    try:
+        seed = int(config.get("seed") or 0)
+    except (TypeError, ValueError):
+        raise ReportError(f"{folder / CONFIG}: seed: not a whole number: {config['seed']!r}") from None
+    path = folder / REFERENCE
+    parts = _read_object(path, "weights") if path.exists() else {}
+    return Run(
+        name=name,
+        started_at="",
+        command="spo train RUN.toml    # with the settings below and a new folder under `run`",
+        settings=config,
+        reference_policy=str(config.get("reference_policy") or ""),
+        seeds=[_read_seed(folder, seed, {"policy_id": name, "folder": "."})],
+        stages=[],
+        rows_in_file={},
+        reference_weights=str(parts.get("weights", "")),
+    )
+
+
+def _read_seed(folder: Path, seed: int, entry: dict[str, Any]) -> Seed:
+    where = Path(str(entry["folder"])) / METRICS
+    path = folder / where
     if not path.exists():
-        return Seed(str(entry["policy_id"]), seed, [], f"{where} is not there: no step was logged.")
+        return Seed(str(entry["policy_id"]), seed, [], f"{where} does not exist: no step was logged.")
     metrics, unread = read_metrics(path)
     problem = None if metrics else f"{where} is empty: no step was logged."
     if unread:
@@ -97,7 +193,7 @@ def read_seed(folder: Path, seed: int, entry: dict) -> Seed:
 
 
 def read_metrics(path: Path) -> tuple[list[dict[str, Any]], list[int]]:
-    """One entry a step, in order, and the numbers of lines that are none: a kill may cut the last one short."""
+    """One entry per step, in order, and the numbers of unreadable lines: the last may be cut by a kill."""
     by_step: dict[int, dict[str, Any]] = {}
     unread = []
     for line, text in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n"), start=1):

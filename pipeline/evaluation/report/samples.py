@@ -12,11 +12,14 @@ from pipeline.store import query
 
 SHOWN = 3
 
-# Samples drawn to evaluate come before others of the same policy; the order is fixed, so the same store shows the same program.
+# Samples of an evaluation come before others of the same policy. The order is fixed: the same store shows the
+# same program.
 PROGRAM = """
 SELECT t.trajectory_id, t.program, t.language, t.policy_id, j.verdict, j.passed, j.total
-FROM trajectories t JOIN (SELECT trajectory_id, verdict, passed, total, reward_binary FROM judged) j USING (trajectory_id)
-WHERE t.problem_id = $problem AND t.policy_id IN (SELECT unnest($policies)) AND (j.verdict = 'accepted') = $accepted
+FROM trajectories t
+JOIN (SELECT trajectory_id, verdict, passed, total, reward_binary FROM judged) j USING (trajectory_id)
+WHERE t.problem_id = $problem AND t.policy_id IN (SELECT unnest($policies))
+  AND (j.verdict = 'accepted') = $accepted
   AND j.reward_binary IS NOT NULL
 ORDER BY starts_with(t.batch_id, 'eval/') DESC, t.trajectory_id LIMIT 1
 """
@@ -24,7 +27,9 @@ ORDER BY starts_with(t.batch_id, 'eval/') DESC, t.trajectory_id LIMIT 1
 
 @dataclass(frozen=True)
 class Reading:
-    """A problem with the program that solved it on one side of the training, and one that failed on the other."""
+    """A problem with the program that solved it before (or after) training, and one that failed after (or
+    before) it.
+    """
 
     problem: dict[str, Any]
     counts: dict[str, int]
@@ -41,7 +46,7 @@ class Samples:
 def samples(
     connection: duckdb.DuckDBPyConnection, problems: pl.DataFrame, reference: str, policies: list[str]
 ) -> Samples | None:
-    """`problems`: see `comparison.Comparison`. None without any."""
+    """Problems gained and lost among `problems` (see `comparison.Comparison`). None without problems."""
     if problems.is_empty():
         return None
     rate_before = pl.col("correct_before") / pl.col("samples_before")
@@ -57,12 +62,12 @@ def samples(
         .head(SHOWN)
     )
     return Samples(
-        [reading(connection, row, solvers=policies, failers=[reference]) for row in gained.to_dicts()],
-        [reading(connection, row, solvers=[reference], failers=policies) for row in lost.to_dicts()],
+        [_reading(connection, row, solvers=policies, failers=[reference]) for row in gained.to_dicts()],
+        [_reading(connection, row, solvers=[reference], failers=policies) for row in lost.to_dicts()],
     )
 
 
-def reading(
+def _reading(
     connection: duckdb.DuckDBPyConnection, counts: dict, *, solvers: list[str], failers: list[str]
 ) -> Reading:
     wanted = {"problem": counts["problem_id"]}
@@ -74,10 +79,10 @@ def reading(
         if problem.height
         else {**counts, "title": "", "statement": "(not in the store)"},
         counts,
-        first(query(connection, PROGRAM, wanted | {"policies": solvers, "accepted": True})),
-        first(query(connection, PROGRAM, wanted | {"policies": failers, "accepted": False})),
+        _first(query(connection, PROGRAM, wanted | {"policies": solvers, "accepted": True})),
+        _first(query(connection, PROGRAM, wanted | {"policies": failers, "accepted": False})),
     )
 
 
-def first(rows: pl.DataFrame) -> dict[str, Any] | None:
+def _first(rows: pl.DataFrame) -> dict[str, Any] | None:
     return rows.row(0, named=True) if rows.height else None

@@ -1,4 +1,6 @@
-"""How values are put into words: numbers with thin separators, and text from data made harmless and visible."""
+"""How values are shown: numbers with thin separators, and text from data without characters that could
+mislead.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,10 @@ from markupsafe import Markup
 
 THIN = "\u202f"  # narrow no-break space
 MINUS = "\u2212"
-NOTHING = "–"
-# Controls, lone surrogates, and marks that reorder text (https://trojansource.codes): shown, never obeyed.
-UNSEEN = re.compile(
+MISSING = "–"
+# Control characters, lone surrogates, and marks that reorder text (https://trojansource.codes): shown as
+# escapes.
+INVISIBLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 )
 
@@ -24,44 +27,62 @@ def visible(value: Any) -> Any:
     """Text as it can be shown and written as UTF-8; markup passes unchanged."""
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
-    return UNSEEN.sub(lambda found: picture(found[0]), value.replace("\r\n", "\n"))
+    return INVISIBLE.sub(lambda match: _escape(match[0]), value.replace("\r\n", "\n"))
 
 
-def picture(character: str) -> str:
+def _escape(character: str) -> str:
     code = ord(character)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def decoded(raw: bytes) -> str:
-    """Bytes as text; those that are no UTF-8 as `\\xNN`."""
+    """Bytes as text; bytes that are not UTF-8 as escapes."""
     return raw.decode("utf-8", errors="backslashreplace")
 
 
 def count(value: float | None) -> str:
     """A whole number, in groups of three."""
-    return f"{round(value):,}".replace(",", THIN).replace("-", MINUS) if known(value) else NOTHING
+    return f"{round(value):,}".replace(",", THIN).replace("-", MINUS) if _is_finite(value) else MISSING
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """A number with so many decimals, in groups of three."""
-    return f"{value:,.{digits}f}".replace(",", THIN).replace("-", MINUS) if known(value) else NOTHING
+    """A number with `digits` decimals, in groups of three."""
+    return f"{value:,.{digits}f}".replace(",", THIN).replace("-", MINUS) if _is_finite(value) else MISSING
+
+
+def significant(value: float | None, digits: int = 4) -> str:
+    """A number of any size with `digits` significant digits."""
+    if not _is_finite(value):
+        return MISSING
+    if not value:
+        return "0"
+    if not 1e-4 <= abs(value) < 1e9:
+        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+        return f"{_without_zeros(mantissa)}e{int(exponent)}".replace("-", MINUS)
+    return _without_zeros(number(value, max(0, digits - 1 - math.floor(math.log10(abs(value))))))
+
+
+def _without_zeros(text: str) -> str:
+    """A number without trailing zeros after its point."""
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    """A share of 1 in per cent."""
-    return f"{number(100 * value, digits)}{THIN}%" if known(value) else NOTHING
+    """A share in per cent; 1 is 100 %."""
+    return f"{number(100 * value, digits)}{THIN}%" if _is_finite(value) else MISSING
 
 
-def nearly(value: float | None) -> str:
+def careful_percent(value: float | None) -> str:
     """A share in per cent that says 100 or 0 only where it is exactly that."""
-    if not known(value) or value in (0, 1) or 0.0005 <= value < 0.9995:
+    if not _is_finite(value) or value in (0, 1) or 0.0005 <= value < 0.9995:
         return percent(value)
     return f"> 99.9{THIN}%" if value > 0.5 else f"< 0.1{THIN}%"
 
 
 def duration(seconds: float | None) -> str:
-    if not known(seconds):
-        return NOTHING
+    """`4.0 s`, `1 min 05 s`, `1 h 02 min`."""
+    if not _is_finite(seconds):
+        return MISSING
     if seconds < 60:
         return f"{number(seconds, 1)} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -69,12 +90,12 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
 
 
-def known(value: float | None) -> TypeGuard[float]:
+def _is_finite(value: float | None) -> TypeGuard[float]:
     return value is not None and math.isfinite(value)
 
 
 def moment(value: Any) -> str:
-    """A time, from a datetime or ISO text, to the minute; other text as it is."""
+    """A time to the minute, from a datetime or ISO text; other text as it is."""
     try:
         when = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
     except ValueError:
@@ -83,14 +104,14 @@ def moment(value: Any) -> str:
 
 
 def shortened(text: str, characters: int, lines: int = 10_000) -> str:
-    """The beginning of a text; what was left off is said."""
-    kept = "\n".join(text[:characters].splitlines()[:lines])
-    left = len(text.rstrip()) - len(kept)
-    return f"{kept}\n… ({count(left)} more characters)" if left > 0 else kept
+    """The beginning of a text, and how many characters were left out."""
+    beginning = "\n".join(text[:characters].splitlines()[:lines])
+    left = len(text.rstrip()) - len(beginning)
+    return f"{beginning}\n… ({count(left)} more characters)" if left > 0 else beginning
 
 
 def ellipsis(text: str, characters: int) -> str:
-    """Text that fits a label, its middle left out."""
+    """Text that fits a label; the middle of a longer one is left out."""
     if len(text) <= characters:
         return text
     tail = characters // 3
@@ -103,13 +124,13 @@ def listed(names: list[str]) -> str:
 
 
 def some(names: list[Any], most: int = 12) -> str:
-    """A list in words that ends in good time."""
+    """The first names of a list, and how many more there are."""
     shown = ", ".join(map(str, names[:most]))
     return f"{shown} and {count(len(names) - most)} more" if len(names) > most else shown
 
 
 def flattened(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Leaves of nested settings as (dotted path, text)."""
+    """Leaves of nested settings, as (dotted path, text)."""
     if isinstance(value, dict) and value:
         for key, inner in value.items():
             yield from flattened(inner, f"{path}.{key}" if path else str(key))

@@ -1,4 +1,6 @@
-"""Verdicts by origin and policy, and apart from them what is no verdict: judge errors and languages that are not installed."""
+"""Verdicts by origin and policy, and separately what is not a verdict: judge errors and languages that are
+not installed.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,8 @@ JUDGED = tuple(verdict for verdict in VERDICTS if verdict not in NOT_A_REWARD)
 # Series colour of each verdict, the same in every report.
 COLOURS: dict[str, int] = dict(zip(JUDGED, (0, 1, 4, 3, 6, 5, 7), strict=True))
 
-# A run publishes a policy `<run>@<step>` for each of its rollouts: together they are one writer. Samples drawn to evaluate a
-# policy are told apart from those it trained on.
+# A run publishes policies `<run>@<step>` for its rollouts: together they are one writer. Samples of
+# evaluations are separate from those that the policy trained on.
 BY_WRITER = """
 WITH errors AS (
     SELECT trajectory_id FROM verdicts GROUP BY trajectory_id HAVING bool_and(verdict = 'judge_error')
@@ -24,7 +26,9 @@ SELECT
     CASE WHEN starts_with(t.policy_id, t.run_id || '@') THEN t.run_id || ' while training'
          WHEN starts_with(t.batch_id, 'eval/') THEN t.policy_id || ' (evaluation)'
          ELSE t.policy_id END AS writer,
-    coalesce(j.verdict, CASE WHEN e.trajectory_id IS NULL THEN 'not_judged' ELSE 'judge_error' END) AS verdict,
+    coalesce(
+        j.verdict, CASE WHEN e.trajectory_id IS NULL THEN 'not_judged' ELSE 'judge_error' END
+    ) AS verdict,
     count(*) AS trajectories
 FROM trajectories t
 LEFT JOIN (SELECT trajectory_id, verdict FROM judged) j USING (trajectory_id)
@@ -40,7 +44,8 @@ WITH errors AS (
     FROM verdicts GROUP BY trajectory_id HAVING bool_and(verdict = 'judge_error')
 )
 SELECT
-    coalesce(p.source, '(no problem)') AS source, t.language, count(*) AS trajectories, max(e.attempts) AS attempts,
+    coalesce(p.source, '(no problem)') AS source, t.language, count(*) AS trajectories,
+    max(e.attempts) AS attempts,
     any_value(e.detail) AS detail
 FROM errors e JOIN trajectories t USING (trajectory_id) LEFT JOIN problems p ON p.problem_id = e.problem_id
 GROUP BY ALL ORDER BY trajectories DESC, source, t.language LIMIT 20
@@ -86,6 +91,7 @@ class Verdicts:
 
 
 def verdicts(connection: duckdb.DuckDBPyConnection) -> Verdicts:
+    """Verdicts over the whole store; the MOST_WRITERS largest writers are shown, the totals have all."""
     found: dict[tuple[str, str], dict[str, int]] = {}
     for row in query(connection, BY_WRITER).iter_rows(named=True):
         found.setdefault((row["origin"], row["writer"]), {})[row["verdict"]] = row["trajectories"]

@@ -1,4 +1,6 @@
-"""Assemble the report: every fact from one snapshot of the store and one reading of the run folder, then one file."""
+"""Assemble the report: all facts come from one snapshot of the store and one reading of the run folder; the
+result is one file.
+"""
 
 from __future__ import annotations
 
@@ -12,35 +14,48 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipeline.evaluation.report import charts, text
 from pipeline.evaluation.report.agreement import agreement
-from pipeline.evaluation.report.comparison import METRICS, Comparison, compare
+from pipeline.evaluation.report.comparison import Comparison, compare
 from pipeline.evaluation.report.curves import Curves, curves
 from pipeline.evaluation.report.duplicates import LEVELS, duplicates
 from pipeline.evaluation.report.families import families
 from pipeline.evaluation.report.ingestion import ingestion
 from pipeline.evaluation.report.lineage import lineage
-from pipeline.evaluation.report.runfolder import Run, read_run
+from pipeline.evaluation.report.runfolder import Run, complete_from_store, read_run
 from pipeline.evaluation.report.samples import samples
 from pipeline.evaluation.report.verdicts import COLOURS, verdicts
 from pipeline.store import Store, connect, query
 
 TEMPLATES = Path(__file__).parent / "templates"
-FILTERS = ("count", "number", "percent", "nearly", "duration", "moment", "shortened", "ellipsis", "some")
+FILTERS = (
+    "count",
+    "number",
+    "significant",
+    "percent",
+    "careful_percent",
+    "duration",
+    "moment",
+    "shortened",
+    "ellipsis",
+    "some",
+)
 
 
 def write_report(store: Store, run_folder: str | Path, target: str | Path) -> Path:
-    """Write `<target>/index.html` on the run in `run_folder` and the store as it is now; returns its path.
+    """Write `<target>/index.html` about the run in `run_folder` and the store as it is now. Returns the
+    file's path.
 
-    What a run does not have yet is said in words. Raises ReportError without a readable `run.json`, and StoreError where
-    the store cannot be read.
+    Any run has a report: one by `spo train` and one by the demo. A sentence says what a run does not have
+    yet. Raises ReportError for a folder that is not that of a run, and StoreError if the store cannot be
+    read.
     """
     run = read_run(Path(run_folder))
     versions = store.pins()
     connection = connect(store, versions, threads=2)
     try:
-        found = gather(connection, run, versions)
+        facts = _gather(connection, complete_from_store(run, connection), versions)
     finally:
         connection.close()
-    page = environment().get_template("page.html").render(**found, figures=draw(found))
+    page = _environment().get_template("page.html").render(**facts, figures=_draw(facts))
     path = Path(target) / "index.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
@@ -49,14 +64,13 @@ def write_report(store: Store, run_folder: str | Path, target: str | Path) -> Pa
     return path
 
 
-def gather(connection: duckdb.DuckDBPyConnection, run: Run, versions: dict[str, int]) -> dict[str, Any]:
-    """Everything the templates say, by name."""
+def _gather(connection: duckdb.DuckDBPyConnection, run: Run, versions: dict[str, int]) -> dict[str, Any]:
+    """The variables of the templates, by name."""
     comparison = compare(query(connection, "SELECT * FROM evaluations"), run)
     policies = [seed.policy_id for seed in run.seeds if seed.name in comparison.seeds]
     return {
         "run": run,
         "written_at": datetime.now(UTC),
-        "metrics": METRICS,
         "comparison": comparison,
         "ingestion": ingestion(connection, run.rows_in_file),
         "verdicts": verdicts(connection),
@@ -71,10 +85,10 @@ def gather(connection: duckdb.DuckDBPyConnection, run: Run, versions: dict[str, 
     }
 
 
-def draw(found: dict[str, Any]) -> dict[str, Any]:
-    """The figures, each only where there is something to draw."""
-    comparison: Comparison = found["comparison"]
-    traced: Curves = found["curves"]
+def _draw(facts: dict[str, Any]) -> dict[str, Any]:
+    """The drawings; those without anything to show are missing."""
+    comparison: Comparison = facts["comparison"]
+    traced: Curves = facts["curves"]
     fresh = sorted({step for seed in traced.facts for step in seed.fresh})
     figures: dict[str, Any] = {
         "headline": [
@@ -82,17 +96,17 @@ def draw(found: dict[str, Any]) -> dict[str, Any]:
         ],
         "curves": [charts.curve(panel, fresh, f"curve{i}") for i, panel in enumerate(traced.panels)],
     }
-    if found["verdicts"].totals.judged:
-        figures["verdicts"] = charts.verdict_bars(found["verdicts"], "verdicts")
-    if found["families"] and comparison.findings:
-        figures["families"] = charts.family_changes(found["families"].by_family, "families")
+    if facts["verdicts"].totals.judged:
+        figures["verdicts"] = charts.verdict_bars(facts["verdicts"], "verdicts")
+    if facts["families"] and comparison.findings:
+        figures["families"] = charts.family_changes(facts["families"].by_family, "families")
         figures["scatter"] = charts.problem_scatter(comparison.problems, "scatter")
     return figures
 
 
-def environment() -> Environment:
-    """Jinja2 that escapes everything and makes the invisible visible."""
-    made = Environment(
+def _environment() -> Environment:
+    """Jinja2 that escapes everything and shows invisible characters."""
+    environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
@@ -100,7 +114,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {name: getattr(text, name) for name in FILTERS}
-    made.filters["word"] = lambda name: name.replace("_", " ")
-    made.globals["verdict_colours"] = COLOURS
-    return made
+    environment.filters |= {name: getattr(text, name) for name in FILTERS}
+    environment.filters["word"] = lambda name: name.replace("_", " ")
+    environment.globals["verdict_colours"] = COLOURS
+    return environment

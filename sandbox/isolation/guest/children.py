@@ -1,4 +1,7 @@
-"""What happens in the forked child, and before the fork what is the same for all: each page that a child touches costs."""
+"""What happens in a forked child, and what the supervisor prepares before the fork for all children.
+
+Each page that a child touches is copied, and so costs time in every test.
+"""
 
 import _ctypes
 import _functools
@@ -20,39 +23,14 @@ GUEST_FOLDER = __file__.rpartition("/")[0]
 OWN_MODULES = ("protocol", "children", "confine", "crossing", "functions", "_ctypes", "_socket")
 JOB, RESULT = 3, 4  # descriptors of function tests
 
-# Standard modules that are worth loading once in the supervisor instead of once per test. None of them starts a thread.
-WORTH_LOADING = frozenset(
-    [
-        "array",
-        "bisect",
-        "cmath",
-        "collections",
-        "copy",
-        "dataclasses",
-        "datetime",
-        "decimal",
-        "enum",
-        "fractions",
-        "functools",
-        "heapq",
-        "io",
-        "itertools",
-        "json",
-        "math",
-        "operator",
-        "os",
-        "queue",
-        "random",
-        "re",
-        "signal",
-        "statistics",
-        "string",
-        "threading",
-        "time",
-        "typing",
-    ]
-)
-
+# Standard modules that the supervisor loads once for programs that use them. None of them starts a thread.
+PRELOADED = frozenset(
+    (
+        "array", "bisect", "cmath", "collections", "copy", "dataclasses", "datetime", "decimal", "enum",
+        "fractions", "functools", "heapq", "io", "itertools", "json", "math", "operator", "os", "queue",
+        "random", "re", "signal", "statistics", "string", "threading", "time", "typing",
+    )
+)  # fmt: skip
 WARM_UP = "print(int(input()))\nfor line in sys.stdin: print(*map(int, line.split()))"
 SUPERVISOR_ENVIRONMENT = (b"LD_BIND_NOW",)
 exit_now = posix._exit  # programs may replace the name
@@ -60,12 +38,12 @@ _library = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
 _prctl, _capset = _ctypes.dlsym(_library, "prctl"), _ctypes.dlsym(_library, "capset")
 builtins.quit = _sitebuiltins.Quitter(
     "quit", "Ctrl-D (i.e. EOF)"
-)  # -S leaves them out, and `site` is dear to import
+)  # -S leaves them out, and importing `site` is slow
 builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D (i.e. EOF)")
 
 
 def become(uid):
-    """Give up root for a user that owns nothing, and with it every capability."""
+    """Change from root to a user that owns nothing, and drop every capability."""
     posix.setgroups([])
     posix.setresgid(uid, uid, uid)
     posix.setresuid(uid, uid, uid)
@@ -75,19 +53,19 @@ def become(uid):
 
 
 def hide_from_children():
-    """Close /proc/1/{mem,fd,maps,...} to the programs, which run under the same user."""
+    """Close /proc/1/{mem,fd,maps,...} to the programs, which run as the same user."""
     if _ctypes.call_function(_prctl, (PR_SET_DUMPABLE, 0, 0, 0, 0)) != 0:
         raise OSError("prctl(PR_SET_DUMPABLE) failed")
 
 
 class NativeFunction(_ctypes.CFuncPtr):
-    """Called with the interpreter's lock held, because one of them forks it."""
+    """A C function that runs with the interpreter's lock held, because one of them forks the interpreter."""
 
     _flags_ = 1 | 4  # FUNCFLAG_CDECL, FUNCFLAG_PYTHONAPI
 
 
 class Native:
-    """supervisor.c as a library. Raises OSError where there is none."""
+    """supervisor.c as a library. Raises OSError where it is missing."""
 
     def __init__(self, path):
         library = _ctypes.dlopen(path, 0)
@@ -96,7 +74,7 @@ class Native:
 
 
 def start(program):
-    """Be the program. Never returns."""
+    """Run the program in this process. Never returns."""
     try:
         program()
     finally:
@@ -104,13 +82,13 @@ def start(program):
 
 
 def enter(program, descriptors, cpu_us, confinement):
-    """First thing after a fork without the library, which does the same. Never returns."""
+    """The first step after a fork where the library, which does the same, is missing. Never returns."""
     resource = sys.modules["resource"]
     try:
         if confinement:
             confinement.enter_child()
         posix.setpgid(0, 0)
-        # A second above the limit: the supervisor is exact, this only stops a program whose supervisor is held up.
+        # A second above the limit: the supervisor is exact; this stops a program whose supervisor is delayed.
         seconds = cpu_us // 1_000_000 + 2
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
         take_descriptors(descriptors)
@@ -123,7 +101,7 @@ def enter(program, descriptors, cpu_us, confinement):
 
 
 def take_descriptors(descriptors):
-    """Make them 0, 1, 2 and so on, and close everything else: other tests' too.
+    """Move them to 0, 1, 2 and so on, and close all others, those of other tests too.
 
     They came in one message and so rise, and none is below 3: no target is a source still to be read.
     """
@@ -133,13 +111,16 @@ def take_descriptors(descriptors):
 
 
 def default_signals():
-    """Reset the signals that Python ignores: programs find none ignored. Process 1 is out of their reach without it."""
+    """Reset the signals that Python ignores, so that programs find none ignored.
+
+    Process 1 cannot be reached anyway.
+    """
     for number in IGNORED_BY_PYTHON:
         _signal.signal(number, _signal.SIG_DFL)
 
 
 def forget_own_environment():
-    """What was set for the supervisor's start alone."""
+    """Remove the variables that only the start of the supervisor needed."""
     for name in SUPERVISOR_ENVIRONMENT:
         if posix.environ.pop(name, None) is not None:
             posix.unsetenv(name)
@@ -153,30 +134,33 @@ def run_command(argv, environment):
 
 
 def import_what_is_used(source):
-    """Load the standard modules the source names: once, instead of in every test."""
+    """Load the standard modules that the source imports: once, instead of in every test."""
     for line in source.splitlines():
         statement = line.partition(b";")[0].replace(b",", b" ").split()
         if statement and statement[0] in (b"from", b"import"):
             for word in statement[1:]:
                 name = word.partition(b".")[0].decode("ascii", "replace")
-                if name in WORTH_LOADING and name not in sys.modules:
+                if name in PRELOADED and name not in sys.modules:
                     __import__(name)
 
 
 def warm_up_compiler():
-    """The first call makes the types of all syntax nodes: once here, instead of again in the child."""
+    """The first call creates the types of all syntax nodes: once here, instead of in every child."""
     compile("", "", "exec")
 
 
 def warm_up_messages():
-    """A supervisor for many sources loads what tells of errors once; for a single one that would be dearer than in the child."""
+    """Load what formats errors once, for a supervisor of many sources.
+
+    For a single source the child loads it.
+    """
     if "traceback" not in sys.modules:
         __import__("traceback")
         gc.freeze()
 
 
 def warm_up_streams():
-    """Read and print a little: what the first calls look up in types and keep is then there in every fork."""
+    """Read and print a little, so that every fork has what the first calls look up and cache."""
     inlet, outlet = posix.pipe()
     posix.write(outlet, b"1\n2 3\n")
     posix.close(outlet)
@@ -196,7 +180,7 @@ def compile_program(source):
 
 
 def try_to_compile(source):
-    """Exit 0 when the source compiles, 1 with the error's text on standard output when not."""
+    """Exit with 0 where the source compiles, else with 1 and the error's text on standard output."""
     posix.dup2(1, 2)  # where the compiler's warnings go
     try:
         compile_program(source)
@@ -213,7 +197,7 @@ def try_to_compile(source):
 
 
 def guest_module(name):
-    """One of the supervisor's modules that not every jail needs; out of the program's sight."""
+    """Import a module of the supervisor that not every jail needs. Programs do not see it."""
     sys.path.insert(0, GUEST_FOLDER)
     module = __import__(name)
     sys.path.remove(GUEST_FOLDER)
@@ -222,11 +206,14 @@ def guest_module(name):
 
 
 def python_program(code, function_runner):
-    """A program for `start` that runs compiled code as the main module. From here on the supervisor has stepped out of sight."""
-    # Function tests don't run what stands under `if __name__ == "__main__"`.
+    """A program for `start` that runs compiled code as the main module.
+
+    It hides the supervisor's own modules.
+    """
+    # Function tests do not run the code under `if __name__ == "__main__"`.
     main = fresh_module("program" if function_runner else "__main__")
-    gc.freeze()  # what the supervisor has imported need not be looked through
-    gc.collect(1)  # the counts of collections begin at nought
+    gc.freeze()  # collections need not look at what the supervisor has imported
+    gc.collect(1)  # the counts of collections begin at zero
     collections = gc.get_stats()[1][
         "collections"
     ]  # of the middle generation, which moves objects to the oldest
@@ -234,10 +221,10 @@ def python_program(code, function_runner):
 
 
 def run_python(code, main, collections, function_runner):
-    """Run the code, then end as an interpreter would, but without tearing itself down: join threads, run exit handlers, flush,
-    close files left open.
+    """Run the code, then exit as an interpreter would, but without its tear-down.
 
-    One long function, because each one called is some more pages to be copied, in every test.
+    Threads are joined, exit handlers run, streams flushed, and open files closed. This is one long function,
+    because each function that it called would be more pages to copy in every test.
     """
     status = 0
     gc.enable()
@@ -254,13 +241,14 @@ def run_python(code, main, collections, function_runner):
             threading._shutdown()
         atexit._run_exitfuncs()
         if sys.stdout is not sys.__stdout__ or sys.stderr is not sys.__stderr__:
-            flush(sys.stdout, sys.stderr)  # first: what a program has put in their place may need its globals
-        # Let go of what only cycles hold, such as open files: from the oldest of the garbage collector's generations that holds
-        # objects of the program on, because collecting all of them costs a fifth of a small test's time.
+            flush(sys.stdout, sys.stderr)  # first: streams of the program's own may need its globals
+        # Free what only cycles hold, such as open files, from the oldest generation of the garbage collector
+        # that holds objects of the program: a collection of all generations would be a large part of a small
+        # test's time.
         oldest = 2 if gc.get_stats()[1]["collections"] != collections else 1 if gc.get_count()[1] else 0
-        gc.collect(oldest)  # also brings files before the buffers below them, which must not be closed first
+        gc.collect(oldest)  # also finds files before their buffers, which must not be closed first
         main.__dict__.clear()
-        gc.collect(oldest + 1 if oldest < 2 else 2)  # to where the first collection has moved what it left
+        gc.collect(oldest + 1 if oldest < 2 else 2)  # where the first collection moved what it kept
         for stream in (sys.__stdout__, sys.__stderr__):
             if stream is not None and not stream.closed:
                 stream.flush()
@@ -270,7 +258,7 @@ def run_python(code, main, collections, function_runner):
 
 
 def fresh_module(name):
-    """The module the program runs as, and out of its sight what belongs to the supervisor."""
+    """The module that the program runs as. It hides the supervisor's own modules."""
     main = type(sys)(name)
     main.__dict__.update(__builtins__=builtins, __file__="/program/main.py", __spec__=None)
     for own_module in OWN_MODULES:
@@ -281,7 +269,7 @@ def fresh_module(name):
 
 
 def report(error):
-    """What the interpreter does with an exception nobody caught. Gives the exit status."""
+    """Report an exception that nobody caught as the interpreter does. Returns the exit status."""
     if isinstance(error, SystemExit):
         code = error.code
         if code is None or isinstance(code, int):
@@ -290,7 +278,7 @@ def report(error):
         return 1
     if isinstance(error, KeyboardInterrupt):
         return 130
-    outside = error.__traceback__.tb_next  # without the frame of the supervisor
+    outside = error.__traceback__.tb_next  # without the supervisor's frame
     sys.excepthook(type(error), error.with_traceback(outside), outside)
     return 1
 

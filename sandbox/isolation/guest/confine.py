@@ -1,7 +1,8 @@
-"""The jail of the `landlock` tier, put up from inside: by the supervisor around itself, and by each child around the program.
+"""The Landlock jail, built from inside: by the supervisor around itself, by each child around its program.
 
-Where no namespace can be made, the kernel's Landlock (https://docs.kernel.org/userspace-api/landlock.html) closes the file
-system, and signals and tracing towards processes outside; a system-call filter closes the rest. Neither can be taken off again.
+Where no namespace can be made, the kernel's Landlock (https://docs.kernel.org/userspace-api/landlock.html)
+closes the file system, and signals and tracing to processes outside; a system-call filter closes the rest.
+Neither can be removed.
 """
 
 import ctypes
@@ -32,19 +33,19 @@ class Filter(ctypes.Structure):
 
 
 def checked(result, what):
-    """Raises OSError where a call has failed."""
+    """The result of a call. Raises OSError where it has failed."""
     if result < 0:
         raise OSError(ctypes.get_errno(), f"{what}: {posix.strerror(ctypes.get_errno())}")
     return result
 
 
 def version():
-    """Landlock's version; 0 where the kernel has none, or a filter refuses the call."""
+    """Landlock's version; 0 where the kernel has no Landlock, or a filter refuses the call."""
     return max(0, library.syscall(CREATE_RULESET, None, ctypes.c_size_t(0), VERSION))
 
 
 class Confinement:
-    """What the supervisor and its children may reach. `spec` is JSON: see `landlock.py`, which writes it."""
+    """What the supervisor and its children may reach. `spec` is JSON that `landlock.settings` writes."""
 
     def __init__(self, spec):
         asked = json.loads(spec)
@@ -63,8 +64,8 @@ class Confinement:
         install(bytes.fromhex(asked["filter"]))
 
     def check(self):
-        """Raises OSError unless signals stay inside: the supervisor is about to send some to all it can reach."""
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # only now: it does not outlive a change of user
+        """Raises OSError unless signals stay inside: the supervisor signals all processes that it can reach."""
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # only now, because a change of user resets it
         try:
             posix.kill(self.parent, 0)
         except PermissionError:
@@ -77,7 +78,7 @@ class Confinement:
         restrict(self.child_rules)
 
     def close_child(self):
-        """After this no call remains but the program's own."""
+        """The last step: after it only the program's own calls follow."""
         install(self.child_filter)
 
 
@@ -89,7 +90,7 @@ def prctl(what, value):
 
 
 def ruleset(rules):
-    """A descriptor of the rules {path: what is allowed there and below}; nothing else is."""
+    """A descriptor of a ruleset: (path, what is allowed there and below). Nothing else is allowed."""
     wanted = (EVERY_FILE_ACCESS, EVERY_NETWORK_ACCESS, EVERY_SCOPE)
     packed = b"".join(number.to_bytes(8, sys.byteorder) for number in wanted)
     made = checked(
@@ -102,7 +103,7 @@ def ruleset(rules):
         rule = allowed.to_bytes(8, sys.byteorder) + at.to_bytes(4, sys.byteorder)
         checked(library.syscall(ADD_RULE, made, PATH_BENEATH, rule, 0), f"landlock_add_rule {path}")
         posix.close(at)
-    # Out of the way of 0, 1, 2 and so on, which a child takes up first.
+    # Above 0, 1, 2 and so on, which a child replaces first.
     moved = fcntl.fcntl(made, fcntl.F_DUPFD_CLOEXEC, 100)
     posix.close(made)
     return moved
@@ -118,7 +119,7 @@ def install(instructions):
 
 
 def tasks_of_user():
-    """How many processes and threads the user of this process has: RLIMIT_NPROC counts them all."""
+    """The number of processes and threads of this process's user: RLIMIT_NPROC counts them all."""
     count = 0
     for name in posix.listdir("/proc"):
         try:

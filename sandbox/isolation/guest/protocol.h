@@ -1,11 +1,13 @@
-/* The constants and layouts of protocol.py that the supervisor in C uses. test_protocol.py compares the two files. */
+/* The constants and layouts of protocol.py that the supervisor in C uses; test_protocol.py compares the
+ * files. */
 
 #include <stdint.h>
 
 /* The first byte of a request, and the supervisor's first packet. */
 enum { SETUP = 'S', PROGRAM = 'A', ENVIRONMENT = 'E', TEST = 'T', HELLO = 'H' };
 
-enum { MAX_MESSAGE = 1 << 16, MAX_DESCRIPTORS = 96, MUCH_OUTPUT_BYTES = 1 << 20, STARVED_FACTOR = 10, EXEC_FAILED = 127 };
+enum { MAX_MESSAGE = 1 << 16, MAX_DESCRIPTORS = 96, MUCH_OUTPUT_BYTES = 1 << 20 };
+enum { STARVED_FACTOR = 10, EXEC_FAILED = 127 };
 enum { OK = 0, REFUSED = 1 };
 enum { ENDED = 0, CPU_EXCEEDED = 1, WALL_EXCEEDED = 2, MEMORY_EXCEEDED = 3, STARVED = 4 };
 enum { SCRATCH_CHANGED = 1 };

@@ -1,8 +1,9 @@
-/* The resident supervisor for programs that are executed: process 1 inside the jail, in C because it runs with every test.
+/* The supervisor of executables: process 1 in a jail, in C because it works in every test.
  *
- * What supervisor.py does, less what only Python programs and compilers need; protocol.py says what the messages are. A test costs
- * vfork, exec, a look at how it ends, kill(-1), and reaping. Started as `supervisor DESCRIPTOR` by bubblewrap. Built as a library,
- * it does the same for forks of the supervisor in Python.
+ * It does what supervisor.py does, without what only Python programs and compilers need; protocol.py
+ * describes the messages. A test takes vfork, exec, a wait for the end, kill(-1), and reaping. bubblewrap
+ * starts it as `supervisor DESCRIPTOR`. Built as a library, it does the same for forks of the supervisor
+ * in Python.
  */
 
 #define _GNU_SOURCE
@@ -52,13 +53,13 @@ static void die(const char *what) {
     exit(1);
 }
 
-static void answer_with(const struct answer *answers, size_t count) {
+static void send_answers(const struct answer *answers, size_t count) {
     if (send(control, answers, count * sizeof *answers, MSG_NOSIGNAL) < 0) exit(0);
 }
 
-static void answer_plainly(int what) {
+static void send_answer(int what) {
     struct answer answer = {.what = what};
-    answer_with(&answer, 1);
+    send_answers(&answer, 1);
 }
 
 static bool look_at_scratch(const char *folder, struct scratch *found) {
@@ -82,11 +83,12 @@ static bool remember_scratch(void) {
 static bool scratch_changed(void) {
     struct scratch found;
     for (int i = 0; i < 2; i++)
-        if (!look_at_scratch(SCRATCH[i], &found) || memcmp(&found, &clean_scratch[i], sizeof found)) return true;
+        if (!look_at_scratch(SCRATCH[i], &found) || memcmp(&found, &clean_scratch[i], sizeof found))
+            return true;
     return false;
 }
 
-/* Give up root for a user that owns nothing, and with it every capability. */
+/* Change from root to a user that owns nothing, and drop every capability. */
 static void become(uid_t uid) {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct none[2] = {{0}};
@@ -122,22 +124,24 @@ static void take_words(const struct request *request, char **words) {
     for (char *word = copy; word <= copy + request->size && count < MAX_WORDS - 1; word += strlen(word) + 1)
         if (*word || words == argv_words) words[count++] = word;
     words[count] = NULL;
-    answer_plainly(OK);
+    send_answer(OK);
 }
 
-/* In the child: a process group, a limit on CPU time and the descriptors of its own. It may share the supervisor's memory. A session
- * would do as well, but the kernel makes a scheduling group for each, which costs as much as all the rest of this. */
-static void take_up(const int *descriptors, int count, int64_t cpu_us) {
+/* In the child, which may share the supervisor's memory: a process group, a limit on CPU time, and its own
+ * descriptors. A session would do as well, but the kernel makes a scheduling group for each session, which
+ * is slow. */
+static void set_up_child(const int *descriptors, int count, int64_t cpu_us) {
     setpgid(0, 0);
-    /* A second above the limit: the supervisor is exact, this only stops a program whose supervisor is held up. */
+    /* A second above the limit: the supervisor is exact; this stops a program whose supervisor is delayed. */
     struct rlimit seconds = {(rlim_t)(cpu_us / 1000000 + 2), (rlim_t)(cpu_us / 1000000 + 2)};
     setrlimit(RLIMIT_CPU, &seconds);
     /* They came in one message and so rise, and none is below 3: no target is a source still to be read. */
     for (int target = 0; target < count; target++) dup2(descriptors[target], target);
 }
 
-/* Wait for the main process to end or to go over a limit. Gives how it ended. Where the judge's worker is killed meanwhile, the
- * supervisor ends, and all of its namespace with it: bubblewrap dies with its parent, but may not signal a supervisor that is another user. */
+/* Wait for the main process to exit or to exceed a limit. Returns how it ended. If the judge's worker is
+ * killed meanwhile, the supervisor exits, and with it all of its namespace: bubblewrap dies with its
+ * parent, but may not signal a supervisor that runs as another user. */
 static int watch(pid_t pid, double cpu_s, double wall_s, struct usage *usage) {
     int ending = ENDED;
     struct pollfd ends[2] = {{.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN}, {.fd = control}};
@@ -162,8 +166,8 @@ static int watch(pid_t pid, double cpu_s, double wall_s, struct usage *usage) {
 
 static int64_t microseconds(struct timeval time) { return time.tv_sec * 1000000LL + time.tv_usec; }
 
-/* Kill everything but this process and reap it all, adding to the answer what it has used. */
-static void sweep(pid_t main_pid, struct answer *answer) {
+/* Kill and reap all other processes, and add to the answer what they have used. */
+static void clean_up(pid_t main_pid, struct answer *answer) {
     struct rusage used;
     pid_t reaped;
     int status;
@@ -176,34 +180,37 @@ static void sweep(pid_t main_pid, struct answer *answer) {
     }
 }
 
-/* Size of what descriptor is a file; -1 for a pipe. */
+/* The size of a file; -1 for a pipe. */
 static off_t file_size(int descriptor) {
     struct stat found;
     return fstat(descriptor, &found) == 0 && S_ISREG(found.st_mode) ? found.st_size : -1;
 }
 
-/* Watch a program's main process to its end or a limit, sweep up after it, and say how it went. */
-static void follow(pid_t pid, double started_s, int64_t cpu_us, int64_t wall_us, struct answer *answer) {
+/* Watch a program's main process to its end or a limit, clean up after it, and fill in the answer. */
+static void watch_and_clean_up(
+    pid_t pid, double started_s, int64_t cpu_us, int64_t wall_us, struct answer *answer
+) {
     struct usage usage;
     usage_start(&usage, pid);
     answer->ending = watch(pid, (double)cpu_us / 1e6, (double)wall_us / 1e6, &usage);
     answer->wall_us = (int64_t)((now_s() - started_s) * 1e6);
     answer->peak_kb = usage.peak_kb;
-    sweep(pid, answer);
+    clean_up(pid, answer);
     usage_end(&usage);
     if (scratch_changed()) answer->flags |= SCRATCH_CHANGED;
 }
 
 #ifdef LIBRARY
-/* For the supervisor in Python: the program is a fork of the supervisor itself. While it runs and shares the supervisor's memory, every page that
- * either touches must be copied, so that everything between two forks is done here, which touches few. */
+/* For the supervisor in Python, the program is a fork of the supervisor itself. While they share memory,
+ * every page that either of them touches must be copied. So everything between two forks is done here, in
+ * C, which touches few pages. */
 
 void PyOS_BeforeFork(void), PyOS_AfterFork_Parent(void), PyOS_AfterFork_Child(void);
 
 static pid_t start_program(const int *descriptors, int count, int64_t cpu_us) {
     pid_t pid = fork();
     if (pid == 0) {
-        take_up(descriptors, count, cpu_us);
+        set_up_child(descriptors, count, cpu_us);
         syscall(SYS_close_range, count, ~0U, 0);
         prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
     }
@@ -214,7 +221,7 @@ static pid_t start_program(const int *descriptors, int count, int64_t cpu_us) {
 static pid_t start_program(const int *descriptors, int count, int64_t cpu_us) {
     pid_t pid = vfork();
     if (pid == 0) {
-        take_up(descriptors, count, cpu_us);
+        set_up_child(descriptors, count, cpu_us);
         execve(argv_words[0], argv_words, environment_words);
         dprintf(2, "cannot start %s: %s\n", argv_words[0], strerror(errno));
         _exit(EXEC_FAILED);
@@ -230,18 +237,18 @@ static bool run_test(int *descriptors, int count, int64_t cpu_us, int64_t wall_u
     pid_t pid = start_program(descriptors, count, cpu_us);
     if (pid == 0) return false;
     if (pid < 0) die("fork");
-    /* Pipes between two programs end only when nobody else holds them. */
+    /* A pipe between two programs ends only when nobody else holds it. */
     for (int i = 0; i < count; i++)
         if (file_size(descriptors[i]) < 0) close(descriptors[i]), descriptors[i] = -1;
-    follow(pid, started_s, cpu_us, wall_us, answer);
+    watch_and_clean_up(pid, started_s, cpu_us, wall_us, answer);
     if (count > 1 && descriptors[1] >= 0) answer->output_bytes = file_size(descriptors[1]);
     if (count > 2 && descriptors[2] >= 0) answer->error_bytes = file_size(descriptors[2]);
     return true;
 }
 
-/* Run the tests one after the other, up to the first after which another might be judged wrongly: it did not end well, left
- * something behind, or wrote so much that its output takes the next one's memory. Closes the descriptors it has done with.
- * Gives how many were done, or -1 in a forked child. */
+/* Run the tests one after the other, up to the first after which the next could be judged wrongly: it
+ * failed, left something behind, or wrote so much that its output takes the next one's memory. Closes the
+ * descriptors of the tests that ran. Returns their number, or -1 in a forked child. */
 static int run_tests(const struct test *test, int *descriptors, int count, struct answer *answers) {
     int done = 0, each = (int)test->descriptors;
     off_t written = 0;
@@ -272,13 +279,13 @@ int prepare(const struct setup *setup) {
     return true;
 }
 
-/* True in the child. The supervisor's descriptors are closed in both; the answers go to `socket`, if that is one. */
+/* Returns true in the child. The descriptors are closed in both; the answers go to `socket`, if it is one. */
 int fork_tests(int socket, const struct test *test, const int *given, int count) {
     int descriptors[MAX_DESCRIPTORS];
     if (count > MAX_DESCRIPTORS) die("descriptors");
     memcpy(descriptors, given, (size_t)count * sizeof(int));
     control = socket;
-    PyOS_BeforeFork(); /* once for all: what a child finds is the same */
+    PyOS_BeforeFork(); /* once for all tests: every child finds the same */
     int done = run_tests(test, descriptors, count, answers);
     if (done < 0) {
         PyOS_AfterFork_Child();
@@ -286,7 +293,7 @@ int fork_tests(int socket, const struct test *test, const int *given, int count)
     }
     PyOS_AfterFork_Parent();
     close_all(descriptors, count);
-    if (socket >= 0) answer_with(answers, (size_t)done);
+    if (socket >= 0) send_answers(answers, (size_t)done);
     return false;
 }
 
@@ -295,11 +302,14 @@ int number(int index) { return (int)((const int64_t *)answers)[index]; }
 
 #else
 
-/* The next request; ends the supervisor, and with it all of its namespace, when the judge has closed its end. */
+/* The next request. Ends the supervisor, and with it all of its namespace, when the judge has closed its
+ * end. */
 static void receive(struct request *request) {
     char space[CMSG_SPACE(MAX_DESCRIPTORS * sizeof(int))];
     struct iovec parts[2] = {{&request->letter, 1}, {request->body, MAX_MESSAGE}};
-    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2, .msg_control = space, .msg_controllen = sizeof space};
+    struct msghdr message = {
+        .msg_iov = parts, .msg_iovlen = 2, .msg_control = space, .msg_controllen = sizeof space,
+    };
     ssize_t size = recvmsg(control, &message, MSG_CMSG_CLOEXEC);
     if (size <= 0) _exit(0);
     request->size = (size_t)size - 1;
@@ -315,14 +325,14 @@ static void take_limits(const struct request *request) {
     struct setup setup;
     memcpy(&setup, request->body, sizeof setup);
     set_up(&setup);
-    answer_plainly(OK);
+    send_answer(OK);
 }
 
 static void answer_tests(struct request *request) {
     static struct answer answers[MAX_TESTS];
     struct test test;
     memcpy(&test, request->body, sizeof test);
-    answer_with(answers, (size_t)run_tests(&test, request->descriptors, request->count, answers));
+    send_answers(answers, (size_t)run_tests(&test, request->descriptors, request->count, answers));
 }
 
 int main(int argc, char **argv) {
@@ -330,8 +340,10 @@ int main(int argc, char **argv) {
     if (argc != 2) return 2;
     control = atoi(argv[1]);
     cores = sysconf(_SC_NPROCESSORS_ONLN);
-    for (int number = 1; number < NSIG; number++) signal(number, SIG_DFL); /* the judge's worker ignores some */
-    /* The supervisor itself may have been started from a descriptor: no program gets any but its own three. */
+    /* The judge's worker ignores some signals. */
+    for (int number = 1; number < NSIG; number++) signal(number, SIG_DFL);
+    /* The supervisor itself may have been started from a descriptor; programs get no others than their own
+     * three. */
     if (syscall(SYS_close_range, 3, ~0U, 1U << 2 /* CLOSE_RANGE_CLOEXEC */)) die("close_range");
     const char hello = HELLO;
     if (send(control, &hello, 1, MSG_NOSIGNAL) != 1) return 0;
@@ -341,7 +353,7 @@ int main(int argc, char **argv) {
         else if (request.letter == ENVIRONMENT) take_words(&request, environment_words);
         else if (request.letter == PROGRAM) take_words(&request, argv_words);
         else if (request.letter == TEST) answer_tests(&request);
-        else answer_plainly(REFUSED);
+        else send_answer(REFUSED);
         close_all(request.descriptors, request.count);
     }
 }

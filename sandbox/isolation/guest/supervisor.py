@@ -1,7 +1,8 @@
-"""The resident supervisor: process 1 inside the jail. Forks a child per test, watches it, and sweeps up after it.
+"""The supervisor: process 1 in a jail. It forks a child per test, watches the child, and cleans up after it.
 
-Runs on C modules alone: `os`, `re`, `signal` or `struct` would cost every program more than its tests. Started as
-`python supervisor.pyc DESCRIPTOR` by bubblewrap; every other process in this namespace is a program under test.
+It imports modules in C only: `os`, `re`, `signal` or `struct` would cost every program more than its tests.
+bubblewrap starts it as `python supervisor.pyc DESCRIPTOR`; every other process in this namespace is a program
+under test.
 """
 
 import _signal
@@ -28,11 +29,11 @@ FILE_TYPE, REGULAR_FILE = 0o170000, 0o100000
 
 
 class Supervisor:
-    """State between requests: the limits, the program, and what the scratch folders looked like when clean."""
+    """The state between requests: the limits, the program, and the clean state of the scratch folders."""
 
     def __init__(self, control, confinement=None):
         self.control = control
-        self.confinement = confinement  # where no other jail stands
+        self.confinement = confinement  # of a Landlock jail
         self.folder = confinement.scratch if confinement else SCRATCH[0]
         self.program = None
         self.environment = {}
@@ -42,7 +43,10 @@ class Supervisor:
         self.native = None
 
     def serve(self):
-        """Answer requests until the judge closes its end. Ending takes all other processes of the namespace along."""
+        """Answer requests until the judge closes its end.
+
+        With this process all others of the namespace end.
+        """
         handlers = {
             protocol.SETUP: self.set_up,
             protocol.PROGRAM: self.take_command,
@@ -82,14 +86,17 @@ class Supervisor:
         self.answer(OK)
 
     def set_up_alone(self, body):
-        """What the library in C does, and with it `watch`, where there is none. The modules cost each jail a millisecond."""
+        """What the library in C does, where it is missing.
+
+        Importing the modules takes each jail a millisecond.
+        """
         global resource, select, usage
         import resource
         import select
 
         usage = children.guest_module("usage")
         self.poller = select.poll()
-        self.poller.register(self.control, 0)  # only that the judge's end is closed
+        self.poller.register(self.control, 0)  # only to notice that the judge has closed its end
         setup = dict(zip(protocol.SETUP_FIELDS, unpack(body), strict=True))
         self.memory_kb, self.watch_s = setup["memory_kb"], setup["watch_ms"] / 1000
         processes = setup["processes"]
@@ -123,7 +130,7 @@ class Supervisor:
         self.answer(OK)
 
     def check_python(self, body, descriptors):
-        """One of many sources, for a supervisor that runs none of them."""
+        """Compile one of many sources, for a supervisor that runs none of them."""
         children.warm_up_messages()
         self.answer(*self.try_to_compile(read_all(descriptors[0]), descriptors, *unpack(body)))
 
@@ -145,7 +152,10 @@ class Supervisor:
         self.answer(OK, *outcome)
 
     def try_to_compile(self, source, descriptors, cpu_us, wall_us):
-        """Compile in a child, so that a crash of the compiler does not end the supervisor. Returns the answer's numbers."""
+        """Compile in a child, so that a crash of the compiler does not end the supervisor.
+
+        Returns the answer's numbers.
+        """
         children.warm_up_compiler()
         self.program = lambda: children.try_to_compile(source)
         outcome = self.run_alone(descriptors, cpu_us, wall_us)
@@ -182,7 +192,7 @@ class Supervisor:
         posix.close(descriptor)
 
     def test(self, body, descriptors):
-        """Run the tests one after the other, up to the first after which another might be judged wrongly."""
+        """Run the tests one after the other, up to the first after which the next could be judged wrongly."""
         if self.native:
             self.fork_tests(self.control.fileno(), body, descriptors)
             return
@@ -203,14 +213,14 @@ class Supervisor:
         self.control.send(b"".join(answers))
 
     def run_alone(self, descriptors, cpu_us, wall_us):
-        """Run the program once, on files. Gives what `run` gives."""
+        """Run the program once, on files. Returns what `run` returns."""
         if not self.native:
             return self.run(descriptors, cpu_us, wall_us)
         self.fork_tests(NO_SOCKET, pack(cpu_us, wall_us, len(descriptors)), descriptors)
         return [self.native.number(index) for index in range(1, 7)]
 
     def fork_tests(self, socket, body, descriptors):
-        """What `test` does, in C, and with the answers to `socket`."""
+        """What `test` does, in C. The answers go to `socket`."""
         given = b"".join([descriptor.to_bytes(4, sys.byteorder) for descriptor in descriptors])
         if self.native.fork_tests(socket, body, given, len(descriptors)):
             try:
@@ -220,9 +230,12 @@ class Supervisor:
         descriptors.clear()
 
     def run(self, descriptors, cpu_us, wall_us, pipes=()):
-        """Fork, watch, sweep. Gives wait status, CPU and wall in us, peak memory in KiB, how it ended, flags.
+        """Fork, watch, clean up.
 
-        Closes `pipes` once the child has them: those between two programs end only when nobody else holds them.
+        Returns wait status, CPU and wall time in us, peak memory in KiB, ending, flags.
+
+        Closes `pipes` once the child has them: those between two programs end only when nobody else holds
+        them.
         """
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         started = time.monotonic()
@@ -232,7 +245,7 @@ class Supervisor:
         close_all(pipes)
         ending, peak_kb = self.watch(pid, cpu_us / 1e6, wall_us / 1e6)
         wall_s = time.monotonic() - started
-        status, child_peak_kb = sweep(pid)
+        status, child_peak_kb = clean_up(pid)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         peak_kb = max(peak_kb, child_peak_kb)
@@ -278,10 +291,13 @@ def close_all(descriptors):
         posix.close(descriptor)
 
 
-def sweep(pid):
-    """Kill everything but this process, reap it all. Gives the main process's wait status and the largest peak in KiB."""
+def clean_up(pid):
+    """Kill and reap all other processes.
+
+    Returns the wait status of the main process and the largest peak in KiB.
+    """
     status, peak_kb = 0, 0
-    try:  # noqa: SIM105 (importing contextlib would cost every jail)
+    try:  # noqa: SIM105 (importing contextlib would slow down every jail)
         posix.kill(-1, _signal.SIGKILL)
     except ProcessLookupError:
         pass
@@ -296,7 +312,10 @@ def sweep(pid):
 
 
 def scratch_state():
-    """What changes when anything is written, linked or removed in the scratch folders. None where they were closed to us."""
+    """What changes when anything is written, linked or removed in the scratch folders.
+
+    None where they cannot be read.
+    """
     state = []
     try:
         for folder in SCRATCH:
@@ -316,7 +335,7 @@ def read_all(descriptor):
 
 
 if __name__ == "__main__":
-    gc.disable()  # the supervisor makes no rubbish worth the time; the programs switch it on again
+    gc.disable()  # the supervisor leaves little to collect; programs switch it on again
     children.default_signals()
     children.forget_own_environment()
     channel = _socket.socket(fileno=int(sys.argv.pop()))

@@ -1,7 +1,7 @@
-/* What all processes of a program have used so far, found by looking into /proc from time to time.
+/* What all processes of a program have used so far, sampled from /proc.
  *
- * The same reckoning as usage.py, which says why: only time asleep counts against the wall limit, and processes that come
- * and go between two looks excuse nothing.
+ * The same rules as in usage.py, which gives the reasons: only time asleep counts against the wall limit,
+ * and processes that start and exit between two samples excuse nothing.
  */
 
 #include <ctype.h>
@@ -35,7 +35,7 @@ static double now_s(void) {
 
 static double larger(double a, double b) { return a > b ? a : b; }
 
-/* The text of a small file; false where it is gone. */
+/* The text of a small file; false where it does not exist any more. */
 static bool read_text(const char *path, char text[TEXT_BYTES]) {
     int file = open(path, O_RDONLY | O_CLOEXEC);
     if (file < 0) return false;
@@ -45,7 +45,7 @@ static bool read_text(const char *path, char text[TEXT_BYTES]) {
     return size > 0;
 }
 
-/* The process id that the namespace handed out last. */
+/* The process id that the namespace assigned last. */
 static long newest_pid(long otherwise) {
     char text[TEXT_BYTES];
     const char *last = read_text("/proc/loadavg", text) ? strrchr(text, ' ') : NULL;
@@ -58,13 +58,15 @@ struct status {
     long threads, pages;
 };
 
-/* What /proc/PID/stat says, counted from behind the name, which may hold anything. */
+/* The fields of /proc/PID/stat behind the name, which may hold anything. */
 static bool read_status(const char *path, struct status *status) {
     char text[TEXT_BYTES];
     const char *rest = read_text(path, text) ? strrchr(text, ')') : NULL;
     unsigned long user, system;
     long children_user, children_system;
-    if (!rest || sscanf(rest + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %ld %ld %*d %*d %ld %*d %*u %*u %ld",
+    static const char *const fields =
+        " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %ld %ld %*d %*d %ld %*d %*u %*u %ld";
+    if (!rest || sscanf(rest + 1, fields,
                         &status->state, &user, &system, &children_user, &children_system, &status->threads,
                         &status->pages) != 7)
         return false;
@@ -73,7 +75,7 @@ static bool read_status(const char *path, struct status *status) {
     return true;
 }
 
-/* Whether a thread runs or waits for a processor. One that has just gone was not asleep. */
+/* Whether a thread runs or waits for a processor. A process that has just exited was not asleep. */
 static bool has_runnable_thread(long pid) {
     char path[64];
     snprintf(path, sizeof path, "/proc/%ld/task", pid);
@@ -91,7 +93,7 @@ static bool has_runnable_thread(long pid) {
     return runnable;
 }
 
-/* Resident memory with shared pages divided among their users, so that forks are not counted twice. */
+/* Resident memory, with shared pages divided among their users, so that forks are not counted twice. */
 static long proportional_kb(long pid, long otherwise_kb) {
     char path[64], text[TEXT_BYTES];
     snprintf(path, sizeof path, "/proc/%ld/smaps_rollup", pid);
@@ -99,7 +101,7 @@ static long proportional_kb(long pid, long otherwise_kb) {
     return found ? atol(found + 5) : otherwise_kb;
 }
 
-/* The process's CPU clock; `otherwise_s` where it has just gone. */
+/* The process's CPU clock; `otherwise_s` where it has just exited. */
 static double precise_cpu_s(long pid, double otherwise_s) {
     struct timespec used;
     if (clock_gettime((clockid_t)((~(unsigned)pid << 3) | 2), &used) != 0) return otherwise_s;
@@ -110,12 +112,12 @@ static void usage_start(struct usage *usage, long main_pid) {
     *usage = (struct usage){.newest_pid = main_pid, .started_s = now_s()};
 }
 
-/* Forget the processes seen, if there was a look at all. */
+/* Forget the processes seen, if there was a sample at all. */
 static void usage_end(const struct usage *usage) {
     if (usage->wall_s > 0) madvise(cpu_s_of, sizeof cpu_s_of, MADV_DONTNEED);
 }
 
-/* Look at every process but this one, the first of its namespace. */
+/* Sample every process but this one, the first of its namespace. */
 static void usage_look(struct usage *usage, long memory_limit_kb) {
     const double ticks_per_s = (double)sysconf(_SC_CLK_TCK);
     double cpu_before_s = usage->cpu_s, wall_before_s = usage->wall_s, cpu_s = 0;

@@ -1,4 +1,4 @@
-"""What all processes of a program have used so far, found by looking into /proc from time to time."""
+"""What all processes of a program have used so far, sampled from /proc."""
 
 import posix
 import time
@@ -8,23 +8,24 @@ TICKS_PER_S = posix.sysconf("SC_CLK_TCK")
 
 
 class Usage:
-    """CPU, memory, and time asleep, brought up to date by `look`.
+    """CPU time, memory, and time asleep. `look` takes a sample.
 
-    Only time asleep counts against the wall limit: waiting for a processor is the machine's doing. A program that sleeps
-    for a share of the time is found asleep in that share of the looks. Processes that come and go between two looks may
-    hide what they use (their parent only has to ignore SIGCHLD), so that they excuse nothing.
+    Only time asleep counts against the wall limit: the machine is to blame for waiting for a processor. A
+    program that sleeps for a share of the time is asleep in that share of the samples. Processes that start
+    and exit between two samples can hide what they use (their parent only has to ignore SIGCHLD), so they
+    excuse nothing.
     """
 
     def __init__(self, main_pid, memory_limit_kb, alone=True):
         self.memory_limit_kb = memory_limit_kb
-        self.alone = alone  # in a namespace, where all processes but this one belong to the program
+        self.alone = alone  # in a namespace of its own: all processes but this one belong to the program
         self.cpu_s, self.peak_kb, self.slept_s, self.wall_s = 0.0, 0, 0.0, 0.0
         self.newest_pid = main_pid
         self.cpu_s_of = {}  # each process ever seen
         self.started = time.monotonic()
 
     def look(self):
-        """Look at every process but this one, the first of its namespace."""
+        """Sample every process but this one, the first of its namespace."""
         cpu_before_s, wall_before_s, newest_before = self.cpu_s, self.wall_s, self.newest_pid
         self.newest_pid = int(read_text("/proc/loadavg").split()[4])
         cpu_s, memory_kb, runnable, pids = 0.0, 0, False, []
@@ -53,7 +54,7 @@ class Usage:
 
 
 def is_reached(pid):
-    """Whether this process, out of whose jail no signal gets, can signal another one."""
+    """Whether this process, whose signals stay in its jail, can signal another one."""
     try:
         posix.kill(pid, 0)
     except OSError:
@@ -67,13 +68,13 @@ def has_runnable_thread(pid):
         for thread in posix.listdir(f"/proc/{pid}/task"):
             if read_text(f"/proc/{pid}/task/{thread}/stat").rpartition(")")[2].split(None, 1)[0] == "R":
                 return True
-    except OSError:  # it has just gone, and so it was not asleep
+    except OSError:  # it has just exited, and so it was not asleep
         return True
     return False
 
 
 def precise_cpu_s(pid, otherwise):
-    """The process's CPU clock; the ticks of /proc where it has just gone."""
+    """The process's CPU clock; `otherwise` where it has just exited."""
     try:
         return time.clock_gettime((~pid << 3) | 2)
     except OSError:
@@ -81,7 +82,7 @@ def precise_cpu_s(pid, otherwise):
 
 
 def proportional_kb(pid):
-    """Resident memory with shared pages divided among their users, so that forks are not counted twice."""
+    """Resident memory, with shared pages divided among their users, so that forks are not counted twice."""
     try:
         for line in read_text(f"/proc/{pid}/smaps_rollup").splitlines():
             if line.startswith("Pss:"):

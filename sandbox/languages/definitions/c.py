@@ -43,8 +43,9 @@ LANGUAGES = (
         "cpp",
         "gnu++20",
         aliases=(
-            "c++", "cc", "cxx", "g++", "gnu c++", "gnu g++", "ms c++", "microsoft visual c++", "visual c++", "clangx",
-            "cpp20", "c++20", "g++20", "gnu c++20", "gnu g++20", "cpp23", "c++23", "g++23", "gnu c++23", "gnu g++23",
+            "c++", "cc", "cxx", "g++", "gnu c++", "gnu g++", "ms c++", "microsoft visual c++", "visual c++",
+            "clangx", "cpp20", "c++20", "g++20", "gnu c++20", "gnu g++20", "cpp23", "c++23", "g++23",
+            "gnu c++23", "gnu g++23",
         ),
         suffixes=(".cpp", ".cc", ".cxx", ".c++", ".C"),
     ),
@@ -53,8 +54,8 @@ LANGUAGES = (
         "gnu++17",
         aliases=(
             "c++17", "g++17", "gnu c++17", "gnu g++17", "clang++17 diagnostics", "gnu c++17 diagnostics",
-            "cpp14", "c++14", "g++14", "gnu c++14", "gnu g++14", "cpp11", "c++11", "g++11", "gnu c++11", "gnu c++0x", "c++0x",
-            "cpp03", "c++03",
+            "cpp14", "c++14", "g++14", "gnu c++14", "gnu g++14", "cpp11", "c++11", "g++11", "gnu c++11",
+            "gnu c++0x", "c++0x", "cpp03", "c++03",
         ),
         variant_of="cpp",
     ),

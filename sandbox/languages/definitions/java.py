@@ -11,7 +11,7 @@ HELLO = """public class Main {
 
 
 def adapt_java(source: str) -> tuple[str, str]:
-    """The source without its package, which would ask for folders, and the class after which its file is named."""
+    """The source without its package, which would need folders, and the class that names its file."""
     source = re.sub(r"^\s*package\s+[\w.]+\s*;", "", source, count=1, flags=re.M)
     public = re.search(r"\bpublic\s+(?:final\s+|abstract\s+|strictfp\s+)*class\s+(\w+)", source)
     if public:
@@ -32,12 +32,13 @@ LANGUAGES = (
         hello=HELLO,
         source_name="{main}.java",
         run=(
-            "java", "-cp", "{program}", "-Xss64m", "-Xms16m", "-Xmx{memory_mb}m", "-XX:+UseSerialGC", "-XX:-UsePerfData",
-            "-XX:TieredStopAtLevel=4", "-XX:CICompilerCount=2", "-Xshare:auto", "-DONLINE_JUDGE=true", "{main}",
+            "java", "-cp", "{program}", "-Xss64m", "-Xms16m", "-Xmx{memory_mb}m", "-XX:+UseSerialGC",
+            "-XX:-UsePerfData", "-XX:TieredStopAtLevel=4", "-XX:CICompilerCount=2", "-Xshare:auto",
+            "-DONLINE_JUDGE=true", "{main}",
         ),
         compile=(
-            "javac", "-encoding", "UTF-8", "-nowarn", "-proc:none", "-J-Xss64m", "-J-Xmx768m", "-J-XX:+UseSerialGC",
-            "-J-XX:-UsePerfData", "-d", ".", "{source}",
+            "javac", "-encoding", "UTF-8", "-nowarn", "-proc:none", "-J-Xss64m", "-J-Xmx768m",
+            "-J-XX:+UseSerialGC", "-J-XX:-UsePerfData", "-d", ".", "{source}",
         ),
         version=("javac", "-version"),
         folders=("/etc/java*",),

@@ -1,4 +1,7 @@
-"""Python. Version 3 runs in the supervisor's own interpreter; version 2 is stored, but has no tool chain here."""
+"""Python.
+
+Version 3 runs in the supervisor's own interpreter; version 2 is stored, but has no tool chain here.
+"""
 
 from sandbox.languages.language import Language
 

@@ -26,7 +26,7 @@ from sandbox.service.guard import Budget, Guard, Refused, checked_token
 from sandbox.service.requests import Body, read_submissions
 from sandbox.service.sandbox_fusion import run_request, run_response
 from sandbox.service.turns import Turns
-from sandbox.workers.pool import Pool, Result
+from sandbox.workers import Pool, Result
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette

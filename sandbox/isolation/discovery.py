@@ -19,7 +19,10 @@ USERNS_SWITCH = Path("/proc/sys/kernel/unprivileged_userns_clone")  # on Debian 
 
 
 def requested_kind() -> Kind | None:
-    """The kind of jail that $SPO_SANDBOX_TIER asks for; None where it leaves the choice. Raises SandboxUnavailable."""
+    """The kind of jail that $SPO_SANDBOX_TIER asks for; None where it leaves the choice.
+
+    Raises SandboxUnavailable.
+    """
     requested = os.environ.get(KIND_VARIABLE) or None
     kind = next((kind for kind in KINDS if kind == requested), None)
     if kind != requested:
@@ -30,10 +33,12 @@ def requested_kind() -> Kind | None:
 
 
 def establish(cache: Path, kind: Kind | None = None) -> Isolation:
-    """The isolation of this process, tried by escapes from a jail. Without a `kind`, the first one that holds is chosen.
+    """The isolation of this process, tried by escapes from a jail.
 
-    `cache` is the folder for the supervisor in C. The caller closes the result. Raises SandboxUnavailable: one line with
-    the command that fixes it.
+    Without a `kind`, the first one that holds is chosen.
+
+    `cache` is the folder for the supervisor in C. The caller closes the result. Raises SandboxUnavailable:
+    one line with the command that fixes it.
     """
     if not seccomp.supported():
         raise SandboxUnavailable("the system-call filter knows x86-64 only; run on an x86-64 machine")
@@ -81,7 +86,10 @@ def _try(isolation: Isolation) -> None:
 
 
 def fix_for(complaint: str, as_root: bool) -> str:
-    """The command that fixes what bubblewrap complains about; "" for an unknown complaint. Docker's were tried in Docker."""
+    """The command that fixes what bubblewrap complains about; "" for an unknown complaint.
+
+    Docker's were tried in Docker.
+    """
     if "namespaces exceeded" in complaint:
         return "; fix it with: sudo sysctl -w user.max_user_namespaces=15000"
     if "setting up uid map" in complaint:
@@ -94,5 +102,6 @@ def fix_for(complaint: str, as_root: bool) -> str:
         allowed = (
             "--cap-add SYS_ADMIN --cap-add NET_ADMIN" if as_root else "--security-opt systempaths=unconfined"
         )
-        return f"; fix it with: docker run --security-opt seccomp=unconfined {allowed}, or run outside the container"
+        command = f"docker run --security-opt seccomp=unconfined {allowed}"
+        return f"; fix it with: {command}, or run outside the container"
     return ""

@@ -1,0 +1,157 @@
+"""Find the Prefect server of a data folder, or start one that lives as long as commands use it."""
+
+from __future__ import annotations
+
+import base64
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import IO
+
+from flows.runtime import record
+from flows.runtime.gate import is_loopback
+from flows.runtime.record import ServerError, ServerRecord
+from flows.runtime.secret import CLIENT, SERVER, explicit_secret
+
+USUAL_PORT = 4200
+ANOTHER_SERVES = 75  # exit code of a server that found another one on its data folder: EX_TEMPFAIL
+_MODULE = "flows.runtime.server"
+_STARTUP_LIMIT_S = 300.0  # a new database is migrated first
+_ANSWER_LIMIT_S = 30.0
+_LOOK_AGAIN_S = 0.1
+# For a server that lives as long as a command; without the catalogue of blocks it starts faster.
+_EMBEDDED = {"PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false"}
+
+
+def server_command(host: str = "127.0.0.1", port: int = USUAL_PORT, names: Iterable[str] = ()) -> list[str]:
+    """Command of a server that lives until it is stopped."""
+    options = [part for name in names for part in ("--name", name)]
+    return [sys.executable, "-m", _MODULE, "--host", host, "--port", str(port), *options]
+
+
+def api_url(port: int, host: str = "127.0.0.1") -> str:
+    """Address, on this machine, of the API of a server that listens on `host`."""
+    host = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/api"
+
+
+def check_host(host: str) -> None:
+    """Raises ServerError for a server that other machines reach, unless the user chose its secret."""
+    if not is_loopback(host) and explicit_secret() is None:
+        raise ServerError(
+            f"other machines reach {host}: set {SERVER}=USER:PASSWORD, and {CLIENT} to the same on them"
+        )
+
+
+def check_no_server(home: Path) -> None:
+    """Raises ServerError if a server that is to stay works on a data folder already."""
+    found = record.find(home)
+    if found and not found.embedded:
+        raise ServerError(running_line(found))
+
+
+def running_line(found: ServerRecord) -> str:
+    where = "starts" if found.url is None else f"runs at {found.url.removesuffix('/api')}"
+    return f"a Prefect server of this data folder {where} already (process {found.pid})"
+
+
+def running_server(home: Path) -> str | None:
+    """Address of the server that works on a data folder; waits while it starts. None if there is none."""
+    deadline = time.monotonic() + _STARTUP_LIMIT_S
+    while (found := record.find(home)) and found.url is None:
+        if time.monotonic() > deadline:
+            raise ServerError(f"{running_line(found)}, but does not answer; see {_log(home)}")
+        time.sleep(_LOOK_AGAIN_S)
+    return found.url if found else None
+
+
+def start_server(home: Path, meanwhile: Callable[[str], None] = lambda url: None) -> str:
+    """Start a server on loopback for this process and for other commands that use it; return its address.
+
+    If another process starts one at the same time, that one is waited for and used. `meanwhile(url)` is
+    called while the server starts, which takes seconds; the address that is returned may differ.
+    """
+    record.join(home)
+    while True:
+        with _free_socket() as listening, open(_log(home), "ab") as output:
+            server = _spawned(listening, output)
+            url = api_url(listening.getsockname()[1])
+        meanwhile(url)
+        found = _await_start(home, server) or running_server(home)
+        if found:
+            return found
+
+
+def check_access(url: str, secret: str | None) -> None:
+    """Raises ServerError if a server does not take this secret, or does not answer at all."""
+    if "PREFECT_API_KEY" in os.environ:
+        return  # another kind of login, that of Prefect Cloud
+    headers = {"Authorization": f"Basic {base64.b64encode(secret.encode()).decode()}"} if secret else {}
+    request = urllib.request.Request(f"{url}/admin/version", headers=headers)
+    try:
+        urllib.request.urlopen(request, timeout=_ANSWER_LIMIT_S).close()
+    except urllib.error.HTTPError as error:
+        if error.code == 401:
+            raise ServerError(f"the Prefect server at {url} wants its secret: set {CLIENT}") from error
+    except OSError as error:
+        if url.startswith("http://"):  # with TLS, Prefect has settings of its own by which it may succeed
+            raise ServerError(f"the Prefect server at {url} does not answer: {error}") from error
+
+
+def check_database(url: str) -> str:
+    """The URL, if Prefect can use it. Raises ServerError with what to write instead."""
+    if not url.startswith(("postgresql+asyncpg://", "sqlite+aiosqlite:///")):
+        scheme = url.partition("://")[0]
+        raise ServerError(
+            f"no database scheme {scheme!r}: postgresql+asyncpg://USER@HOST/NAME or sqlite+aiosqlite:///PATH"
+        )
+    return url
+
+
+def _spawned(listening: socket.socket, output: IO[bytes]) -> subprocess.Popen:
+    """A server in a session of its own: Ctrl-C reaches the flows, and not the server that they report to."""
+    return subprocess.Popen(
+        [sys.executable, "-m", _MODULE, "--inherited", str(listening.fileno())],
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+        pass_fds=[listening.fileno()],
+        env=_EMBEDDED | os.environ,
+    )
+
+
+def _await_start(home: Path, server: subprocess.Popen) -> str | None:
+    """Address of the server once it listens; None if another one serves the folder."""
+    deadline = time.monotonic() + _STARTUP_LIMIT_S
+    while server.poll() is None:
+        found = record.find(home)
+        if found and found.pid == server.pid and found.url:
+            return found.url
+        if time.monotonic() > deadline:
+            server.terminate()
+            raise ServerError(f"Prefect's server did not start in {_STARTUP_LIMIT_S:.0f} s; see {_log(home)}")
+        time.sleep(_LOOK_AGAIN_S)
+    if server.returncode == ANOTHER_SERVES:
+        return None
+    raise ServerError(f"Prefect's server did not start; see {_log(home)}")
+
+
+def _free_socket() -> socket.socket:
+    """Bound to Prefect's usual port, or to any free one. The process that inherits it has the port."""
+    listening = socket.socket()
+    try:
+        listening.bind(("127.0.0.1", USUAL_PORT))
+    except OSError:
+        listening.bind(("127.0.0.1", 0))
+    return listening
+
+
+def _log(home: Path) -> Path:
+    return home / "server.log"

@@ -1,0 +1,65 @@
+"""Flows that run with the parameters of the schedule file, and refuse others.
+
+A client of Prefect's API that has the secret can change a deployment, and start it with other parameters: a
+path, an adapter that is a Python file, the address of a cluster. `spo serve` runs its entries as flows of
+this module, which come from its own process and not from the API.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import Any
+
+from prefect import Flow
+from prefect.utilities.annotations import freeze
+
+from flows.runtime.rules import IN_MEMORY
+from flows.stages.recurring import FLOWS, chain_flow
+
+
+class ParametersError(ValueError):
+    """A flow run asks for other parameters than the schedule file has."""
+
+
+class PinnedFlow(Flow):
+    """The flow of a stage, which fails at once if a run's parameters are not these."""
+
+    def __init__(self, stage: str, parameters: dict[str, Any]):
+        flow = flow_of(stage)
+        self._stage, self._parameters = stage, _complete(flow, parameters)
+
+        @functools.wraps(flow.fn)
+        def checked(*values: Any, **named: Any) -> Any:
+            self._check(inspect.signature(flow.fn).bind(*values, **named).arguments)
+            return flow.fn(**self._parameters)
+
+        super().__init__(checked, name=flow.name, flow_run_name=flow.flow_run_name, **IN_MEMORY)
+
+    def __reduce__(self) -> tuple[type, tuple[str, dict[str, Any]]]:
+        return type(self), (self._stage, self._parameters)
+
+    def _check(self, given: dict[str, Any]) -> None:
+        wrong = [name for name, value in given.items() if value != self._parameters[name]]
+        if wrong:
+            raise ParametersError(
+                f"{', '.join(wrong)}: the schedule file has another value; change it there, restart spo serve"
+            )
+
+
+def flow_of(stage: str) -> Flow[..., Any]:
+    """The flow of an entry's stage."""
+    flows: dict[str, Any] = {**FLOWS, "chain": chain_flow}
+    return flows[stage]
+
+
+def _complete(flow: Flow[..., Any], parameters: dict[str, Any]) -> dict[str, Any]:
+    """All parameters of a flow: these, and the defaults of the others."""
+    bound = inspect.signature(flow.fn).bind(**parameters)
+    bound.apply_defaults()
+    return dict(bound.arguments)
+
+
+def frozen(flow: Flow[..., Any], parameters: dict[str, Any]) -> dict[str, Any]:
+    """All parameters of a flow, so that Prefect's API and UI take no others."""
+    return {name: freeze(value) for name, value in _complete(flow, parameters).items()}

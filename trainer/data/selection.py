@@ -1,0 +1,92 @@
+"""SQL that selects what a source may draw, and the rewards of the reference policy's samples.
+
+Values reach SQL as parameters, reward names are checked, and a source's `where`, which the user wrote, is one condition.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from pipeline.store import macro, query
+from trainer.data.mixture import Source
+
+
+@dataclass(frozen=True)
+class ReferenceRewards:
+    """Rewards of the reference policy's samples per problem, raw, so that any estimate can be made of them."""
+
+    indices: dict[str, int]  # problem_id -> index in `rewards`
+    rewards: list[np.ndarray]  # [K] fp64, ascending
+
+
+def select_rows(connection: Any, source: Source, reward_name: str, reference: str | None) -> pl.DataFrame:
+    """The rows that a source may draw, oldest policy step first, each trajectory once.
+
+    With a reference's fingerprint only rows scored under it; without one, the log-probability is null and only programs
+    in the language that the policy writes are taken.
+    """
+    own = {"reference": reference, "corpus": source.corpus}
+    parameters = source.parameters | {name: value for name, value in own.items() if value is not None}
+    rows = query(connection, _rows_sql(source, reward_name, reference is not None), parameters)
+    return rows.unique("trajectory_id", keep="first", maintain_order=True)
+
+
+def select_reference_rewards(connection: Any, reference_policy: str, reward_name: str) -> ReferenceRewards:
+    """Rewards of each problem's judged samples of the reference policy at temperature 1 and top_p 1."""
+    value = f"{macro(reward_name)}(verdict, passed, total)"
+    found = query(
+        connection,
+        f"""
+        select problem_id, list({value} order by {value}) as rewards from judged
+        where policy_id = $policy and temperature = 1 and top_p = 1 and {value} is not null
+        group by problem_id order by problem_id
+        """,
+        {"policy": reference_policy},
+    )
+    samples = found["rewards"].to_list() if found.height else []
+    problems = found["problem_id"].to_list() if found.height else []
+    indices = {problem: index for index, problem in enumerate(problems)}
+    return ReferenceRewards(indices, [np.array(values, dtype=np.float64) for values in samples])
+
+
+def _rows_sql(source: Source, reward_name: str, scored: bool) -> str:
+    value, unique = f"{macro(reward_name)}(j.verdict, j.passed, j.total)", _UNIQUE_BY[source.unique]
+    scores = "join reference_scores s on s.trajectory_id = j.trajectory_id and s.reference = $reference"
+    corpus = "and j.trajectory_id in (select unnest(rows) from corpora where corpus_id = $corpus)"
+    return f"""
+        select j.trajectory_id, j.problem_id, {"s.logprob_sum" if scored else "null::double"} as reference_logprob,
+               j.behaviour_logprob, j.verdict, {value} as reward,
+               coalesce(j.policy_step, 0)::bigint as policy_step, j.created_at
+        from judged j {scores if scored else ""}
+        {unique.join}
+        where j.split = 'train' and {value} is not null and {source.condition()}
+        {corpus if source.corpus else ""} {"" if scored else "and j.language = 'python3'"}
+        {unique.qualify}
+        order by coalesce(j.policy_step, 0), j.trajectory_id {", s.scored_at, s.logprob_sum" if scored else ""}
+    """
+
+
+@dataclass(frozen=True)
+class _Unique:
+    """SQL that keeps one row of each group; a row that deduplication has not seen yet is a group of its own."""
+
+    join: str = ""
+    qualify: str = ""
+
+
+_FIRST_OF = "qualify row_number() over (partition by {} order by j.trajectory_id) = 1"
+_UNIQUE_BY = {
+    "all": _Unique(),
+    "token": _Unique(
+        "left join program_signatures g on g.trajectory_id = j.trajectory_id",
+        _FIRST_OF.format("j.problem_id, coalesce(g.token_hash, j.trajectory_id)"),
+    ),
+    "near": _Unique(
+        "left join clusters c on c.trajectory_id = j.trajectory_id",
+        _FIRST_OF.format("coalesce(c.cluster_id, j.trajectory_id), j.verdict"),
+    ),
+}

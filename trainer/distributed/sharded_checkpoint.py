@@ -1,0 +1,75 @@
+"""Checkpoints across numbers of ranks: written by several and read by any, or written by one and read by several.
+
+Bit-equal on as many ranks, within rounding on others, whose sums run in another order. With adapters a checkpoint holds
+the adapters alone.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+
+from trainer.distributed import checkpoint
+from trainer.distributed.base import State
+from trainer.distributed.moments import load_moments, part_for, save_moments, spread_moments
+from trainer.policies import Policy, adapter_state
+
+
+def save_sharded(
+    folder: Path, policy: Policy, optimiser: torch.optim.Optimizer, rank: int, world: int
+) -> None:
+    """Write what this rank holds; every rank calls this at the same time."""
+    dcp.save(_sharded_state(policy, optimiser), checkpoint_id=folder)
+    if _in_8_bits(optimiser):
+        save_moments(optimiser, folder, rank, world)
+
+
+def load_sharded(
+    folder: Path, policy: Policy, optimiser: torch.optim.Optimizer, rank: int, world: int
+) -> State:
+    """Read a checkpoint of several ranks into a prepared policy: each rank takes its part. Returns the saved state."""
+    state = _sharded_state(policy, optimiser)
+    dcp.load(state, checkpoint_id=folder)
+    strict = not adapter_state(policy.model)
+    set_model_state_dict(policy.model, state["model"], options=StateDictOptions(strict=strict))
+    if _in_8_bits(optimiser):
+        load_moments(optimiser, folder, rank, world)
+    else:
+        set_optimizer_state_dict(policy.model, optimiser, state["optimiser"])
+    return json.loads((folder / checkpoint.SHARDED).read_text())
+
+
+def spread_single(saved: dict[str, Any], policy: Policy, optimiser: torch.optim.Optimizer) -> State:
+    """Keep this rank's part of the adapters and moments that one process wrote. Returns the saved state."""
+    parameters = dict(policy.model.named_parameters())
+    with torch.no_grad():
+        for name, whole in saved["adapter"].items():
+            parameters[name].copy_(part_for(parameters[name], whole))
+    moments = saved["optimiser"]["state"]
+    spread_moments(optimiser, [moments[number] for number in sorted(moments)])
+    return checkpoint.state_of(saved)
+
+
+def _sharded_state(policy: Policy, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+    """Adapters alone where there are any, and moments unless they are in 8 bits."""
+    model_state = get_model_state_dict(policy.model)
+    adapters = {name: value for name, value in model_state.items() if "lora_" in name}
+    state: dict[str, Any] = {"model": adapters or model_state}
+    if _in_8_bits(optimiser):
+        return state
+    return state | {"optimiser": get_optimizer_state_dict(policy.model, optimiser)}
+
+
+def _in_8_bits(optimiser: torch.optim.Optimizer) -> bool:
+    return not isinstance(optimiser, torch.optim.AdamW)
