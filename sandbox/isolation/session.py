@@ -48,7 +48,7 @@ class Session:
             raise SandboxUnavailable(f"the sandbox does not start: {error}") from error
 
     def _set_up(self, uid: int, limits: Limits, group: Group | None) -> None:
-        supervisor_pid = self._await_supervisor()
+        supervisor_pid = self.supervisor_pid = self._await_supervisor()
         if group:
             group.set_limits(limits.memory_mb, limits.processes)
             group.add(supervisor_pid)
@@ -202,6 +202,11 @@ class StartedRuns:
     def fileno(self) -> int:
         """The descriptor that is readable when the answer is there."""
         return self.session.socket.fileno()
+
+    @property
+    def supervisor_pid(self) -> int:
+        """The supervisor of the runs, as this side of the jail sees it; the programs are below it."""
+        return self.session.supervisor_pid
 
     def finish(self) -> list[Run]:
         """Wait, and return how the runs ended: at least the first of them. Raises JailDied."""

@@ -207,17 +207,12 @@ class Runs:
                 self.limits.wall_s,
             )
             verdict, fault_detail = self._fault(run)
-            # One that ends before the interactor has failed by itself; later, it may be for the end of the talk.
-            if verdict is not None and (right is not False or verdict != "runtime_error"):
-                detail = (
-                    f"{fault_detail}; {last_line(errors)}".strip("; ")
-                    if verdict == "runtime_error"
-                    else fault_detail
-                )
-            elif right is None:
-                raise CheckerFailed(detail)
-            else:
+            if verdict is None or (verdict == "runtime_error" and right is not None):
                 verdict = "accepted" if right else "wrong_answer"
+            elif verdict == "runtime_error":
+                detail = f"{fault_detail}; {last_line(errors)}".strip("; ")
+            else:
+                detail = fault_detail
         finally:
             os.close(errors)
         return result_of(test, verdict, run, b"", detail)
