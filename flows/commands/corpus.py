@@ -123,10 +123,10 @@ def diff(
     """
     import duckdb
 
-    from flows.commands.sql import STREAMED
+    from flows.commands.sql_answer import STREAMED
     from flows.display.terminal import show_table
     from pipeline.corpora import diff, load
-    from pipeline.store import sql_output
+    from pipeline.store import write_file, write_rows
 
     opened = open_store(store)
     old, new = load(opened, before), load(opened, after)
@@ -138,9 +138,9 @@ def diff(
     with duckdb.connect() as connection:
         rows = connection.from_arrow(changes.to_arrow())
         if output in STREAMED:
-            sql_output.write(rows, sys.stdout.buffer, output)
+            write_rows(rows, sys.stdout.buffer, output)
         else:
-            sql_output.write_file(rows, Path(output))
+            write_file(rows, Path(output))
 
 
 @app.command()

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pipeline.evaluation import Difference, Estimate, Pairing
     from pipeline.store import Store
     from trainer.evaluation import Evaluation
+    from trainer.policies import Found
+    from trainer.rollouts import SamplingSettings
 
 
 def evaluate(
@@ -61,11 +63,24 @@ def evaluate(
     )
     chosen = [find_policy(opened, name) for name in policies]
     use_server()
+    finish(_evaluate_each(opened, store, chosen, problems, settings, seed, as_json), as_json)
+
+
+def _evaluate_each(
+    opened: Store,
+    store: str,
+    chosen: list[Found],
+    problems: str,
+    settings: SamplingSettings,
+    seed: int,
+    as_json: bool,
+) -> list[dict]:
+    """Evaluate policies one after another, and show each as it is done."""
     from flows.stages.evaluate import evaluate_flow
     from flows.stages.policies import select_problems
     from trainer.evaluation import settings_key, stored, summary_of
 
-    key, found = settings_key(settings, select_problems(store, problems), seed), []
+    key, summaries = settings_key(settings, select_problems(store, problems), seed), []
     for policy in chosen:
         evaluate_flow(
             store, str(policy.folder), policy.policy_id, problems, settings.model_dump(), policy.run_id, seed
@@ -74,8 +89,8 @@ def evaluate(
         summary = summary_of(policy.policy_id, rows)
         if not as_json:
             _show(opened, summary, rows)
-        found.append(asdict(summary))
-    finish(found, as_json)
+        summaries.append(asdict(summary))
+    return summaries
 
 
 def _show(store: Store, summary: Evaluation, rows: pl.DataFrame) -> None:

@@ -16,8 +16,19 @@ from prompt_toolkit.history import FileHistory
 from prompt_toolkit.lexers import PygmentsLexer
 from pygments.lexers.sql import SqlLexer
 
-from flows.commands.sql import answer, list_questions
-from pipeline.store import TABLES, SqlError, Store, StoreError, kind_of, meaning, sql
+from flows.commands.sql_answer import answer, list_questions
+from pipeline.store import (
+    TABLES,
+    VIEWS,
+    SqlError,
+    Store,
+    StoreError,
+    connect,
+    kind_of,
+    meaning,
+    question,
+    questions,
+)
 
 HELP = """A query ends with a semicolon and may take several lines. @NAME; answers a worked question.
   .tables            tables and ready views       .describe NAME   columns of one, with what they mean
@@ -31,11 +42,11 @@ class Prompt:
 
     def __init__(self, store: Store, rows: int, read_only: bool):
         self.store, self.rows, self.read_only, self.output = store, rows, read_only, "table"
-        self.connection = sql.connect(store, read_only=read_only)
+        self.connection = connect(store, read_only=read_only)
 
     def refresh(self) -> None:
         self.connection.close()
-        self.connection = sql.connect(self.store, read_only=self.read_only)
+        self.connection = connect(self.store, read_only=self.read_only)
 
     def run(self, text: str) -> bool:
         """Do what a line asks; False when it asks to leave. Errors are printed in one line."""
@@ -70,15 +81,15 @@ class Prompt:
             case ((".quit" | ".exit"), *_):
                 return False
             case [".tables"]:
-                typer.echo("tables: " + ", ".join(TABLES) + "\nviews:  " + ", ".join(sql.VIEWS))
+                typer.echo("tables: " + ", ".join(TABLES) + "\nviews:  " + ", ".join(VIEWS))
             case [".describe", table] if table in TABLES:
                 self.describe(table)
             case [".describe", view]:
                 answer(self.connection, f"describe {view}", {}, "table", self.rows)
             case [".questions"]:
                 list_questions()
-            case [".explain", question]:
-                typer.echo(sql.question(question.removeprefix("@")).sql)
+            case [".explain", name]:
+                typer.echo(question(name.removeprefix("@")).sql)
             case [".output", target]:
                 self.output = target
             case [".refresh"]:
@@ -134,7 +145,7 @@ def greeting(store: Store) -> str:
 def completer(connection: duckdb.DuckDBPyConnection) -> Completer:
     """Keywords, tables, views, columns, questions and the prompt's own commands."""
     names = "SELECT keyword_name FROM duckdb_keywords() UNION SELECT column_name FROM duckdb_columns() WHERE NOT internal"
-    words = {name for (name,) in connection.execute(names).fetchall()} | {*TABLES, *sql.VIEWS}
-    words |= {f"@{question.name}" for question in sql.questions()}
+    words = {name for (name,) in connection.execute(names).fetchall()} | {*TABLES, *VIEWS}
+    words |= {f"@{each.name}" for each in questions()}
     words |= {".tables", ".describe", ".questions", ".explain", ".output", ".refresh", ".quit", ".help"}
     return FuzzyCompleter(WordCompleter(sorted(words), ignore_case=True), pattern=r"^([.@]?\w*)")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,13 +11,9 @@ import typer
 from flows.commands.common import DATA, STORE, StoreOption, assignments, open_store
 
 if TYPE_CHECKING:
-    import duckdb
+    pass
 
-STREAMED = ("csv", "json", "jsonl")
 TABLE_ROWS = 60
-READ_ROWS = 10_000
-CELL_WIDTH = 80
-UNLIMITED_WIDTH = 100_000  # a pipe folds nothing and hides no column
 
 
 def sql(
@@ -50,6 +45,7 @@ def sql(
     Examples: `spo sql` -- `spo sql @best_policies` -- `spo sql -f query.sql -o rows.parquet` --
     `spo sql "select origin, count(*) from trajectories group by all" -o csv`
     """
+    from flows.commands.sql_answer import answer, list_questions
     from pipeline.store import connect
 
     if questions:
@@ -64,13 +60,6 @@ def sql(
         answer(connection, text_of(statement, file), assignments(parameter, "--parameter"), output, rows)
 
 
-def list_questions() -> None:
-    from pipeline.store import questions
-
-    for question in questions():
-        typer.echo(f"@{question.name:<28} {question.title}")
-
-
 def text_of(statement: str | None, file: Path | None) -> str:
     if statement is not None:
         return statement
@@ -80,37 +69,3 @@ def text_of(statement: str | None, file: Path | None) -> str:
         return file.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise typer.BadParameter(f"cannot read {file}: {error}", param_hint="--file") from error
-
-
-def answer(
-    connection: duckdb.DuckDBPyConnection, text: str, parameters: dict[str, str], output: str, rows: int
-) -> None:
-    """Run a query and put its result where `output` says."""
-    from pipeline.store import sql, sql_output
-
-    found = sql.relation(connection, text, parameters)
-    if found is None:
-        return
-    if output in STREAMED:
-        sql_output.write(found, sys.stdout.buffer, output)
-        sys.stdout.flush()
-    elif output != "table":
-        sql_output.write_file(found, Path(output))
-    else:
-        with sql.errors_in_one_line():
-            show(found, rows)
-
-
-def show(found: duckdb.DuckDBPyRelation, rows: int) -> None:
-    """DuckDB's own table, as wide as the terminal, of at most READ_ROWS rows. A plan is text, and printed as it is."""
-    if "explain_value" in found.columns:
-        typer.echo("\n".join(row[-1] for row in found.fetchall()))
-        return
-    kept = found.limit(READ_ROWS).materialize()
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else UNLIMITED_WIDTH
-    kept.show(max_width=width, max_rows=rows, max_col_width=CELL_WIDTH)
-    if len(kept) == READ_ROWS:
-        typer.echo(
-            f"only the first {READ_ROWS:,} rows were read; -o rows.parquet (or csv, jsonl) gives all",
-            err=True,
-        )

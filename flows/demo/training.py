@@ -26,9 +26,24 @@ def corpus_spec(run: DemoRecord) -> dict:
 
 
 def sources(settings: DemoSettings, run: DemoRecord, run_id: str, corpus: str) -> list[Source]:
-    """Human programs, samples of the reference and of the earlier policy; later as much fresh data as all of these."""
+    """Stored data, and from the first online step on as much fresh data as all of it."""
+    offline = offline_sources(run, corpus)
+    total = sum(source.weight_at(0) for source in offline)
+    online = Source(
+        name="online",
+        where="j.origin = 'online' and j.run_id = $run",
+        parameters={"run": run_id},
+        weight=[(0, 0.0), (settings.online.from_step, total)],
+        window=512,
+        when_empty="others",
+    )
+    return [*offline, online]
+
+
+def offline_sources(run: DemoRecord, corpus: str) -> list[Source]:
+    """Human programs, samples of the reference, of the earlier policy and of other policies."""
     by_policy = "j.policy_id = $policy"
-    offline = [
+    return [
         Source(
             name="human, right",
             where="j.origin = 'human' and j.verdict = 'accepted'",
@@ -66,16 +81,6 @@ def sources(settings: DemoSettings, run: DemoRecord, run_id: str, corpus: str) -
             when_empty="others",
         ),
     ]
-    total = sum(source.weight_at(0) for source in offline)
-    online = Source(
-        name="online",
-        where="j.origin = 'online' and j.run_id = $run",
-        parameters={"run": run_id},
-        weight=[(0, 0.0), (settings.online.from_step, total)],
-        window=512,
-        when_empty="others",
-    )
-    return [*offline, online]
 
 
 def run_config(

@@ -52,7 +52,7 @@ def write_rows(store: Store, corpus: Corpus, path: Path) -> None:
         )
         assert rows is not None, "a SELECT gives rows"
         with open(path, "wb") as file:
-            sql_output.write(rows, file, "parquet")
+            sql_output.write_rows(rows, file, "parquet")
 
 
 def data_card(corpus: Corpus, path: Path) -> str:

@@ -24,7 +24,18 @@ from pipeline.store.identity import ID_BYTES, content_id, digest, test_set_hash,
 from pipeline.store.locks import alone, one_of, say
 from pipeline.store.passk import pass_at_k
 from pipeline.store.rewards import DEFAULT, RewardError, macro, reward
-from pipeline.store.sql import SqlError, connect, predicate, query, questions
+from pipeline.store.sql import (
+    VIEWS,
+    SqlError,
+    connect,
+    errors_in_one_line,
+    predicate,
+    query,
+    question,
+    questions,
+    relation,
+)
+from pipeline.store.sql_output import write_file, write_rows
 from pipeline.store.store import COMPACT_AFTER_COMMITS, Store
 
 __all__ = [
@@ -37,6 +48,7 @@ __all__ = [
     "ORIGINS",
     "TABLES",
     "VERDICTS",
+    "VIEWS",
     "Evaluations",
     "OneOf",
     "Policies",
@@ -52,6 +64,7 @@ __all__ = [
     "connect",
     "content_id",
     "digest",
+    "errors_in_one_line",
     "flush_file",
     "kind_of",
     "macro",
@@ -62,10 +75,14 @@ __all__ = [
     "predicate",
     "publish_folder",
     "query",
+    "question",
     "questions",
+    "relation",
     "reward",
     "say",
     "test_set_hash",
     "trajectory_id",
+    "write_file",
+    "write_rows",
     "write_whole",
 ]

@@ -32,7 +32,7 @@ def write_file(relation: duckdb.DuckDBPyRelation, path: Path) -> None:
     unfinished = path.with_name(f".{path.name}.unfinished-{os.getpid()}")
     try:
         with open(unfinished, "wb") as file:
-            write(relation, file, format)
+            write_rows(relation, file, format)
         os.replace(unfinished, path)
     except OSError as error:
         raise SqlError(f"cannot write {path}: {error.strerror or error}") from error
@@ -40,7 +40,7 @@ def write_file(relation: duckdb.DuckDBPyRelation, path: Path) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def write(relation: duckdb.DuckDBPyRelation, file: IO[bytes], format: str) -> None:
+def write_rows(relation: duckdb.DuckDBPyRelation, file: IO[bytes], format: str) -> None:
     """Write a result to an open binary file. CSV has lists and structs as JSON text; JSON is one array of objects.
 
     Raises the file's own OSError, which knows a closed pipe: polars writing by itself would hide what it was.

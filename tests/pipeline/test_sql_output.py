@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from pipeline.store.sql import SqlError
-from pipeline.store.sql_output import BATCH_ROWS, write, write_file
+from pipeline.store.sql_output import BATCH_ROWS, write_file, write_rows
 
 ROWS = f"SELECT i, [i, i + 1] AS pair, {{'a': 'x,\"y\"\n' || i}} AS struct, NULL AS nothing FROM range({BATCH_ROWS + 10}) t(i)"
 
@@ -23,7 +23,7 @@ def connection():
 
 def written(connection, query, format):
     file = io.BytesIO()
-    write(connection.sql(query), file, format)
+    write_rows(connection.sql(query), file, format)
     return file.getvalue()
 
 

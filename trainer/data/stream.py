@@ -15,6 +15,7 @@ from pipeline.corpora import CorpusError, corpus_id
 from pipeline.store import Store, connect
 from pipeline.store import reward as reward_named
 from trainer.data.mixture import Mixture, Source
+from trainer.data.quotas import row_quotas
 from trainer.data.row_pool import Row, RowPool, make_pool
 from trainer.data.selection import ReferenceRewards, select_reference_rewards, select_rows
 from trainer.data.tokens import TokenCache
@@ -114,14 +115,7 @@ class Stream:
 
     def quotas(self, step: int) -> list[int]:
         """Rows each source gives to this batch. Rounding follows the step, so that shares hold over many batches."""
-        weights = self.available_weights(step)
-        exact = np.cumsum(weights / weights.sum()) * self.mixture.batch_sequences
-        # A shared offset per step makes the rounding unbiased: systematic sampling with a golden-ratio phase.
-        phase = (step * 0.6180339887498949) % 1.0
-        edges = np.floor(exact + phase).astype(int)
-        # Sums of shares miss the whole by a rounding error, which must not give a row to a source without a weight.
-        edges[exact > self.mixture.batch_sequences - 1e-6] = self.mixture.batch_sequences
-        return np.diff(np.concatenate([[0], edges])).tolist()
+        return row_quotas(self.available_weights(step), self.mixture.batch_sequences, step)
 
     def requested_weights(self, step: int) -> dict[str, float]:
         """The weight of each source at a step, whether or not it has rows."""
