@@ -1,6 +1,7 @@
 """Judge untrusted programs, each in a jail. Start with `Pool`; `README.md` says what is isolated and how."""
 
 from sandbox.contracts import (
+    LARGEST,
     Checker,
     Judgement,
     Limits,
@@ -14,6 +15,7 @@ from sandbox.probe import Report, probe
 from sandbox.workers import Pool, judge_version
 
 __all__ = [
+    "LARGEST",
     "Checker",
     "Judgement",
     "Limits",

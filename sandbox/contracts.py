@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from sandbox.verdicts import Verdict
 
@@ -16,6 +18,38 @@ CheckerKind = Literal[
 MIB = 1 << 20
 
 
+# What any program may be given; each fits into the system calls that enforce it.
+LARGEST: dict[str, tuple[tuple[type, ...], float]] = {
+    "time_s": ((int, float), 86_400.0),
+    "memory_mb": ((int,), 1 << 20),
+    "output_bytes": ((int,), 1 << 30),
+    "processes": ((int,), 10_000),
+    "wall_limit_s": ((int, float), 10 * 86_400.0),
+}
+MAX_FILES, MAX_ARGUMENTS = 500, 500  # of a checker
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_$][A-Za-z0-9_$.+\-]{0,200}")
+
+
+def is_number(value: Any, kinds: tuple[type, ...]) -> bool:
+    """Whether it is one of these kinds of number, of which a truth value is none."""
+    return isinstance(value, kinds) and not isinstance(value, bool)
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether it names a file in a folder and nothing outside it."""
+    return PLAIN_NAME.fullmatch(name) is not None
+
+
+def shown(value: object) -> str:
+    """A value for a message: cut, because numbers and names from outside may be of any length."""
+    text = (
+        f"a number of {value.bit_length()} bits"
+        if isinstance(value, int) and abs(value) >> 64
+        else repr(value)
+    )
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
 class SandboxUnavailable(RuntimeError):
     """This machine cannot isolate programs.
 
@@ -25,7 +59,7 @@ class SandboxUnavailable(RuntimeError):
 
 @dataclass(frozen=True)
 class Limits:
-    """What one test may use. `time_s` is CPU time, summed over all processes of the program.
+    """What one test may use. `time_s` is CPU time, summed over all processes of the program. Raises ValueError outside LARGEST.
 
     `wall_limit_s` is the wall-clock limit, which ends programs that sleep; the default suits an overloaded
     machine.
@@ -38,9 +72,15 @@ class Limits:
     wall_limit_s: float | None = None
 
     def __post_init__(self) -> None:
-        for field in ("time_s", "memory_mb", "output_bytes", "processes"):
-            if not getattr(self, field) > 0:
-                raise ValueError(f"Limits.{field} must be positive, not {getattr(self, field)!r}")
+        for field, (kinds, largest) in LARGEST.items():
+            value = getattr(self, field)
+            if value is None and field == "wall_limit_s":
+                continue
+            if not is_number(value, kinds) or not 0 < value <= largest:
+                kind = "a whole number" if float not in kinds else "a number"
+                raise ValueError(
+                    f"Limits.{field} must be {kind} above 0, {largest:g} at most; not {shown(value)}"
+                )
 
     @property
     def wall_s(self) -> float:
@@ -52,11 +92,10 @@ class Limits:
 class Checker:
     """How an output is compared with the expected one.
 
-    tokens, exact, lines, float: see `judging/compare.py`. code_contests, sandbox_fusion, livecodebench: as
-    those graders do it, see `judging/compatibility.py`. testlib, kattis: by a program with that calling
-    convention, see `judging/checker_programs.py`; `program` is its source, `files` are {name: text} beside
-    it, `arguments` come last on its command line, and an `interactive` one talks to the program under
-    judgement.
+    tokens, exact, lines, float: see `judging/compare.py`. code_contests, sandbox_fusion, livecodebench: as those
+    graders do it, see `judging/compatibility.py`. testlib, kattis: by a program with that calling convention, see
+    `judging/checker_programs.py`; `program` is its source, `files` are (name, text) beside it, by plain names without
+    a folder, `arguments` come last on its command line, and an `interactive` one talks to the program under judgement.
     """
 
     kind: CheckerKind = "tokens"
@@ -77,6 +116,15 @@ class Checker:
             raise ValueError(f"Checker.program is for testlib and kattis checkers only (kind {self.kind!r})")
         if self.interactive and not self.is_program:
             raise ValueError(f"Checker.interactive needs a testlib or kattis program (kind {self.kind!r})")
+        if isinstance(self.float_tol, bool) or not 0 <= self.float_tol < math.inf:
+            raise ValueError(f"Checker.float_tol must be a number from 0 on, not {shown(self.float_tol)}")
+        if len(self.files) > MAX_FILES or len(self.arguments) > MAX_ARGUMENTS:
+            raise ValueError(f"a checker has {MAX_FILES} files and {MAX_ARGUMENTS} arguments at most")
+        for name, _ in self.files:
+            if not is_plain_name(name):
+                raise ValueError(f"Checker.files: {shown(name)} is not a plain file name")
+        if any("\0" in word for word in self.arguments):
+            raise ValueError("Checker.arguments: a word holds a NUL")
 
     @property
     def is_program(self) -> bool:
@@ -129,6 +177,12 @@ class Submission:
     key: str = ""
     keep_bytes: int = 0
 
+    def __post_init__(self) -> None:
+        if isinstance(self.keep_bytes, bool) or not 0 <= self.keep_bytes <= LARGEST["output_bytes"][1]:
+            raise ValueError(
+                f"Submission.keep_bytes must be a number of bytes from 0 on, not {shown(self.keep_bytes)}"
+            )
+
 
 @dataclass(frozen=True)
 class TestResult:
@@ -164,9 +218,9 @@ class Output:
 class Judgement:
     """A submission's outcome: the verdict of its first failing test, in the order of the tests.
 
-    `tests` holds the tests that ran (up to the first failure, unless all were asked for); `total` counts all
-    tests. `cpu_s` and `memory_mb` are the largest of any test. `outputs` is empty unless the submission keeps
-    them.
+    `tests` holds the tests that ran (up to the first failure, unless all were asked for); `total` counts all of them.
+    `cpu_s` and `memory_mb` are the largest of any test. `outputs` are there for submissions that keep them.
+    `isolated_check`, of function tests: whether each was checked where the program cannot reach; null for other tests.
     """
 
     key: str
@@ -182,6 +236,7 @@ class Judgement:
     judge_version: str
     toolchain: str
     outputs: tuple[Output, ...] = ()
+    isolated_check: bool | None = None
 
 
 def first_failing(results: Iterable[TestResult]) -> TestResult | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.commands.common import STORE, JsonOption, StoreOption, TimeFactorOption, open_store
+from flows.commands.common import DATA, STORE, JsonOption, StoreOption, TimeFactorOption, open_store
 from flows.display.terminal import VisibleConsole, echo
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ KEPT_BYTES = 1 << 20
 CONTEXT_LINES = 4
 WIDTH = 48
 TOKEN_VARIABLE = "SPO_JUDGE_TOKEN"
+TOKEN_NAME = "judge-token"
 
 
 def judge(
@@ -221,28 +223,77 @@ def serve_judge(
     token_file: Annotated[
         Path | None,
         typer.Option(
-            help=f"File whose first line is the token; or set {TOKEN_VARIABLE}.", exists=True, dir_okay=False
+            help=f"File whose first line is the token; or set {TOKEN_VARIABLE}. Default: one that is made in the data folder.",
+            exists=True,
+            dir_okay=False,
         ),
     ] = None,
 ) -> None:
     """Serve the judge over HTTP: `/run_code` as SandboxFusion does (for verl and others), and `/judge` for many at once.
 
-    Example: `curl -H 'content-type: application/json' -d '{"code": "print(1)", "language": "python"}' 127.0.0.1:8080/run_code`
+    Requests need the token: `curl -H "authorization: Bearer $(cat data/judge-token)" -H 'content-type: application/json'
+    -d '{"code": "print(1)", "language": "python"}' 127.0.0.1:8080/run_code`
     """
     import uvicorn
 
     from sandbox import Pool
-    from sandbox.service import application, is_loopback
+    from sandbox.service import application, is_loopback, server_config
 
-    token = token_file.read_text().split("\n")[0].strip() if token_file else os.environ.get(TOKEN_VARIABLE)
     everywhere = not is_loopback(host)
-    if everywhere and not token:
-        raise typer.BadParameter(
-            f"{host} can be reached from other machines: give --token-file, or set {TOKEN_VARIABLE}",
-            param_hint="--host",
-        )
+    token, origin = judge_token(token_file, everywhere)
     with Pool(workers) as pool:
-        echo(f"judge: http://{host}:{port}/run_code, {len(pool.workers)} workers, {pool.tier}", err=True)
-        uvicorn.run(
-            application(pool, token, everywhere), host=host, port=port, log_level="warning", access_log=False
+        app = application(pool, token, everywhere)
+        echo(
+            f"judge: http://{host}:{port}/run_code, {len(pool.workers)} workers, {pool.tier}; the token is in {origin}",
+            err=True,
         )
+        uvicorn.Server(server_config(app, host=host, port=port)).run()
+
+
+def judge_token(file: Path | None, everywhere: bool) -> tuple[str, str]:
+    """The service's token and where it is. Raises BadParameter for an empty one, and beyond loopback for none of the user's own."""
+    from sandbox.service import checked_token
+
+    if file:
+        token, origin = (file.read_text().splitlines() or [""])[0].strip(), str(file)
+    elif TOKEN_VARIABLE in os.environ:
+        token, origin = os.environ[TOKEN_VARIABLE].strip(), f"${TOKEN_VARIABLE}"
+    elif everywhere:
+        raise typer.BadParameter(
+            f"other machines can reach it: give --token-file, or set {TOKEN_VARIABLE}", param_hint="--host"
+        )
+    else:
+        token, origin = own_token(DATA / TOKEN_NAME), str(DATA / TOKEN_NAME)
+    try:
+        checked_token(token)
+    except ValueError as error:
+        raise typer.BadParameter(f"{origin}: {error}", param_hint="--token-file") from error
+    return token, origin
+
+
+def own_token(file: Path) -> str:
+    """The token in a file that only its owner can read; made where there is none. Raises BadParameter for any other file."""
+    import secrets
+    import stat
+    import tempfile
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if not os.path.lexists(file):
+        made, name = tempfile.mkstemp(dir=file.parent)  # for its owner alone
+        with open(made, "w") as new:
+            new.write(secrets.token_urlsafe(32) + "\n")
+        with contextlib.suppress(FileExistsError):  # of two first starts, one makes it, whole
+            os.link(name, file)
+        os.unlink(name)
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise typer.BadParameter(f"{file}: {error.strerror}; remove it", param_hint="--token-file") from error
+    with open(descriptor) as opened:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+            raise typer.BadParameter(
+                f"{file} is not a file that you alone can read; remove it, and a new one is made",
+                param_hint="--token-file",
+            )
+        return opened.readline().strip()

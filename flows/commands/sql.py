@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from flows.commands.common import DATA, STORE, StoreOption, assignments, open_store
-
-if TYPE_CHECKING:
-    pass
 
 TABLE_ROWS = 60
 

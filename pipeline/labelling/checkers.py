@@ -79,14 +79,17 @@ def program_checker(files: list[dict[str, Any]]) -> Checker:
     headers = tuple(
         sorted((PurePosixPath(file["path"]).name, file["text"]) for file in files if file is not main)
     )
-    return Checker(
-        CONVENTIONS[main["interface"]],
-        program=main["text"],
-        language=language_of(main["path"]) or "",
-        files=headers,
-        arguments=tuple(main.get("arguments") or ()),
-        interactive=main["role"] == "interactor",
-    )
+    try:
+        return Checker(
+            CONVENTIONS[main["interface"]],
+            program=main["text"],
+            language=language_of(main["path"]) or "",
+            files=headers,
+            arguments=tuple(main.get("arguments") or ()),
+            interactive=main["role"] == "interactor",
+        )
+    except ValueError as error:
+        raise CheckerMissing(str(error)) from error
 
 
 def folder_of(path: str) -> str:

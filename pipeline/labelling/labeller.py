@@ -19,7 +19,7 @@ import polars as pl
 
 from pipeline.labelling.checkers import CheckerMissing, checker_of
 from pipeline.store import Store, Verdicts, connect, predicate, query
-from sandbox import Judgement, Limits, Pool, Submission, Test, judge_version
+from sandbox import LARGEST, Judgement, Limits, Pool, Submission, Test, judge_version
 
 # A verdict row is durable once its chunk is committed; a kill loses at most this many judgements.
 CHUNK_PROGRAMS = 500
@@ -187,8 +187,10 @@ class Judgeables:
             language=row["language"],
             tests=tests,
             limits=Limits(
-                time_s=problem["time_limit_s"] or DEFAULT_TIME_LIMIT_S,
-                memory_mb=int(problem["memory_limit_mb"] or DEFAULT_MEMORY_MB),
+                time_s=min(problem["time_limit_s"] or DEFAULT_TIME_LIMIT_S, LARGEST["time_s"][1]),
+                memory_mb=int(
+                    max(1.0, min(problem["memory_limit_mb"] or DEFAULT_MEMORY_MB, LARGEST["memory_mb"][1]))
+                ),
             ),
             checker=checker_of(problem),
             preamble=problem["preamble"] or "",
@@ -212,6 +214,7 @@ def verdict_rows(group: dict, judgement: Judgement) -> list[dict]:
         "tier": judgement.tier,
         "toolchain": judgement.toolchain,
         "judged_at": datetime.now(UTC),
+        "isolated_check": judgement.isolated_check,
     }
     return [
         {"trajectory_id": trajectory, "attempt": attempt, **shared}

@@ -170,6 +170,11 @@ class Verdicts(dy.Schema):
     tier = text("kind of isolation it ran in")
     toolchain = maybe("interpreter or compiler version")
     judged_at = dy.Datetime(time_zone="UTC", description="when it was judged")
+    isolated_check = dy.Bool(
+        nullable=True,
+        description="function tests: whether every one was checked out of the program's reach; false: the program could have"
+        " forged the pass; null: whole programs, and verdicts of judge versions before 4",
+    )
 
 
 class ReferenceScores(dy.Schema):

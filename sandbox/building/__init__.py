@@ -13,11 +13,12 @@ from sandbox.building.availability import (
     require_usable,
     usable_toolchain,
 )
-from sandbox.building.builder import Builder, Built, CompileError, encoded
+from sandbox.building.builder import COMPILE_LIMITS, Builder, Built, CompileError, encoded
 from sandbox.building.program import Program, with_run_time
 from sandbox.building.syntax import SyntaxJails
 
 __all__ = [
+    "COMPILE_LIMITS",
     "Builder",
     "Built",
     "CompileError",

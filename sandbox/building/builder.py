@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from sandbox.building.syntax import SyntaxJails
-from sandbox.contracts import MIB, Limits
+from sandbox.contracts import MIB, Limits, is_plain_name, shown
 from sandbox.isolation import (
     Isolation,
     JailDied,
@@ -42,7 +42,6 @@ HEADER = "bits/stdc++.h"
 HEADER_AGAIN = b"#include_next <bits/stdc++.h>\n"  # for other headers that include it, such as bits/extc++.h
 # Only where nothing but comments comes before it: macros defined there may change what the header says.
 HEADER_FIRST = re.compile(rb"(?:\s|//[^\n]*\n|/\*.*?\*/)*#[ \t]*include[ \t]*<bits/stdc\+\+\.h>", re.DOTALL)
-PLAIN_NAME = re.compile(r"[A-Za-z0-9_$][A-Za-z0-9_$.\-]{0,200}")
 
 
 class CompileError(Exception):
@@ -105,10 +104,15 @@ class Builder:
     def _compile(self, language: Language, files: Mapping[str, bytes], main: str) -> dict[str, bytes]:
         name = language.source_name.format(main=main)
         words = [word.format(source=name, main=main) for word in language.compile[1:]]
-        if not (self._precompiles(language) and HEADER_FIRST.match(files[name])):
-            return self._run(language, files, words)
-        header = str(self._header(language))
-        return self._run(language, files, [f"-I{self.isolation.path_inside(header)}", *words], header)
+        header = None
+        if self._precompiles(language) and HEADER_FIRST.match(files[name]):
+            header = str(self._header(language))
+            words = [f"-I{self.isolation.path_inside(header)}", *words]
+        made = self._run(language, files, words, header)
+        missing = [word for word in language.run if word == "{program}/main" and "main" not in made]
+        if missing:
+            raise CompileError("the compiler left no program")
+        return made
 
     def _precompiles(self, language: Language) -> bool:
         """Whether the header can be shown to the compiler: only bubblewrap can mount its folder."""
@@ -201,13 +205,12 @@ def _collect(session: Session, leave_out: Container[str]) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     total = 0
     for name in session.list_files():
-        descriptor = session.open_file(name) if name not in leave_out and PLAIN_NAME.fullmatch(name) else None
-        if descriptor is None:
+        if name in leave_out or not is_plain_name(name):
             continue
-        with open(descriptor, "rb") as file:
-            if stat.S_ISREG(os.fstat(descriptor).st_mode):
-                files[name] = file.read(MAX_TOTAL_BYTES - total + 1)
-                total += len(files[name])
+        contents = _read(session, name, MAX_TOTAL_BYTES - total + 1)
+        if contents is not None:
+            files[name] = contents
+            total += len(contents)
         if total > MAX_TOTAL_BYTES or len(files) > MAX_FILES:
             raise CompileError(f"the compiled program is larger than {MAX_TOTAL_BYTES // MIB} MiB")
     if not files:
@@ -215,13 +218,31 @@ def _collect(session: Session, leave_out: Container[str]) -> dict[str, bytes]:
     return files
 
 
+def _read(session: Session, name: str, most_bytes: int) -> bytes | None:
+    """The contents of a plain file; None for a folder, a link, a FIFO, a socket, a device, and what cannot be opened."""
+    descriptor = session.open_file(name)
+    if descriptor is None:
+        return None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(most_bytes)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+
+
 def _store(files: dict[str, bytes], target: Path) -> None:
     """Write to a temporary folder and rename it: readers see all or nothing, the first builder wins."""
     folder = Path(tempfile.mkdtemp(dir=target.parent))
     for name, contents in files.items():
         path = folder / name
-        path.parent.mkdir(exist_ok=True)
-        path.parent.chmod(0o755)
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise ValueError(f"{shown(name)} does not name a file of the program")
+        if path.parent != folder:
+            path.parent.mkdir(mode=0o755, exist_ok=True)
         path.write_bytes(contents)
         path.chmod(0o755)
     folder.chmod(0o755)

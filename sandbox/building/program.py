@@ -14,7 +14,7 @@ from sandbox.building.builder import (
     existing,
     tool_folders,
 )
-from sandbox.contracts import Limits
+from sandbox.contracts import LARGEST, Limits
 from sandbox.isolation import Group, JailSpec, Run, Session, protocol, stack_bytes
 from sandbox.languages import Language, locate
 
@@ -123,9 +123,9 @@ class Program:
 def with_run_time(limits: Limits, language: Language) -> Limits:
     """Limits for a program together with the run time of its language."""
     return Limits(
-        limits.time_s * language.time_factor,
-        limits.memory_mb + language.memory_overhead_mb,
+        min(limits.time_s * language.time_factor, LARGEST["time_s"][1]),
+        min(limits.memory_mb + language.memory_overhead_mb, int(LARGEST["memory_mb"][1])),
         limits.output_bytes,
-        limits.processes + language.extra_processes,
+        min(limits.processes + language.extra_processes, int(LARGEST["processes"][1])),
         limits.wall_limit_s,
     )

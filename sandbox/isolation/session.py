@@ -17,6 +17,7 @@ from sandbox.isolation.run import JailDied, Run, answers, run_of, sealed
 
 START_S = 60.0  # for a jail to start, on an overloaded machine
 CLOSE_S = 10.0
+LONGEST_S = 1e6  # that a socket can be told to wait
 GRACE_S = 30.0  # beyond the longest time a run may take, for the supervisor to kill and answer
 OPEN_FILES = 256
 WATCH_MS, WATCH_BESIDE_CGROUP_MS = 10, 50  # a program that touches new pages takes some 50 MB in 10 ms
@@ -47,7 +48,7 @@ class Session:
             raise SandboxUnavailable(f"the sandbox does not start: {error}") from error
 
     def _set_up(self, uid: int, limits: Limits, group: Group | None) -> None:
-        supervisor_pid = self._await_supervisor()
+        supervisor_pid = self.supervisor_pid = self._await_supervisor()
         if group:
             group.set_limits(limits.memory_mb, limits.processes)
             group.add(supervisor_pid)
@@ -99,13 +100,13 @@ class Session:
         self,
         source: bytes,
         limits: Limits,
-        function: bool,
+        function: int,
         compiles: bool = False,
         arguments: tuple[str, ...] = (),
     ) -> tuple[int, Run, str]:
         """Make Python source the program, with `arguments` behind its name. Returns what `check_python` returns.
 
-        `function`: for function tests; `compiles`: it is known to compile.
+        `function`: 0 for a whole program, a key of `protocol.RUNNERS` for function tests; `compiles`: it is known to compile.
         """
         outcome = self._compile(protocol.PYTHON, source, limits, function, compiles)
         if arguments and outcome[0] == protocol.OK:
@@ -115,7 +116,7 @@ class Session:
     def _compile(self, request: bytes, source: bytes, limits: Limits, *modes: int) -> tuple[int, Run, str]:
         source_file, messages = sealed(source), os.memfd_create("compile")
         try:
-            self.socket.settimeout(limits.wall_s * protocol.STARVED_FACTOR + GRACE_S)
+            self.socket.settimeout(min(limits.wall_s * protocol.STARVED_FACTOR + GRACE_S, LONGEST_S))
             body = pack(int(limits.time_s * 1e6), int(limits.wall_s * 1e6), *modes)
             answer = self._ask(request + body, (source_file, messages), expect=None)
             return answer[0], run_of(answer), os.pread(messages, MESSAGE_BYTES, 0).decode("utf-8", "replace")
@@ -154,7 +155,7 @@ class Session:
 
     def start(self, tests: list[tuple[int, ...]], cpu_s: float, wall_s: float) -> StartedRuns:
         """Start what `run_all` runs. The caller may close the descriptors."""
-        self.socket.settimeout(len(tests) * wall_s * protocol.STARVED_FACTOR + GRACE_S)
+        self.socket.settimeout(min(len(tests) * wall_s * protocol.STARVED_FACTOR + GRACE_S, LONGEST_S))
         body = pack(int(cpu_s * 1e6), int(wall_s * 1e6), len(tests[0]))
         self._send(protocol.TEST + body, tuple(chain.from_iterable(tests)))
         return StartedRuns(self, len(tests))
@@ -201,6 +202,11 @@ class StartedRuns:
     def fileno(self) -> int:
         """The descriptor that is readable when the answer is there."""
         return self.session.socket.fileno()
+
+    @property
+    def supervisor_pid(self) -> int:
+        """The supervisor of the runs, as this side of the jail sees it; the programs are below it."""
+        return self.session.supervisor_pid
 
     def finish(self) -> list[Run]:
         """Wait, and return how the runs ended: at least the first of them. Raises JailDied."""

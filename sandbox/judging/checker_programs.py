@@ -13,7 +13,6 @@ failure: a judge_error, never a verdict on the program.
 from __future__ import annotations
 
 import os
-import select
 from pathlib import Path
 
 from sandbox.building import (
@@ -26,6 +25,7 @@ from sandbox.building import (
 )
 from sandbox.contracts import Checker, Limits
 from sandbox.isolation import JailDied, Kind, Run, Session, StartedRuns, protocol, sealed
+from sandbox.judging.talks import Ends, Pipes, wait_for_first
 from sandbox.languages import Language
 
 CHECKER_LIMITS = Limits(time_s=10.0, memory_mb=1024)
@@ -91,44 +91,46 @@ class CheckerProgram:
     ) -> tuple[Run, bool | None, str]:
         """Let the program, whose standard error goes to `errors`, and the interactor talk to each other.
 
-        Gives how the program ended; what the interactor says of it, None where nothing can be said: it broke, or the program
-        failed before the interactor had ended; and the interactor's words. Raises JailDied for the program's jail, and
-        CheckerFailed where the interactor's failure is the cause of the program's.
+        Returns how the program ended; whether it is right, None where its own end decides, which the interactor has not
+        caused; and the interactor's words. A program that leaves while the interactor still wants something is wrong, however
+        the interactor ends then. Raises JailDied for the program's jail, and CheckerFailed for an interactor that breaks.
         """
-        to_interactor, to_program = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
         said, files = os.memfd_create("stderr"), [sealed(stdin), os.memfd_create("output"), sealed(answer)]
-        pipes = [*to_interactor, *to_program]
         try:
-            session, own_session = program.session(), self._session()
-            talk = session.start([(to_program[0], to_interactor[1], errors)], cpu_s, wall_s)
-            # The interactor waits for the program all the time, and so must outlast it.
-            own_talk = own_session.start(
-                [(to_interactor[0], to_program[1], said, *files)],
-                self.program.limits.time_s,
-                wall_s + PATIENCE_S,
-            )
-            # Until one of the two has ended, its end must not show on the pipes: it would be the end of the other, too.
-            limit_s = (wall_s + PATIENCE_S) * protocol.STARVED_FACTOR
-            failed_first = talk in select.select([talk, own_talk], [], [], limit_s)[0]
-            while pipes:
-                os.close(pipes.pop())
-            run, own = talk.finish()[0], self._finish(own_talk)
-            if run.scratch_changed:
+            with Pipes() as pipes:
+                ends = self._talk(program, pipes, (errors, said, *files), cpu_s, wall_s)
+            if ends.program.scratch_changed:
                 program.close()
-            failed_first = failed_first and bool(run.status)
+            if ends.program.ending or (ends.program.status and ends.program_by_itself):
+                return ends.program, None, ""
             try:
-                right, words = self.verdict(own, message(said))
-            except CheckerFailed as error:
-                if run.status and not run.ending and not failed_first:
-                    raise  # it took the program along
-                return run, None, str(error)
-            return run, None if failed_first and not right else right, words
+                return ends.program, *self.verdict(ends.interactor, message(said))
+            except CheckerFailed:
+                if ends.interactor_by_itself:
+                    raise
+                return ends.program, False, message(said) or "left before the interactor had finished"
         except JailDied:
             self.close()  # it may be talking still
             raise
         finally:
-            for file in (*pipes, said, *files):
+            for file in (said, *files):
                 os.close(file)
+
+    def _talk(
+        self, program: Program, pipes: Pipes, files: tuple[int, ...], cpu_s: float, wall_s: float
+    ) -> Ends:
+        """Start both, wait for both. `files`: the program's standard error, and what the interactor has beside the pipes."""
+        session, own_session = program.session(), self._session()
+        talk = session.start([(pipes.to_program[0], pipes.to_interactor[1], files[0])], cpu_s, wall_s)
+        # The interactor waits for the program all the time, and so must outlast it.
+        own_talk = own_session.start(
+            [(pipes.to_interactor[0], pipes.to_program[1], *files[1:])],
+            self.program.limits.time_s,
+            wall_s + PATIENCE_S,
+        )
+        limit_s = (wall_s + PATIENCE_S) * protocol.STARVED_FACTOR
+        by_themselves = wait_for_first(talk, own_talk, pipes, limit_s)
+        return Ends(talk.finish()[0], self._finish(own_talk), *by_themselves)
 
     def _session(self) -> Session:
         try:

@@ -1,8 +1,9 @@
-"""Function tests, outside the jail: what goes in, and whether what came back is right.
+"""Function tests, outside the jails: what goes in, and whether what came back is right.
 
-`assert CALL == LITERAL` and `call` tests: only the call goes in, the value comes back as data and is compared here.
-Any other assertion must run beside the program. A pass is then a random token handed back after the assertion, so that
-leaving early is no pass; a program that searches the interpreter's frames for the token can still forge it.
+`assert CALL == LITERAL` and `call` tests whose CALL is of the function under test itself: only the call goes in, the value
+comes back as data and is compared here. Any other assertion runs in a jail of its own, see `assertions.py`; beside the
+program, with a random token as its pass, runs only what cannot be taken apart from it. A program that searches the
+interpreter's frames for the token can forge that pass, so such judgements are marked.
 """
 
 from __future__ import annotations
@@ -31,32 +32,68 @@ class Opaque:
 
 @dataclass(frozen=True)
 class Job:
-    """What the supervisor is to run, and what must come back: a value (`expected`) or the token."""
+    """What a supervisor is to run, and what must come back: a value (`expected`), a report that it passed, or the token.
+
+    `isolated`: for the asserting jail. A job for the program's jail has a token, or is one call of the function itself.
+    """
 
     request: bytes
     token: str = ""
     expected: Any = None
+    has_value: bool = False
+    isolated: bool = False
 
 
 def make_job(test: Test, entry_point: str) -> Job:
-    """The job for one assert, check or call test. A test that is no valid Python is sent as it is, and fails."""
+    """The job for one assert, check or call test. A test that is not valid Python is sent as it is, and fails."""
     request: dict[str, Any] = {"candidate": entry_point}
-    if test.mode != "check":
-        call, expected, found = _call_and_literal(test)
-        if found:
-            return Job(json.dumps(request | {"call": call}).encode(), expected=expected)
-    code = test.input if test.mode != "call" else f"assert ({test.input}) == ({test.expected_output})"
+    found = _call_and_literal(test) if test.mode != "check" else None
+    if found and _is_direct(found[0], entry_point):
+        return Job(json.dumps(request | {"call": found[0]}).encode(), expected=found[1], has_value=True)
+    request["names"] = [entry_point] if entry_point.isidentifier() else []
+    if found:
+        return Job(json.dumps(request | {"call": found[0]}).encode(), "", found[1], True, True)
+    request |= {"code": _code(test), "check": test.mode == "check"}
+    return Job(json.dumps(request).encode(), isolated=True)
+
+
+def make_job_beside_the_program(test: Test, entry_point: str) -> Job:
+    """The job for a test that cannot be taken apart from the program. Whoever uses it marks the judgement."""
     token = secrets.token_hex(16)
-    request |= {"code": code, "check": test.mode == "check", "token": token}
+    request = {"candidate": entry_point, "code": _code(test), "check": test.mode == "check", "token": token}
     return Job(json.dumps(request).encode(), token)
+
+
+def _code(test: Test) -> str:
+    return test.input if test.mode != "call" else f"assert ({test.input}) == ({test.expected_output})"
+
+
+def _is_direct(call: str, entry_point: str) -> bool:
+    """Whether a call's value is the tested function's own, with nothing between them that the program could replace.
+
+    That is a call of the entry point. Where none is named, it is the only function that the expression calls.
+    """
+    expression = ast.parse(call.strip(), mode="eval").body
+    if not isinstance(expression, ast.Call):
+        return False
+    if entry_point:
+        return ast.unparse(expression.func) in ("candidate", ast.unparse(ast.parse(entry_point, mode="eval")))
+    arguments = [*expression.args, *(keyword.value for keyword in expression.keywords)]
+    inner = [node for argument in arguments for node in ast.walk(argument)]
+    return not any(isinstance(node, ast.Call) and not _makes_an_object(node) for node in inner)
+
+
+def _makes_an_object(call: ast.Call) -> bool:
+    """Whether it is a call of a class, by its name."""
+    return isinstance(call.func, ast.Name) and call.func.id[:1].isupper()
 
 
 def answer_matches(answer: bytes, job: Job, checker: Checker) -> bool:
     """Whether the supervisor's answer is the right one. Anything malformed is not."""
     try:
         decoded = json.loads(answer)
-        if job.token:
-            return isinstance(decoded, dict) and decoded.get("token") == job.token
+        if not job.has_value:
+            return isinstance(decoded, dict) and bool(job.token) and decoded.get("token") == job.token
         return values_match(decode(decoded["value"]), normalised(job.expected), checker)
     except (ValueError, KeyError, TypeError, RecursionError):
         return False
@@ -73,11 +110,12 @@ def shown_answer(answer: bytes) -> str:
         return "left before the end of the test"
 
 
-def _call_and_literal(test: Test) -> tuple[str, Any, bool]:
-    """The call, the value it must give, and whether the test has that form."""
+def _call_and_literal(test: Test) -> tuple[str, Any] | None:
+    """The call and the value that it must give, where the test has that form."""
     try:
         if test.mode == "call":
-            return test.input, ast.literal_eval((test.expected_output or "").strip()), True
+            ast.parse(test.input.strip(), mode="eval")
+            return test.input, ast.literal_eval((test.expected_output or "").strip())
         statement = _only_assertion(test.input)
         if (
             isinstance(statement, ast.Compare)
@@ -86,10 +124,10 @@ def _call_and_literal(test: Test) -> tuple[str, Any, bool]:
         ):
             right, constant = statement.comparators[0], isinstance(statement.comparators[0], ast.Constant)
             if isinstance(statement.ops[0], ast.Eq) or (isinstance(statement.ops[0], ast.Is) and constant):
-                return ast.unparse(statement.left), ast.literal_eval(right), True
+                return ast.unparse(statement.left), ast.literal_eval(right)
     except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
         pass
-    return "", None, False
+    return None
 
 
 def _only_assertion(code: str) -> ast.expr | None:

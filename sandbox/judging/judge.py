@@ -7,22 +7,24 @@ from pathlib import Path
 from sandbox.building import Builder, CompileError, LanguageUnavailable, ProvenLanguages
 from sandbox.contracts import Judgement, Output, Submission, TestResult, Verdict, first_failing
 from sandbox.isolation import Isolation, JailDied
+from sandbox.judging.assertions import AssertingJails
 from sandbox.judging.checker_programs import CheckerFailed
 from sandbox.judging.runs import Runs
 
-JUDGE_VERSION = "3"
+JUDGE_VERSION = "4"
 
 
 class Judge:
     """Judges submissions one after the other, with an isolation that the caller closes. A context manager.
 
-    Between submissions it keeps the folder of built programs, and the jails that compile Python.
+    Between submissions it keeps the folder of built programs, and the jails that compile Python and run assertions.
     """
 
     def __init__(self, isolation: Isolation, cache: Path) -> None:
         self.isolation = isolation
         self.builder = Builder(isolation, cache)
         self.languages = ProvenLanguages(self.builder)
+        self.asserting = AssertingJails(isolation)
 
     def __enter__(self) -> Judge:
         return self
@@ -33,10 +35,13 @@ class Judge:
     def close(self) -> None:
         """End all jails."""
         self.builder.close()
+        self.asserting.close()
 
     def judge(self, submission: Submission) -> Judgement:
         """The judgement. Raises SandboxUnavailable where no jail can start."""
         tier = self.isolation.tier
+        if not submission.tests:
+            return judge_error(submission, "there are no tests", tier)
         try:
             language, toolchain = self.languages.require(submission.language)
         except JailDied as error:
@@ -47,7 +52,7 @@ class Judge:
             reason = "function tests need Python"
             return conclude(submission, tier, toolchain, "language_unavailable", compile_output=reason)
         try:
-            with Runs(submission, language, self.builder) as runs:
+            with Runs(submission, language, self.builder, self.asserting) as runs:
                 results, outputs = run_tests(runs)
         except CompileError as error:
             return conclude(submission, tier, toolchain, "compile_error", compile_output=str(error))
@@ -55,7 +60,7 @@ class Judge:
             return judge_error(submission, f"while compiling: {error}", tier, toolchain)
         except CheckerFailed as error:
             return judge_error(submission, str(error), tier, toolchain)
-        return conclude(submission, tier, toolchain, results=results, outputs=outputs)
+        return conclude(submission, tier, toolchain, results=results, outputs=outputs, isolated=runs.isolated)
 
 
 def run_tests(runs: Runs) -> tuple[tuple[TestResult, ...], tuple[Output, ...]]:
@@ -77,6 +82,7 @@ def conclude(
     results: tuple[TestResult, ...] = (),
     compile_output: str = "",
     outputs: tuple[Output, ...] = (),
+    isolated: bool | None = None,
 ) -> Judgement:
     """The judgement of a submission.
 
@@ -97,6 +103,7 @@ def conclude(
         judge_version=JUDGE_VERSION,
         toolchain=toolchain,
         outputs=outputs,
+        isolated_check=isolated,
     )
 
 

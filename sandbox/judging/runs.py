@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import signal
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 
 from sandbox.building import Builder, Program, encoded, with_run_time
-from sandbox.contracts import MIB, Limits, Output, Submission, Test, TestResult, Verdict
+from sandbox.contracts import MIB, Output, Submission, Test, TestResult, Verdict
 from sandbox.isolation import JailDied, Run, protocol, sealed
+from sandbox.judging.assertions import (
+    MAX_AT_ONCE,
+    AssertingJailFailed,
+    AssertingJails,
+    PreambleRefused,
+    Report,
+)
 from sandbox.judging.checker_programs import CheckerFailed, CheckerProgram
 from sandbox.judging.compare import first_difference, outputs_match
-from sandbox.judging.functions import Job, answer_matches, make_job, shown_answer
+from sandbox.judging.functions import Job, answer_matches, make_job, make_job_beside_the_program, shown_answer
+from sandbox.judging.outcomes import fault, last_line, report_verdict, result_of
 from sandbox.languages import Language
 
 NEAR_LIMIT = 1.1  # a program may run this far over its time limit, and is then run once more
-HEAD_CHARACTERS = 200
-DETAIL_BYTES = 600
 ATTEMPTS = 2  # per test, where the jail itself breaks
 
 # Tests go to the supervisor several at a time: what a message costs is shared, and what a failure makes superfluous stays small.
@@ -28,7 +33,9 @@ BATCH_BYTES = 8 * MIB
 class Runs:
     """One submission's program with its checker, judged test by test. Raises CompileError where it cannot be built."""
 
-    def __init__(self, submission: Submission, language: Language, builder: Builder) -> None:
+    def __init__(
+        self, submission: Submission, language: Language, builder: Builder, asserting: AssertingJails
+    ) -> None:
         self.submission, self.group = submission, builder.isolation.group
         self.limits = with_run_time(submission.limits, language)
         self.program = Program(
@@ -40,6 +47,11 @@ class Runs:
             self.group,
         )
         self.outputs: dict[str, Output] = {}  # {test: what it wrote}, of the tests that ran
+        self.asserting = asserting
+        self.isolated: bool | None = (
+            None  # whether all function tests so far were judged out of the program's reach
+        )
+        self.jobs: dict[int, Job] = {}  # of function tests, by the test's identity
         self.checker = CheckerProgram(submission.checker, builder) if submission.checker.is_program else None
         self.memory_kills = self.group.out_of_memory_kills() if self.group else 0
 
@@ -55,10 +67,23 @@ class Runs:
         """One result per test, in order; a judge_error where the jail broke twice. Raises CompileError for Python."""
         tests, at, size = self.submission.tests, 0, 1
         while at < len(tests):
-            results = self._judge_batch(take_batch(tests, at, size))
+            results = self._judge_batch(self._of_one_kind(take_batch(tests, at, size)))
             yield from results
             at += len(results)
             size = next_size(results)
+
+    def _of_one_kind(self, tests: Sequence[Test]) -> Sequence[Test]:
+        """As many of the first tests as run in the same way."""
+        if tests[0].mode == "stdin":
+            return tests
+        isolated = self._job(tests[0]).isolated
+        same = list(takewhile(lambda test: self._job(test).isolated == isolated, tests))
+        return same[:MAX_AT_ONCE] if isolated else same
+
+    def _job(self, test: Test) -> Job:
+        if id(test) not in self.jobs:
+            self.jobs[id(test)] = make_job(test, self.submission.entry_point)
+        return self.jobs[id(test)]
 
     def _judge_batch(self, tests: Sequence[Test]) -> list[TestResult]:
         """Results of the first tests, one at least."""
@@ -93,9 +118,14 @@ class Runs:
         """Run some tests of one kind in the jail, up to the first after which the supervisor stops."""
         if self.checker and self.submission.checker.interactive:
             return [self._interact(tests[0], self.checker)]
-        jobs = [
-            make_job(test, self.submission.entry_point) if test.mode != "stdin" else None for test in tests
-        ]
+        jobs = [self._job(test) if test.mode != "stdin" else None for test in tests]
+        if jobs[0] and jobs[0].isolated:
+            return self._assert(tests)
+        if jobs[0]:
+            self.isolated = self.isolated is not False
+        return self._run_files(tests, jobs)
+
+    def _run_files(self, tests: Sequence[Test], jobs: Sequence[Job | None]) -> list[TestResult]:
         session = self.program.session(function=jobs[0] is not None)
         files = [descriptors(test, job) for test, job in zip(tests, jobs, strict=True)]
         try:
@@ -113,6 +143,56 @@ class Runs:
                 for file in own:
                     os.close(file)
 
+    def _assert(self, tests: Sequence[Test]) -> list[TestResult]:
+        """Run function tests whose assertions have a jail of their own."""
+        files = [standard_files(b"") for _ in tests]
+        try:
+            runs, reports = self.asserting.run(
+                self.program.session(function=True), files, [self._job(test).request for test in tests],
+                self.submission.preamble, self.limits, self.limits.time_s * NEAR_LIMIT,
+            )  # fmt: skip
+            if runs[-1].scratch_changed:
+                self.program.close()
+            results: list[TestResult] = []
+            for test, run, report, own in zip(tests, runs, reports, files, strict=False):
+                results.append(self._asserted(test, run, report, own))
+                if self.submission.stop_at_first_failure and results[-1].verdict != "accepted":
+                    break
+            return results
+        except AssertingJailFailed as error:
+            self.program.close()
+            return [TestResult(tests[0].test_id, "judge_error", detail=str(error))]
+        except PreambleRefused:
+            return [self._beside_the_program(tests[0])]
+        finally:
+            for own in files:
+                for file in own:
+                    os.close(file)
+
+    def _asserted(self, test: Test, run: Run, report: Report, files: tuple[int, ...]) -> TestResult:
+        limit = self.limits.output_bytes
+        verdict, detail = self._fault(run)
+        if verdict in (None, "runtime_error") and "uncrossable" in report.said:
+            return self._beside_the_program(test)
+        self.isolated = self.isolated is not False and report.isolated
+        if self.submission.keep_bytes:
+            self.outputs[test.test_id] = self._kept(test, files)
+        if verdict == "runtime_error":
+            detail = f"{detail}; {last_line(files[2])}".strip("; ")
+        if verdict in (None, "runtime_error"):
+            found = report_verdict(report, self._job(test), self.submission.checker, self.limits)
+            verdict, detail = (
+                found
+                if verdict is None or found[0] not in ("accepted", "runtime_error")
+                else (verdict, detail)
+            )
+        return result_of(test, verdict, run, os.pread(files[1], min(run.output_bytes, limit), 0), detail)
+
+    def _beside_the_program(self, test: Test) -> TestResult:
+        """Run a test that cannot be taken apart from the program."""
+        self.isolated = False
+        return self._run_files([test], [make_job_beside_the_program(test, self.submission.entry_point)])[0]
+
     def _interact(self, test: Test, interactor: CheckerProgram) -> TestResult:
         """Run program and interactor against each other."""
         answer = encoded(test.expected_output or "")
@@ -127,17 +207,12 @@ class Runs:
                 self.limits.wall_s,
             )
             verdict, fault_detail = self._fault(run)
-            # One that ends before the interactor has failed by itself; later, it may be for the end of the talk.
-            if verdict is not None and (right is not False or verdict != "runtime_error"):
-                detail = (
-                    f"{fault_detail}; {last_line(errors)}".strip("; ")
-                    if verdict == "runtime_error"
-                    else fault_detail
-                )
-            elif right is None:
-                raise CheckerFailed(detail)
-            else:
+            if verdict is None or (verdict == "runtime_error" and right is not None):
                 verdict = "accepted" if right else "wrong_answer"
+            elif verdict == "runtime_error":
+                detail = f"{fault_detail}; {last_line(errors)}".strip("; ")
+            else:
+                detail = fault_detail
         finally:
             os.close(errors)
         return result_of(test, verdict, run, b"", detail)
@@ -198,13 +273,6 @@ class Runs:
         return f"used more than {self.limits.memory_mb} MB"
 
 
-def result_of(test: Test, verdict: Verdict, run: Run, output: bytes, detail: str) -> TestResult:
-    return TestResult(
-        test.test_id, verdict, run.cpu_s, run.wall_s, run.memory_mb, run.exit_code, run.signal,
-        hashlib.blake2b(output, digest_size=16).hexdigest(), head(output), detail,
-    )  # fmt: skip
-
-
 def take_batch(tests: Sequence[Test], start: int, size: int) -> Sequence[Test]:
     """At most `size` tests of one kind from `start` on, one at least, as far as their files are small."""
     first = tests[start]
@@ -228,39 +296,9 @@ def next_size(results: Sequence[TestResult]) -> int:
 
 def descriptors(test: Test, job: Job | None) -> tuple[int, ...]:
     """Standard input, output and error of a run, and for functions job and result."""
-    stdin = sealed(encoded(test.input) if job is None else b"")
-    files = (stdin, os.memfd_create("stdout"), os.memfd_create("stderr"))
+    files = standard_files(encoded(test.input) if job is None else b"")
     return files if job is None else (*files, sealed(job.request), os.memfd_create("result"))
 
 
-def head(output: bytes) -> str:
-    """The first characters, for a person."""
-    return output[: 4 * HEAD_CHARACTERS].decode("utf-8", "replace")[:HEAD_CHARACTERS]
-
-
-def fault(run: Run, limits: Limits) -> tuple[Verdict | None, str]:
-    """What a run's end alone says, before its output is looked at: memory, then time, then output, then failure."""
-    if run.ending == protocol.MEMORY_EXCEEDED or run.memory_mb > limits.memory_mb:
-        return "memory_limit_exceeded", f"used more than {limits.memory_mb} MB"
-    if run.ending == protocol.WALL_EXCEEDED:
-        return "time_limit_exceeded", f"slept for {limits.wall_s:g} s"
-    if run.ending == protocol.CPU_EXCEEDED or run.cpu_s > limits.time_s or run.signal == signal.SIGXCPU:
-        return "time_limit_exceeded", f"used more than {limits.time_s:g} s of CPU time"
-    if max(run.output_bytes, run.error_bytes) > limits.output_bytes or run.signal == signal.SIGXFSZ:
-        return "output_limit_exceeded", f"wrote more than {limits.output_bytes} bytes"
-    if run.signal is not None:
-        return "runtime_error", f"ended by signal {run.signal} ({signal_name(run.signal)})"
-    if run.exit_code:
-        return "runtime_error", f"exit code {run.exit_code}"
-    return None, ""
-
-
-def signal_name(number: int) -> str:
-    return signal.Signals(number).name if number in signal.Signals._value2member_map_ else "real-time signal"
-
-
-def last_line(stderr: int) -> str:
-    """The last line of standard error: for Python, the exception."""
-    size = os.fstat(stderr).st_size
-    text = os.pread(stderr, DETAIL_BYTES, max(0, size - DETAIL_BYTES)).decode("utf-8", "replace").strip()
-    return text.splitlines()[-1][:HEAD_CHARACTERS] if text else ""
+def standard_files(stdin: bytes) -> tuple[int, ...]:
+    return sealed(stdin), os.memfd_create("stdout"), os.memfd_create("stderr")

@@ -4,40 +4,46 @@ from __future__ import annotations
 
 from typing import Any
 
-from sandbox.contracts import MIB, Judgement, Limits, Submission, Test
+from sandbox.contracts import MIB, Judgement, Limits, Submission, Test, is_number, shown
 from sandbox.languages import find_language
-from sandbox.service.requests import Refused
+from sandbox.service import bounds
+from sandbox.service.guard import Refused
 
 DEFAULT_TIMEOUT_S, DEFAULT_MEMORY_MB = 10.0, 1024
 KEEP_BYTES = 16 * MIB
+FIELDS = {
+    "code", "language", "stdin", "compile_timeout", "run_timeout", "memory_limit_MB", "files", "fetch_files",
+}  # fmt: skip
 
 
 def run_request(given: Any) -> Submission | dict[str, Any]:
     """The run that is asked for, or at once the answer to what cannot be done. Raises Refused."""
     if not isinstance(given, dict):
         raise Refused(422, "the body must be an object")
-    for field, kind in (("code", str), ("language", str)):
-        if not isinstance(given.get(field), kind):
+    unknown = given.keys() - FIELDS
+    if unknown:
+        raise Refused(422, f"unknown field {shown(min(unknown))}")
+    for field in ("code", "language"):
+        if not isinstance(given.get(field), str):
             raise Refused(422, f"{field}: a string is required")
-    stdin, timeout_s, memory_mb = (
-        given.get("stdin") or "",
-        given.get("run_timeout"),
-        given.get("memory_limit_MB"),
-    )
-    numbers = (("run_timeout", timeout_s or 0, (int, float)), ("memory_limit_MB", memory_mb or 0, (int,)))
-    for field, value, kinds in (("stdin", stdin, (str,)), *numbers):
-        if not isinstance(value, kinds):
-            raise Refused(422, f"{field}: not {value!r}")
+    stdin = given.get("stdin") or ""
+    if not isinstance(stdin, str):
+        raise Refused(422, f"stdin: not {shown(stdin)}")
+    seconds = number(given, "run_timeout", bounds.MAX_TIME_S, (int, float)) or DEFAULT_TIMEOUT_S
+    memory_mb = number(given, "memory_limit_MB", bounds.MAX_MEMORY_MB, (int,)) or DEFAULT_MEMORY_MB
     if given.get("files") or given.get("fetch_files"):
         return answer("SandboxError", "files and fetch_files are not served here")
-    seconds = float(timeout_s) if timeout_s and timeout_s > 0 else DEFAULT_TIMEOUT_S
-    limits = Limits(
-        time_s=seconds,
-        memory_mb=memory_mb if memory_mb and memory_mb > 0 else DEFAULT_MEMORY_MB,
-        wall_limit_s=seconds,
-    )
+    limits = Limits(time_s=seconds, memory_mb=int(memory_mb), wall_limit_s=seconds)
     tests = (Test("run", "stdin", stdin),)
     return Submission(given["code"], given["language"], tests, limits, keep_bytes=KEEP_BYTES)
+
+
+def number(given: dict[str, Any], field: str, largest: float, kinds: tuple[type, ...]) -> float:
+    """A limit of the request, 0 where it has none. Raises Refused."""
+    value: Any = given.get(field) or 0
+    if given.get(field) is False or not is_number(value, kinds) or not 0 <= value <= largest:
+        raise Refused(422, f"{field}: not {shown(value)}; a number from 0 to {largest:g}")
+    return float(value)
 
 
 def answer(status: str, message: str, compiled: Any = None, run: Any = None) -> dict[str, Any]:

@@ -9,19 +9,19 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from sandbox.contracts import Checker, Judgement, Limits, SandboxUnavailable, Submission, Test
+from sandbox.contracts import LARGEST, Checker, Judgement, Limits, SandboxUnavailable, Submission, Test
 from sandbox.isolation import Kind, remove_groups, remove_left_over_groups, requested_kind
 from sandbox.judging import JUDGE_VERSION, judge_error
 
 IN_FLIGHT_PER_WORKER = 2
-PATIENCE_S = 5.0  # for a worker to clean up
-ATTEMPTS = 2  # per submission, where its worker dies
-Results = queue.SimpleQueue[Judgement | BaseException]
+PATIENCE_S = 5.0  # for a worker to clear up after itself
+ATTEMPTS = 2  # per submission, where a worker dies under it
+Result = Judgement | BaseException
 
 
 def default_cache() -> Path:
@@ -72,6 +72,36 @@ class Worker:
         remove_groups(self.groups, PATIENCE_S)  # a killed worker could not do it
 
 
+class Ticket:
+    """One submission on its way through a pool. `done` is called once with what came of it, in a thread of the pool."""
+
+    def __init__(self, submission: Submission, done: Callable[[Result], None]) -> None:
+        self.submission, self.done = submission, done
+        self.lock = threading.Lock()
+        self.cancelled = False
+        self.worker: Worker | None = None  # while it is judged
+
+    def cancel(self, patience_s: float = 0.0) -> None:
+        """Nobody waits for it any more: it does not start, and what runs is ended unless it ends within `patience_s`."""
+        with self.lock:
+            self.cancelled = True
+            running = self.worker is not None
+        if running and patience_s > 0:
+            timer = threading.Timer(patience_s, self.cancel)
+            timer.daemon = True
+            timer.start()
+        elif running:
+            with self.lock:
+                if self.worker:
+                    self.worker.process.terminate()
+
+    def give_to(self, worker: Worker | None) -> bool:
+        """Say which worker judges it now. False where nobody waits for it."""
+        with self.lock:
+            self.worker = None if self.cancelled else worker
+            return not self.cancelled
+
+
 class Pool:
     """Judges submissions on `workers` processes. A context manager; safe to use from threads.
 
@@ -87,7 +117,7 @@ class Pool:
         self.time_factor, self.judge_version = time_factor, judge_version(time_factor)
         count = workers or math.ceil(1.5 * len(os.sched_getaffinity(0)))
         self.cache = cache or default_cache()
-        self.work: queue.SimpleQueue[tuple[Submission, Results] | None] = queue.SimpleQueue()
+        self.work: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
         self.closed = False
         remove_left_over_groups()
         self.kind = requested_kind()
@@ -120,6 +150,12 @@ class Pool:
         """Judge one submission."""
         return next(self.stream([submission]))
 
+    def submit(self, submission: Submission, done: Callable[[Result], None]) -> Ticket:
+        """Queue one submission. `done` gets its judgement or the error, in a thread of the pool."""
+        ticket = Ticket(submission, done)
+        self.work.put(ticket)
+        return ticket
+
     def judge_all(
         self, programs: Iterable[str], language: str, tests: Iterable[Test], limits: Limits | None = None,
         checker: Checker | None = None,
@@ -130,11 +166,8 @@ class Pool:
         return sorted(self.stream(work), key=lambda judgement: int(judgement.key))
 
     def stream(self, submissions: Iterable[Submission]) -> Iterator[Judgement]:
-        """Judge submissions as they come.
-
-        Results are in the order in which they are ready; two submissions per worker are in flight.
-        """
-        results: Results = queue.SimpleQueue()
+        """Judge as they come; results in the order they are ready. Reads ahead by two submissions per worker."""
+        results: queue.SimpleQueue[Result] = queue.SimpleQueue()
         source = iter(submissions)
         in_flight, exhausted = 0, False
         while True:
@@ -143,7 +176,7 @@ class Pool:
                 if submission is None:
                     exhausted = True
                 else:
-                    self.work.put((submission, results))
+                    self.submit(submission, results.put)
                     in_flight += 1
             if not in_flight:
                 return
@@ -154,26 +187,33 @@ class Pool:
             yield result
 
     def _serve(self, index: int) -> None:
-        """The thread of one worker: sends a submission, waits for its judgement."""
-        while (item := self.work.get()) is not None:
-            submission, results = item
+        """One thread per worker: hands over a submission, waits for its judgement."""
+        while (ticket := self.work.get()) is not None:
             try:
-                results.put(self._judge_in_version(index, submission))
+                result: Result = self._judge_in_version(index, ticket)
             except BaseException as error:
-                results.put(error)
+                result = error
+            ticket.done(result)
 
-    def _judge_in_version(self, index: int, submission: Submission) -> Judgement:
-        limits = replace(submission.limits, time_s=submission.limits.time_s * self.time_factor)
+    def _judge_in_version(self, index: int, ticket: Ticket) -> Judgement:
+        limits = ticket.submission.limits
+        longest_s = LARGEST["time_s"][1]
+        limits = replace(limits, time_s=min(limits.time_s * self.time_factor, longest_s))
         return replace(
-            self._judge_or_try_again(index, replace(submission, limits=limits)),
+            self._judge_or_try_again(index, replace(ticket.submission, limits=limits), ticket),
             judge_version=self.judge_version,
         )
 
-    def _judge_or_try_again(self, index: int, submission: Submission) -> Judgement:
+    def _judge_or_try_again(self, index: int, submission: Submission, ticket: Ticket) -> Judgement:
         for _ in range(ATTEMPTS):
+            if not ticket.give_to(self.workers[index]):
+                return judge_error(submission, "nobody waits for it any more", self.tier)
             try:
-                return self.workers[index].judge(submission)
+                judgement = self.workers[index].judge(submission)
+                ticket.give_to(None)
+                return judgement
             except (EOFError, OSError):
+                ticket.give_to(None)
                 self.workers[index].close()
                 if self.closed:
                     break

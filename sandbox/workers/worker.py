@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import signal
 import sys
+import traceback
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from sandbox.contracts import SandboxUnavailable
 from sandbox.isolation import KINDS, Isolation, Kind, establish
-from sandbox.judging import Judge
+from sandbox.judging import Judge, judge_error
+
+MOST_CHARACTERS = 300  # of what an exception says
 
 
 def main(descriptor: int, cache: Path, kind: Kind | None) -> None:
@@ -49,7 +52,15 @@ def serve(connection: Connection, isolation: Isolation, cache: Path) -> None:
                 submission = connection.recv()
             except EOFError:
                 return
-            connection.send(judge.judge(submission))
+            try:
+                judgement = judge.judge(submission)
+            except SandboxUnavailable:
+                raise
+            except Exception as error:
+                traceback.print_exc()
+                reason = f"the judge failed: {type(error).__name__}: {error}"
+                judgement = judge_error(submission, reason[:MOST_CHARACTERS], isolation.tier)
+            connection.send(judgement)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ PR_SET_DUMPABLE = 4
 IGNORED_BY_PYTHON = (_signal.SIGPIPE, _signal.SIGXFSZ, _signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP)
 LAST_DESCRIPTOR = 1 << 20
 GUEST_FOLDER = __file__.rpartition("/")[0]
+OWN_MODULES = ("protocol", "children", "confine", "crossing", "functions", "_ctypes", "_socket")
 JOB, RESULT = 3, 4  # descriptors of function tests
 
 # Standard modules that the supervisor loads once for programs that use them. None of them starts a thread.
@@ -260,7 +261,7 @@ def fresh_module(name):
     """The module that the program runs as. It hides the supervisor's own modules."""
     main = type(sys)(name)
     main.__dict__.update(__builtins__=builtins, __file__="/program/main.py", __spec__=None)
-    for own_module in ("protocol", "children", "confine", "_ctypes", "_socket"):
+    for own_module in OWN_MODULES:
         sys.modules.pop(own_module, None)
     sys.modules[name] = sys.modules["__main__"] = main
     sys.argv[0] = "/program/main.py"

@@ -1,20 +1,27 @@
-"""Function tests, inside the jail: call the candidate, hand the result out as data; or run an assertion."""
+"""Function tests, inside the program's jail: call what is asked for, and hand the results out as data."""
 
 import json
 import os
 import sys
 
+import crossing
+
 EXACT_INTEGERS = 1 << 53
+FILE_TYPE, REGULAR_FILE = 0o170000, 0o100000
 
 
 def run(program, namespace, job_descriptor, result_descriptor):
     """Execute the program, then the job. The answer is JSON on a descriptor of its own, never standard output.
 
     A job is {"candidate": entry point or ""} with {"call": expression} or with {"code": statements, "check": whether they
-    define check(candidate), "token": secret}.
+    define check(candidate), "token": secret}. Where the job comes from a pipe, it is calls from another jail: see `serve`.
     """
-    size = os.fstat(job_descriptor).st_size
-    job = json.loads(os.pread(job_descriptor, size, 0))
+    found = os.fstat(job_descriptor)
+    if found.st_mode & FILE_TYPE != REGULAR_FILE:
+        exec(program, namespace)
+        serve(namespace, job_descriptor, result_descriptor)
+        return
+    job = json.loads(os.pread(job_descriptor, found.st_size, 0))
     os.close(job_descriptor)
     exec(program, namespace)
     if job["candidate"]:
@@ -24,6 +31,60 @@ def run(program, namespace, job_descriptor, result_descriptor):
     else:
         answer = run_assertion(job, namespace)
     write_all(result_descriptor, json.dumps(answer).encode())
+
+
+def serve(namespace, calls, answers):
+    """Answer calls until the asserting jail closes its end: see `assertions.py`.
+
+    The first message is [entry point, names of classes whose instances cross]; a call is [[name, words of its keyword
+    arguments], arguments, attributes]; an answer [["value" or "raise", ...], [result, arguments after the call], attributes].
+    """
+    (entry_point, *shapes), _ = crossing.Decoder({}).message(crossing.receive(calls, crossing.MOST_BYTES))
+    if entry_point:
+        namespace["candidate"] = eval(entry_point, namespace)
+    classes = {name: namespace[name] for name in shapes if isinstance(namespace.get(name), type)}
+    while (text := crossing.receive(calls, crossing.MOST_BYTES)) is not None:
+        (name, *words), values = crossing.Decoder(classes).message(text)
+        positional = values[: len(values) - len(words)]
+        keywords = dict(zip(words, values[len(positional) :], strict=True))
+        crossing.send(answers, answer_call(namespace, name, positional, keywords, text, shapes))
+
+
+def answer_call(namespace, name, positional, keywords, request, shapes):
+    """The answer to one call, with the arguments where the call has changed them."""
+    arguments = [*positional, *keywords.values()]
+    head, result = ["value"], None
+    try:
+        result = eval(name, namespace)(*positional, **keywords)
+        return crossing.Encoder(shapes, opaque).message(
+            head, result, *changed([name, *keywords], arguments, request, shapes)
+        )
+    except Exception as error:
+        head = ["raise", said_by(error), *(kind.__name__ for kind in type(error).__mro__)]
+    try:
+        again = changed([name, *keywords], arguments, request, shapes)
+        return crossing.Encoder(shapes, opaque).message(head, None, *again)
+    except Exception:
+        return json.dumps([head, [None], []])
+
+
+def changed(head, arguments, request, shapes):
+    """The arguments, if they are no longer what was sent."""
+    if all(isinstance(argument, crossing.SCALARS) for argument in arguments) or b'{"iterator"' in request:
+        return []
+    now = crossing.Encoder(shapes, opaque).message(head, *arguments)
+    return [] if now.encode() == request else arguments
+
+
+def said_by(error):
+    try:
+        return str(error)
+    except Exception:
+        return ""
+
+
+def opaque(value):
+    return {"opaque": type(value).__name__}
 
 
 def run_assertion(job, namespace):

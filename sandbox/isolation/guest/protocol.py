@@ -35,6 +35,10 @@ SETUP_FIELDS = (
     "open_files",
     "watch_ms",
 )  # uid 0: keep the user
+RUNNERS = {
+    1: "functions",
+    2: "assertions",
+}  # `is_function`: the module that runs a function test; 0 for whole programs
 CHECK_FIELDS = ("cpu_us", "wall_us")
 PYTHON_FIELDS = (*CHECK_FIELDS, "is_function", "is_known_to_compile")
 TEST_FIELDS = ("cpu_us", "wall_us", "descriptors")  # the last one: descriptors per test

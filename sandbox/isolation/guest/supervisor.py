@@ -146,7 +146,7 @@ class Supervisor:
                 return
         children.warm_up_streams()
         code = children.compile_program(source)
-        runner = children.guest_module("functions").run if function else None
+        runner = children.guest_module(protocol.RUNNERS[function]).run if function else None
         self.program = children.python_program(code, runner)
         gc.freeze()
         self.answer(OK, *outcome)

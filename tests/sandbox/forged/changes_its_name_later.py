@@ -1,0 +1,4 @@
+def f(x):
+    global f
+    f = lambda *a: True
+    return 99

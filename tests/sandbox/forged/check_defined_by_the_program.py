@@ -1,0 +1,6 @@
+def check(candidate):
+    pass
+
+
+def f(x):
+    return 99
