@@ -1,4 +1,6 @@
-"""Deduplication and decontamination: equal and nearly equal programs are marked, and what gives an evaluation set away. Nothing is deleted."""
+"""Deduplication and decontamination: mark equal and nearly equal programs, and rows that leak the evaluation
+set. Nothing is deleted.
+"""
 
 from pipeline.dedup.decontamination import EVALUATION, decontaminate, refuse_leaks
 from pipeline.dedup.deduplication import deduplicate, sign_part

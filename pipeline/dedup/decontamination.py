@@ -1,18 +1,21 @@
-"""Decontamination: what in the store would give a problem of the evaluation set away, marked so that corpora can leave it out.
+"""Decontamination: marks everything in the store that leaks a problem of the evaluation set, so that corpora
+can leave it out.
 
-An evaluation set is the problems that an SQL condition selects (`split = 'test'` if none is given). Marked are
-* problems: those of the set (`itself`), those that are the same in another source (`same`: `pipeline/dedup/same_problems.py`), and
-  those whose statement shares its words (`ngrams`);
-* trajectories: those whose prompt or completion shares the words of an evaluation problem other than their own.
-A trajectory is contaminated if it is marked, or its problem is: the view `clean_trajectories` has the others.
+An SQL condition selects the problems of the evaluation set (default: `split = 'test'`). Marked are
+* problems: those of the set (`itself`), the same problems in other sources (`same`:
+  `pipeline/dedup/same_problems.py`), and those whose statement shares n-grams with one of the set (`ngrams`);
+* trajectories: those whose prompt or completion shares n-grams with an evaluation problem other than their
+  own. A trajectory is contaminated if it or its problem is marked. The view `clean_trajectories` has the
+  others.
 
-Shared words: 13-grams of lower-case words without punctuation, and those found in more than 10 problems say nothing, as in GPT-3
-(Brown et al. 2020, arXiv:2005.14165, appendix C). One common 13-gram is not yet a leak here, because problem statements
-share phrases ("the first line of each test case contains ..."): a text is marked if it has at least a tenth of the
-evaluation problem's telling n-grams, or 50 of them. A statement of fewer than 13 words counts as one n-gram, matched as a whole.
+N-grams are 13 lower-case words without punctuation; those in more than 10 problems are ignored, as in GPT-3
+(Brown et al. 2020, arXiv:2005.14165, appendix C). One shared 13-gram is not a leak here, because problem
+statements share phrases ("the first line of each test case contains ..."): a text is marked if it has at
+least a tenth of the evaluation problem's distinctive n-grams, or 50 of them. A statement of fewer than 13
+words is one n-gram and is matched as a whole.
 
-Every pass looks at everything and writes the whole set of marks; the latest pass holds. A pass whose evaluation set, tables and
-rules are those of the last one only looks that up.
+Every pass reads everything and writes all marks; the latest pass is the current one. If evaluation set,
+tables and rules are those of the last pass, a call only returns its summary.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from pipeline.dedup import same_problems
 from pipeline.dedup.lexers import lex, text_hashes
 from pipeline.dedup.same_problems import WORDS
 from pipeline.dedup.signatures import windows_of
-from pipeline.store import Store, sql
+from pipeline.store import Store, connect, predicate, query
 
 PRODUCER = "decontaminate"
 EVALUATION = "split = 'test'"
@@ -38,8 +41,8 @@ COMMON_NGRAM = 10
 LEAST_SHARE = 0.1
 ENOUGH_NGRAMS = 50
 ALGORITHM = (
-    f"decontamination 1: {NGRAM_WORDS}-grams in at most {COMMON_NGRAM} problems, share {LEAST_SHARE} or {ENOUGH_NGRAMS} n-grams; "
-    f"{same_problems.ALGORITHM}"
+    f"decontamination 1: {NGRAM_WORDS}-grams in at most {COMMON_NGRAM} problems, "
+    f"share {LEAST_SHARE} or {ENOUGH_NGRAMS} n-grams; {same_problems.ALGORITHM}"
 )
 EVIDENCE = ("itself", "same", "ngrams")
 READ_TABLES = ("problems", "tests", "trajectories")
@@ -55,13 +58,17 @@ SHARED = {
 
 
 class LeakError(ValueError):
-    """What a run is to learn from would give its evaluation set away; the message says how many rows and names one."""
+    """The training data of a run leaks its evaluation set; the message counts the rows and names one."""
 
 
 @dataclass(frozen=True)
 class Decontaminated:
-    """The marks that hold: problems and trajectories by evidence, trajectories that are contaminated by a mark of their own or
-    of their problem, and up to ten examples, worst first. `was_finished`: nothing had changed since the last pass."""
+    """Summary of the current marks.
+
+    `problems`: marked problems by evidence. `trajectories_contaminated`: those marked themselves or through
+    their problem. `examples`: up to ten marks, the largest overlap first. `was_finished`: nothing had changed
+    since the last pass.
+    """
 
     pass_number: int
     evaluation: str
@@ -75,9 +82,9 @@ class Decontaminated:
 
 
 def decontaminate(store: Store, evaluation: str = EVALUATION) -> Decontaminated:
-    """Mark what would give the problems away that `evaluation`, an SQL condition on `problems`, selects.
+    """Mark everything that leaks the evaluation set; `evaluation` is an SQL condition on `problems`.
 
-    Raises SqlError where the condition is no SQL, ValueError where it selects no problem.
+    Raises SqlError if the condition is not valid SQL, ValueError if it selects no problem.
     """
     pins = {name: store.version(name) for name in READ_TABLES}
     chosen = evaluation_problems(store, evaluation)
@@ -95,19 +102,19 @@ def decontaminate(store: Store, evaluation: str = EVALUATION) -> Decontaminated:
 
 def evaluation_problems(store: Store, evaluation: str) -> list[str]:
     """Sorted problem_ids of an evaluation set."""
-    with sql.connect(store) as connection:
-        found = sql.query(
+    with connect(store) as connection:
+        selected = query(
             connection,
-            f"SELECT DISTINCT problem_id FROM problems WHERE {sql.predicate(evaluation, name='evaluation')}"
+            f"SELECT DISTINCT problem_id FROM problems WHERE {predicate(evaluation, name='evaluation')}"
             " ORDER BY problem_id",
         )
-    if not found.height:
-        raise ValueError(f"no problem where {evaluation}: nothing to be kept apart from")
-    return found["problem_id"].to_list()
+    if not selected.height:
+        raise ValueError(f"no problem where {evaluation}: choose a condition that selects problems")
+    return selected["problem_id"].to_list()
 
 
 def latest(store: Store) -> dict | None:
-    """The pass that holds, as its row of `decontaminations`."""
+    """The latest pass, as its row of `decontaminations`; None if there is none."""
     rows = store.snapshot("decontaminations").scan().sort("pass_number").tail(1).collect()
     return rows.row(0, named=True) if rows.height else None
 
@@ -118,7 +125,8 @@ def found_marks(
     trajectories: pl.LazyFrame | None = None,
     evidence: Collection[str] = EVIDENCE,
 ) -> pl.DataFrame:
-    """Rows of `contaminations`, without a pass number, of all problems and of all trajectories or those given."""
+    """Rows of `contaminations`, without a pass number, for all problems and for `trajectories` (default:
+    all)."""
     problems = store.read("problems", ["problem_id", "statement"]).unique("problem_id").sort("problem_id")
     wanted = set(chosen)
     itself = pl.DataFrame({"subject_id": chosen, "evaluation_problem_id": chosen})
@@ -145,13 +153,17 @@ def found_marks(
     every = store.snapshot("trajectories").scan() if trajectories is None else trajectories
     for rows in texts_of(every) if telling.height else ():
         own = rows.select(pl.col("trajectory_id").alias("subject_id"), "problem_id").unique("subject_id")
-        found = shared_ngrams(rows["trajectory_id"], rows["text"], telling).join(own, on="subject_id")
-        # What gives its own problem away, or one that its problem is marked for, says nothing new.
+        shared_by_rows = shared_ngrams(rows["trajectory_id"], rows["text"], telling).join(
+            own, on="subject_id"
+        )
+        # A trajectory that leaks its own problem, or one that its problem is marked for, adds nothing.
         given = pl.concat(
             [known, shared.select(pl.col("subject_id").alias("problem_id"), "evaluation_problem_id")]
         )
-        found = found.join(given, on=["problem_id", "evaluation_problem_id"], how="anti")
-        marks = marked(found, "ngrams", "problem_id").with_columns(pl.lit("trajectory").alias("kind"))
+        shared_by_rows = shared_by_rows.join(given, on=["problem_id", "evaluation_problem_id"], how="anti")
+        marks = marked(shared_by_rows, "ngrams", "problem_id").with_columns(
+            pl.lit("trajectory").alias("kind")
+        )
         parts.append(marks.select(of_problems.columns))
     key = ["kind", "subject_id", "evaluation_problem_id"]
     return (
@@ -169,7 +181,8 @@ def marked(pairs: pl.DataFrame, evidence: str, *more: str) -> pl.DataFrame:
 
 
 def ngrams_of(texts: pl.Series) -> pl.DataFrame:
-    """Distinct n-grams of each text: row (its number), gram (a 64-bit hash), first word of its first occurrence."""
+    """Distinct n-grams of each text: row (index of the text), gram (64-bit hash), start (word index of its
+    first occurrence)."""
     words = lex(texts.fill_null("").str.to_lowercase(), WORDS)
     hashes = text_hashes(words.texts)[words.codes] if len(words.codes) else np.zeros(0, np.uint64)
     rows, starts, values = windows_of(hashes, words.offsets, NGRAM_WORDS)
@@ -180,7 +193,10 @@ def ngrams_of(texts: pl.Series) -> pl.DataFrame:
 
 
 def telling_ngrams(problems: pl.DataFrame, wanted: set[str]) -> pl.DataFrame:
-    """N-grams of the evaluation problems that few problems have: gram, evaluation_problem_id, telling (how many it has)."""
+    """Distinctive n-grams of the evaluation problems, which at most COMMON_NGRAM problems have.
+
+    Columns: gram, evaluation_problem_id, telling (the number of such n-grams of this problem).
+    """
     if not wanted:
         return pl.DataFrame(schema=TELLING)
     parts = []
@@ -200,11 +216,12 @@ def telling_ngrams(problems: pl.DataFrame, wanted: set[str]) -> pl.DataFrame:
 
 
 def shared_ngrams(ids: pl.Series, texts: pl.Series, telling: pl.DataFrame) -> pl.DataFrame:
-    """Texts that share enough words with an evaluation problem: subject_id, evaluation_problem_id, overlap, example."""
+    """Texts that share enough n-grams with an evaluation problem: subject_id, evaluation_problem_id, overlap,
+    example."""
     if not telling.height:
         return pl.DataFrame(schema=SHARED)
     grams = ngrams_of(texts)
-    found = (
+    matches = (
         grams.join(telling, on="gram")
         .group_by("row", "evaluation_problem_id")
         .agg(pl.len().alias("shared"), pl.col("telling").first(), pl.col("start").min())
@@ -212,9 +229,9 @@ def shared_ngrams(ids: pl.Series, texts: pl.Series, telling: pl.DataFrame) -> pl
         .filter((pl.col("overlap") >= LEAST_SHARE) | (pl.col("shared") >= ENOUGH_NGRAMS))
         .sort("row", "evaluation_problem_id")
     )
-    examples = [example(texts[row], start) for row, start in found.select("row", "start").iter_rows()]
-    return found.select(
-        ids.gather(found["row"]).alias("subject_id"),
+    examples = [example(texts[row], start) for row, start in matches.select("row", "start").iter_rows()]
+    return matches.select(
+        ids.gather(matches["row"]).alias("subject_id"),
         "evaluation_problem_id",
         "overlap",
         pl.Series("example", examples, dtype=pl.String),
@@ -222,13 +239,14 @@ def shared_ngrams(ids: pl.Series, texts: pl.Series, telling: pl.DataFrame) -> pl
 
 
 def example(text: str, start: int) -> str:
-    """The words of a text from the `start`-th on."""
+    """EXAMPLE_WORDS words of a text, from word index `start` on."""
     words = pl.Series([text]).str.to_lowercase().str.extract_all(WORDS.pattern)[0]
     return " ".join(words[start : start + EXAMPLE_WORDS])
 
 
 def texts_of(trajectories: pl.LazyFrame) -> Iterator[pl.DataFrame]:
-    """Trajectories in portions: trajectory_id, problem_id, text: prompt and completion, or the program without one."""
+    """Trajectories in portions: trajectory_id, problem_id, text (the prompt, then the completion or else the
+    program)."""
     text = pl.concat_str(pl.col("prompt").fill_null(""), pl.coalesce("completion", "program"), separator="\n")
     rows = trajectories.select("trajectory_id", "problem_id", text.alias("text"))
     yield from rows.collect_batches(chunk_size=TEXTS_AT_ONCE)
@@ -237,8 +255,8 @@ def texts_of(trajectories: pl.LazyFrame) -> Iterator[pl.DataFrame]:
 def write_pass(
     store: Store, marks: pl.DataFrame, evaluation: str, chosen: list[str], pins: dict[str, int], number: int
 ) -> dict:
-    """The marks first: a pass counts from the moment its own row is there."""
-    # A pass that was killed in between left marks of its number: they are no part of any pass.
+    """Write the marks, then the row of the pass: a pass without its row does not count."""
+    # A pass killed before its row was written left marks with its number; they belong to no pass.
     stale = store.snapshot("contaminations").scan().select(pl.col("pass_number").max()).collect().item() or 0
     number = max(number, stale + 1)
     rows = marks.with_columns(pl.lit(number, pl.Int64).alias("pass_number"))
@@ -257,17 +275,18 @@ def write_pass(
 
 
 def summary(store: Store, last: dict, *, was_finished: bool) -> Decontaminated:
-    with sql.connect(store) as connection:
-        counts = sql.query(
+    with connect(store) as connection:
+        counts = query(
             connection,
-            "SELECT kind, evidence, count(DISTINCT subject_id)::BIGINT AS subjects FROM contaminated GROUP BY ALL ORDER BY ALL",
+            "SELECT kind, evidence, count(DISTINCT subject_id)::BIGINT AS subjects FROM contaminated"
+            " GROUP BY ALL ORDER BY ALL",
         )
-        totals = sql.query(
+        totals = query(
             connection,
             "SELECT count(DISTINCT trajectory_id)::BIGINT AS rows,"
             " (SELECT count(DISTINCT trajectory_id) FROM clean_trajectories)::BIGINT AS clean FROM trajectories",
         ).row(0, named=True)
-        examples = sql.query(
+        examples = query(
             connection,
             "SELECT kind, subject_id, evaluation_problem_id, evidence, overlap, example FROM contaminated"
             " WHERE evidence <> 'itself' ORDER BY overlap DESC, kind, subject_id, evaluation_problem_id LIMIT 10",
@@ -293,11 +312,13 @@ def leaks(
     evidence: Collection[str] = EVIDENCE,
     sampled: Collection[str] = (),
 ) -> pl.DataFrame:
-    """What would give the problems of an evaluation set away: trajectory_id, problem_id, evaluation_problem_id, evidence,
-    overlap; empty where nothing does. `rows` are trajectory_ids; `sampled` are problems that will be sampled: their
-    trajectory_id is null.
+    """Leaks of an evaluation set: trajectory_id, problem_id, evaluation_problem_id, evidence, overlap; empty
+    if there are none.
 
-    Looked for anew, in these very rows, whatever passes there were: the marks of a pass may be older than a row.
+    `rows` are trajectory_ids. `sampled` are ids of problems to sample; the trajectory_id of their leaks is
+    null.
+
+    The search runs again on these rows and uses no earlier pass: the marks of a pass may be older than a row.
     """
     chosen = evaluation_problems(store, evaluation)
     same_problems.mark_same_problems(store)
@@ -327,22 +348,27 @@ def refuse_leaks(
     allowed: Collection[str] = (),
     sampled: Collection[str] = (),
 ) -> None:
-    """Raise LeakError if trajectories to train on, or problems to sample, give an evaluation set away by evidence that is not
-    allowed. Raises ValueError for a kind of evidence there is not.
+    """Raise LeakError if trajectories to train on, or problems to sample, leak an evaluation set by evidence
+    not in `allowed`.
+
+    Raises ValueError if `allowed` names an unknown kind of evidence.
     """
     if unknown := set(allowed) - set(EVIDENCE):
-        raise ValueError(f"allow_leaks: no evidence {sorted(unknown)[0]!r}; there are: {', '.join(EVIDENCE)}")
+        raise ValueError(
+            f"allow_leaks: unknown evidence {sorted(unknown)[0]!r}; known: {', '.join(EVIDENCE)}"
+        )
     evidence = [name for name in EVIDENCE if name not in allowed]
-    found = leaks(store, rows, evaluation, evidence, sampled) if evidence else pl.DataFrame()
-    if found.height:
-        worst = found.sort("overlap", "trajectory_id", descending=[True, False], nulls_last=True).row(
+    leaked = leaks(store, rows, evaluation, evidence, sampled) if evidence else pl.DataFrame()
+    if leaked.height:
+        worst = leaked.sort("overlap", "trajectory_id", descending=[True, False], nulls_last=True).row(
             0, named=True
         )
         counts = ", ".join(
-            f"{name} {count}" for name, count in found.group_by("evidence").len().sort("evidence").iter_rows()
+            f"{name} {count}"
+            for name, count in leaked.group_by("evidence").len().sort("evidence").iter_rows()
         )
-        what = [f"{found['trajectory_id'].drop_nulls().n_unique()} rows to train on"]
-        if count := found.filter(pl.col("trajectory_id").is_null())["problem_id"].n_unique():
+        what = [f"{leaked['trajectory_id'].drop_nulls().n_unique()} rows to train on"]
+        if count := leaked.filter(pl.col("trajectory_id").is_null())["problem_id"].n_unique():
             what.append(f"{count} problems to sample")
         example = (
             f"{worst['trajectory_id']} of {worst['problem_id']}"
@@ -350,7 +376,7 @@ def refuse_leaks(
             else worst["problem_id"]
         )
         raise LeakError(
-            f"{' and '.join(what)} give {found['evaluation_problem_id'].n_unique()} problems of the evaluation set"
-            f" ({evaluation}) away ({counts}), e.g. {example} gives away {worst['evaluation_problem_id']}: run"
+            f"{' and '.join(what)} leak {leaked['evaluation_problem_id'].n_unique()} problems of the evaluation set"
+            f" ({evaluation}; {counts}), e.g. {example} leaks {worst['evaluation_problem_id']}: run"
             " `spo decontaminate` and select from clean_trajectories, or name the evidence in allow_leaks"
         )

@@ -1,12 +1,15 @@
-"""Deduplication: signs programs without a signature, and clusters the problems that gained programs. Marks, never deletes.
+"""Deduplication: signs programs that have no signature, and clusters the problems that have new programs.
+Marks, never deletes.
 
-Scope: programs of one problem in one language. A cluster is named by its smallest trajectory_id, which is its representative too:
-a rule that looks neither at verdicts nor at the order of arrival. `level` says how closely a member is tied to the others:
-`exact` some other has the same bytes, `token` the same tokens, `near` neither, `unique` there is no other.
+Scope: programs of one problem in one language. A cluster is named by its smallest trajectory_id, which is
+also its representative, so neither verdicts nor the order of arrival matter. `level` says how similar a
+member is to the others: `exact` if another member has the same bytes, `token` if another has the same tokens,
+`near` if neither, `unique` if there is no other.
 
-Only what is missing is computed, so a second call does nothing and a killed one goes on. What was added since the last call
-comes from the change feed, and what it is compared with from an index by problem (`pipeline/dedup/index.py`), so a small
-batch costs the same beside a thousand stored programs and beside a million (`pipeline/dedup/incremental.py`). One process at a time.
+Only missing rows are computed: a second call does nothing, and a killed call is resumed by the next one. New
+rows come from the change feed, and the rows they are compared with from an index by problem
+(`pipeline/dedup/index.py`). So the cost of a small batch does not depend on the number of stored programs
+(`pipeline/dedup/incremental.py`). One process at a time.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ from pipeline.store import Store
 PRODUCER = "deduplicate"
 SIGNED_AT_ONCE = 20_000
 CLUSTERED_AT_ONCE = 50_000
-# As many times more where only some of a problem's programs are read.
+# Portions are larger by this factor when only some programs of each problem are read.
 RELATED_AT_ONCE = 10
 STATE = ["cluster_id", "representative_id", "level", "cluster_size"]
 TABLES = ("trajectories", "program_signatures", "duplicates")
@@ -39,7 +42,7 @@ TABLES = ("trajectories", "program_signatures", "duplicates")
 
 @dataclass(frozen=True)
 class DedupProgress:
-    """`stage` is sign or cluster; `done` of `total` programs."""
+    """Progress of a call: `stage` is `sign` or `cluster`; `done` and `total` count programs."""
 
     stage: str
     done: int
@@ -49,9 +52,10 @@ class DedupProgress:
 
 @dataclass(frozen=True)
 class DedupSummary:
-    """What a call did, and what holds now: programs by level, and clusters (of one or more)."""
+    """What a call did, and the current state: programs by level, and the number of clusters (singletons
+    included)."""
 
-    signed: int
+    _sign_rows: int
     problems_clustered: int
     rows_changed: int
     pass_number: int | None
@@ -66,9 +70,9 @@ OnProgress = Callable[[DedupProgress], None]
 
 @dataclass(frozen=True)
 class Finished:
-    """Where the last call that came to its end left the tables: versions, row counts, the totals of `duplicates`.
+    """The state after the last finished call: table versions, row counts, totals of `duplicates`.
 
-    A note beside the store and nothing more: without it, or where it does not fit, everything is looked at.
+    Only a cache: if it is missing or does not match the store, everything is read.
     """
 
     algorithm: str = ALGORITHM
@@ -81,16 +85,16 @@ class Finished:
 
 @dataclass
 class Pass:
-    """One call: what it has found and done so far."""
+    """The state of one call."""
 
     store: Store
     report: Callable[[str, int, int], None]
     last: Finished
     signatures: ProblemIndex
     duplicates: ProblemIndex
-    # Signatures that no finished pass has seen, whole; None if that cannot be told, or they are many.
+    # Signatures added since the last finished call; None if unknown, or if there are too many to follow.
     added: pl.DataFrame | None = None
-    signed: int = 0
+    _sign_rows: int = 0
     problems: int = 0
     changed: int = 0
     number: int | None = None
@@ -107,44 +111,47 @@ def deduplicate(store: Store, on_progress: OnProgress | None = None) -> DedupSum
             on_progress(DedupProgress(stage, done, total, time.monotonic() - begin))
 
     with store.still():
-        now, levels = one_pass(store, report)
+        state, levels = _run_pass(store, report)
     return DedupSummary(
-        now.signed,
-        now.problems,
-        now.changed,
-        now.number,
+        state.signed,
+        state.problems,
+        state.changed,
+        state.number,
         sum(levels.values()),
-        now.clusters,
+        state.clusters,
         levels,
         time.monotonic() - begin,
     )
 
 
-def one_pass(store: Store, report: Callable[[str, int, int], None]) -> tuple[Pass, dict[str, int]]:
-    """What a call did, and programs by level."""
-    last = last_finished(store)
+def _run_pass(store: Store, report: Callable[[str, int, int], None]) -> tuple[Pass, dict[str, int]]:
+    """Run one pass. Returns its state, and the number of programs by level."""
+    last = _last_finished(store)
     known = last.versions.get("duplicates") == store.version("duplicates")
-    now = Pass(
+    state = Pass(
         store, report, last, ProblemIndex(store, "program_signatures"), ProblemIndex(store, "duplicates")
     )
     read, rows = store.version("trajectories"), store.statistics("trajectories").rows
-    now.added = added_since(now, "program_signatures")
-    sign_missing(now)
-    cluster_missing(now)
+    state.added = _added_since(state, "program_signatures")
+    _sign_missing(state)
+    _cluster_missing(state)
     if known:
-        now.clusters += last.clusters
-        now.levels.update(last.levels)
+        state.clusters += last.clusters
+        state.levels.update(last.levels)
     else:
-        held = current(store).select("cluster_id", "level").collect()
-        now.clusters, now.levels = held["cluster_id"].n_unique(), Counter(held["level"].to_list())
-    levels = {name: count for name, count in sorted(now.levels.items()) if count}
-    now.signatures.catch_up()
-    now.duplicates.catch_up()
-    note_finished(now, read, rows, levels)
-    return now, levels
+        duplicates = current(store).select("cluster_id", "level").collect()
+        state.clusters, state.levels = (
+            duplicates["cluster_id"].n_unique(),
+            Counter(duplicates["level"].to_list()),
+        )
+    levels = {name: count for name, count in sorted(state.levels.items()) if count}
+    state.signatures.catch_up()
+    state.duplicates.catch_up()
+    _note_finished(state, read, rows, levels)
+    return state, levels
 
 
-def last_finished(store: Store) -> Finished:
+def _last_finished(store: Store) -> Finished:
     folder = index_folder(store)
     try:
         last = Finished(**json.loads((folder / "deduplicated.json").read_text())) if folder else Finished()
@@ -156,69 +163,73 @@ def last_finished(store: Store) -> Finished:
     return last if fits else Finished()
 
 
-def note_finished(now: Pass, read: int, rows: int, levels: dict[str, int]) -> None:
-    folder = index_folder(now.store)
+def _note_finished(state: Pass, read: int, rows: int, levels: dict[str, int]) -> None:
+    folder = index_folder(state.store)
     if folder is None:
         return
-    versions = {name: now.store.version(name) for name in TABLES} | {"trajectories": read}
-    counts = {name: now.store.statistics(name).rows for name in TABLES} | {"trajectories": rows}
-    note = Finished(ALGORITHM, versions, counts, now.number or now.last.pass_number, now.clusters, levels)
+    versions = {name: state.store.version(name) for name in TABLES} | {"trajectories": read}
+    counts = {name: state.store.statistics(name).rows for name in TABLES} | {"trajectories": rows}
+    note = Finished(
+        ALGORITHM, versions, counts, state.number or state.last.pass_number, state.clusters, levels
+    )
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / "deduplicated.partial"
     partial.write_text(json.dumps(asdict(note)))
     os.replace(partial, folder / "deduplicated.json")
 
 
-def added_since(now: Pass, table: str) -> pl.DataFrame | None:
-    """Rows added since the last call that came to its end; None if that cannot be told, or they are many."""
-    return few_added(now.store, table, now.last.versions.get(table, -1), now.last.rows.get(table, 0))
+def _added_since(state: Pass, table: str) -> pl.DataFrame | None:
+    """Rows added since the last finished call; None if unknown, or if there are too many to follow."""
+    return few_added(state.store, table, state.last.versions.get(table, -1), state.last.rows.get(table, 0))
 
 
 def current(store: Store) -> pl.LazyFrame:
-    """The rows of `duplicates` that hold: for each trajectory those of the highest pass of this algorithm."""
+    """The current rows of `duplicates`: for each trajectory, those of the highest pass of this algorithm."""
     return current_of(store.snapshot("duplicates").scan())
 
 
-def signed_ids(store: Store) -> pl.LazyFrame:
+def _signed_ids(store: Store) -> pl.LazyFrame:
     rows = store.snapshot("program_signatures").scan().filter(pl.col("algorithm") == ALGORITHM)
     return rows.select("trajectory_id", "problem_id")
 
 
-def sign_missing(now: Pass) -> None:
-    """Sign the trajectories without a signature by this algorithm."""
-    total, portions = unsigned(now)
-    for rows in portions:
+def _sign_missing(state: Pass) -> None:
+    """Sign the trajectories that have no signature of this algorithm."""
+    total, _portions = _unsigned(state)
+    for rows in _portions:
         rows = rows.unique("trajectory_id", keep="first", maintain_order=True)
         parts = [
-            signed(part, language) for (language,), part in rows.group_by(["language"], maintain_order=True)
+            _sign_rows(part, language)
+            for (language,), part in rows.group_by(["language"], maintain_order=True)
         ]
         made = pl.concat(parts)
-        now.store.append_next("program_signatures", made, producer=PRODUCER)
-        now.signed += rows.height
-        if now.added is not None:
+        state.store.append_next("program_signatures", made, producer=PRODUCER)
+        state.signed += rows.height
+        if state.added is not None:
             few = total <= FOLLOWED_ROWS
-            now.added = pl.concat([now.added, made.select(now.added.columns)]) if few else None
-        now.report("sign", now.signed, total)
+            state.added = pl.concat([state.added, made.select(state.added.columns)]) if few else None
+        state.report("sign", state.signed, total)
 
 
-def unsigned(now: Pass) -> tuple[int, Iterable[pl.DataFrame]]:
-    """How many trajectories have no signature, and these in portions: trajectory_id, problem_id, language, program."""
+def _unsigned(state: Pass) -> tuple[int, Iterable[pl.DataFrame]]:
+    """The number of trajectories without a signature, and their trajectory_id, problem_id, language, program
+    in portions."""
     columns = ["trajectory_id", "problem_id", "language", "program"]
-    added = added_since(now, "trajectories")
+    added = _added_since(state, "trajectories")
     if added is not None:
         if not added.height:
             return 0, ()
         rows = added.select(columns).unique("trajectory_id", keep="first", maintain_order=True)
         problems, ids = rows["problem_id"].unique().to_list(), rows["trajectory_id"]
-        there = now.signatures.rows(problems, ["trajectory_id", "algorithm"], only=ids)
-        there = there.filter(pl.col("algorithm") == ALGORITHM)
-        rows = rows.join(there, on="trajectory_id", how="anti").sort("trajectory_id")
+        signatures = state.signatures.rows(problems, ["trajectory_id", "algorithm"], only=ids)
+        signatures = signatures.filter(pl.col("algorithm") == ALGORITHM)
+        rows = rows.join(signatures, on="trajectory_id", how="anti").sort("trajectory_id")
         return rows.height, rows.iter_slices(SIGNED_AT_ONCE)
-    trajectories = now.store.snapshot("trajectories").scan()
+    trajectories = state.store.snapshot("trajectories").scan()
     missing = (
         trajectories.select("trajectory_id")
         .unique()
-        .join(signed_ids(now.store), on="trajectory_id", how="anti")
+        .join(_signed_ids(state.store), on="trajectory_id", how="anti")
         .collect()
     )
 
@@ -231,13 +242,14 @@ def unsigned(now: Pass) -> tuple[int, Iterable[pl.DataFrame]]:
 
 
 def sign_part(store: Store, part: int, parts: int) -> int:
-    """Sign the programs without a signature whose id falls into this part of `parts`; returns how many.
+    """Sign the unsigned programs whose id belongs to part number `part` of `parts`. Returns their number.
 
-    Parts may be signed side by side, by processes on several machines, before one `deduplicate` clusters what they signed.
+    Processes on several machines may sign different parts at the same time. One `deduplicate` then clusters
+    all of them.
     """
     mine = pl.col("trajectory_id").str.head(8).str.to_integer(base=16) % parts == part
     trajectories = store.snapshot("trajectories").scan()
-    known = signed_ids(store).select("trajectory_id")
+    known = _signed_ids(store).select("trajectory_id")
     missing = (
         trajectories.filter(mine)
         .select("trajectory_id")
@@ -253,58 +265,62 @@ def sign_part(store: Store, part: int, parts: int) -> int:
         )
         rows = rows.unique("trajectory_id", keep="first", maintain_order=True)
         signatures = [
-            signed(group, language) for (language,), group in rows.group_by(["language"], maintain_order=True)
+            _sign_rows(group, language)
+            for (language,), group in rows.group_by(["language"], maintain_order=True)
         ]
         store.append_next("program_signatures", pl.concat(signatures), producer=producer)
     return missing.height
 
 
-def signed(rows: pl.DataFrame, language: object) -> pl.DataFrame:
+def _sign_rows(rows: pl.DataFrame, language: object) -> pl.DataFrame:
     signatures = sign(rows["program"], str(language)).frame()
     return rows.drop("program").with_columns(pl.lit(ALGORITHM).alias("algorithm")).hstack(signatures)
 
 
-def cluster_missing(now: Pass) -> None:
-    """Cluster the problems with programs that no pass has seen."""
-    problem_ids, passes, fresh = unclustered(now)
+def _cluster_missing(state: Pass) -> None:
+    """Cluster the problems that have programs without a cluster."""
+    problem_ids, passes, fresh = _unclustered(state)
     if not problem_ids:
         return
-    now.number = 1 + passes
-    sizes = now.signatures.counts(problem_ids)
-    now.problems, done = len(sizes), 0
-    for portion, programs in portions(sizes, CLUSTERED_AT_ONCE * (1 if fresh is None else RELATED_AT_ONCE)):
-        indices = now.signatures, now.duplicates
+    state.number = 1 + passes
+    sizes = state.signatures.counts(problem_ids)
+    state.problems, done = len(sizes), 0
+    for portion, programs in _portions(sizes, CLUSTERED_AT_ONCE * (1 if fresh is None else RELATED_AT_ONCE)):
+        indices = state.signatures, state.duplicates
         rows, before = all_of(*indices, portion) if fresh is None else related(*indices, fresh, portion)
-        rows = clustered(rows, before)
-        now.clusters += rows["cluster_id"].n_unique()
+        rows = _cluster_rows(rows, before)
+        state.clusters += rows["cluster_id"].n_unique()
         replaced = before.join(rows, on="trajectory_id", how="semi")
-        now.clusters -= replaced["cluster_id"].n_unique()
-        now.levels.update(rows["level"].to_list())
-        now.levels.subtract(replaced["level"].to_list())
+        state.clusters -= replaced["cluster_id"].n_unique()
+        state.levels.update(rows["level"].to_list())
+        state.levels.subtract(replaced["level"].to_list())
         same = replaced.join(rows, on=["trajectory_id", *STATE], how="semi")
         rows = rows.join(same, on="trajectory_id", how="anti").with_columns(
-            pl.lit(now.number, pl.Int64).alias("pass_number")
+            pl.lit(state.number, pl.Int64).alias("pass_number")
         )
-        now.store.append_next("duplicates", rows, producer=PRODUCER)
-        now.changed, done = now.changed + rows.height, done + programs
-        now.report("cluster", done, sum(sizes.values()))
+        state.store.append_next("duplicates", rows, producer=PRODUCER)
+        state.changed, done = state.changed + rows.height, done + programs
+        state.report("cluster", done, sum(sizes.values()))
 
 
-def unclustered(now: Pass) -> tuple[list[str], int, pl.DataFrame | None]:
-    """Problems with programs that no pass has seen, sorted; the number of the highest pass so far; the signatures of those
-    programs, or None if they are many."""
-    passes = added_since(now, "duplicates")
-    if now.added is not None and passes is not None:
-        added = now.added.filter(pl.col("algorithm") == ALGORITHM).unique("trajectory_id")
+def _unclustered(state: Pass) -> tuple[list[str], int, pl.DataFrame | None]:
+    """(problem_ids, highest pass number so far, signatures of the programs without a cluster).
+
+    The problems are those that have such programs, sorted. The signatures are None if there are too many to
+    follow.
+    """
+    passes = _added_since(state, "duplicates")
+    if state.added is not None and passes is not None:
+        added = state.added.filter(pl.col("algorithm") == ALGORITHM).unique("trajectory_id")
         ids = added["problem_id"].unique().sort().to_list()
         if not ids:
-            return [], now.last.pass_number, None
-        seen = now.duplicates.rows(ids, ["trajectory_id", "algorithm"], only=added["trajectory_id"])
+            return [], state.last.pass_number, None
+        seen = state.duplicates.rows(ids, ["trajectory_id", "algorithm"], only=added["trajectory_id"])
         fresh = added.join(seen, on=["trajectory_id", "algorithm"], how="anti")
         problems = fresh["problem_id"].unique().sort().to_list()
-        return problems, max([now.last.pass_number, *passes["pass_number"].to_list()]), fresh
-    before = current(now.store).select("trajectory_id", "pass_number").collect()
-    missing = signed_ids(now.store).join(before.lazy(), on="trajectory_id", how="anti").collect()
+        return problems, max([state.last.pass_number, *passes["pass_number"].to_list()]), fresh
+    before = current(state.store).select("trajectory_id", "pass_number").collect()
+    missing = _signed_ids(state.store).join(before.lazy(), on="trajectory_id", how="anti").collect()
     return (
         missing["problem_id"].unique().sort().to_list(),
         max(before["pass_number"].to_list(), default=0),
@@ -312,25 +328,26 @@ def unclustered(now: Pass) -> tuple[list[str], int, pl.DataFrame | None]:
     )
 
 
-def portions(sizes: dict[str, int], at_once: int) -> Iterator[tuple[list[str], int]]:
-    """Problems in portions of about so many programs, and how many they are."""
-    taken: list[str] = []
+def _portions(sizes: dict[str, int], portion_programs: int) -> Iterator[tuple[list[str], int]]:
+    """Problems in portions of about `portion_programs` programs, each with its number of programs."""
+    problem_ids: list[str] = []
     programs = 0
     for problem_id, size in sizes.items():
-        taken.append(problem_id)
+        problem_ids.append(problem_id)
         programs += size
-        if programs >= at_once:
-            yield taken, programs
-            taken, programs = [], 0
-    if taken:
-        yield taken, programs
+        if programs >= portion_programs:
+            yield problem_ids, programs
+            problem_ids, programs = [], 0
+    if problem_ids:
+        yield problem_ids, programs
 
 
-def clustered(signatures: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
-    """Rows of `duplicates`, without a pass number, of the clusters with programs that `before` does not know.
+def _cluster_rows(signatures: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
+    """Rows of `duplicates`, without a pass number, of the clusters that contain programs missing from
+    `before`.
 
-    `signatures`: all programs of some problems; `before`: what held for these problems. Other clusters stay as they are, for
-    every new edge has a new program at one end.
+    `signatures`: all programs of some problems; `before`: the current rows of these problems. Other clusters
+    do not change, because every new edge has a new program at one end.
     """
     rows = signatures.filter(pl.col("algorithm") == ALGORITHM).unique("trajectory_id").sort("trajectory_id")
     rows = (

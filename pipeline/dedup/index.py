@@ -1,12 +1,14 @@
-"""Rows of a few problems without reading a table: a local copy of it in sorted runs, beside the store.
+"""Reads the rows of a few problems without reading the whole table: an index in sorted runs, in the folder of
+the store.
 
-Parquet files lie in the order of arrival, so the programs of one problem are spread over all of them, and finding them there
-means reading everything. The copy holds the same rows by problem, as uncompressed Arrow files that are mapped into memory: a
-look-up touches the pages of the rows it gives. New rows come from the table's change feed as a run of their own, and runs of
-like size are merged (log-structured merge tree, O'Neil et al. 1996).
+Parquet files are in the order of arrival. The programs of one problem are spread over all of them, so a
+look-up there reads everything. The index holds the same rows sorted by problem, as uncompressed Arrow files
+that are mapped into memory: a look-up touches only the pages of its rows. New rows come from the table's
+change feed as a new run, and runs of similar size are merged (log-structured merge tree, O'Neil et al. 1996).
 
-The table is the record; the copy may be deleted at any time, and then the next use builds it again. It takes about 1.2 KB a
-program for `program_signatures`, 0.2 KB for `duplicates`. A store that is no local folder has none, and is scanned.
+The table is the record. The index may be deleted at any time; the next use builds it again. It takes about
+1.2 KB per program for `program_signatures` and 0.2 KB for `duplicates`. A store that is not a local folder
+has no index and is scanned.
 """
 
 from __future__ import annotations
@@ -29,17 +31,17 @@ from pipeline.store import TABLES, Store, StoreError
 
 FORMAT = 1
 KEY = "problem_key"
-# A run is merged no further once it has this many rows: merging two takes the memory of both.
+# A run of this many rows is not merged again: merging two runs takes the memory of both.
 LARGEST_RUN = 200_000
-# More new rows than this are read from the files: the change feed comes into memory as a whole.
+# More new rows than this are read from the files, because the whole change feed is held in memory.
 FOLLOWED_ROWS = 20_000
-# Rows at a time where all of a problem are looked through.
+# Rows per block when all rows of a problem are read.
 BLOCK_ROWS = 8_192
 
 
 @dataclass(frozen=True)
 class State:
-    """What the copy holds: `runs` of file name and rows, in order of age, up to a version of the table."""
+    """What the index holds: `runs` as (file name, rows), the oldest first, up to a version of the table."""
 
     version: int = -1
     rows: int = 0
@@ -60,8 +62,10 @@ class ProblemIndex:
     def rows(
         self, problem_ids: list[str], columns: list[str] | None = None, *, only: pl.Series | None = None
     ) -> pl.DataFrame:
-        """All rows of these problems, as the table has them now, or some columns of them; in no order. With `only` those of
-        these trajectories: of the others nothing but the id is read."""
+        """All current rows of these problems, or some of their columns, in no particular order.
+
+        `only`: trajectory_ids to select; of other rows, only the id is read.
+        """
         wanted = columns or TABLES[self.table].empty.columns
         mine = pl.col("problem_id").is_in(problem_ids)
         if only is not None:
@@ -71,51 +75,55 @@ class ProblemIndex:
         ids = None if only is None else only.to_arrow(compat_level=pl.CompatLevel.oldest())
         read = list(dict.fromkeys(["problem_id", "trajectory_id", *wanted]))
         parts = []
-        for run, places in self._found(problem_ids):
+        for run, indices in self._matching_rows(problem_ids):
             if ids is not None:
-                places = places[pc.is_in(run["trajectory_id"].take(places), ids).to_numpy()]
-            if len(places):
-                parts.append(run.select(read).take(places))
+                indices = indices[pc.is_in(run["trajectory_id"].take(indices), ids).to_numpy()]
+            if len(indices):
+                parts.append(run.select(read).take(indices))
         if not parts:
             return TABLES[self.table].empty.select(wanted)
         # Different problems may share a key.
         return pl.DataFrame(pa.concat_tables(parts)).filter(mine).select(wanted)
 
     def blocks(self, problem_ids: list[str], columns: list[str]) -> Iterator[pa.Table]:
-        """Some columns of all rows of these problems, and a few more where two of them share a key, BLOCK_ROWS at a time."""
-        for run, places in self._found(problem_ids):
-            chosen = run.select(columns)
-            for begin in range(0, len(places), BLOCK_ROWS):
-                yield chosen.take(places[begin : begin + BLOCK_ROWS])
+        """Some columns of all rows of these problems, in blocks of BLOCK_ROWS.
 
-    def _found(self, problem_ids: list[str]) -> Iterator[tuple[pa.Table, np.ndarray]]:
-        """Each run of the copy with the places in it of the rows that have the keys of these problems."""
+        May hold rows of other problems whose key collides with one of these.
+        """
+        for run, indices in self._matching_rows(problem_ids):
+            chosen = run.select(columns)
+            for begin in range(0, len(indices), BLOCK_ROWS):
+                yield chosen.take(indices[begin : begin + BLOCK_ROWS])
+
+    def _matching_rows(self, problem_ids: list[str]) -> Iterator[tuple[pa.Table, np.ndarray]]:
+        """Each run of the index that has rows with the keys of these problems, and the indices of these rows
+        in it."""
         self.catch_up()
         assert self.folder is not None
-        keys = np.unique(keys_of(problem_ids))
+        keys = np.unique(_keys_of(problem_ids))
         for name, _ in self._state.runs:
-            run = mapped(self.folder / name)
-            held = run[KEY].to_numpy()
-            begins = np.searchsorted(held, keys)
-            counts = np.searchsorted(held, keys, side="right") - begins
+            run = _map_run(self.folder / name)
+            run_keys = run[KEY].to_numpy()
+            begins = np.searchsorted(run_keys, keys)
+            counts = np.searchsorted(run_keys, keys, side="right") - begins
             if counts.any():
                 yield run, np.repeat(begins - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
 
     def counts(self, problem_ids: list[str]) -> dict[str, int]:
-        """How many rows of each of these problems there are."""
+        """The number of rows of each of these problems."""
         if self.folder is None:
             sizes = self.rows(problem_ids).group_by("problem_id").len()
             return dict(sizes.iter_rows())
         self.catch_up()
-        keys = keys_of(problem_ids)
+        keys = _keys_of(problem_ids)
         total = np.zeros(len(keys), dtype=np.int64)
         for name, _ in self._state.runs:
-            held = mapped(self.folder / name)[KEY].to_numpy()
-            total += np.searchsorted(held, keys, side="right") - np.searchsorted(held, keys)
+            run_keys = _map_run(self.folder / name)[KEY].to_numpy()
+            total += np.searchsorted(run_keys, keys, side="right") - np.searchsorted(run_keys, keys)
         return dict(zip(problem_ids, total.tolist(), strict=True))
 
     def catch_up(self) -> None:
-        """Bring the copy to the table's present version."""
+        """Update the index to the current version of the table."""
         if self.folder is None:
             return
         version = self.store.version(self.table)
@@ -139,17 +147,17 @@ class ProblemIndex:
         self._replace(State(version, rows, runs))
 
     def _portions(self, version: int) -> Iterator[pl.DataFrame]:
-        """The table in portions of at most LARGEST_RUN rows, small files together."""
-        held: list[pl.DataFrame] = []
+        """The table in portions of at most LARGEST_RUN rows; small files are read together."""
+        batches: list[pl.DataFrame] = []
         for batch in (
             self.store.snapshot(self.table, version).scan().collect_batches(chunk_size=LARGEST_RUN // 4)
         ):
-            held.append(batch)
-            if sum(part.height for part in held) >= LARGEST_RUN // 2:
-                yield pl.concat(held)
-                held = []
-        if held:
-            yield pl.concat(held)
+            batches.append(batch)
+            if sum(part.height for part in batches) >= LARGEST_RUN // 2:
+                yield pl.concat(batches)
+                batches = []
+        if batches:
+            yield pl.concat(batches)
 
     def _add(self, added: pl.DataFrame, version: int) -> None:
         assert self.folder is not None
@@ -157,7 +165,7 @@ class ProblemIndex:
         if added.height:
             run = sorted_run(added)
             while runs and runs[-1][1] < 2 * run.num_rows and runs[-1][1] + run.num_rows <= LARGEST_RUN:
-                older = mapped(self.folder / runs.pop()[0])
+                older = _map_run(self.folder / runs.pop()[0])
                 run = pa.concat_tables([older, run]).sort_by(KEY)
             runs.append((self._write(run), run.num_rows))
         self._replace(State(version, rows, runs))
@@ -180,13 +188,14 @@ class ProblemIndex:
         partial.write_text(json.dumps(asdict(state)))
         os.replace(partial, self.folder / "state.json")
         self._state = state
-        kept = {name for name, _ in state.runs}
+        run_names = {name for name, _ in state.runs}
         for path in self.folder.glob("*.arrow"):
-            if path.name not in kept:
+            if path.name not in run_names:
                 path.unlink(missing_ok=True)
 
     def _read_state(self) -> State:
-        """The state on disk; an empty one where it is missing, damaged, of another format, or names a file that is gone."""
+        """The state on disk; an empty state if it is missing, damaged, of another format, or names a missing
+        file."""
         try:
             values = json.loads((self.folder / "state.json").read_text()) if self.folder else {}
             state = State(**values)
@@ -201,42 +210,45 @@ class ProblemIndex:
 
 
 def index_folder(store: Store) -> Path | None:
-    """Where a store's local copies lie; None where it is no local folder."""
+    """The folder of a store's indices; None if the store is not a local folder."""
     return None if "://" in store.location else Path(store.location) / "_index"
 
 
 def few_added(store: Store, table: str, version: int, rows: int) -> pl.DataFrame | None:
-    """The rows added after a version, at which there were so many; None if they are many, or the change feed is gone."""
-    now = store.statistics(table)
-    if version < 0 or now.version < version or not 0 <= now.rows - rows <= FOLLOWED_ROWS:
+    """The rows added after a version at which the table had `rows` rows.
+
+    None if there are more than FOLLOWED_ROWS, or if the change feed no longer has them.
+    """
+    statistics = store.statistics(table)
+    if version < 0 or statistics.version < version or not 0 <= statistics.rows - rows <= FOLLOWED_ROWS:
         return None
     try:
         added, _ = store.tail(table, version)
     except StoreError:
         return None
-    return added if added.height == now.rows - rows else None
+    return added if added.height == statistics.rows - rows else None
 
 
 def sorted_run(rows: pl.DataFrame) -> pa.Table:
     problems = rows["problem_id"].unique()
-    keys = pl.Series(keys_of(problems.to_list()), dtype=pl.UInt64)
+    keys = pl.Series(_keys_of(problems.to_list()), dtype=pl.UInt64)
     keyed = rows.with_columns(
         rows["problem_id"].replace_strict(problems, keys, return_dtype=pl.UInt64).alias(KEY)
     )
     return keyed.sort(KEY).to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
-def keys_of(problem_ids: list[str]) -> np.ndarray:
-    """What the rows of each problem are sorted by, uint64 [problem_ids]."""
-    return np.fromiter(map(key_of, problem_ids), dtype=np.uint64, count=len(problem_ids))
+def _keys_of(problem_ids: list[str]) -> np.ndarray:
+    """The sort key of each problem, uint64 [problem_ids]."""
+    return np.fromiter(map(_key_of, problem_ids), dtype=np.uint64, count=len(problem_ids))
 
 
 @lru_cache(maxsize=1 << 16)
-def key_of(problem_id: str) -> int:
+def _key_of(problem_id: str) -> int:
     return int(text_hashes([problem_id])[0])
 
 
 @lru_cache(maxsize=64)
-def mapped(path: Path) -> pa.Table:
-    """A run, mapped into memory. Runs are never changed, so one mapping serves as long as the process lives."""
+def _map_run(path: Path) -> pa.Table:
+    """A run, mapped into memory. Runs never change, so one mapping per process is enough."""
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all()

@@ -1,11 +1,13 @@
-"""Programs as tokens, for hashing and near-duplicates: one regular expression a language, run over whole columns at once.
+"""Splits programs into tokens, for hashing and near-duplicates: one regular expression per language, applied
+to whole columns.
 
-A lexer knows its language's strings and comments, so that neither `"# no comment"` nor `/* "no string" */` is mistaken. It
-accepts any text, because many programs that models write or that authors break do not parse; what fits no rule is a token of
-one character.
+A lexer knows the strings and comments of its language, so it reads neither `"# no comment"` nor `/* "no
+string" */` wrongly. It accepts any text, because many programs by models do not parse; a character that
+matches no rule is a token.
 
-Comments and white space are dropped. Where indentation means something (Python), a line end outside brackets is a token that
-carries the level of the next line, counted in the program's own widths: 2 spaces, 4 spaces and tabs give the same tokens.
+Comments and white space are dropped. In languages with significant indentation (Python), a line end outside
+brackets is a token that holds the indentation level of the next line. Levels are ranks of the program's own
+widths: 2 spaces, 4 spaces and tabs give the same tokens.
 """
 
 from __future__ import annotations
@@ -21,21 +23,21 @@ import polars as pl
 
 from sandbox.languages import find_language
 
-# Part of every signature: any change that alters tokens must raise it.
+# Part of every signature. Increase it with every change that alters tokens.
 LEXER_VERSION = 2
 TAB_COLUMNS = 8
 NEWLINE = "\n"
 
 NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 NUMBER = r"(?:[0-9]|\.[0-9])(?:[eEpP][+-]|[0-9A-Za-z_.]|'[0-9A-Fa-f])*"
-# Where `0..n` is a range, a number ends before a point without a digit.
+# In languages where `0..n` is a range, a number ends before a dot that no digit follows.
 RANGE_NUMBER = r"(?:[0-9]|\.[0-9])(?:[eEpP][+-]|[0-9A-Za-z_]|\.[0-9])*"
 PYTHON_NUMBER = (
     r"0[xX][0-9A-Fa-f_]+|0[bBoO][0-7_]+|(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(?:[eE][+-]?[0-9]+)?[jJlL]?"
 )
 SLASH_COMMENTS = r"//(?:[^\r\n\\]|\\(?:\r\n|[\s\S]))*|/\*[\s\S]*?(?:\*/|\z)"
 QUOTED = r'"(?:[^"\\\r\n]|\\(?:\r\n|[\s\S]))*"'
-LONG_QUOTED = r'"(?:[^"\\]|\\[\s\S])*"'  # over several lines, too
+LONG_QUOTED = r'"(?:[^"\\]|\\[\s\S])*"'  # may span several lines
 LONG_SINGLE_QUOTED = r"'(?:[^'\\]|\\[\s\S])*'"
 SINGLE_QUOTED = r"'(?:[^'\\\r\n]|\\(?:\r\n|[\s\S]))*'"
 ASSIGNING = r"[-+*/%&|^!<>=]=|[^\s]"
@@ -59,7 +61,8 @@ PYTHON_PATTERN = "|".join(
 CPP_PATTERN = "|".join(
     (
         SLASH_COMMENTS,
-        # The regular expressions here have no back references: the delimiter at the end may differ from the one before.
+        # These regular expressions have no back references: the closing delimiter may differ from the opening
+        # one.
         r'(?:u8|[uUL])?R"\([\s\S]*?\)"',
         r'(?:u8|[uUL])?R"[^()\\\s"]{1,16}\([\s\S]*?\)[^()\\\s"]{1,16}"',
         rf"(?:u8|[uUL])?{QUOTED}",
@@ -72,7 +75,7 @@ CPP_PATTERN = "|".join(
 JAVA_PATTERN = "|".join(
     (SLASH_COMMENTS, r'"""(?:[^\\]|\\[\s\S])*?"""', QUOTED, SINGLE_QUOTED, NAME, NUMBER, C_OPERATORS)
 )
-# Languages of the C family differ in their strings: verbatim in C#, raw in Go, templates in JavaScript.
+# Languages of the C family have different strings: verbatim in C#, raw in Go, templates in JavaScript.
 BRACES_PATTERN = "|".join(
     (
         SLASH_COMMENTS,
@@ -89,7 +92,7 @@ BRACES_PATTERN = "|".join(
 RUST_PATTERN = "|".join(
     (
         r"//[^\r\n]*",
-        r"/\*[\s\S]*?(?:\*/|\z)",  # one inside another ends both
+        r"/\*[\s\S]*?(?:\*/|\z)",  # nested comments end together
         r'b?r"[^"]*"',
         r'b?r#"[\s\S]*?"#',
         r'b?r##"[\s\S]*?"##',
@@ -103,7 +106,7 @@ RUST_PATTERN = "|".join(
 )
 PHP_PATTERN = "|".join(
     (
-        r"(?://|#)(?:[^\r\n?]|\?+[^\r\n?>])*(?:\?+(?:[\r\n]|\z))?",  # the end of the program ends it, too: ?>
+        r"(?://|#)(?:[^\r\n?]|\?+[^\r\n?>])*(?:\?+(?:[\r\n]|\z))?",  # `?>`, the end of the PHP code, ends it too
         r"/\*[\s\S]*?(?:\*/|\z)",
         LONG_QUOTED,
         LONG_SINGLE_QUOTED,
@@ -112,38 +115,41 @@ PHP_PATTERN = "|".join(
         C_OPERATORS,
     )
 )
-# Nothing is dropped from a language without a lexer of its own: its comments count as text.
+# For languages without their own lexer: nothing is dropped, comments count as text.
 PLAIN_PATTERN = "|".join((QUOTED, NAME, NUMBER, C_OPERATORS))
 
 C_WORDS = """
-alignas alignof asm auto bool break case catch char class const constexpr const_cast continue decltype default delete do
-double dynamic_cast else enum explicit export extern false final float for friend goto if inline int long mutable namespace
-new noexcept nullptr operator override private protected public register reinterpret_cast return short signed sizeof static
-static_cast struct switch template this throw true try typedef typeid typename union unsigned using virtual void volatile
-wchar_t while define ifdef ifndef endif include pragma undef main std cin cout cerr endl printf scanf puts gets getchar
-putchar string vector map set pair queue stack deque list bitset tuple array unordered_map unordered_set multiset multimap
-priority_queue max min abs swap sort reverse make_pair push_back size_t int64_t uint64_t int32_t uint32_t NULL EOF INT_MAX
+alignas alignof asm auto bool break case catch char class const constexpr const_cast continue decltype default
+delete do double dynamic_cast else enum explicit export extern false final float for friend goto if inline int
+long mutable namespace new noexcept nullptr operator override private protected public register
+reinterpret_cast return short signed sizeof static static_cast struct switch template this throw true try
+typedef typeid typename union unsigned using virtual void volatile wchar_t while define ifdef ifndef endif
+include pragma undef main std cin cout cerr endl printf scanf puts gets getchar putchar string vector map set
+pair queue stack deque list bitset tuple array unordered_map unordered_set multiset multimap priority_queue
+max min abs swap sort reverse make_pair push_back size_t int64_t uint64_t int32_t uint32_t NULL EOF INT_MAX
 INT_MIN sqrt pow ceil floor memset getline lower_bound upper_bound accumulate begin end size greater less
 """
 RUST_WORDS = """
-as async await break const continue crate dyn else enum extern false fn for if impl in let loop match mod move mut pub ref
-return self Self static struct super trait true type unsafe use where while i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize
-f32 f64 bool char str String Vec Option Some None Result Ok Err Box HashMap HashSet BTreeMap BTreeSet VecDeque BinaryHeap std io
-stdin read_line println print format unwrap parse trim split_whitespace map collect iter into_iter len push pop main
+as async await break const continue crate dyn else enum extern false fn for if impl in let loop match mod move
+mut pub ref return self Self static struct super trait true type unsafe use where while i8 i16 i32 i64 i128
+isize u8 u16 u32 u64 u128 usize f32 f64 bool char str String Vec Option Some None Result Ok Err Box HashMap
+HashSet BTreeMap BTreeSet VecDeque BinaryHeap std io stdin read_line println print format unwrap parse trim
+split_whitespace map collect iter into_iter len push pop main
 """
 JAVA_WORDS = """
-abstract assert boolean break byte case catch char class const continue default do double else enum extends final finally
-float for goto if implements import instanceof int interface long native new package private protected public return short
-static strictfp super switch synchronized this throw throws transient try void volatile while true false null var record yield
-String System Integer Long Double Math Object List ArrayList Map HashMap Set HashSet Arrays Collections Scanner BufferedReader
-InputStreamReader PrintWriter StringBuilder StringTokenizer Deque ArrayDeque LinkedList Queue PriorityQueue TreeMap TreeSet
-Exception IOException Character Boolean Override main
+abstract assert boolean break byte case catch char class const continue default do double else enum extends
+final finally float for goto if implements import instanceof int interface long native new package private
+protected public return short static strictfp super switch synchronized this throw throws transient try void
+volatile while true false null var record yield String System Integer Long Double Math Object List ArrayList
+Map HashMap Set HashSet Arrays Collections Scanner BufferedReader InputStreamReader PrintWriter StringBuilder
+StringTokenizer Deque ArrayDeque LinkedList Queue PriorityQueue TreeMap TreeSet Exception IOException
+Character Boolean Override main
 """
 
 
 @dataclass(frozen=True)
 class Lexer:
-    """How one language is cut into tokens. `fixed` are names with a meaning of their own, which abstraction keeps."""
+    """How one language is split into tokens. `fixed`: names with a fixed meaning, which abstraction keeps."""
 
     name: str
     pattern: str
@@ -169,14 +175,14 @@ LEXERS = {lexer.name: lexer for lexer in (PYTHON, CPP, JAVA, RUST, PHP, BRACES, 
 
 
 def lexer_of(language: str) -> Lexer:
-    """The lexer of a language; a language without its own is split plainly and keeps its comments."""
+    """The lexer of a language; `PLAIN`, which keeps comments, for a language without its own."""
     row = find_language(language)
     return LEXERS[row.lexer] if row else PLAIN
 
 
 @dataclass
 class Tokens:
-    """Tokens of many programs, laid end to end.
+    """Tokens of many programs, concatenated.
 
     `codes` int32 [tokens]: index into `texts`; `offsets` int64 [programs + 1]: where each program begins;
     `levels` int32 [tokens]: for a line end the indentation level of the next line, else -1.
@@ -194,14 +200,14 @@ class Tokens:
         return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
 
     def of(self, program: int) -> list[str]:
-        """The tokens of one program as text; a line end as a newline and its level."""
+        """The tokens of one program as text; a line end as a newline followed by its level."""
         span = slice(self.offsets[program], self.offsets[program + 1])
         pairs = zip(self.codes[span], self.levels[span], strict=True)
         return [self.texts[code] if level < 0 else f"{NEWLINE}{level}" for code, level in pairs]
 
 
 def lex(programs: pl.Series, lexer: Lexer) -> Tokens:
-    """Cut every program of a column into tokens, without comments and white space."""
+    """Split every program of a column into tokens, without comments and white space."""
     lists = programs.str.extract_all(lexer.pattern).to_arrow()
     encoded = lists.flatten().dictionary_encode()
     texts = encoded.dictionary.to_pylist()
@@ -216,19 +222,20 @@ def lex(programs: pl.Series, lexer: Lexer) -> Tokens:
     return tokens
 
 
-def _only(tokens: Tokens, kept: np.ndarray) -> Tokens:
-    places = np.flatnonzero(kept)
+def _only(tokens: Tokens, mask: np.ndarray) -> Tokens:
+    indices = np.flatnonzero(mask)
     return Tokens(
         tokens.texts,
-        tokens.codes[places],
-        np.searchsorted(places, tokens.offsets),
+        tokens.codes[indices],
+        np.searchsorted(indices, tokens.offsets),
         tokens.levels,
         tokens.lexer,
     )
 
 
 def _with_lines(tokens: Tokens, is_comment: np.ndarray) -> Tokens:
-    """Drop comments, keep the line ends that end a statement, and give them the level of the line that follows."""
+    """Drop comments, keep the line ends that end a statement, and set their level to that of the next
+    line."""
     is_line = np.array([text[0] in "\r\n" for text in tokens.texts], dtype=bool)
     # Inside brackets a line end is white space (Python language reference, 2.1.6).
     opens = np.array(
@@ -238,38 +245,39 @@ def _with_lines(tokens: Tokens, is_comment: np.ndarray) -> Tokens:
     start = np.append(np.int32(0), depth)[tokens.offsets[:-1]]
     inside = depth > np.repeat(start, np.diff(tokens.offsets))
     tokens = _only(tokens, ~(is_comment[tokens.codes] | is_line[tokens.codes] & inside))
-    # A blank line ends nothing, nor do line ends before the first token and after the last.
+    # A blank line ends no statement, nor does a line end before the first token or after the last.
     line = is_line[tokens.codes]
     ends = tokens.offsets[1:][np.diff(tokens.offsets) > 0] - 1
     next_is_line = np.append(line[1:], True)
     next_is_line[ends] = True
-    kept = ~(line & next_is_line)
-    tokens = _only(tokens, kept)
+    mask = ~(line & next_is_line)
+    tokens = _only(tokens, mask)
     begins = tokens.offsets[:-1][np.diff(tokens.offsets) > 0]
     leading = begins[is_line[tokens.codes[begins]]]
     if len(leading):
-        kept = np.ones(len(tokens.codes), dtype=bool)
-        kept[leading] = False
-        tokens = _only(tokens, kept)
+        mask = np.ones(len(tokens.codes), dtype=bool)
+        mask[leading] = False
+        tokens = _only(tokens, mask)
     tokens.levels = _levels(tokens, is_line)
     return tokens
 
 
 def _levels(tokens: Tokens, is_line: np.ndarray) -> np.ndarray:
-    """Rank of each line's indentation among the widths of its program (0 is one of them), int32 [tokens], -1 elsewhere."""
+    """Rank of each line's indentation among the widths of its program (0 included), int32 [tokens]; -1
+    elsewhere."""
     width = np.array(
         [_width(text) if line else 0 for text, line in zip(tokens.texts, is_line, strict=True)],
         dtype=np.int64,
     )
-    places = np.flatnonzero(is_line[tokens.codes])
+    indices = np.flatnonzero(is_line[tokens.codes])
     programs = len(tokens.offsets) - 1
     scale = int(width.max(initial=0)) + 1
-    rows = np.searchsorted(tokens.offsets, places, side="right") - 1
-    keys = rows * scale + width[tokens.codes[places]]
+    rows = np.searchsorted(tokens.offsets, indices, side="right") - 1
+    keys = rows * scale + width[tokens.codes[indices]]
     _, inverse = np.unique(np.concatenate([np.arange(programs) * scale, keys]), return_inverse=True)
     zero = inverse[:programs]
     levels = np.full(len(tokens.codes), -1, dtype=np.int32)
-    levels[places] = inverse[programs:] - zero[rows]
+    levels[indices] = inverse[programs:] - zero[rows]
     return levels
 
 
@@ -281,6 +289,6 @@ IS_NAME = re.compile(NAME)
 
 
 def text_hashes(texts: list[str]) -> np.ndarray:
-    """A 64-bit hash of each text, the same everywhere and always, uint64 [texts]."""
+    """A 64-bit hash of each text, uint64 [texts]; the same on every machine and in every version."""
     packed = b"".join(blake2b(text.encode(), digest_size=8).digest() for text in texts)
     return np.frombuffer(packed, dtype="<u8")

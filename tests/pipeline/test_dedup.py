@@ -19,7 +19,7 @@ import pytest
 
 from pipeline.dedup import deduplication as dedup
 from pipeline.dedup import index as problem_index
-from pipeline.dedup.clusters import THRESHOLD, Programs, components, jaccard, joined
+from pipeline.dedup.clusters import THRESHOLD, Programs, components, jaccard, merge_clusters
 from pipeline.dedup.deduplication import current, deduplicate
 from pipeline.dedup.signatures import PERMUTATIONS, sign
 from pipeline.store.store import Store
@@ -237,7 +237,7 @@ def test_exact_jaccard_against_sets():
 def test_joining_gives_the_smallest_member():
     generator = np.random.default_rng(5)
     left, right = generator.integers(0, 500, (2, 300))
-    labels = joined(np.arange(500), left, right)
+    labels = merge_clusters(np.arange(500), left, right)
     parent = list(range(500))
 
     def root(place):
