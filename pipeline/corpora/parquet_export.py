@@ -11,7 +11,8 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from pipeline.corpora.publication import Corpus, CorpusError, prove, reward_column
-from pipeline.store import Store, sql, sql_output
+from pipeline.store import SqlError, Store, connect, relation
+from pipeline.store import write_rows as write_result
 
 COLUMNS_OF_PROBLEM = ("title", "statement", "input_mode", "difficulty", "tags", "licence")
 
@@ -31,7 +32,7 @@ def export(store: Store, corpus: Corpus, folder: str | Path) -> Path:
         write_rows(store, corpus, unfinished / "data" / "train.parquet")
         (unfinished / "README.md").write_text(data_card(corpus, unfinished / "data" / "train.parquet"))
         os.replace(unfinished, folder)
-    except (OSError, sql.SqlError) as error:
+    except (OSError, SqlError) as error:
         raise CorpusError(f"cannot export to {folder}: {error}") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -41,10 +42,10 @@ def export(store: Store, corpus: Corpus, folder: str | Path) -> Path:
 def write_rows(store: Store, corpus: Corpus, path: Path) -> None:
     """Rows are written while they are read, so that a corpus need not fit into memory."""
     of_problem = ", ".join(f"p.{column}" for column in COLUMNS_OF_PROBLEM)
-    with sql.connect(store, corpus.pins) as connection:
+    with connect(store, corpus.pins) as connection:
         prove(connection, corpus)
         connection.register("chosen", pl.DataFrame({"trajectory_id": corpus.rows}).to_arrow())
-        rows = sql.relation(
+        rows = relation(
             connection,
             f"SELECT j.* EXCLUDE (reward_binary), {reward_column(corpus.reward)}, {of_problem}"
             " FROM judged j SEMI JOIN chosen USING (trajectory_id) LEFT JOIN problems p ON p.problem_id = j.problem_id"
@@ -52,7 +53,7 @@ def write_rows(store: Store, corpus: Corpus, path: Path) -> None:
         )
         assert rows is not None, "a SELECT gives rows"
         with open(path, "wb") as file:
-            sql_output.write_rows(rows, file, "parquet")
+            write_result(rows, file, "parquet")
 
 
 def data_card(corpus: Corpus, path: Path) -> str:

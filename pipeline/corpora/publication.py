@@ -32,7 +32,19 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from pipeline.store import DEFAULT, RewardError, Store, macro, reward, sql
+from pipeline.store import (
+    DEFAULT,
+    RewardError,
+    SqlError,
+    Store,
+    connect,
+    in_one_line,
+    leading_comment,
+    macro,
+    query,
+    reward,
+    tables_behind,
+)
 
 SPEC_KEYS = ("name", "description", "query", "query_file", "reward", "parameters")
 # What a reward is read from, and the view `judged` with it; pinned whatever the query itself reads.
@@ -108,7 +120,7 @@ def read_spec(path: str | Path) -> Spec:
 
 def opening_comment(text: str) -> str:
     """The TOML in the comment that an SQL file opens with: its lines of the form `-- key = value`."""
-    lines = [line.removeprefix("--").strip() for line in sql.leading_comment(text)]
+    lines = [line.removeprefix("--").strip() for line in leading_comment(text)]
     return "\n".join(line for line in lines if re.match(r"[a-z_]+\s*=", line))
 
 
@@ -119,7 +131,7 @@ def publish(store: Store, spec: Spec | str | Path) -> Corpus:
     CorpusError unless the query is one SELECT that gives each trajectory_id once, and some row has a reward.
     """
     spec = spec if isinstance(spec, Spec) else read_spec(spec)
-    with sql.connect(store, pins := store.pins()) as connection:
+    with connect(store, pins := store.pins()) as connection:
         tables = tables_of(connection, spec)
         chosen = selected_ids(connection, spec)
         rewarded = rewarded_rows(connection, chosen, spec.reward)
@@ -195,7 +207,7 @@ def rows_of(store: Store, corpus: Corpus, columns: str = "*") -> pl.DataFrame:
 
     Raises CorpusError if the store no longer gives what was published, StoreError if a pinned version is gone.
     """
-    with sql.connect(store, corpus.pins) as connection:
+    with connect(store, corpus.pins) as connection:
         prove(connection, corpus)
         return joined(connection, corpus.rows, f"{columns}, {reward_column(corpus.reward)}")
 
@@ -242,16 +254,16 @@ def spec_of(corpus: Corpus) -> Spec:
 
 def tables_of(connection: duckdb.DuckDBPyConnection, spec: Spec) -> list[str]:
     try:
-        return sorted({*sql.tables_behind(spec.query), *REWARD_TABLES})
-    except sql.SqlError as error:
+        return sorted({*tables_behind(spec.query), *REWARD_TABLES})
+    except SqlError as error:
         raise CorpusError(f"corpus {spec.name}: {error}") from error
 
 
 def selected_ids(connection: duckdb.DuckDBPyConnection, spec: Spec) -> pl.Series:
     """Sorted trajectory_ids that the query selects."""
     try:
-        found = sql.query(connection, spec.query, spec.parameters)
-    except sql.SqlError as error:
+        found = query(connection, spec.query, spec.parameters)
+    except SqlError as error:
         raise CorpusError(f"corpus {spec.name}: {error}") from error
     if "trajectory_id" not in found.columns:
         raise CorpusError(
@@ -285,7 +297,7 @@ def joined(connection: duckdb.DuckDBPyConnection, ids: pl.Series, columns: str) 
             f"SELECT {columns} FROM judged SEMI JOIN chosen USING (trajectory_id) ORDER BY trajectory_id"
         ).pl()
     except duckdb.Error as error:
-        raise CorpusError(sql.in_one_line(error)) from error
+        raise CorpusError(in_one_line(error)) from error
     finally:
         connection.unregister("chosen")
 

@@ -55,7 +55,7 @@ class DedupSummary:
     """What a call did, and the current state: programs by level, and the number of clusters (singletons
     included)."""
 
-    _sign_rows: int
+    signed: int
     problems_clustered: int
     rows_changed: int
     pass_number: int | None
@@ -94,7 +94,7 @@ class Pass:
     duplicates: ProblemIndex
     # Signatures added since the last finished call; None if unknown, or if there are too many to follow.
     added: pl.DataFrame | None = None
-    _sign_rows: int = 0
+    signed: int = 0
     problems: int = 0
     changed: int = 0
     number: int | None = None
@@ -195,8 +195,8 @@ def _signed_ids(store: Store) -> pl.LazyFrame:
 
 def _sign_missing(state: Pass) -> None:
     """Sign the trajectories that have no signature of this algorithm."""
-    total, _portions = _unsigned(state)
-    for rows in _portions:
+    total, batches = _unsigned(state)
+    for rows in batches:
         rows = rows.unique("trajectory_id", keep="first", maintain_order=True)
         parts = [
             _sign_rows(part, language)

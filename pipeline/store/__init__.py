@@ -29,11 +29,14 @@ from pipeline.store.sql import (
     SqlError,
     connect,
     errors_in_one_line,
+    in_one_line,
+    leading_comment,
     predicate,
     query,
     question,
     questions,
     relation,
+    tables_behind,
 )
 from pipeline.store.sql_output import write_file, write_rows
 from pipeline.store.store import COMPACT_AFTER_COMMITS, Store
@@ -66,7 +69,9 @@ __all__ = [
     "digest",
     "errors_in_one_line",
     "flush_file",
+    "in_one_line",
     "kind_of",
+    "leading_comment",
     "macro",
     "meaning",
     "name_folder",
@@ -80,6 +85,7 @@ __all__ = [
     "relation",
     "reward",
     "say",
+    "tables_behind",
     "test_set_hash",
     "trajectory_id",
     "write_file",

@@ -231,7 +231,7 @@ def test_a_corpus_that_gives_the_evaluation_set_away_is_refused(store):
     found = leaks(store, dirty, "split = 'test'")
     assert sorted(found["trajectory_id"]) == ["t2", "t3", "t6", "t8"]
     with pytest.raises(
-        LeakError, match=r"4 rows to train on give 1 problems .*ngrams 3, same 1.*allow_leaks"
+        LeakError, match=r"4 rows to train on leak 1 problems .*ngrams 3, same 1.*allow_leaks"
     ):
         refuse_leaks(store, pl.concat([dirty, clean]), "split = 'test'")
     with pytest.raises(LeakError, match=r"1 rows to train on give .*same 1"):

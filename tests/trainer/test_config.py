@@ -191,7 +191,7 @@ def test_train_resume_weights_and_their_errors_at_the_command_line(config):
         leaking = spo("train", config, *arguments)
         assert (
             isinstance(leaking.exception, LeakError)
-            and "(itself " in str(leaking.exception)
+            and "; itself " in str(leaking.exception)
             and not folder.exists()
         )
     config.write_text(config.read_text().replace('"same"', '"same", "itself"'))
