@@ -28,7 +28,12 @@ class PackageFiles:
         self.folders = set(tree.folders)
 
     def below(self, folder: str) -> list[Entry]:
-        return [entry for name, entry in self.entries.items() if name.startswith(f"{folder}/")]
+        """The files below a folder; and what has its place, or that of a folder above it, and is not read."""
+        return [
+            entry
+            for name, entry in self.entries.items()
+            if name.startswith(f"{folder}/") or (entry.fault and f"{folder}/".startswith(f"{name}/"))
+        ]
 
     def bytes_of(self, name: str, limit_bytes: int) -> bytes:
         """Raises SourceRefused, also where there is no such file."""
@@ -55,6 +60,8 @@ class PackageFiles:
         found: list[tuple[str, str]] = []
         characters = 0
         for entry in self.below(folder):
+            if entry.fault:
+                raise SourceRefused(entry.fault)
             parts = PurePosixPath(entry.name).relative_to(folder).parts
             if any(part.startswith(".") for part in parts) or entry.size_bytes > MAX_SOURCE_BYTES:
                 continue

@@ -90,7 +90,7 @@ def too_large(name: str, stored_bytes: int) -> SourceRefused:
     return refused(
         f"expands to more than {allowed_bytes(stored_bytes):,} bytes",
         name,
-        f"it is stored in {stored_bytes:,} bytes; if that is right, unpack it and ingest what comes out",
+        f"it is stored in {stored_bytes:,} bytes; if that is right, store it as plain JSON lines",
     )
 
 
@@ -98,7 +98,7 @@ def too_many_rows(name: str, stored_bytes: int) -> SourceRefused:
     return refused(
         f"more than {allowed_rows(stored_bytes):,} rows",
         name,
-        f"it is stored in {stored_bytes:,} bytes; if that is right, split it or unpack it",
+        f"it is stored in {stored_bytes:,} bytes; if that is right, store it as plain JSON lines",
     )
 
 

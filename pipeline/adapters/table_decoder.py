@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 READ, COUNT, BATCH, FAULT, DONE = b"R", b"N", b"B", b"F", b"D"
@@ -31,6 +32,8 @@ FRAME, PLACE, LENGTH = struct.Struct(">cQ"), struct.Struct(">qq"), struct.Struct
 READ_BYTES = 1 << 20
 MAX_ROWS_AT_ONCE = 500
 MAX_SCHEMA_DEPTH = 64
+# What a value weighs beside its own bytes.
+VALUE_BYTES = 8
 # Metadata of Parquet files is a tree of strings and lists; a million columns of many row groups fit into these.
 MAX_THRIFT_BYTES, MAX_THRIFT_ITEMS = 64 << 20, 1 << 20
 
@@ -86,16 +89,18 @@ def answer(request: dict[str, Any], given: BinaryIO, out: BinaryIO) -> None:
     try:
         stored = Asked(given, out, request["stored_bytes"])
         batches = parquet_batches if request["suffix"] == ".parquet" else arrow_batches
-        for batch in batches(stored, request, out):
-            rows, held = rows + batch.num_rows, held + batch.nbytes
-            if rows > request["max_rows"]:
-                raise Refused("rows")
-            if held > request["max_bytes"] or batch.nbytes > request["max_batch_bytes"]:
-                raise Refused("bytes")
-            sink = pa.BufferOutputStream()
-            with pa.ipc.new_stream(sink, batch.schema) as writer:
-                writer.write_batch(batch)
-            send(out, BATCH, sink.getvalue())
+        for large in batches(stored, request, out):
+            for batch, weight in in_portions(large, request["batch_bytes"], request["max_batch_bytes"]):
+                rows, held = rows + batch.num_rows, held + weight
+                if rows > request["max_rows"]:
+                    raise Refused("rows")
+                if held > request["max_bytes"]:
+                    raise Refused("bytes")
+                sink = pa.BufferOutputStream()
+                plain = plain_batch(batch)
+                with pa.ipc.new_stream(sink, plain.schema) as writer:
+                    writer.write_batch(plain)
+                send(out, BATCH, sink.getvalue())
     except Refused as refusal:
         send(out, FAULT, str(refusal).encode())
     except MemoryError:
@@ -103,6 +108,76 @@ def answer(request: dict[str, Any], given: BinaryIO, out: BinaryIO) -> None:
     except Exception as error:
         send(out, FAULT, f"not a table that can be read: {error}".encode(errors="backslashreplace"))
     send(out, DONE)
+
+
+def in_portions(batch: pa.RecordBatch, wanted: int, at_most: int) -> Iterator[tuple[pa.RecordBatch, int]]:
+    """The batch in portions of at least a row that weigh about `wanted`, and what each weighs. Raises Refused for a row over `at_most`."""
+    weight = sum(weigh(column) for column in batch.columns)
+    if weight <= 4 * wanted or batch.num_rows <= 1:
+        if weight > at_most:
+            raise Refused("row")
+        yield batch, weight
+        return
+    middle = batch.num_rows // 2
+    for part in (batch.slice(0, middle), batch.slice(middle)):
+        yield from in_portions(part, wanted, at_most)
+
+
+def weigh(array: pa.Array) -> int:
+    """Bytes of the values once each stands for itself: what a dictionary or a view repeats counts every time."""
+    kind = array.type
+    if isinstance(kind, pa.BaseExtensionType):
+        return weigh(array.storage)
+    values = len(array) * VALUE_BYTES
+    if pa.types.is_dictionary(kind):
+        if kind.value_type not in (pa.string(), pa.binary(), pa.large_string(), pa.large_binary()):
+            return 2 * values
+        lengths = pc.binary_length(array.dictionary.cast(pa.large_binary()))
+        return values + (pc.sum(pc.take(lengths, array.indices)).as_py() or 0)
+    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+        return values + array.cast(pa.large_binary()).nbytes
+    if pa.types.is_map(kind):
+        begin, end = array.offsets[0].as_py(), array.offsets[-1].as_py()
+        return values + sum(weigh(one.slice(begin, end - begin)) for one in (array.keys, array.items))
+    if pa.types.is_struct(kind):
+        return values + sum(map(weigh, array.flatten()))
+    if kind.num_fields:
+        return values + weigh(array.flatten())
+    return values + array.nbytes
+
+
+def plain_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch without dictionaries and views, so that it is sent with its own values only."""
+    kinds = [plain_type(field.type) for field in batch.schema]
+    columns = [
+        column if column.type == kind else column.cast(kind)
+        for column, kind in zip(batch.columns, kinds, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    types = pa.types
+    if isinstance(kind, pa.BaseExtensionType):
+        plain = plain_type(kind.storage_type)
+        return kind if plain == kind.storage_type else plain
+    if types.is_dictionary(kind):
+        return plain_type(kind.value_type)
+    if types.is_string_view(kind):
+        return pa.large_string()
+    if types.is_binary_view(kind):
+        return pa.large_binary()
+    if types.is_struct(kind):
+        return pa.struct([pa.field(field.name, plain_type(field.type)) for field in kind])
+    if types.is_map(kind):
+        return pa.map_(plain_type(kind.key_type), plain_type(kind.item_type))
+    if types.is_fixed_size_list(kind):
+        return pa.list_(plain_type(kind.value_type), kind.list_size)
+    if types.is_large_list(kind):
+        return pa.large_list(plain_type(kind.value_type))
+    if types.is_list(kind):
+        return pa.list_(plain_type(kind.value_type))
+    return kind
 
 
 def parquet_batches(stored: Any, request: dict[str, Any], out: BinaryIO) -> Iterator[pa.RecordBatch]:
@@ -146,13 +221,24 @@ def arrow_batches(stored: Any, request: dict[str, Any], out: BinaryIO) -> Iterat
 
 
 def check_schema(schema: pa.Schema) -> None:
-    """Raises Refused for columns that are nested too deeply."""
+    """Raises Refused for columns that are nested too deeply, or of a type that is rare and cannot be weighed."""
     level = [column.type for column in schema]
     for _ in range(MAX_SCHEMA_DEPTH):
+        if any(map(is_refused_type, level)):
+            raise Refused("type")
         level = [inner for one in level for inner in inner_types(one)]
         if not level:
             return
     raise Refused("depth")
+
+
+def is_refused_type(kind: pa.DataType) -> bool:
+    types = pa.types
+    is_view = types.is_list_view(kind) or types.is_large_list_view(kind)
+    has_nested_values = types.is_dictionary(kind) and (
+        kind.value_type.num_fields > 0 or types.is_dictionary(kind.value_type)
+    )
+    return is_view or has_nested_values or types.is_union(kind) or types.is_run_end_encoded(kind)
 
 
 def inner_types(one: pa.DataType) -> list[pa.DataType]:

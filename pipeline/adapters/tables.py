@@ -196,7 +196,7 @@ _idle: list[_Decoder] = []
 
 
 @atexit.register
-def _close_all() -> None:
+def close_decoders() -> None:
     while _idle:
         _idle.pop().close()
 
@@ -211,6 +211,11 @@ def refusal(fault: str, name: str, stored_bytes: int) -> SourceRefused:
         return too_many_rows(name, stored_bytes)
     if fault == "bytes":
         return too_large(name, stored_bytes)
+    if fault == "row":
+        kind = f"a row of more than {MAX_BATCH_BYTES:,} bytes"
+        return refused(kind, name, "neither it nor what follows is read; make its values smaller")
+    if fault == "type":
+        return refused("a table with columns of a type that is not read", name, "write them as text")
     if fault == "memory":
         return refused(
             f"a table that takes more than {DECODER_MEMORY_BYTES >> 30} GiB to decode",

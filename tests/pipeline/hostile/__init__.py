@@ -1,0 +1,1 @@
+"""Sources that a stranger could send, each with what must come of it. `tests/pipeline/hostile_sources.py` tries them."""
