@@ -1,4 +1,6 @@
-"""`spo`: the command line. Heavy modules are imported inside the commands, so that `spo --help` answers at once."""
+"""`spo`: the command line. Heavy modules are imported inside the commands, so that `spo --help` answers at
+once.
+"""
 
 from __future__ import annotations
 
@@ -92,10 +94,13 @@ app.command(rich_help_panel=SERVE)(maintain.maintain)
 
 
 def main() -> None:
-    """Entry point: an error is one line with the next step, the traceback goes to `spo-error.log` in the data folder."""
+    """Entry point: an error is one line with the next step, the traceback goes to `spo-error.log` in the
+    data folder.
+    """
     code = run()
     if code == INTERRUPTED:
-        # What a Ctrl-C cut short (threads, database handles) is neither waited for nor complained about; servers are ended.
+        # What a Ctrl-C cut short (threads, database handles) is neither waited for nor complained about;
+        # servers are ended.
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()

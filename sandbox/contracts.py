@@ -59,7 +59,8 @@ class SandboxUnavailable(RuntimeError):
 
 @dataclass(frozen=True)
 class Limits:
-    """What one test may use. `time_s` is CPU time, summed over all processes of the program. Raises ValueError outside LARGEST.
+    """What one test may use. `time_s` is CPU time, summed over all processes of the program. Raises
+    ValueError outside LARGEST.
 
     `wall_limit_s` is the wall-clock limit, which ends programs that sleep; the default suits an overloaded
     machine.
@@ -92,10 +93,11 @@ class Limits:
 class Checker:
     """How an output is compared with the expected one.
 
-    tokens, exact, lines, float: see `judging/compare.py`. code_contests, sandbox_fusion, livecodebench: as those
-    graders do it, see `judging/compatibility.py`. testlib, kattis: by a program with that calling convention, see
-    `judging/checker_programs.py`; `program` is its source, `files` are (name, text) beside it, by plain names without
-    a folder, `arguments` come last on its command line, and an `interactive` one talks to the program under judgement.
+    tokens, exact, lines, float: see `judging/compare.py`. code_contests, sandbox_fusion, livecodebench: as
+    those graders do it, see `judging/compatibility.py`. testlib, kattis: by a program with that calling
+    convention, see `judging/checker_programs.py`; `program` is its source, `files` are (name, text) beside
+    it, by plain names without a folder, `arguments` come last on its command line, and an `interactive` one
+    talks to the program under judgement.
     """
 
     kind: CheckerKind = "tokens"
@@ -218,9 +220,10 @@ class Output:
 class Judgement:
     """A submission's outcome: the verdict of its first failing test, in the order of the tests.
 
-    `tests` holds the tests that ran (up to the first failure, unless all were asked for); `total` counts all of them.
-    `cpu_s` and `memory_mb` are the largest of any test. `outputs` are there for submissions that keep them.
-    `isolated_check`, of function tests: whether each was checked where the program cannot reach; null for other tests.
+    `tests` holds the tests that ran (up to the first failure, unless all were asked for); `total` counts all
+    of them. `cpu_s` and `memory_mb` are the largest of any test. `outputs` are there for submissions that
+    keep them. `isolated_check`, of function tests: whether each was checked where the program cannot reach;
+    null for other tests.
     """
 
     key: str

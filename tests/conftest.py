@@ -23,7 +23,9 @@ sys.stdin.read()
 
 @pytest.fixture(scope="session")
 def object_storage():
-    """Options of a store in `s3://bucket/...`: somebody else's S3 server (moto) on the loopback, in a process of its own."""
+    """Options of a store in `s3://bucket/...`: somebody else's S3 server (moto) on the loopback, in a
+    process of its own.
+    """
     pytest.importorskip("moto.server", reason="needs moto, from the extra dev")
     server = subprocess.Popen(
         [sys.executable, "-c", SERVER],

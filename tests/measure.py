@@ -1,10 +1,11 @@
-"""The shape of the code in figures: modules by shelf, long functions, circles, annotations, mutation score, golden runs.
+"""The shape of the code in figures: modules by shelf, long functions, circles, annotations, mutation score,
+golden runs.
 
     ./run measure              # all of it; mutants are looked up where neither code nor tests changed
     ./run measure --quick      # without the golden runs and mutants
 
-Ends with one JSON line. Guest code (`sandbox/isolation/guest/`) runs in the jail's bare interpreter and is not
-asked for annotations.
+Ends with one JSON line. Guest code (`sandbox/isolation/guest/`) runs in the jail's bare interpreter and is
+not asked for annotations.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ def long_functions() -> list[str]:
 
 
 def annotated_share() -> float:
-    """Share of functions outside guest code that say what they return; `__init__` returns nothing and counts as saying so."""
+    """Share of functions outside guest code that say what they return; `__init__` returns nothing and
+    counts as saying so.
+    """
     found = [
         node.returns is not None or node.name == "__init__"
         for room in ROOMS

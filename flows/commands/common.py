@@ -44,7 +44,9 @@ PartsOption = Annotated[int | None, typer.Option(min=1, help="Parts of the work 
 
 
 def open_store(location: str) -> Store:
-    """The store that a command reads. Raises StoreError where there is none, for a mistyped name must not look empty."""
+    """The store that a command reads. Raises StoreError where there is none, for a mistyped name must not
+    look empty.
+    """
     from pipeline.store import Store, StoreError
 
     store = Store(location)
@@ -78,7 +80,9 @@ def use_server(serves: bool = False) -> None:
 
 
 def keep_tracebacks_off_the_terminal() -> None:
-    """A run that fails is one line of ours on the terminal; its traceback is in the run's log in the UI and in spo-error.log."""
+    """A run that fails is one line of ours on the terminal; its traceback is in the run's log in the UI
+    and in spo-error.log.
+    """
     import_module("prefect.main")  # which sets logging up
     for handler in logging.getLogger().handlers:
         handler.addFilter(
@@ -87,7 +91,9 @@ def keep_tracebacks_off_the_terminal() -> None:
 
 
 def show_next(store: str, *commands: str) -> None:
-    """What to do after this, a line each: a command, and behind a # what it is for. A store other than the usual is named."""
+    """What to do after this, a line each: a command, and behind a # what it is for. A store other than the
+    usual is named.
+    """
     from flows.display.terminal import console
 
     where = "" if store == STORE else f" --store {shlex.quote(store)}"

@@ -19,7 +19,8 @@ def decontaminate(
     store: StoreOption = STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Mark problems and trajectories that would give the evaluation set away; corpora leave them out by `clean_trajectories`.
+    """Mark problems and trajectories that would give the evaluation set away; corpora leave them out by
+    `clean_trajectories`.
 
     Nothing is deleted. Look closer with `spo sql @leaks` and `spo sql "select * from contaminated"`.
 

@@ -22,7 +22,8 @@ def deduplicate(
 ) -> None:
     """Mark equal and nearly equal programs; nothing is deleted.
 
-    Examples: `spo deduplicate` -- `spo deduplicate --runner dask@tcp://10.0.0.1:8786 --store s3://bucket/store`
+    Examples: `spo deduplicate` -- `spo deduplicate --runner dask@tcp://10.0.0.1:8786 --store
+    s3://bucket/store`
     """
     use_server()
     from flows.stages.deduplicate import deduplicate_flow

@@ -16,7 +16,8 @@ from flows.commands.common import (
 
 
 def doctor(as_json: JsonOption = False) -> None:
-    """Say what this machine offers: isolation, languages, torch, disk; exit code 1 where no sandbox can stand.
+    """Say what this machine offers: isolation, languages, torch, disk; exit code 1 where no sandbox can
+    stand.
 
     Examples: `spo doctor` -- `spo doctor --json`
     """

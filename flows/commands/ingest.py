@@ -36,7 +36,8 @@ def ingest(
 ) -> None:
     """Bring a source into the store; a finished one costs a look-up.
 
-    Examples: `spo ingest plain my-solutions.jsonl.gz` -- `spo ingest verl runs/a/rollouts --set policy_id=qwen3-8b`
+    Examples: `spo ingest plain my-solutions.jsonl.gz` -- `spo ingest verl runs/a/rollouts --set
+    policy_id=qwen3-8b`
     """
     columns = assignments(said, "--set")
     load(adapter)  # a mistyped name is told at once, not after a server has started

@@ -45,7 +45,8 @@ def judge(
     store: StoreOption = STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Judge a program on a problem's tests: a table of them, and where the first failure differs. Exit code 1 if it fails.
+    """Judge a program on a problem's tests: a table of them, and where the first failure differs. Exit code 1
+    if it fails.
 
     Example: `spo judge solution.cpp --problem kth2020/airlinehub`
     """
@@ -77,7 +78,9 @@ def judge(
 
 
 def language_of_file(file: Path, language: str | None) -> str:
-    """The language of a program: `language` by any of its names, or else by the file's suffix. Raises BadParameter."""
+    """The language of a program: `language` by any of its names, or else by the file's suffix. Raises
+    BadParameter.
+    """
     from sandbox.languages import UnknownLanguage, language_of_suffix, require_language
 
     if language:
@@ -93,7 +96,9 @@ def language_of_file(file: Path, language: str | None) -> str:
 
 
 def find_problem(store: Store, wanted: str) -> str:
-    """The id that is meant. Raises BadParameter with those that come near, or why the problem cannot be judged."""
+    """The id that is meant. Raises BadParameter with those that come near, or why the problem cannot be
+    judged.
+    """
     import difflib
 
     import polars as pl
@@ -229,10 +234,11 @@ def serve_judge(
         ),
     ] = None,
 ) -> None:
-    """Serve the judge over HTTP: `/run_code` as SandboxFusion does (for verl and others), and `/judge` for many at once.
+    """Serve the judge over HTTP: `/run_code` as SandboxFusion does (for verl and others), and `/judge` for
+    many at once.
 
-    Requests need the token: `curl -H "authorization: Bearer $(cat data/judge-token)" -H 'content-type: application/json'
-    -d '{"code": "print(1)", "language": "python"}' 127.0.0.1:8080/run_code`
+    Requests need the token: `curl -H "authorization: Bearer $(cat data/judge-token)" -H 'content-type:
+    application/json' -d '{"code": "print(1)", "language": "python"}' 127.0.0.1:8080/run_code`
     """
     import uvicorn
 
@@ -251,7 +257,9 @@ def serve_judge(
 
 
 def judge_token(file: Path | None, everywhere: bool) -> tuple[str, str]:
-    """The service's token and where it is. Raises BadParameter for an empty one, and beyond loopback for none of the user's own."""
+    """The service's token and where it is. Raises BadParameter for an empty one, and beyond loopback for
+    none of the user's own.
+    """
     from sandbox.service import checked_token
 
     if file:
@@ -272,7 +280,9 @@ def judge_token(file: Path | None, everywhere: bool) -> tuple[str, str]:
 
 
 def own_token(file: Path) -> str:
-    """The token in a file that only its owner can read; made where there is none. Raises BadParameter for any other file."""
+    """The token in a file that only its owner can read; made where there is none. Raises BadParameter for
+    any other file.
+    """
     import secrets
     import stat
     import tempfile

@@ -35,7 +35,8 @@ def label(
 ) -> None:
     """Judge every program that has no verdict yet, in the sandbox.
 
-    Examples: `spo label` -- `spo label --workers 4 --json` -- `spo label --follow` -- `spo label --runner dask`
+    Examples: `spo label` -- `spo label --workers 4 --json` -- `spo label --follow` -- `spo label --runner
+    dask`
     """
     if follow:
         from flows.serving.following import Grader, follow_aloud

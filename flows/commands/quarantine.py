@@ -87,7 +87,9 @@ def show(
 
 
 def show_entry(row: dict[str, Any], text: bytes) -> None:
-    """A refused row: where it was, why it was refused, and its beginning, none of which can imitate our own lines."""
+    """A refused row: where it was, why it was refused, and its beginning, none of which can imitate our
+    own lines.
+    """
     from pipeline.text import visible_line
 
     fault = f"{row['field']}: {row['reason']}" if row["field"] else row["reason"]

@@ -17,7 +17,8 @@ def report(
 ) -> None:
     """Write the report of a run: `data/reports/<run>/index.html`.
 
-    It compares the run's policy with its reference, from evaluations by `spo eval`, and shows the training curves.
+    It compares the run's policy with its reference, from evaluations by `spo eval`, and shows the training
+    curves.
 
     Examples: `spo report data/runs/mine` -- `spo report data/runs/demo-1a2b3c4d`
     """

@@ -95,7 +95,8 @@ def rollout(
     store: StoreOption = STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Sample completions of a policy and append them as trajectories of origin `online`; `spo label` judges them.
+    """Sample completions of a policy and append them as trajectories of origin `online`; `spo label` judges
+    them.
 
     A server's model that is not one of our policies is recorded under its name as `other_policy`. The key in
     OPENAI_API_KEY is sent to the server.
@@ -203,7 +204,9 @@ def sample_once(
 
 
 def sampled_policy(store: Store, policy: str, server: Server | None) -> Found:
-    """The published policy by that name; with a server, a name that is only known there. Raises PolicyNotFound."""
+    """The published policy by that name; with a server, a name that is only known there. Raises
+    PolicyNotFound.
+    """
     from trainer.policies import Found, PolicyNotFound, find_policy
 
     try:
@@ -215,7 +218,9 @@ def sampled_policy(store: Store, policy: str, server: Server | None) -> Found:
 
 
 def chosen_problems(store: Store, found: Found, selection: Selection) -> list[str] | None:
-    """The problems that are sampled, chosen now where their number is limited; None: all that the predicate selects."""
+    """The problems that are sampled, chosen now where their number is limited; None: all that the
+    predicate selects.
+    """
     from trainer.rollouts import WATERMARK_TABLES, choose, counted
 
     if not selection.count:

@@ -39,7 +39,8 @@ def score(
 ) -> None:
     """Store reference log-probabilities of every judged training trajectory.
 
-    Examples: `spo score data/runs/demo-1a2b3c4d/reference` -- `spo score models/qwen --precision bf16 --max-tokens 8192`
+    Examples: `spo score data/runs/demo-1a2b3c4d/reference` -- `spo score models/qwen --precision bf16
+    --max-tokens 8192`
     """
     if follow:
         from flows.serving.following import Scorer, follow_aloud

@@ -38,8 +38,8 @@ def search(
 ) -> None:
     """Find programs that plain sampling does not, and append them as trajectories of origin `search`.
 
-    Examples: `spo search best_of mine --samples 16` -- `spo search temperatures mine --temperature 0.4 --temperature 1.2` --
-    `spo search edit mine --problems "split = 'train' and source = 'starter'"`
+    Examples: `spo search best_of mine --samples 16` -- `spo search temperatures mine --temperature 0.4
+    --temperature 1.2` -- `spo search edit mine --problems "split = 'train' and source = 'starter'"`
     """
     from trainer.policies import digest, find_policy
     from trainer.rollouts import SearchSettings

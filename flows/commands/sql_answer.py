@@ -47,7 +47,9 @@ def answer(
 
 
 def show(found: duckdb.DuckDBPyRelation, rows: int) -> None:
-    """DuckDB's own table, as wide as the terminal, of at most READ_ROWS rows. A plan is text, and printed as it is."""
+    """DuckDB's own table, as wide as the terminal, of at most READ_ROWS rows. A plan is text, and printed
+    as it is.
+    """
     if "explain_value" in found.columns:
         echo("\n".join(row[-1] for row in found.fetchall()))
         return

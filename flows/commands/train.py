@@ -26,9 +26,11 @@ def train(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a policy on a mixture, with SPO or another objective. A run whose folder exists goes on where it was.
+    """Train a policy on a mixture, with SPO or another objective. A run whose folder exists goes on where it
+    was.
 
-    Examples: `spo train run.toml --dry-run` -- `spo train run.toml` -- `torchrun --nproc-per-node 8 -m flows train run.toml`
+    Examples: `spo train run.toml --dry-run` -- `spo train run.toml` -- `torchrun --nproc-per-node 8 -m flows
+    train run.toml`
     """
     from flows.commands.common import open_store
     from trainer.distributed import ranks_of_environment

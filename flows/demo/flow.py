@@ -1,7 +1,8 @@
-"""The whole job in one flow: sources -> store -> deduplicate -> label -> score -> corpus -> SPO -> evaluate -> report.
+"""The whole job in one flow: sources -> store -> deduplicate -> label -> score -> corpus -> SPO -> evaluate
+-> report.
 
-A run is named by its settings, so the same command goes on with the same run: finished stages are looked up, killed ones
-continue, and nothing is added twice.
+A run is named by its settings, so the same command goes on with the same run: finished stages are looked up,
+killed ones continue, and nothing is added twice.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from pipeline.store import Store, connect, query
 
 @flow(name="demo", **IN_MEMORY)
 def demo_flow(settings: dict, store: str, data: str, command: str) -> dict:
-    """Ingest, deduplicate, label, score, publish, train and evaluate over several seeds, and write the report."""
+    """Ingest, deduplicate, label, score, publish, train and evaluate over several seeds, and write the
+    report.
+    """
     chosen = DemoSettings(**settings)
     started = time.monotonic()
     run = DemoRecord(chosen, command, Path(data))
@@ -62,7 +65,9 @@ def ingest_all(settings: DemoSettings, store: str) -> list[dict]:
 
 
 def reference_policies(settings: DemoSettings, run: DemoRecord, store: str) -> str:
-    """The reference policy's folder; with a small model, also an earlier stage of its training, for samples of another policy."""
+    """The reference policy's folder; with a small model, also an earlier stage of its training, for
+    samples of another policy.
+    """
     reference_id = run.record["reference_policy"]
     if settings.model:
         return policies.adopt_flow(store, settings.model, str(run.folder / "reference"), reference_id)
@@ -145,7 +150,9 @@ def outcome(store: str, run: DemoRecord, ingested: list[dict], report: str, seco
 
 
 def pass_at_k(store: str, run: DemoRecord) -> dict[str, float | None]:
-    """pass@1 and pass@10 of the reference and of the mean of seeds, on the same problems; None without an estimate."""
+    """pass@1 and pass@10 of the reference and of the mean of seeds, on the same problems; None without an
+    estimate.
+    """
     policies = [policy["policy_id"] for policy in run.record["policies"]]
     found = pair(Store(store).read("evaluations"), [run.record["reference_policy"]], policies)
     changes = {difference.metric: difference for difference in differences(found)}

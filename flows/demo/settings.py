@@ -64,12 +64,16 @@ GENERATION = 2
 
 
 def identity_of(settings: DemoSettings) -> str:
-    """What a run is named by: the settings that are not as by default. A new setting with a default renames no run."""
+    """What a run is named by: the settings that are not as by default. A new setting with a default
+    renames no run.
+    """
     return f"{GENERATION} {settings.model_dump_json(exclude={'seeds'}, exclude_defaults=True)}"
 
 
 def train_problems(settings: DemoSettings, count: int) -> str:
-    """SQL predicate: starter problems by hash, and real ones with short statements that have a program to learn from."""
+    """SQL predicate: starter problems by hash, and real ones with short statements that have a program to
+    learn from.
+    """
     starter = chosen_by_hash("split = 'train' and source = 'starter'", count)
     if not settings.data or not settings.contest_problems:
         return starter

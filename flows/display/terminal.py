@@ -18,7 +18,9 @@ from rich.text import Text
 
 
 class VisibleConsole(Console):
-    """A console that shows as an escape what a terminal would obey: texts may come from data. Its styles are its own."""
+    """A console that shows as an escape what a terminal would obey: texts may come from data. Its styles
+    are its own.
+    """
 
     def print(self, *objects: Any, **options: Any) -> None:
         from pipeline.text import visible
@@ -55,8 +57,8 @@ class Count(ProgressColumn):
 
 @contextmanager
 def progress(what: str, unit: str) -> Iterator[Update]:
-    """Yield `update(done, total)`. A bar on a terminal, elsewhere a plain line every few seconds; in a run of Prefect also an
-    artifact, once there is time enough to look at it."""
+    """Yield `update(done, total)`. A bar on a terminal, elsewhere a plain line every few seconds; in a run
+    of Prefect also an artifact, once there is time enough to look at it."""
     artifact = ProgressArtifact(what, unit)
     with shown_progress(what, unit) as update:
 
@@ -87,7 +89,9 @@ def shown_progress(what: str, unit: str) -> Iterator[Update]:
 
 
 class ProgressArtifact:
-    """Progress in Prefect's UI, for tasks that take more than a few seconds. A server that went away does not end the work."""
+    """Progress in Prefect's UI, for tasks that take more than a few seconds. A server that went away does
+    not end the work.
+    """
 
     def __init__(self, what: str, unit: str):
         self.what, self.unit = what, unit
@@ -155,9 +159,11 @@ def echo(text: object, *, err: bool = False, nl: bool = True) -> None:
 
 
 def show_table(title: str, rows: list[dict], file: TextIO | None = None) -> None:
-    """A table of rows with the same keys, numbers to the right; on the terminal, or where a command's answer goes.
+    """A table of rows with the same keys, numbers to the right; on the terminal, or where a command's answer
+    goes.
 
-    Numbers are never cut and texts are folded. A single row that is wider than the terminal stands a value a line.
+    Numbers are never cut and texts are folded. A single row that is wider than the terminal stands a value a
+    line.
     """
     target = console if file is None else VisibleConsole(file=file, width=None if file.isatty() else 1000)
     if not rows:

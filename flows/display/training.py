@@ -1,7 +1,8 @@
-"""What `spo train` shows while it runs: a line of figures every few seconds, and a table of the sources at the end.
+"""What `spo train` shows while it runs: a line of figures every few seconds, and a table of the sources at
+the end.
 
-Which figures there are is the objective's business: the line has those of its headline, the table has all. Step by step
-they are in the run's `metrics.jsonl`; the lines are means over the steps since the line before.
+Which figures there are is the objective's business: the line has those of its headline, the table has all.
+Step by step they are in the run's `metrics.jsonl`; the lines are means over the steps since the line before.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ class Watch:
         return sum(figures[name] for figures in self.seen)
 
     def sources(self) -> list[Figures]:
-        """A row per figure with a column per source: all rows that it gave, and means over the last steps that have it."""
+        """A row per figure with a column per source: all rows that it gave, and means over the last steps
+        that have it.
+        """
         names = sorted({name for figures in self.seen for name in figures["sources"]})
         total = round(self.total("rows"))
         columns = {
@@ -99,7 +102,9 @@ def step_line(steps: list[Figures], total: int, headline: Mapping[str, str], lef
 
 
 def source_column(steps: list[Figures], rows: int) -> Figures:
-    """Of one source: its rows, their share of all rows, and whatever figures there are as means over the last steps."""
+    """Of one source: its rows, their share of all rows, and whatever figures there are as means over the
+    last steps.
+    """
     last = steps[-max(1, round(LAST_SHARE * len(steps))) :]
     own = sum(figures["rows"] for figures in steps)
     counts = {"rows": own, "share": f"{own / rows:.1%}", "successes": f"{mean(last, 'success_share'):.1%}"}
@@ -118,7 +123,9 @@ def mean(steps: list[Figures], name: str) -> Any:
 def watched(
     what: str, steps: int, gate_nats: float, headline: Mapping[str, str]
 ) -> Iterator[Callable[[Figures], None]]:
-    """`on_step` of a run: lines of figures, under them on a terminal a bar, and at the end the table of the sources."""
+    """`on_step` of a run: lines of figures, under them on a terminal a bar, and at the end the table of
+    the sources.
+    """
 
     def say(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -38,7 +38,8 @@ def deduplicate_flow(
 ) -> dict:
     """Mark equal and nearly equal programs; nothing is deleted.
 
-    With a `runner` (`flows/runtime/spreading.py`) programs are signed in parts; clusters are made here, from the signatures.
+    With a `runner` (`flows/runtime/spreading.py`) programs are signed in parts; clusters are made here, from
+    the signatures.
     """
     where = runner_of(runner, parts)
     with processors(), turn(store, "deduplicate"):

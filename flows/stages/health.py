@@ -1,4 +1,6 @@
-"""How a store is: sizes, small files, judge errors, what waits, the last batch, free disk; and what somebody should look at."""
+"""How a store is: sizes, small files, judge errors, what waits, the last batch, free disk; and what
+somebody should look at.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ select
 
 
 def health_of(location: str) -> dict[str, Any]:
-    """`tables`: a row a table; `figures`; `warnings`: lines that ask for somebody; `page`: all of it in Markdown."""
+    """`tables`: a row a table; `figures`; `warnings`: lines that ask for somebody; `page`: all of it in
+    Markdown.
+    """
     store = Store(location)
     tables = [{"table": name, **asdict(store.statistics(name))} for name in TABLES]
     tables = [row for row in tables if row["version"] >= 0]

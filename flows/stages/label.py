@@ -33,7 +33,9 @@ def label_flow(
     time_factor: float = 1.0,
     timeout_s: float | None = None,
 ) -> dict:
-    """Run every program that has no verdict yet in the sandbox; with a `runner` (`flows/runtime/spreading.py`) on several machines."""
+    """Run every program that has no verdict yet in the sandbox; with a `runner`
+    (`flows/runtime/spreading.py`) on several machines.
+    """
     started = datetime.now(UTC)
     with processors(), turn(store, "label"):
         task = within(label_task, timeout_s)

@@ -21,7 +21,8 @@ from flows.stages.artifacts import report_table
 
 @flow(name="maintain", flow_run_name="{store}", **IN_MEMORY)
 def maintain_flow(store: str, every_table: bool = False, retention_hours: int | None = None) -> dict:
-    """Compact the tables that have gathered many small files, delete what nothing needs any more, and say how the store is.
+    """Compact the tables that have gathered many small files, delete what nothing needs any more, and say how
+    the store is.
 
     Files that a pin or a published corpus needs stay. `every_table`: those with few files too.
     """

@@ -42,7 +42,9 @@ def warm_start_task(store_path: str, folder: str, policy_id: str, settings: dict
 
 
 def warm_start_pairs(store: Store, share: float, programs: int) -> list[tuple[str, str]]:
-    """A few correct programs for each of a share of the training problems, chosen by hash; the rest is left to the RL."""
+    """A few correct programs for each of a share of the training problems, chosen by hash; the rest is
+    left to the RL.
+    """
     with connect(store) as connection:
         found = query(
             connection,
@@ -75,7 +77,9 @@ def warm_start_texts(store: Store) -> list[str]:
 
 @flow(name="adopt-model", flow_run_name="{policy_id}", **IN_MEMORY)
 def adopt_flow(store: str, model: str, folder: str, policy_id: str) -> str:
-    """Take a pretrained model as the reference policy: a folder, a Hub name or a GGUF file. Returns its folder in the run."""
+    """Take a pretrained model as the reference policy: a folder, a Hub name or a GGUF file. Returns its
+    folder in the run.
+    """
     made = adopt_task(store, model, folder, policy_id)
     return done(made, f"policy {policy_id}, from {model}, in {made}")
 
@@ -99,7 +103,9 @@ def rollout_flow(
     chosen: list[str] | None = None,
     seed: int = 0,
 ) -> int:
-    """Sample a policy on the problems that `problems_sql` selects, or on those `chosen`, and append the trajectories."""
+    """Sample a policy on the problems that `problems_sql` selects, or on those `chosen`, and append the
+    trajectories.
+    """
     count = rollout_task(
         store, folder, Provenance(**provenance), SamplingSettings(**sampling), problems_sql, chosen, seed
     )

@@ -1,4 +1,6 @@
-"""Flows that only schedules need: a corpus from its file, a training run from its configuration, the newest policy, the chain."""
+"""Flows that only schedules need: a corpus from its file, a training run from its configuration, the
+newest policy, the chain.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
 
 @flow(name="publish", flow_run_name="{spec_file}", **IN_MEMORY)
 def publish_file_flow(store: str, spec_file: str) -> dict:
-    """Publish the corpus that a .toml or .sql file defines, as the store is now; the same rows again add nothing."""
+    """Publish the corpus that a .toml or .sql file defines, as the store is now; the same rows again add
+    nothing.
+    """
     spec = read_spec(spec_file)
     wanted = {
         "name": spec.name,
@@ -65,7 +69,9 @@ def evaluate_published_flow(
     temperature: float = 1.0,
     seed: int = 0,
 ) -> dict:
-    """Evaluate a published policy, by its id or the newest one. Done once for a policy and settings, then looked up."""
+    """Evaluate a published policy, by its id or the newest one. Done once for a policy and settings, then
+    looked up.
+    """
     from trainer.policies import find_policy, newest_of_all
 
     chosen = newest_of_all(Store(store)) if policy == "newest" else find_policy(Store(store), policy)
@@ -96,7 +102,9 @@ FLOWS: dict[str, Callable[..., Any]] = {
 
 @flow(name="chain", flow_run_name="{name}", **IN_MEMORY)
 def chain_flow(steps: list[dict], name: str = "chain") -> list[str]:
-    """Run entries of a schedule in turn, each `{"name", "stage", "parameters"}`; the first that fails ends it."""
+    """Run entries of a schedule in turn, each `{"name", "stage", "parameters"}`; the first that fails ends
+    it.
+    """
     ended = []
     for step in steps:
         started = time.monotonic()

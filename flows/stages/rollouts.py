@@ -38,7 +38,9 @@ def served_rollout_flow(
     chosen: list[str] | None = None,
     seed: int = 0,
 ) -> int:
-    """Sample a model that an OpenAI-compatible server has, and append the trajectories. `folder`: its policy, if ours."""
+    """Sample a model that an OpenAI-compatible server has, and append the trajectories. `folder`: its
+    policy, if ours.
+    """
     sampled = served_rollout_task(
         store,
         url,

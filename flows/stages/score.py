@@ -31,7 +31,9 @@ def score_flow(
     parts: int | None = None,
     timeout_s: float | None = None,
 ) -> dict:
-    """Store the reference policy's log-probabilities of every judged training trajectory; with a `runner` on several machines."""
+    """Store the reference policy's log-probabilities of every judged training trajectory; with a `runner`
+    on several machines.
+    """
     with processors(), turn(store, "score"):
         found = spread(
             within(score_task, timeout_s),

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def train_flow(config: dict[str, Any]) -> str:
     """Train what a run's configuration says, and publish the policy. Returns the policy's folder.
 
-    `config` holds the keys of `trainer.run.RunConfig`. A run that exists resumes; a finished run is looked up.
+    `config` holds the keys of `trainer.run.RunConfig`. A run that exists resumes; a finished run is looked
+    up.
     """
     from trainer.run import RunConfig
 

@@ -1,8 +1,10 @@
-"""Adapters: from a source (a file, a folder, a data set on the Hub) to a stream of problems, trajectories and refused rows.
+"""Adapters: from a source (a file, a folder, a data set on the Hub) to a stream of problems, trajectories and
+refused rows.
 
-An adapter is any object with the two methods of `Adapter`. Built-in ones are found by name; one of your own lives in a
-file of yours that calls `register`, and is named `path/to/file.py:name`. Where every row of a JSON, Parquet or Arrow file
-stands for itself, `pipeline/adapters/rows.py:RowAdapter` streams, refuses and samples, and leaves the translation:
+An adapter is any object with the two methods of `Adapter`. Built-in ones are found by name; one of your own
+lives in a file of yours that calls `register`, and is named `path/to/file.py:name`. Where every row of a
+JSON, Parquet or Arrow file stands for itself, `pipeline/adapters/rows.py:RowAdapter` streams, refuses and
+samples, and leaves the translation:
 
     from pipeline.adapters import ReadTrajectory, register
     from pipeline.adapters.rows import RowAdapter
@@ -16,8 +18,9 @@ stands for itself, `pipeline/adapters/rows.py:RowAdapter` streams, refuses and s
 
     register(Mine())
 
-An adapter translates; it does not judge. It hands on a row in the columns of `pipeline/store/contracts.py`, or a `Refused` where it
-cannot make sense of one. Types, allowed values, duplicates and unknown problems are looked after by `pipeline/ingest/admission.py`.
+An adapter translates; it does not judge. It hands on a row in the columns of `pipeline/store/contracts.py`,
+or a `Refused` where it cannot make sense of one. Types, allowed values, duplicates and unknown problems are
+looked after by `pipeline/ingest/admission.py`.
 """
 
 from __future__ import annotations
@@ -93,7 +96,8 @@ class ReadTrajectory:
     size: int = 0
     # Where the source names no problem that the store has: a text that holds the problem's statement.
     asked: str | None = None
-    # Where its problem is an earlier item of the same file: the line of that item. If that is refused, so is this one.
+    # Where its problem is an earlier item of the same file: the line of that item. If that is refused, so is
+    # this one.
     problem_line: int | None = None
 
 
@@ -120,7 +124,8 @@ class SourceFile:
     sha256: str
     size_bytes: int
     options: dict[str, Any] = field(default_factory=dict)
-    # Draws the 1-based lines of a bounded sample; None: every line. Called when reading begins: a finished batch never draws.
+    # Draws the 1-based lines of a bounded sample; None: every line. Called when reading begins: a finished
+    # batch never draws.
     draw: Callable[[], frozenset[int]] | None = None
     # Other files of the source that reading this one needs; their content is named in `options`.
     beside: tuple[str, ...] = ()
@@ -141,7 +146,8 @@ class Adapter(Protocol):
     def files(self, source: str, limit: int | None) -> list[SourceFile]:
         """The files of a source in the order to read them: problems before the trajectories that need them.
 
-        `limit` bounds the number of problems taken; `pipeline/adapters/sample.py` says which. Raises SourceError.
+        `limit` bounds the number of problems taken; `pipeline/adapters/sample.py` says which. Raises
+        SourceError.
         """
         ...
 
@@ -174,7 +180,9 @@ def register(adapter: Adapter) -> Adapter:
 
 
 def find(name: str) -> Adapter:
-    """The adapter of that name: a built-in one, or one that `register` or `load` made known. Runs no file. Raises SourceError."""
+    """The adapter of that name: a built-in one, or one that `register` or `load` made known. Runs no file.
+    Raises SourceError.
+    """
     if name in BUILT_IN:
         importlib.import_module(f"pipeline.adapters.{name}")
     name = _loaded.get(name, name)
@@ -190,7 +198,9 @@ def find(name: str) -> Adapter:
 
 
 def load(name: str) -> Adapter:
-    """The adapter that a user named on the command line; `path/to/file.py:name` runs that file. Raises SourceError."""
+    """The adapter that a user named on the command line; `path/to/file.py:name` runs that file. Raises
+    SourceError.
+    """
     if ".py:" in name:
         path, _, own_name = name.rpartition(":")
         _run_file(Path(path))
@@ -221,5 +231,7 @@ def local_file(path: Path, root: Path) -> SourceFile:
 
 
 def refused_file(path: str, name: str, fault: str) -> SourceFile:
-    """A file that is not read: a batch with one line in the quarantine, named by the reason in place of its content."""
+    """A file that is not read: a batch with one line in the quarantine, named by the reason in place of
+    its content.
+    """
     return SourceFile(path, name, hashlib.sha256(fault.encode()).hexdigest(), 0, fault=fault)

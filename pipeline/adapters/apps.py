@@ -1,9 +1,11 @@
-"""APPS (Hendrycks et al. 2021, arXiv:2105.09938): the JSON lines of `codeparrot/apps` on the Hub, or tables of the same columns.
+"""APPS (Hendrycks et al. 2021, arXiv:2105.09938): the JSON lines of `codeparrot/apps` on the Hub, or tables
+of the same columns.
 
-Columns as its card gives them: `problem_id` (`id` in the files), `question`, `solutions` and `input_output` (JSON as text),
-`difficulty`, `url`, `starter_code`. `input_output` is {"inputs", "outputs"} and, for functions, "fn_name"; both forms are
-compared as `pipeline/adapters/io_tests.py` says, for APPS has no checkers. Numbers start again in each split, so the
-split is part of a problem's id. A row without tests is a problem nobody can judge; it is accepted, with no tests.
+Columns as its card gives them: `problem_id` (`id` in the files), `question`, `solutions` and `input_output`
+(JSON as text), `difficulty`, `url`, `starter_code`. `input_output` is {"inputs", "outputs"} and, for
+functions, "fn_name"; both forms are compared as `pipeline/adapters/io_tests.py` says, for APPS has no
+checkers. Numbers start again in each split, so the split is part of a problem's id. A row without tests is a
+problem nobody can judge; it is accepted, with no tests.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""YAML of strangers: bounded in size, nesting, and in what its aliases stand for, before anything is built from it.
+"""YAML of strangers: bounded in size, nesting, and in what its aliases stand for, before anything is built
+from it.
 
-libyaml's events are counted first (PyYAML's `CSafeLoader`); only a text within the bounds is loaded, by the safe loader.
+libyaml's events are counted first (PyYAML's `CSafeLoader`); only a text within the bounds is loaded, by the
+safe loader.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ def load_yaml(text: str, name: str) -> Any:
 
 def _check(text: str, name: str) -> None:
     """Raises ValueError where loading the text would go beyond the bounds."""
-    # Values below each open collection, the document last; and of each anchor: None while its collection is open.
+    # Values below each open collection, the document last; and of each anchor: None while its collection is
+    # open.
     counts: list[int] = [0]
     anchors: list[str | None] = []
     values_of: dict[str, int | None] = {}

@@ -1,8 +1,9 @@
 """The contest bundle: a folder with problems.jsonl.gz, human_solutions.jsonl.gz and model_samples.jsonl.gz.
 
-Format as its README documents it: 16 sources of problems under one schema, human solutions, samples of a dozen models with the
-verdicts that their sources recorded. Human solutions become origin `human` by policy `human`, model samples origin
-`other_policy` by the model's name. Where a source recorded no temperature, null stays null.
+Format as its README documents it: 16 sources of problems under one schema, human solutions, samples of a
+dozen models with the verdicts that their sources recorded. Human solutions become origin `human` by policy
+`human`, model samples origin `other_policy` by the model's name. Where a source recorded no temperature, null
+stays null.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from pipeline.text import language_name, verdict_name
 
 PROBLEMS, HUMAN, MODEL = "problems.jsonl.gz", "human_solutions.jsonl.gz", "model_samples.jsonl.gz"
 CHECKERS = {"token": "tokens", "float": "float", "custom": "custom"}
-# The splits of their sources; MBPP's ten few-shot examples are called `prompt` and belong to no split of ours.
+# The splits of their sources; MBPP's ten few-shot examples are called `prompt` and belong to no split of
+# ours.
 SPLITS = {"prompt": "none"}
 
 
@@ -59,7 +61,9 @@ register(Bundle())
 
 
 def guarded(translate: Any, row: JsonRow) -> ReadItem:
-    """A row whose shape is not the documented one is refused, with the key that was missing or of another kind."""
+    """A row whose shape is not the documented one is refused, with the key that was missing or of another
+    kind.
+    """
     try:
         return translate(row)
     except Exception as error:
@@ -140,7 +144,8 @@ def read_model(row: JsonRow) -> ReadItem:
         "origin": "other_policy",
         "policy_id": value["model"],
         "source_key": value["sample_id"],
-        # `<...>#<index>` counts the samples of a prompt only where several were drawn; elsewhere it counts rows.
+        # `<...>#<index>` counts the samples of a prompt only where several were drawn; elsewhere it counts
+        # rows.
         "sample_index": int(value["sample_id"].rpartition("#")[2]) if sampling["n"] > 1 else None,
         "temperature": sampling.get("temperature"),
         "top_p": sampling.get("top_p"),

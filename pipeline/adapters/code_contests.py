@@ -1,13 +1,16 @@
 """DeepMind CodeContests (Li et al. 2022, arXiv:2203.07814), from the Hub or from Parquet files in its schema.
 
-Source: a Parquet file, a folder of them, or a name on the Hub: `deepmind/code_contests`, `deepmind/code_contests@<revision>`.
-A row of a file holds a problem and its solutions; each counts as one item of that row. Schema as the data set's card gives it:
-tests and solutions are structs of lists, languages, sources and difficulties are class labels.
+Source: a Parquet file, a folder of them, or a name on the Hub: `deepmind/code_contests`,
+`deepmind/code_contests@<revision>`. A row of a file holds a problem and its solutions; each counts as one
+item of that row. Schema as the data set's card gives it: tests and solutions are structs of lists, languages,
+sources and difficulties are class labels.
 
-The data set carries no checkers. Outputs are compared by tokens with case folded, or, where an expected output has a decimal
-fraction, as numbers within FLOAT_TOL. Problems that read or write named files are refused: the judge gives standard input.
+The data set carries no checkers. Outputs are compared by tokens with case folded, or, where an expected
+output has a decimal fraction, as numbers within FLOAT_TOL. Problems that read or write named files are
+refused: the judge gives standard input.
 
-`limit` takes the first `limit` rows of each file and, of each row, SOLUTIONS_PER_KIND solutions of each language and verdict.
+`limit` takes the first `limit` rows of each file and, of each row, SOLUTIONS_PER_KIND solutions of each
+language and verdict.
 """
 
 from __future__ import annotations
@@ -70,7 +73,9 @@ class CodeContests(Adapter):
                 )
 
     def reread(self, raw: bytes, line: int, file: SourceFile) -> list[ReadItem]:
-        """What the quarantine keeps: a row, its problem without the solutions, or one solution without the problem."""
+        """What the quarantine keeps: a row, its problem without the solutions, or one solution without the
+        problem.
+        """
         row = parse(line, raw)
         if isinstance(row, Refused):
             return [row]

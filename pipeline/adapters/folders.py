@@ -1,9 +1,10 @@
 """Human solutions in folders: ROOT/<source>/<id>/[<verdict>/]<file>.
 
-The path between ROOT and the file names the problem as the store does; a last folder that is called like a verdict (accepted, WA,
-wrong_answer, time_limit_exceeded, ..., see `names.py`) is the claim. With one folder between, ROOT's own name is the source.
-The suffix says the language; what has no suffix of a language is refused. The whole of ROOT is one batch: add files, and
-ingesting it again reads everything and adds what is new.
+The path between ROOT and the file names the problem as the store does; a last folder that is called like a
+verdict (accepted, WA, wrong_answer, time_limit_exceeded, ..., see `names.py`) is the claim. With one folder
+between, ROOT's own name is the source. The suffix says the language; what has no suffix of a language is
+refused. The whole of ROOT is one batch: add files, and ingesting it again reads everything and adds what is
+new.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Files of a data set on the Hub, named by their content as the Hub states it; nothing is downloaded before it is read."""
+"""Files of a data set on the Hub, named by their content as the Hub states it; nothing is downloaded
+before it is read.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from pipeline.adapters.source_policy import printable, refused
 
 
 def hub_files(source: str, suffixes: tuple[str, ...]) -> list[SourceFile]:
-    """The files with one of these suffixes in a data set `OWNER/NAME` or `OWNER/NAME@REVISION`. Raises SourceError."""
+    """The files with one of these suffixes in a data set `OWNER/NAME` or `OWNER/NAME@REVISION`. Raises
+    SourceError.
+    """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
@@ -38,5 +42,7 @@ def hub_file(path: str, name: str, sibling: Any) -> SourceFile:
 
 
 def content_name(sibling: Any) -> str:
-    """SHA-256 of a large file's content; of a small one the id of its git blob, which names its content as well."""
+    """SHA-256 of a large file's content; of a small one the id of its git blob, which names its content as
+    well.
+    """
     return sibling.lfs.sha256 if sibling.lfs is not None else f"git-blob-{sibling.blob_id}"

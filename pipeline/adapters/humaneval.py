@@ -1,10 +1,10 @@
 """HumanEval (Chen et al. 2021, arXiv:2107.03374) and HumanEval+ (Liu et al. 2023, arXiv:2305.01210).
 
-Keys of HumanEval: `task_id` ("HumanEval/0"), `prompt`, `canonical_solution` (the body that goes on from the prompt),
-`entry_point`, `test` (defines `check(candidate)`). HumanEval+ comes with `test` too on the Hub (`evalplus/humanevalplus`), or
-as EvalPlus' release file HumanEvalPlus.jsonl with `base_input`, `plus_input` and `atol`; there the tests compare with the
-canonical solution, run beside the program inside the sandbox. What has EvalPlus' keys, or stands in a file named after it, is
-HumanEval+.
+Keys of HumanEval: `task_id` ("HumanEval/0"), `prompt`, `canonical_solution` (the body that goes on from the
+prompt), `entry_point`, `test` (defines `check(candidate)`). HumanEval+ comes with `test` too on the Hub
+(`evalplus/humanevalplus`), or as EvalPlus' release file HumanEvalPlus.jsonl with `base_input`, `plus_input`
+and `atol`; there the tests compare with the canonical solution, run beside the program inside the sandbox.
+What has EvalPlus' keys, or stands in a file named after it, is HumanEval+.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pipeline.adapters.sample import Place
 
 BASIS = "HumanEval `canonical_solution`"
 INPUTS = ("base_input", "plus_input")
-# Expected values are what the canonical solution gives; floats may differ by `atol`, or a millionth of themselves. It runs in the
-# program's own name space, hence the names.
+# Expected values are what the canonical solution gives; floats may differ by `atol`, or a millionth of
+# themselves. It runs in the program's own name space, hence the names.
 ORACLE = """\
 import copy as spo_copy, math as spo_math
 

@@ -1,4 +1,6 @@
-"""Tests that data sets give as lists of inputs and outputs, and what data sets without a checker are compared by."""
+"""Tests that data sets give as lists of inputs and outputs, and what data sets without a checker are
+compared by.
+"""
 
 from __future__ import annotations
 
@@ -54,8 +56,9 @@ def text_of(value: Any) -> Any:
 def io_tests(given: dict[str, Any]) -> list[dict[str, Any]]:
     """Tests of {"inputs": [...], "outputs": [...], "fn_name"?: ...}, the form of APPS and TACO.
 
-    With `fn_name` each input is a list of arguments. Expected values are then usually wrapped in a list of one; they are
-    unwrapped where all of a problem's are. Raises ValueError for inputs and outputs of unequal number.
+    With `fn_name` each input is a list of arguments. Expected values are then usually wrapped in a list of
+    one; they are unwrapped where all of a problem's are. Raises ValueError for inputs and outputs of unequal
+    number.
     """
     inputs, outputs = given.get("inputs") or [], given.get("outputs") or []
     if len(inputs) != len(outputs):
@@ -85,7 +88,8 @@ def mode_columns(
 ) -> dict[str, Any]:
     """Input mode, entry point and comparison of a problem that comes without a checker.
 
-    On standard input: tokens with case folded, or numbers within FLOAT_TOL where an expected output has a decimal fraction.
+    On standard input: tokens with case folded, or numbers within FLOAT_TOL where an expected output has a
+    decimal fraction.
     """
     if name:
         return {

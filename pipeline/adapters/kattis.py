@@ -1,19 +1,24 @@
-"""Kattis/ICPC problem packages: a package (a folder with problem.yaml) or a folder of packages, each a batch of its own.
+"""Kattis/ICPC problem packages: a package (a folder with problem.yaml) or a folder of packages, each a batch
+of its own.
 
-Format: the Problem Package Format, legacy and 2023-07-draft (https://www.kattis.com/problem-package-format/). Read are
-* problem.yaml: name, licence, limits (memory in MiB, time_limit in seconds), validation and validator_flags, type;
-  `.timelimit` and domjudge-problem.ini (timelimit) for the time;
-* the statement, English first: problem_statement/problem[.en].tex or .md (also statement/), its TeX slightly reduced;
+Format: the Problem Package Format, legacy and 2023-07-draft (https://www.kattis.com/problem-package-format/).
+Read are
+* problem.yaml: name, licence, limits (memory in MiB, time_limit in seconds), validation and validator_flags,
+  type; `.timelimit` and domjudge-problem.ini (timelimit) for the time;
+* the statement, English first: problem_statement/problem[.en].tex or .md (also statement/), its TeX slightly
+  reduced;
 * data/sample/**/*.in and data/secret/**/*.in with their .ans; flags in data/testdata.yaml or test_group.yaml;
-* submissions/<verdict>/<file>, claimed as the folder says (judges put them there). Submissions of several files are refused;
+* submissions/<verdict>/<file>, claimed as the folder says (judges put them there). Submissions of several
+  files are refused;
 * output_validators/, output_validator/, input_validators/ into `problems.programs`.
 
-The default output validator compares tokens, case folded unless `case_sensitive`, floats within the tolerance given, and with
-`space_change_sensitive` exactly. A package with an output validator of its own, or an interactive one, is `custom`; the
-validator's flags are kept with it, and an interactive one has the role `interactor`.
-Links inside the source are followed. A file that the policy for sources does not read (`source_policy.py`) refuses its submission
-or, where the problem needs it, the package with all its submissions; elsewhere it is passed over and counted. Archives are not read.
-The problem is named <name of the folder that holds the packages>/<path of the package below it>.
+The default output validator compares tokens, case folded unless `case_sensitive`, floats within the tolerance
+given, and with `space_change_sensitive` exactly. A package with an output validator of its own, or an
+interactive one, is `custom`; the validator's flags are kept with it, and an interactive one has the role
+`interactor`. Links inside the source are followed. A file that the policy for sources does not read
+(`source_policy.py`) refuses its submission or, where the problem needs it, the package with all its
+submissions; elsewhere it is passed over and counted. Archives are not read. The problem is named <name of the
+folder that holds the packages>/<path of the package below it>.
 """
 
 from __future__ import annotations
@@ -93,7 +98,9 @@ class Kattis:
                 yield submission(file.rows_in_file, raw, name, file.name)
 
     def reread(self, raw: bytes, line: int, file: SourceFile) -> list[ReadItem]:
-        """A submission; a package that was refused as a problem is read again from its folder, once that has changed."""
+        """A submission; a package that was refused as a problem is read again from its folder, once that
+        has changed.
+        """
         name, _, program = raw.partition(b"\n")
         if line == 1:
             return [

@@ -1,4 +1,6 @@
-"""The problem of a Kattis package: settings, statement, tests, and how outputs are compared; `kattis.py` says what is read."""
+"""The problem of a Kattis package: settings, statement, tests, and how outputs are compared; `kattis.py`
+says what is read.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,8 @@ def problem_item(package: PackageFiles) -> ReadItem:
     except Exception as error:
         if is_about_this_machine(error):
             raise
-        # A value of another kind than the format's fails in many ways; the exception's name tells which, if it is one of ours.
+        # A value of another kind than the format's fails in many ways; the exception's name tells which, if
+        # it is one of ours.
         known = isinstance(error, ValueError | yaml.YAMLError | configparser.Error)
         said = f"{'' if known else type(error).__name__ + ' '}{' '.join(str(error).split())[:300]}"
         return Refused(1, package.listing, f"not a problem package that can be read: {printable(said)}")

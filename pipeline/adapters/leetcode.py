@@ -1,9 +1,10 @@
-"""LeetCodeDataset (Xia et al. 2025, arXiv:2504.14655): `newfacade/LeetCodeDataset`, JSON lines of versions 0.1 to 0.3.
+"""LeetCodeDataset (Xia et al. 2025, arXiv:2504.14655): `newfacade/LeetCodeDataset`, JSON lines of versions
+0.1 to 0.3.
 
-Keys as its README gives them: `task_id` (the slug), `problem_description`, `starter_code`, `prompt` (imports and helper
-classes that programs rely on), `completion` (canonical solution), `entry_point`, `test` (defines `check(candidate)`),
-`difficulty`, `tags`. Where `check` is nothing but assertions, each becomes a test of its own, so that a verdict says which
-one failed.
+Keys as its README gives them: `task_id` (the slug), `problem_description`, `starter_code`, `prompt` (imports
+and helper classes that programs rely on), `completion` (canonical solution), `entry_point`, `test` (defines
+`check(candidate)`), `difficulty`, `tags`. Where `check` is nothing but assertions, each becomes a test of its
+own, so that a verdict says which one failed.
 """
 
 from __future__ import annotations

@@ -33,7 +33,8 @@ from pipeline.adapters.source_policy import (
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 KEPT_OF_GIANT_BYTES = 1 << 20
-# pyarrow throws away the whole of a read that hits the end of a truncated stream, so zstd is read in small pieces.
+# pyarrow throws away the whole of a read that hits the end of a truncated stream, so zstd is read in small
+# pieces.
 BLOCK_BYTES = {".gz": 1 << 20, ".zst": 1 << 16}
 BROKEN_STREAM = (EOFError, gzip.BadGzipFile, zlib.error, pa.ArrowInvalid)
 SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -45,7 +46,9 @@ UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 @dataclass(slots=True)
 class JsonRow:
-    """An object of a JSON lines file, with its 1-based line and the line's bytes; also a row of a table, written out as JSON."""
+    """An object of a JSON lines file, with its 1-based line and the line's bytes; also a row of a table,
+    written out as JSON.
+    """
 
     line: int
     raw: Raw
@@ -65,7 +68,9 @@ Rows = Iterator[JsonRow | Refused]
 def refused_in_place(
     rows: Callable[Concatenate[SourceFile, P], Rows],
 ) -> Callable[Concatenate[SourceFile, P], Rows]:
-    """Rows of a file that end with a `Refused` where the policy for sources ends them: line 0 where none was read before."""
+    """Rows of a file that end with a `Refused` where the policy for sources ends them: line 0 where none
+    was read before.
+    """
 
     @wraps(rows)
     def bounded(file: SourceFile, *args: P.args, **kwargs: P.kwargs) -> Rows:
@@ -83,7 +88,9 @@ def refused_in_place(
 
 @refused_in_place
 def json_rows(file: SourceFile) -> Iterator[JsonRow | Refused]:
-    """Every chosen line that is not blank, as an object or as refused. Sets `file.rows_in_file` to the lines it holds."""
+    """Every chosen line that is not blank, as an object or as refused. Sets `file.rows_in_file` to the
+    lines it holds.
+    """
     lines = file.draw() if file.draw else None
     file.rows_in_file = 0
     for number, raw, fault in numbered_lines(file):
@@ -95,7 +102,9 @@ def json_rows(file: SourceFile) -> Iterator[JsonRow | Refused]:
 
 
 def parse(number: int, raw: bytes) -> JsonRow | Refused:
-    """One line as an object; refused where it is not UTF-8, not JSON, not an object, or text that no file can hold."""
+    """One line as an object; refused where it is not UTF-8, not JSON, not an object, or text that no file
+    can hold.
+    """
     try:
         value = value_of(raw)
     except UnicodeDecodeError as error:
@@ -183,7 +192,8 @@ def blocks(file: SourceFile, stored: BinaryIO) -> Iterator[bytes]:
         try:
             block = read(block_bytes)
         except OSError as error:
-            # pyarrow reports a broken stream as an OSError without errno; a failing disk has one and must be heard.
+            # pyarrow reports a broken stream as an OSError without errno; a failing disk has one and must be
+            # heard.
             if error.errno is not None:
                 raise
             raise EOFError(str(error)) from error
@@ -200,7 +210,9 @@ def blocks(file: SourceFile, stored: BinaryIO) -> Iterator[bytes]:
 
 
 def _split(blocks: Iterator[bytes]) -> Iterator[tuple[bytes, str | None]]:
-    """Lines of a stream; a row over source_policy.MAX_ROW_BYTES keeps only its beginning, a broken stream ends with what was left."""
+    """Lines of a stream; a row over source_policy.MAX_ROW_BYTES keeps only its beginning, a broken stream
+    ends with what was left.
+    """
     pending: list[bytes] = []
     held = dropped = 0
     try:

@@ -1,10 +1,12 @@
-"""LiveCodeBench problems (Jain et al. 2024, arXiv:2403.07974): `livecodebench/code_generation_lite` or `code_generation`.
+"""LiveCodeBench problems (Jain et al. 2024, arXiv:2403.07974): `livecodebench/code_generation_lite` or
+`code_generation`.
 
-Schema as its code reads it (`lcb_runner/benchmarks/code_generation.py`): `question_title`, `question_content`, `platform`,
-`question_id`, `contest_id`, `contest_date`, `starter_code`, `difficulty`, `public_test_cases` (JSON text of [{input, output,
-testtype}]), `private_test_cases` (the same, or base64 of zlib of a pickled JSON text), `metadata` (JSON text, `func_name`).
-The pickle is opened by an unpickler that knows texts only. Functional tests give one JSON value a line as arguments.
-Its own grader compares letter case, so case is kept here.
+Schema as its code reads it (`lcb_runner/benchmarks/code_generation.py`): `question_title`,
+`question_content`, `platform`, `question_id`, `contest_id`, `contest_date`, `starter_code`, `difficulty`,
+`public_test_cases` (JSON text of [{input, output, testtype}]), `private_test_cases` (the same, or base64 of
+zlib of a pickled JSON text), `metadata` (JSON text, `func_name`). The pickle is opened by an unpickler that
+knows texts only. Functional tests give one JSON value a line as arguments. Its own grader compares letter
+case, so case is kept here.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from pipeline.adapters.rows import RowAdapter
 from pipeline.adapters.sample import Place
 from pipeline.adapters.source_policy import EXPANSION_RATIO
 
-# A row's tests unpack to the second, and beyond the first to no more than the policy's multiple of what is stored.
+# A row's tests unpack to the second, and beyond the first to no more than the policy's multiple of what is
+# stored.
 FREE_TESTS_BYTES, MAX_TESTS_BYTES = 16 << 20, 192 << 20
 
 
@@ -77,7 +80,9 @@ def tests_of(kind: str, cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def private_tests(text: str) -> list[dict[str, Any]]:
-    """Private tests in either of their forms. Raises ValueError for a third, or for more than MAX_TESTS_BYTES of them."""
+    """Private tests in either of their forms. Raises ValueError for a third, or for more than
+    MAX_TESTS_BYTES of them.
+    """
     if text.lstrip()[:1] == "[":
         return json_in_row(text)
     unpacking = zlib.decompressobj()

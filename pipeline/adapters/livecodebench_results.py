@@ -1,9 +1,11 @@
-"""LiveCodeBench result files: what a model answered, and how it was graded (`lcb_runner`, `insert_output_evaluation`).
+"""LiveCodeBench result files: what a model answered, and how it was graded (`lcb_runner`,
+`insert_output_evaluation`).
 
-`output/<model>/Scenario.codegeneration_<n>_<temperature>_eval_all.json`, also without `_eval_all`: a list of objects with
-`question_id`, `output_list` (answers), `code_list` (programs taken from them), `graded_list` (true or false) and `metadata`
-(one JSON text a sample; `error_code` -2 wrong answer, -3 time limit, -4 runtime error). Model, number of samples and
-temperature are told by the path. The problems are those of `livecodebench`, by `question_id`.
+`output/<model>/Scenario.codegeneration_<n>_<temperature>_eval_all.json`, also without `_eval_all`: a list of
+objects with `question_id`, `output_list` (answers), `code_list` (programs taken from them), `graded_list`
+(true or false) and `metadata` (one JSON text a sample; `error_code` -2 wrong answer, -3 time limit, -4
+runtime error). Model, number of samples and temperature are told by the path. The problems are those of
+`livecodebench`, by `question_id`.
 """
 
 from __future__ import annotations

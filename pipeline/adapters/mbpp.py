@@ -1,11 +1,12 @@
-"""MBPP (Austin et al. 2021, arXiv:2108.07732): `mbpp.jsonl`, `sanitized-mbpp.json`, their tables on the Hub, and MBPP+.
+"""MBPP (Austin et al. 2021, arXiv:2108.07732): `mbpp.jsonl`, `sanitized-mbpp.json`, their tables on the Hub,
+and MBPP+.
 
-Keys: `task_id`, `code`, `test_list` (assertions that call the function by its name); the whole set has `text`,
-`test_setup_code` and `challenge_test_list`, the sanitized one `prompt` and `test_imports`. MBPP+ (`evalplus/mbppplus`) has
-`test` besides: a script with its inputs and results in it. The three have ids of their own, for their statements and tests
-differ. EvalPlus' release file MbppPlus.jsonl has inputs only and no code to read them: its rows are refused with a word on
-where to get the others. Splits by number, as the paper has them: 11 to 510 test, 511 to 600 validation, from 601 training, up
-to 10 for prompts.
+Keys: `task_id`, `code`, `test_list` (assertions that call the function by its name); the whole set has
+`text`, `test_setup_code` and `challenge_test_list`, the sanitized one `prompt` and `test_imports`. MBPP+
+(`evalplus/mbppplus`) has `test` besides: a script with its inputs and results in it. The three have ids of
+their own, for their statements and tests differ. EvalPlus' release file MbppPlus.jsonl has inputs only and no
+code to read them: its rows are refused with a word on where to get the others. Splits by number, as the paper
+has them: 11 to 510 test, 511 to 600 validation, from 601 training, up to 10 for prompts.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """vLLM `run_batch` and OpenAI Batch API: output files, with the request files they answer.
 
-An output line is {"id", "custom_id", "response": {"status_code", "request_id", "body"}, "error"}, a request line
-{"custom_id", "method", "url", "body"} (OpenAI's Batch API reference; vLLM `vllm/entrypoints/openai/run_batch.py`). Bodies of
-/v1/chat/completions and /v1/completions are read; every choice is a sample. Prompt and sampling settings stand in the
-requests only: ingest a folder that holds both files. Requests are kept in a temporary database, for outputs come in any order
-and both may be large.
+An output line is {"id", "custom_id", "response": {"status_code", "request_id", "body"}, "error"}, a request
+line {"custom_id", "method", "url", "body"} (OpenAI's Batch API reference; vLLM
+`vllm/entrypoints/openai/run_batch.py`). Bodies of /v1/chat/completions and /v1/completions are read; every
+choice is a sample. Prompt and sampling settings stand in the requests only: ingest a folder that holds both
+files. Requests are kept in a temporary database, for outputs come in any order and both may be large.
 
-The problem is `body.metadata.problem_id` of the request, or `custom_id` where it is `<source>/<id>` or `<source>/<id>#<n>`;
-else the problem whose statement stands in the prompt.
+The problem is `body.metadata.problem_id` of the request, or `custom_id` where it is `<source>/<id>` or
+`<source>/<id>#<n>`; else the problem whose statement stands in the prompt.
 """
 
 from __future__ import annotations
@@ -118,7 +118,9 @@ def request_body(database: sqlite3.Connection, custom_id: Any) -> dict[str, Any]
 
 
 def tokens(choice: dict[str, Any], temperature: float | None) -> dict[str, Any]:
-    """Token ids that vLLM gives with `return_token_ids`, and their log-probability where it is that of temperature 1."""
+    """Token ids that vLLM gives with `return_token_ids`, and their log-probability where it is that of
+    temperature 1.
+    """
     ids = choice.get("token_ids")
     if not ids:
         return {}

@@ -1,7 +1,8 @@
 """OpenRLHF: outputs of its batch inference (`openrlhf/cli/batch_inference.py`, JSON lines).
 
-`generate` and `generate_vllm` write `input` (the prompt, its template applied) and `output`; `rm` adds `reward`. A reward model's
-reward says nothing about a verdict, so it is named as the basis of no claim. The trainers of OpenRLHF write no samples.
+`generate` and `generate_vllm` write `input` (the prompt, its template applied) and `output`; `rm` adds
+`reward`. A reward model's reward says nothing about a verdict, so it is named as the basis of no claim. The
+trainers of OpenRLHF write no samples.
 """
 
 from __future__ import annotations

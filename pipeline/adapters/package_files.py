@@ -53,9 +53,11 @@ class PackageFiles:
             raise ValueError(f"{name} is not UTF-8: {error.reason} at byte {error.start}") from error
 
     def sources(self, folder: str) -> list[tuple[str, str]]:
-        """Path and text of the sources below a folder. Hidden files, and what is large or not text, are by-products and left out.
+        """Path and text of the sources below a folder. Hidden files, and what is large or not text, are
+        by-products and left out.
 
-        Raises ValueError for a name that could not be given to a file and to a compiler, or for too much text.
+        Raises ValueError for a name that could not be given to a file and to a compiler, or for too much
+        text.
         """
         found: list[tuple[str, str]] = []
         characters = 0

@@ -1,4 +1,5 @@
-"""Our own format: JSON lines, `.jsonl`, `.jsonl.gz` or `.jsonl.zst`, UTF-8, one object a line; a file or a folder of such files.
+"""Our own format: JSON lines, `.jsonl`, `.jsonl.gz` or `.jsonl.zst`, UTF-8, one object a line; a file or a
+folder of such files.
 
 A line with `statement` is a problem:
 
@@ -7,20 +8,22 @@ A line with `statement` is a problem:
      "tags": ["math"], "difficulty": "easy", "split": "train", "licence": "CC0-1.0",
      "tests": [{"test_id": "1", "kind": "public", "mode": "stdin", "input": "1 2\n", "expected_output": "3\n"}]}
 
-`problem_id` is `<source>/<id>`; required besides it are `statement` and `tests`. Defaults: input_mode stdin, checker tokens and
-case-sensitive, split none, test kind private, test mode stdin, test_id its 1-based position, everything else null.
-Function problems add `entry_point`, `preamble`, `starter_code`, and tests of mode assert, check or call (`Tests` in
-`pipeline/store/contracts.py`). A test on standard input needs its expected output unless the checker is custom.
+`problem_id` is `<source>/<id>`; required besides it are `statement` and `tests`. Defaults: input_mode stdin,
+checker tokens and case-sensitive, split none, test kind private, test mode stdin, test_id its 1-based
+position, everything else null. Function problems add `entry_point`, `preamble`, `starter_code`, and tests of
+mode assert, check or call (`Tests` in `pipeline/store/contracts.py`). A test on standard input needs its
+expected output unless the checker is custom.
 
 A line with `program` or `completion` is a trajectory:
 
     {"source_key": "mine#1", "problem_id": "mine/sum", "origin": "human", "policy_id": "human", "language": "python3",
      "program": "print(...)", "claimed_verdict": "accepted", "claimed_basis": "the site's judge"}
 
-Required: `problem_id`, `origin`, `policy_id`, and `program` or `completion`. Without `program` it is taken from the completion
-(`pipeline/text/extract.py`); without `language` it is told by the text. `source_key` names the sample within its source, by default it
-is a hash of the line. Optional: run_id, policy_step, sample_index, temperature, top_p, prompt, token_ids,
-behaviour_logprob, finish_reason. Languages and verdicts may go by other names (`pipeline/text/names.py`).
+Required: `problem_id`, `origin`, `policy_id`, and `program` or `completion`. Without `program` it is taken
+from the completion (`pipeline/text/extract.py`); without `language` it is told by the text. `source_key`
+names the sample within its source, by default it is a hash of the line. Optional: run_id, policy_step,
+sample_index, temperature, top_p, prompt, token_ids, behaviour_logprob, finish_reason. Languages and verdicts
+may go by other names (`pipeline/text/names.py`).
 
 Any other key is refused, so that a misspelt one is noticed.
 """
@@ -145,7 +148,9 @@ def translated(row: JsonRow) -> ReadItem:
 
 
 def problem_fault(value: dict[str, Any]) -> tuple[str | None, str] | None:
-    """(key, reason) of what keeps a problem line from being translated; values are checked later, by the contract."""
+    """(key, reason) of what keeps a problem line from being translated; values are checked later, by the
+    contract.
+    """
     if unknown := value.keys() - PROBLEM_KEYS:
         return min(unknown), "unknown key"
     problem_id = value.get("problem_id")

@@ -1,11 +1,12 @@
 """prime-rl: rollouts of its orchestrator, and evaluations of `verifiers`, which write the same rows.
 
 Two schemas, told apart row by row. A trace (verifiers 0.4.0, `verifiers/v1/trace.py`;
-`rollouts/step_<n>/train_rollouts.jsonl`, `traces.jsonl`): `task.data`, `nodes` (messages with `parent`, `sampled`,
-`token_ids`, `mask`, `logprobs`), `calls` (`node`, `model`, `sampling`, `finish_reason`), `rewards` {name: {score, weight}}.
-Before that (verifiers 0.1; also `results.jsonl`): `prompt` and `completion` (texts or messages), `reward`, `info`,
-`example_id`. The step is that of the folder `step_<n>`. Of several turns the last answer is taken, with what the model saw
-before it as its prompt. A sample drawn at temperature 1 has a behaviour log-probability where tokens are logged.
+`rollouts/step_<n>/train_rollouts.jsonl`, `traces.jsonl`): `task.data`, `nodes` (messages with `parent`,
+`sampled`, `token_ids`, `mask`, `logprobs`), `calls` (`node`, `model`, `sampling`, `finish_reason`), `rewards`
+{name: {score, weight}}. Before that (verifiers 0.1; also `results.jsonl`): `prompt` and `completion` (texts
+or messages), `reward`, `info`, `example_id`. The step is that of the folder `step_<n>`. Of several turns the
+last answer is taken, with what the model saw before it as its prompt. A sample drawn at temperature 1 has a
+behaviour log-probability where tokens are logged.
 """
 
 from __future__ import annotations
@@ -86,7 +87,9 @@ def from_trace(row: JsonRow, run: dict[str, Any]) -> ReadItem:
 
 
 def trace_parts(value: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, Any]]:
-    """(messages the model saw, node of its last answer, the call that made it). Raises ValueError where it gave none."""
+    """(messages the model saw, node of its last answer, the call that made it). Raises ValueError where it
+    gave none.
+    """
     nodes = value["nodes"]
     answers = [number for number, node in enumerate(nodes) if node["sampled"]]
     if not answers:

@@ -1,8 +1,10 @@
-"""What samples of language models have in common, whatever program wrote them down: prompts, answers, scores, problems.
+"""What samples of language models have in common, whatever program wrote them down: prompts, answers, scores,
+problems.
 
-A prompt or an answer is a text or a list of chat messages ({role, content}, content a text or a list of parts). A prompt in
-messages is stored as their JSON, for no template was applied to it yet. Dumps seldom name a problem as the store does: where
-none of `ID_KEYS` holds `<source>/<id>`, admission looks for the problem whose statement stands in the prompt.
+A prompt or an answer is a text or a list of chat messages ({role, content}, content a text or a list of
+parts). A prompt in messages is stored as their JSON, for no template was applied to it yet. Dumps seldom name
+a problem as the store does: where none of `ID_KEYS` holds `<source>/<id>`, admission looks for the problem
+whose statement stands in the prompt.
 """
 
 from __future__ import annotations
@@ -52,7 +54,9 @@ def stored_prompt(prompt: Any) -> str:
 
 
 def answer_of(completion: Any) -> str:
-    """The text of an answer: of messages that of the last one, by the assistant. Raises ValueError where there is none."""
+    """The text of an answer: of messages that of the last one, by the assistant. Raises ValueError where
+    there is none.
+    """
     if isinstance(completion, str):
         return completion
     if not completion or completion[-1].get("role", "assistant") != "assistant":
@@ -71,7 +75,9 @@ def problem_id_of(value: dict[str, Any]) -> str | None:
 
 
 def claim(score: Any) -> str | None:
-    """The verdict that a score claims: 1 or more accepted, 0 or less rejected, in between partial; null is no claim."""
+    """The verdict that a score claims: 1 or more accepted, 0 or less rejected, in between partial; null is
+    no claim.
+    """
     if score is None or (isinstance(score, float) and math.isnan(score)):
         return None
     if not isinstance(score, int | float):
@@ -86,7 +92,9 @@ def scored(score: Any, key: str, program: str) -> dict[str, Any]:
 
 
 def sample(row: JsonRow, prompt: Any, completion: Any, **columns: Any) -> ReadTrajectory:
-    """A sample of a policy as a trajectory; `columns` says the rest (origin, policy_id, source_key and what is known)."""
+    """A sample of a policy as a trajectory; `columns` says the rest (origin, policy_id, source_key and
+    what is known).
+    """
     answer, asked = answer_of(completion), text_of(prompt) if prompt is not None else None
     expected = language_name(columns.pop("language", None))
     program, rule, fenced = extract_program(answer, expected if isinstance(expected, str) else None)

@@ -65,9 +65,11 @@ def holds_lines(file: SourceFile) -> bool:
 def source_files(
     source: str, suffixes: tuple[str, ...], *, any_name: bool = False, from_hub: bool = True
 ) -> list[SourceFile]:
-    """The files of a source in the order of their names: a file, a folder, or a data set on the Hub. Raises SourceError.
+    """The files of a source in the order of their names: a file, a folder, or a data set on the Hub. Raises
+    SourceError.
 
-    A file that the user names himself may have any name with `any_name`. The first file says what was passed over beside all.
+    A file that the user names himself may have any name with `any_name`. The first file says what was passed
+    over beside all.
     """
     root = Path(source)
     skipped: Counter[str] = Counter()
@@ -88,7 +90,9 @@ def source_files(
 
 
 def files_below(root: Path, suffixes: tuple[str, ...]) -> tuple[list[SourceFile], Counter[str]]:
-    """The files below a folder with one of the suffixes, read or not, and how many other things were passed over, by kind."""
+    """The files below a folder with one of the suffixes, read or not, and how many other things were
+    passed over, by kind.
+    """
     tree = list_tree(root, places_of(root))
     wanted = [entry for entry in tree.files if entry.name.endswith(suffixes)]
     # Some programs write a table as a folder of parts; a folder without any part only has the name of a file.
@@ -119,7 +123,9 @@ def _described(entry: Entry, root: Path) -> SourceFile:
 
 
 def refused_row(row: JsonRow, error: Exception) -> Refused:
-    """A row that an adapter could not translate, with the key at fault; an error of the adapter itself goes by its name."""
+    """A row that an adapter could not translate, with the key at fault; an error of the adapter itself
+    goes by its name.
+    """
     if isinstance(error, KeyError):
         return Refused(row.line, row.raw, "key is missing", str(error.args[0]), row.size)
     what = (
@@ -131,7 +137,9 @@ def refused_row(row: JsonRow, error: Exception) -> Refused:
 
 
 class RowAdapter:
-    """An adapter whose rows each stand for themselves. A user's own sets `name` and gives `items`, and `place` for samples."""
+    """An adapter whose rows each stand for themselves. A user's own sets `name` and gives `items`, and
+    `place` for samples.
+    """
 
     name: str
     suffixes: tuple[str, ...] = (*SUFFIXES, *DOCUMENTS, *TABLES)

@@ -1,11 +1,11 @@
 """The bounded sample: which rows of a source are read when only `limit` problems are wanted.
 
 Deterministic, and the same wherever and whenever it is drawn, because it hangs on hashes of ids alone:
-* problems are taken source by source in turn, within a source in the order of the hash of their id, up to `limit`;
+* problems are taken source by source in turn, within a source in the order of the hash of their id, up to
+  `limit`;
 * trajectories are taken where their problem was, at most `PER_PROBLEM_AND_POLICY` for each policy and
-  `PER_PROBLEM` in all, in the order of the hash of their key.
-A row that was not chosen is not read, hence neither accepted nor refused. Lines that cannot be parsed are always read, and
-refused.
+  `PER_PROBLEM` in all, in the order of the hash of their key. A row that was not chosen is not read, hence
+  neither accepted nor refused. Lines that cannot be parsed are always read, and refused.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ RowsOf = Callable[[SourceFile], Iterator[JsonRow | Refused]]
 def bounded(
     files: list[SourceFile], limit: int, place_of: PlaceOf, rows: RowsOf = json_rows
 ) -> list[SourceFile]:
-    """The same files, each with the draw of its lines from one sample over all of them; `place_of` None: read it anyway."""
+    """The same files, each with the draw of its lines from one sample over all of them; `place_of` None:
+    read it anyway.
+    """
     drawn = cache(lambda: draw(files, limit, place_of, rows))
     # The sample hangs on all files of the source, so all of them name it.
     options = {"limit": limit, "among": content_id([file.sha256 for file in files])}
@@ -78,7 +80,9 @@ def draw(
 
 
 def _placed(file: SourceFile, place_of: PlaceOf, rows: RowsOf) -> list[tuple[int, Place | None]]:
-    """The lines of a file and their places. Where an adapter fails at a file, what was read of it counts: reading it says why."""
+    """The lines of a file and their places. Where an adapter fails at a file, what was read of it counts:
+    reading it says why.
+    """
     placed: list[tuple[int, Place | None]] = []
     try:
         for row in rows(file):
@@ -100,7 +104,9 @@ def take_problems(problems: Iterable[tuple[str, str]], limit: int) -> set[str]:
 
 
 def take_trajectories(places: Iterable[Place], taken: set[str]) -> set[int]:
-    """Lines of the trajectories to read: of problems that were taken, capped for each policy and each problem."""
+    """Lines of the trajectories to read: of problems that were taken, capped for each policy and each
+    problem.
+    """
     candidates: dict[str, list[tuple[bytes, Place]]] = defaultdict(list)
     for place in places:
         if place.problem_id in taken:
@@ -119,5 +125,6 @@ def _capped(found: list[tuple[bytes, Place]]) -> list[int]:
         rank[place.policy] += 1
         if rank[place.policy] <= PER_PROBLEM_AND_POLICY:
             ranked.append((rank[place.policy], order, place.line))
-    # Every policy's first sample goes before any policy's second, so that a cap drops no policy before it must.
+    # Every policy's first sample goes before any policy's second, so that a cap drops no policy before it
+    # must.
     return [line for _, _, line in sorted(ranked)[:PER_PROBLEM]]

@@ -3,11 +3,12 @@
 A source may be made by a stranger. Adapters open its files here and nowhere else:
 
 * A link is followed inside the source and never out of it. FIFOs, sockets and devices are never opened.
-* A compressed file or a table expands to at most `EXPANSION_RATIO` times its stored size, or to `EXPANSION_FLOOR_BYTES`.
+* A compressed file or a table expands to at most `EXPANSION_RATIO` times its stored size, or to
+  `EXPANSION_FLOOR_BYTES`.
 * Rows, folders, nesting and names are bounded by the constants below.
 
-What the policy does not read is a `SourceRefused`: one line with the kind, the name, and what to do. Whoever reads the
-source puts that line into the quarantine and goes on with the next file.
+What the policy does not read is a `SourceRefused`: one line with the kind, the name, and what to do. Whoever
+reads the source puts that line into the quarantine and goes on with the next file.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-# Expanded bytes per stored byte. Programs and statements compress 3 to 20 times, very repetitive rollouts 100 times.
+# Expanded bytes per stored byte. Programs and statements compress 3 to 20 times, very repetitive rollouts 100
+# times.
 EXPANSION_RATIO = 200
 EXPANSION_FLOOR_BYTES = 512 << 20
 MAX_EXPANDED_BYTES = 1 << 40
@@ -66,7 +68,9 @@ def refused(kind: str, name: str, advice: str) -> SourceRefused:
 
 
 def printable(text: str) -> str:
-    """The text with every character escaped that a terminal would not print: control characters, bytes that are not UTF-8."""
+    """The text with every character escaped that a terminal would not print: control characters, bytes
+    that are not UTF-8.
+    """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -114,7 +118,9 @@ def is_too_deep(value: Any, limit: int = MAX_JSON_DEPTH) -> bool:
 
 
 def places_of(root: Path) -> tuple[str, ...]:
-    """The folders in which files of a source may really be: its own and, for a snapshot in the Hub's cache, the blobs beside it."""
+    """The folders in which files of a source may really be: its own and, for a snapshot in the Hub's
+    cache, the blobs beside it.
+    """
     real = Path(os.path.realpath(root if root.is_dir() else root.parent))
     for folder in (real, *real.parents):
         is_snapshot = folder.parent.name == "snapshots"
@@ -130,8 +136,9 @@ def is_inside(real: str, places: tuple[str, ...]) -> bool:
 def open_regular(path: str, places: tuple[str, ...], name: str) -> BufferedReader:
     """Open a regular file of a source for reading. Raises SourceRefused.
 
-    What a link leads to must be in one of `places`; without places the user named this very file. The checks look at a
-    descriptor that opens nothing (O_PATH), so a device is not touched, and the file checked is the file opened.
+    What a link leads to must be in one of `places`; without places the user named this very file. The checks
+    look at a descriptor that opens nothing (O_PATH), so a device is not touched, and the file checked is the
+    file opened.
     """
     try:
         handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
@@ -183,7 +190,9 @@ def leads_out(name: str) -> SourceRefused:
 
 
 def refusal_of(error: OSError, path: str, name: str) -> OSError | SourceRefused:
-    """The refusal that an error of opening stands for; the error itself where it is about this machine and not about the file."""
+    """The refusal that an error of opening stands for; the error itself where it is about this machine and
+    not about the file.
+    """
     if is_about_this_machine(error):
         return error
     if error.errno == errno.ELOOP:
@@ -196,7 +205,9 @@ def refusal_of(error: OSError, path: str, name: str) -> OSError | SourceRefused:
 
 
 def is_about_this_machine(error: BaseException) -> bool:
-    """Whether reading failed for a disk, a network or the like, and not for what is in the file: then it can succeed later."""
+    """Whether reading failed for a disk, a network or the like, and not for what is in the file: then it
+    can succeed later.
+    """
     if isinstance(error, OSError):
         return error.errno not in FILE_ERRORS
     return type(error).__module__.partition(".")[0] in NETWORK_LIBRARIES
@@ -212,7 +223,9 @@ def refuse_special(facts: os.stat_result, name: str) -> None:
 
 
 def refuse_holes(stream: BufferedReader, name: str) -> None:
-    """Raises SourceRefused for a file that is nearly all a hole: it takes no room here and would take hours to read."""
+    """Raises SourceRefused for a file that is nearly all a hole: it takes no room here and would take
+    hours to read.
+    """
     facts = os.fstat(stream.fileno())
     allocated = facts.st_blocks * 512
     if facts.st_size <= allowed_bytes(allocated):

@@ -1,7 +1,7 @@
 """The files below a folder of a source, found under the policy for sources.
 
-The listing is breadth first, so that one deep or crowded folder does not keep out what lies beside it. What is not read
-is listed as well, with the reason; what an operating system leaves in folders is only counted.
+The listing is breadth first, so that one deep or crowded folder does not keep out what lies beside it. What
+is not read is listed as well, with the reason; what an operating system leaves in folders is only counted.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ HIDDEN_FOLDERS = "hidden folders"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file below a folder: its printable path below it, where to open it, and its size. `fault`: why it is not read."""
+    """A file below a folder: its printable path below it, where to open it, and its size. `fault`: why it
+    is not read.
+    """
 
     name: str
     path: str
@@ -45,8 +47,8 @@ class Entry:
 class Tree:
     """The files below a folder by name, the folders entered, and how many things were passed over, by kind.
 
-    `overflow` says that the folder holds more than is listed. With a marker, `marked` are the folders that hold a file of that
-    name; nothing below them is listed.
+    `overflow` says that the folder holds more than is listed. With a marker, `marked` are the folders that
+    hold a file of that name; nothing below them is listed.
     """
 
     files: list[Entry] = field(default_factory=list)
@@ -59,7 +61,9 @@ class Tree:
 def list_tree(
     root: Path, places: tuple[str, ...], *, max_entries: int = MAX_TREE_ENTRIES, marker: str = ""
 ) -> Tree:
-    """What lies below `root`, hidden folders aside. Raises SourceRefused where `root` itself cannot be listed."""
+    """What lies below `root`, hidden folders aside. Raises SourceRefused where `root` itself cannot be
+    listed.
+    """
     walk = _Walk(places, max_entries, marker)
     walk.enter(_Folder("", str(root), os.path.realpath(root), 0))
     while walk.queue and not walk.tree.overflow:
@@ -141,7 +145,9 @@ class _Walk:
             self.tree.files.append(Entry(name, entry.path, fault=str(refusal)))
 
     def real_path(self, entry: os.DirEntry[str], folder: _Folder, name: str) -> str:
-        """Where an entry really is. Raises SourceRefused for a link out of the source or into a folder that holds it."""
+        """Where an entry really is. Raises SourceRefused for a link out of the source or into a folder
+        that holds it.
+        """
         if not entry.is_symlink():
             return os.path.join(folder.real, entry.name)
         real = os.path.realpath(entry.path, strict=True)

@@ -1,8 +1,9 @@
 """A process that decodes tables of strangers: Parquet and Arrow files, in bounded memory and CPU time.
 
-A Parquet page may claim 2 GiB, a dictionary may stand for any number of values, and an Arrow file may hold offsets into memory
-that is not its own. So tables are decoded here and not in the process that ingests: this one has a limit on its memory and
-its CPU time, no environment and no file of its own. It is asked over standard input and answers on standard output.
+A Parquet page may claim 2 GiB, a dictionary may stand for any number of values, and an Arrow file may hold
+offsets into memory that is not its own. So tables are decoded here and not in the process that ingests: this
+one has a limit on its memory and its CPU time, no environment and no file of its own. It is asked over
+standard input and answers on standard output.
 
     ingestion -> here   one line of JSON: suffix, stored_bytes, max_bytes, max_rows, batch_bytes, cpu_s; then answers to READ
     here -> ingestion   frames (kind, length, payload): READ (offset, length), COUNT (rows stated), BATCH (an Arrow stream of one
@@ -34,7 +35,8 @@ MAX_ROWS_AT_ONCE = 500
 MAX_SCHEMA_DEPTH = 64
 # What a value weighs beside its own bytes.
 VALUE_BYTES = 8
-# Metadata of Parquet files is a tree of strings and lists; a million columns of many row groups fit into these.
+# Metadata of Parquet files is a tree of strings and lists; a million columns of many row groups fit into
+# these.
 MAX_THRIFT_BYTES, MAX_THRIFT_ITEMS = 64 << 20, 1 << 20
 
 
@@ -111,7 +113,9 @@ def answer(request: dict[str, Any], given: BinaryIO, out: BinaryIO) -> None:
 
 
 def in_portions(batch: pa.RecordBatch, wanted: int, at_most: int) -> Iterator[tuple[pa.RecordBatch, int]]:
-    """The batch in portions of at least a row that weigh about `wanted`, and what each weighs. Raises Refused for a row over `at_most`."""
+    """The batch in portions of at least a row that weigh about `wanted`, and what each weighs. Raises
+    Refused for a row over `at_most`.
+    """
     weight = sum(weigh(column) for column in batch.columns)
     if weight <= 4 * wanted or batch.num_rows <= 1:
         if weight > at_most:
@@ -195,7 +199,8 @@ def parquet_batches(stored: Any, request: dict[str, Any], out: BinaryIO) -> Iter
     groups = [table.metadata.row_group(number) for number in range(table.num_row_groups)]
     if sum(group.total_byte_size for group in groups) > request["max_bytes"]:
         raise Refused("bytes")
-    # One row group at a time, and as many rows as a block holds: more of them together cost Arrow several times their size.
+    # One row group at a time, and as many rows as a block holds: more of them together cost Arrow several
+    # times their size.
     for number, group in enumerate(groups):
         fitting = request["batch_bytes"] * group.num_rows // max(group.total_byte_size, 1)
         at_once = max(1, min(MAX_ROWS_AT_ONCE, fitting))

@@ -1,4 +1,6 @@
-"""Rows of Parquet and Arrow files, decoded in a process of their own (`table_decoder.py`) and read here one by one."""
+"""Rows of Parquet and Arrow files, decoded in a process of their own (`table_decoder.py`) and read here
+one by one.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ from pipeline.adapters.table_decoder import BATCH, COUNT, FAULT, FRAME, LENGTH, 
 
 TABLES = (".parquet", ".arrow")
 BATCH_BYTES = 4 << 20
-# Of one row, or of a few that are stored as one. A page of Parquet may hold 2 GiB, and is there twice while it is decoded.
+# Of one row, or of a few that are stored as one. A page of Parquet may hold 2 GiB, and is there twice while
+# it is decoded.
 MAX_BATCH_BYTES = 512 << 20
 MAX_FRAME_BYTES = 2 * MAX_BATCH_BYTES
 DECODER_MEMORY_BYTES = 4 << 30
@@ -44,7 +47,9 @@ Counted = tuple[pa.RecordBatch, int]
 
 @refused_in_place
 def table_rows(file: SourceFile) -> Iterator[JsonRow | Refused]:
-    """Rows of a Parquet file or an Arrow stream or file; the bytes of a row are its JSON, made when it is refused."""
+    """Rows of a Parquet file or an Arrow stream or file; the bytes of a row are its JSON, made when it is
+    refused.
+    """
     chosen = file.draw() if file.draw else None
     file.rows_in_file = 0
     with opened(file) as stored:

@@ -1,9 +1,10 @@
 """TACO (Li et al. 2023, arXiv:2312.14852): the Parquet or Arrow files of `BAAI/TACO` on the Hub.
 
-Columns as its card gives them, all text: `question`, `solutions` and `input_output` (JSON), `starter_code`, `difficulty`,
-`raw_tags`, `tags`, `skill_types` (Python lists as text), `name`, `source`, `url`, `time_limit`, `memory_limit` ("2.0 seconds",
-"256.0 megabytes"), and more that is not used. Rows have no id: it is made of the site, the last parts of the url and a hash
-of the statement, so that it is the same in every revision. There are no checkers: see `pipeline/adapters/io_tests.py`.
+Columns as its card gives them, all text: `question`, `solutions` and `input_output` (JSON), `starter_code`,
+`difficulty`, `raw_tags`, `tags`, `skill_types` (Python lists as text), `name`, `source`, `url`, `time_limit`,
+`memory_limit` ("2.0 seconds", "256.0 megabytes"), and more that is not used. Rows have no id: it is made of
+the site, the last parts of the url and a hash of the statement, so that it is the same in every revision.
+There are no checkers: see `pipeline/adapters/io_tests.py`.
 """
 
 from __future__ import annotations
@@ -120,7 +121,9 @@ def literal(text: str) -> Any:
 
 
 def quantity(text: Any, units: dict[str | None, float]) -> float | None:
-    """A limit such as "2.0 seconds" in the unit that counts 1; null where the source gives none or one nobody can read."""
+    """A limit such as "2.0 seconds" in the unit that counts 1; null where the source gives none or one
+    nobody can read.
+    """
     found = QUANTITY.match(text) if isinstance(text, str) else None
     unit = found[2].lower() if found and found[2] else None
     return float(found[1]) * units[unit] or None if found and unit in units else None

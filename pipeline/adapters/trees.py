@@ -1,4 +1,6 @@
-"""Folders as sources: one that counts as a single file of a source, and programs in folders named after verdicts."""
+"""Folders as sources: one that counts as a single file of a source, and programs in folders named after
+verdicts.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ def folder_file(
 
 
 def program_of(line: int, entry: Entry, places: tuple[str, ...]) -> bytes | Refused:
-    """The bytes of a program below a folder, one more than is allowed at most; or the reason why they are not read."""
+    """The bytes of a program below a folder, one more than is allowed at most; or the reason why they are
+    not read.
+    """
     if not entry.fault:
         try:
             with open_regular(entry.path, places, entry.name) as stored:
@@ -58,7 +62,9 @@ def program_of(line: int, entry: Entry, places: tuple[str, ...]) -> bytes | Refu
 
 
 def kept(path: str, program: bytes) -> bytes:
-    """What the quarantine keeps of a program: the path inside its folder, for which it has no column, and the text."""
+    """What the quarantine keeps of a program: the path inside its folder, for which it has no column, and
+    the text.
+    """
     return path.encode(errors="backslashreplace") + b"\n" + program[:MAX_PROGRAM_BYTES]
 
 
@@ -71,7 +77,9 @@ def program_item(
     basis: str,
     problem_line: int | None = None,
 ) -> ReadItem:
-    """A program that a person wrote, as the file at `path` of its source; refused where it is not source text."""
+    """A program that a person wrote, as the file at `path` of its source; refused where it is not source
+    text.
+    """
     suffix = PurePosixPath(path).suffix
     if suffix_language(suffix) is None:
         reason = f"{path}: no suffix of a language that is known"

@@ -1,9 +1,11 @@
-"""Trinity-RFT: experiences that its explorer writes to a file (schema of Trinity-RFT 0.6.0, `Experience.to_dict`).
+"""Trinity-RFT: experiences that its explorer writes to a file (schema of Trinity-RFT 0.6.0,
+`Experience.to_dict`).
 
-JSON lines of a buffer with `storage_type: file`: `eid` {batch, task, run, step, suffix}, `type` (single_turn, multi_turn,
-dpo), `prompt_text` and `response_text` or `messages`, `reward`, `info` (`model_version`: the explorer's step),
-`truncate_status`. Of several turns the last answer is taken, and what came before it is its prompt. Pairs of preferences
-(dpo) are no samples and are refused. Buffers in a database hold tensors in a form of their own: write them to a file first.
+JSON lines of a buffer with `storage_type: file`: `eid` {batch, task, run, step, suffix}, `type` (single_turn,
+multi_turn, dpo), `prompt_text` and `response_text` or `messages`, `reward`, `info` (`model_version`: the
+explorer's step), `truncate_status`. Of several turns the last answer is taken, and what came before it is its
+prompt. Pairs of preferences (dpo) are no samples and are refused. Buffers in a database hold tensors in a
+form of their own: write them to a file first.
 """
 
 from __future__ import annotations

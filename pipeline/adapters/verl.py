@@ -1,8 +1,9 @@
 """verl: samples that its trainers dump (schema of verl 0.9.1, `_write_generations` in `verl/trainer/ppo`).
 
-`trainer.rollout_data_dir` and `validation_data_dir` hold `<step>.jsonl` with `input` and `output` (decoded, without special
-tokens), `gts`, `score`, `step`, and what the reward function returned besides, by name (often `acc`; `uid`, `request_id`).
-The claim rests on `score`. Reward functions may name the problem: `problem_id`, or another key of `rollouts.ID_KEYS`.
+`trainer.rollout_data_dir` and `validation_data_dir` hold `<step>.jsonl` with `input` and `output` (decoded,
+without special tokens), `gts`, `score`, `step`, and what the reward function returned besides, by name (often
+`acc`; `uid`, `request_id`). The claim rests on `score`. Reward functions may name the problem: `problem_id`,
+or another key of `rollouts.ID_KEYS`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""A published corpus as plain Parquet with a data card: a folder that `datasets.load_dataset` reads, with no store behind it."""
+"""A published corpus as plain Parquet with a data card: a folder that `datasets.load_dataset` reads, with
+no store behind it.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,12 @@ COLUMNS_OF_PROBLEM = ("title", "statement", "input_mode", "difficulty", "tags", 
 
 
 def export(store: Store, corpus: Corpus, folder: str | Path) -> Path:
-    """Write `folder/data/train.parquet` (zstd, a row a trajectory, sorted by id) and `folder/README.md`, the data card.
+    """Write `folder/data/train.parquet` (zstd, a row a trajectory, sorted by id) and `folder/README.md`, the
+    data card.
 
-    Rows are those of the view `judged` at the pinned versions, with the corpus's reward and the problem's statement. Nothing
-    appears under `folder` before all is written. Raises CorpusError if the folder has content or cannot be written.
+    Rows are those of the view `judged` at the pinned versions, with the corpus's reward and the problem's
+    statement. Nothing appears under `folder` before all is written. Raises CorpusError if the folder has
+    content or cannot be written.
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

@@ -1,4 +1,5 @@
-"""Corpora: a named SQL query with a reward, published as exactly the rows it gave, at pinned versions of the tables.
+"""Corpora: a named SQL query with a reward, published as exactly the rows it gave, at pinned versions of the
+tables.
 
     name = "human-and-reference"
     description = "what it is for"                      # optional
@@ -12,8 +13,9 @@ The same as an SQL file: the keys stand in its opening comment, and its name is 
     -- reward = "binary"
     SELECT trajectory_id FROM judged WHERE origin = 'human'
 
-The id is a hash of the definition and of every row with its reward. So publishing the same thing again gives the same id and
-adds nothing, compaction changes no id, and reading a corpus proves that it is what was published.
+The id is a hash of the definition and of every row with its reward. So publishing the same thing again gives
+the same id and adds nothing, compaction changes no id, and reading a corpus proves that it is what was
+published.
 """
 
 from __future__ import annotations
@@ -76,7 +78,9 @@ class Spec:
 
 @dataclass(frozen=True)
 class Corpus:
-    """A published corpus. `rows`: sorted trajectory_ids. `pins`: table -> version. `statistics`: see `statistics_of`."""
+    """A published corpus. `rows`: sorted trajectory_ids. `pins`: table -> version. `statistics`: see
+    `statistics_of`.
+    """
 
     corpus_id: str
     name: str
@@ -127,8 +131,9 @@ def opening_comment(text: str) -> str:
 def publish(store: Store, spec: Spec | str | Path) -> Corpus:
     """Run the query on the store as it is now, and record what it gave; the same result again adds nothing.
 
-    Rows without a reward (no verdict, or the judge's own failure) are left out and counted in the statistics. Raises
-    CorpusError unless the query is one SELECT that gives each trajectory_id once, and some row has a reward.
+    Rows without a reward (no verdict, or the judge's own failure) are left out and counted in the statistics.
+    Raises CorpusError unless the query is one SELECT that gives each trajectory_id once, and some row has a
+    reward.
     """
     spec = spec if isinstance(spec, Spec) else read_spec(spec)
     with connect(store, pins := store.pins()) as connection:
@@ -156,7 +161,9 @@ def publish(store: Store, spec: Spec | str | Path) -> Corpus:
 
 
 def load(store: Store, key: str) -> Corpus:
-    """The corpus of that id (or the beginning of one), or the newest one of that name. Raises CorpusError if there is none."""
+    """The corpus of that id (or the beginning of one), or the newest one of that name. Raises CorpusError
+    if there is none.
+    """
     identity = corpus_id(store, key)
     found = store.snapshot("corpora").scan().filter(pl.col("corpus_id") == identity).collect()
     row = found.row(0, named=True)
@@ -173,7 +180,9 @@ def load(store: Store, key: str) -> Corpus:
 
 
 def corpus_id(store: Store, key: str) -> str:
-    """The id of the newest corpus of that name, or of the one whose id begins so. Raises CorpusError, with what was meant."""
+    """The id of the newest corpus of that name, or of the one whose id begins so. Raises CorpusError, with
+    what was meant.
+    """
     stored = store.snapshot("corpora").scan().select("corpus_id", "name", "published_at").collect()
     named = stored.filter(pl.col("name") == key).sort("published_at", "corpus_id").tail(1)
     found = (
@@ -189,7 +198,9 @@ def corpus_id(store: Store, key: str) -> str:
 
 
 def list_corpora(store: Store) -> pl.DataFrame:
-    """Published corpora, the newest first: corpus_id, name, reward, rows (count), published_at, description, statistics."""
+    """Published corpora, the newest first: corpus_id, name, reward, rows (count), published_at,
+    description, statistics.
+    """
     columns = [
         "corpus_id",
         "name",
@@ -203,9 +214,11 @@ def list_corpora(store: Store) -> pl.DataFrame:
 
 
 def rows_of(store: Store, corpus: Corpus, columns: str = "*") -> pl.DataFrame:
-    """Rows of a corpus at its pinned versions: columns of the view `judged` (an SQL list) and `reward`, by trajectory_id.
+    """Rows of a corpus at its pinned versions: columns of the view `judged` (an SQL list) and `reward`, by
+    trajectory_id.
 
-    Raises CorpusError if the store no longer gives what was published, StoreError if a pinned version is gone.
+    Raises CorpusError if the store no longer gives what was published, StoreError if a pinned version is
+    gone.
     """
     with connect(store, corpus.pins) as connection:
         prove(connection, corpus)
@@ -213,7 +226,9 @@ def rows_of(store: Store, corpus: Corpus, columns: str = "*") -> pl.DataFrame:
 
 
 def diff(store: Store, before: Corpus, after: Corpus) -> pl.DataFrame:
-    """What came in and what went, a row a trajectory: change (added, removed or reward), rewards before and after."""
+    """What came in and what went, a row a trajectory: change (added, removed or reward), rewards before
+    and after.
+    """
     columns = "trajectory_id, problem_id, origin"
     old, new = (rows_of(store, corpus, columns) for corpus in (before, after))
     both = old.join(new, on="trajectory_id", how="full", coalesce=True, suffix="_after")
@@ -241,7 +256,9 @@ def diff(store: Store, before: Corpus, after: Corpus) -> pl.DataFrame:
 
 
 def prove(connection: duckdb.DuckDBPyConnection, corpus: Corpus) -> None:
-    """Raise CorpusError unless a connection at the corpus's pins gives the rows and rewards that were published."""
+    """Raise CorpusError unless a connection at the corpus's pins gives the rows and rewards that were
+    published.
+    """
     if identity(spec_of(corpus), rewarded_rows(connection, corpus.rows, corpus.reward)) != corpus.corpus_id:
         raise CorpusError(
             f"corpus {corpus.name} ({corpus.corpus_id:.12}): its rows or rewards are not those published"
@@ -284,7 +301,9 @@ def reward_column(name: str) -> str:
 
 
 def rewarded_rows(connection: duckdb.DuckDBPyConnection, ids: pl.Series, name: str) -> pl.DataFrame:
-    """Those of the trajectories that have a reward, sorted: trajectory_id, problem_id, origin, verdict, language, reward."""
+    """Those of the trajectories that have a reward, sorted: trajectory_id, problem_id, origin, verdict,
+    language, reward.
+    """
     columns = f"trajectory_id, problem_id, origin, verdict, language, {reward_column(name)}"
     return joined(connection, ids, columns).filter(pl.col("reward").is_not_null())
 
@@ -313,7 +332,9 @@ def identity(spec: Spec, rewarded: pl.DataFrame) -> str:
 
 
 def statistics_of(rewarded: pl.DataFrame, *, left_out: int) -> dict[str, Any]:
-    """Counts of rows by origin and verdict and by language, of problems, the mean reward, and rows left out for want of one."""
+    """Counts of rows by origin and verdict and by language, of problems, the mean reward, and rows left
+    out for want of one.
+    """
     by_origin: dict[str, dict[str, int]] = {}
     for origin, verdict, count in (
         rewarded.group_by("origin", "verdict").len().sort("origin", "verdict").iter_rows()

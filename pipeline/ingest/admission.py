@@ -1,12 +1,14 @@
-"""Admission: which of the rows read are accepted, which are in the store already, and which go to the quarantine.
+"""Admission: which of the rows read are accepted, which are in the store already, and which go to the
+quarantine.
 
-Every item is exactly one of the three, so read = accepted + present + quarantined. The state of a batch is what the store holds
-of it; a batch that was killed is read again from its beginning and comes to the same decisions:
+Every item is exactly one of the three, so read = accepted + present + quarantined. The state of a batch is
+what the store holds of it; a batch that was killed is read again from its beginning and comes to the same
+decisions:
 * a row this batch has put into the quarantine stays there, a row it has accepted stays accepted;
 * everything else is decided against the rows of other batches, which are never deleted.
 
-A problem's tests are committed before the problem. They are those of its own batch: read tests by (problem_id, batch_id), and
-what a killed batch left behind is never seen.
+A problem's tests are committed before the problem. They are those of its own batch: read tests by
+(problem_id, batch_id), and what a killed batch left behind is never seen.
 """
 
 from __future__ import annotations
@@ -55,13 +57,16 @@ class Counts:
 
 @dataclass(frozen=True)
 class Chunk:
-    """What the store must hold because of one chunk of a file, in the order of commitment; without what it holds already."""
+    """What the store must hold because of one chunk of a file, in the order of commitment; without what it
+    holds already.
+    """
 
     quarantine: pl.DataFrame
     tests: pl.DataFrame
     problems: pl.DataFrame
     trajectories: pl.DataFrame
-    # Why items were refused, by their number in the chunk; those of `quarantine`, which leaves out what lies there already.
+    # Why items were refused, by their number in the chunk; those of `quarantine`, which leaves out what lies
+    # there already.
     faults: dict[int, Fault]
     newly_refused: list[int]
 

@@ -1,4 +1,5 @@
-"""Does a row that an adapter read fit its table's contract? Types one row at a time, values and ranges many rows at a time.
+"""Does a row that an adapter read fit its table's contract? Types one row at a time, values and ranges many
+rows at a time.
 
 The rules are those of `pipeline/store/contracts.py`; nothing is decided here a second time.
 """
@@ -35,7 +36,8 @@ ADDED: dict[str, Any] = {
     "source_file": "-",
     "source_line": 0,
 }
-# Texts that a program or a policy wrote may hold a NUL; in a name, a statement or a program it is a sign of damage.
+# Texts that a program or a policy wrote may hold a NUL; in a name, a statement or a program it is a sign of
+# damage.
 NUL_ALLOWED = {"input", "expected_output", "completion", "prompt"}
 INTEGER_BITS = {dy.Int32: 31, dy.Int64: 63}
 
@@ -81,7 +83,8 @@ def conform(items: list[ReadItem]) -> tuple[dict[int, Fault], dict[str, pl.DataF
     try:
         frames = {table: frame(table, numbers, values) for table, (numbers, values) in rows.items()}
     except MisfitError:
-        # Some value is of a wrong type. Which one, only a look at each says, and that is slow: few chunks need it.
+        # Some value is of a wrong type. Which one, only a look at each says, and that is slow: few chunks
+        # need it.
         rows, faults = sorted_out(items, type_fault)
         frames = {table: frame(table, numbers, values) for table, (numbers, values) in rows.items()}
     for table in ("tests", "problems", "trajectories"):
@@ -97,7 +100,9 @@ def unchecked(table: str, row: Row) -> Fault | None:
 def sorted_out(
     items: list[ReadItem], of_types: TypeCheck
 ) -> tuple[dict[str, tuple[list[int], list[Row]]], dict[int, Fault]]:
-    """(item numbers, rows) for each table, and the faults of the other items as far as they can be seen from an item alone."""
+    """(item numbers, rows) for each table, and the faults of the other items as far as they can be seen
+    from an item alone.
+    """
     faults: dict[int, Fault] = {}
     rows: dict[str, tuple[list[int], list[Row]]] = {
         "problems": ([], []),
@@ -157,7 +162,8 @@ def tests_fault(tests: list[Row], checker: Any, of_types: TypeCheck) -> Fault | 
 
 
 def type_fault(table: str, row: dict[str, Any]) -> Fault | None:
-    """(column, reason) of a value of a wrong type; turns whole numbers into floats where the contract wants floats.
+    """(column, reason) of a value of a wrong type; turns whole numbers into floats where the contract wants
+    floats.
 
     Raises KeyError for a column the contract does not know: that is a fault of the adapter, not of the row.
     """
@@ -234,11 +240,14 @@ def _shown(value: Any) -> str:
 
 
 class MisfitError(ValueError):
-    """Some row has a value of a wrong type, lacks a required one, or has a column that the contract does not know."""
+    """Some row has a value of a wrong type, lacks a required one, or has a column that the contract does
+    not know.
+    """
 
 
 def frame(table: str, items: Iterable[int], rows: list[Row]) -> pl.DataFrame:
-    """Rows as a frame, one column more, `ITEM`: the number of the item each row came from. Raises MisfitError.
+    """Rows as a frame, one column more, `ITEM`: the number of the item each row came from. Raises
+    MisfitError.
 
     Turns whole numbers into floats, in the rows too, where the contract wants floats.
     """
@@ -295,7 +304,8 @@ def rule_faults(table: str, rows: pl.DataFrame) -> dict[int, Fault]:
     if not rows.height:
         return {}
     schema = TABLES[table].schema
-    # Keys are checked by admission, which knows the store; here a running number stands for them and finds the row again.
+    # Keys are checked by admission, which knows the store; here a running number stands for them and finds
+    # the row again.
     number = pl.int_range(pl.len()).cast(pl.String)
     keyed = rows.with_columns(pl.lit(value).alias(name) for name, value in ADDED.items()).with_columns(
         number.alias(name) for name in TABLES[table].key

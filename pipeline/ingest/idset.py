@@ -11,9 +11,11 @@ ID_TYPE = f"S{ID_BYTES}"
 
 
 class IdSet:
-    """Sorted runs of ids, each at least twice as long as the next, as in a log-structured merge tree (O'Neil et al. 1996).
+    """Sorted runs of ids, each at least twice as long as the next, as in a log-structured merge tree (O'Neil
+    et al. 1996).
 
-    10 million ids take 160 MB; a Python set of them would take 1.2 GB. Ids of another form are not kept: they equal none of ours.
+    10 million ids take 160 MB; a Python set of them would take 1.2 GB. Ids of another form are not kept: they
+    equal none of ours.
     """
 
     def __init__(self, hex_ids: pl.Series | None = None):

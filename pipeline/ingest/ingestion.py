@@ -1,7 +1,8 @@
 """Ingestion: a source goes into the store once, chunk by chunk, and every row of it is accounted for.
 
-One batch for each file. A batch is named by adapter, options, file name and file content, so a finished one costs a look-up, and
-a killed one goes on under its own name: chunks lie at the same rows, and each append carries (batch, chunk) in its commit.
+One batch for each file. A batch is named by adapter, options, file name and file content, so a finished one
+costs a look-up, and a killed one goes on under its own name: chunks lie at the same rows, and each append
+carries (batch, chunk) in its commit.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class Progress:
 class BatchSummary:
     """What became of one file. `rows` counts accepted rows by table, `reasons` the refused ones by reason.
 
-    `rows_in_file` counts its rows, read or not (a bounded sample reads some); None where a finished batch was not opened again.
+    `rows_in_file` counts its rows, read or not (a bounded sample reads some); None where a finished batch was
+    not opened again.
     """
 
     batch_id: str
@@ -57,7 +59,8 @@ class BatchSummary:
     rows_in_file: int | None = None
     was_finished: bool = False
     limit: int | None = field(default=None)
-    # What the adapter passed over beside this file, by kind: links out of the source, hidden folders and the like.
+    # What the adapter passed over beside this file, by kind: links out of the source, hidden folders and the
+    # like.
     skipped: dict[str, int] = field(default_factory=dict)
 
 
@@ -75,10 +78,11 @@ def ingest(
 ) -> list[BatchSummary]:
     """Ingest every file of a source; with `limit`, a bounded sample of it (`pipeline/adapters/sample.py`).
 
-    `columns` says of all its trajectories what their source does not, e.g. {"policy_id": "qwen3", "temperature": 0.8}.
-    Raises SourceError where the source or the adapter cannot be used at all; bad rows and bad files raise nothing, they are
-    quarantined. `adapter_name` names a known adapter; a file of code is run by `pipeline.adapters.load` only.
-    One source is ingested by one process at a time; different sources may go in side by side where their ids differ.
+    `columns` says of all its trajectories what their source does not, e.g. {"policy_id": "qwen3",
+    "temperature": 0.8}. Raises SourceError where the source or the adapter cannot be used at all; bad rows
+    and bad files raise nothing, they are quarantined. `adapter_name` names a known adapter; a file of code is
+    run by `pipeline.adapters.load` only. One source is ingested by one process at a time; different sources
+    may go in side by side where their ids differ.
     """
     adapter = find(adapter_name)
     said = checked_columns(columns or {})
@@ -173,7 +177,9 @@ def with_columns(items: Iterator[ReadItem], columns: Mapping[str, Any]) -> Itera
 
 @contextmanager
 def cycles_wait() -> Iterator[None]:
-    """No search for reference cycles within: rows hold none, and looking through all of them again and again takes 5 %."""
+    """No search for reference cycles within: rows hold none, and looking through all of them again and
+    again takes 5 %.
+    """
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -201,11 +207,14 @@ def chunks(items: Iterator[ReadItem]) -> Iterator[list[ReadItem]]:
 
 
 def append_missing(store: Store, table: str, rows: pl.DataFrame, batch_id: str, sequence: int) -> None:
-    """Append a chunk's rows to a table, if they are not there. Rows of this batch already in the store are not among them."""
+    """Append a chunk's rows to a table, if they are not there. Rows of this batch already in the store are
+    not among them.
+    """
     producer = f"ingest/{batch_id}"
     if not rows.height or store.append(table, rows, producer=producer, sequence=sequence):
         return
-    # The chunk was committed by a run that decided otherwise over some rows, because the store held less then, or by a twin.
+    # The chunk was committed by a run that decided otherwise over some rows, because the store held less
+    # then, or by a twin.
     key = TABLES[table].key
     own = store.snapshot(table).scan().filter(pl.col("batch_id") == batch_id).select(key).collect()
     store.append_next(table, rows.join(own, on=key, how="anti"), producer=f"{producer}/late")

@@ -1,8 +1,9 @@
 """The quarantine: what was refused and why, and trying it again after a fix.
 
-A fix is a mended adapter, a problem that has come in meanwhile, or the right encoding. What is tried again goes through
-its adapter from the bytes that were kept, under a batch of its own. Nothing is deleted: the table `retries` says what
-became of each row, and a row counts as open until one of its tries got something of it into the store.
+A fix is a mended adapter, a problem that has come in meanwhile, or the right encoding. What is tried again
+goes through its adapter from the bytes that were kept, under a batch of its own. Nothing is deleted: the
+table `retries` says what became of each row, and a row counts as open until one of its tries got something of
+it into the store.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ OnProgress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Selection:
-    """Which rows of the quarantine: by adapter, a part of the file's name, a part of the reason, the beginning of ids."""
+    """Which rows of the quarantine: by adapter, a part of the file's name, a part of the reason, the
+    beginning of ids.
+    """
 
     adapter: str | None = None
     file: str | None = None
@@ -41,7 +44,8 @@ class Selection:
 class Retried:
     """What became of the rows of one batch that were tried again: `rows` is admitted + refused.
 
-    What was admitted held `accepted` + `present` + `quarantined` problems and trajectories; `reasons` are of the refused rows.
+    What was admitted held `accepted` + `present` + `quarantined` problems and trajectories; `reasons` are of
+    the refused rows.
     """
 
     adapter: str
@@ -56,7 +60,9 @@ class Retried:
 
 
 def groups(store: Store) -> pl.DataFrame:
-    """Rows of the quarantine by adapter, file, field and kind of reason: how many there are, and how many are still open."""
+    """Rows of the quarantine by adapter, file, field and kind of reason: how many there are, and how many
+    are still open.
+    """
     found = entries(store, Selection(), only_open=False).select(
         "adapter", "source_file", "field", "reason", "is_open"
     )
@@ -74,7 +80,9 @@ def groups(store: Store) -> pl.DataFrame:
 
 
 def entries(store: Store, selection: Selection, *, only_open: bool = True) -> pl.DataFrame:
-    """Rows of the quarantine in the order of their files: all but `raw`, its size in bytes, and whether they are open."""
+    """Rows of the quarantine in the order of their files: all but `raw`, its size in bytes, and whether
+    they are open.
+    """
     rows = (
         store.snapshot("quarantine")
         .scan()
@@ -122,8 +130,8 @@ def retry(
 ) -> list[Retried]:
     """Try the open rows of a selection again, in a batch for each batch that refused them.
 
-    With `encoding` their bytes are read in it and handed on as UTF-8. Raises SourceError where nothing is selected, the encoding
-    is unknown, or an adapter is no longer there.
+    With `encoding` their bytes are read in it and handed on as UTF-8. Raises SourceError where nothing is
+    selected, the encoding is unknown, or an adapter is no longer there.
     """
     chosen = entries(store, selection)
     if not chosen.height:
@@ -156,7 +164,9 @@ def parts(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
 
 
 class _Attempt:
-    """Rows that one batch refused, tried again under a batch whose name hangs on them: one that was killed goes on."""
+    """Rows that one batch refused, tried again under a batch whose name hangs on them: one that was killed
+    goes on.
+    """
 
     def __init__(self, store: Store, rows: pl.DataFrame, encoding: str | None, columns: Mapping[str, Any]):
         self.store, self.encoding, self.columns = store, encoding, columns
@@ -189,7 +199,8 @@ class _Attempt:
             owners += [number] * len(found)
         chunk = self.admission.decide(items)
         got_in = {owner for number, owner in enumerate(owners) if number not in chunk.faults}
-        # A row of which nothing got in stays where it is; what is refused of the others is new to the quarantine.
+        # A row of which nothing got in stays where it is; what is refused of the others is new to the
+        # quarantine.
         is_new = [owners[number] in got_in for number in chunk.newly_refused]
         self.still_refused += sum(owners[number] not in got_in for number in chunk.faults)
         for table, frame in replace(

@@ -1,4 +1,6 @@
-"""The items of one file of a source; whatever goes wrong with the file refuses that file and ends nothing else."""
+"""The items of one file of a source; whatever goes wrong with the file refuses that file and ends nothing
+else.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,10 @@ REASON_CHARACTERS = 300
 class Reading:
     """Iterates over the items of a file.
 
-    An exception of the adapter becomes a last item, a refusal of the file (line 0) that names the exception and keeps its
-    traceback; then `failed` is set, and the batch is left open, so that a repaired adapter reads the file again. Failures of this
-    machine, of a disk or a network, are raised: they are not facts about the file.
+    An exception of the adapter becomes a last item, a refusal of the file (line 0) that names the exception
+    and keeps its traceback; then `failed` is set, and the batch is left open, so that a repaired adapter
+    reads the file again. Failures of this machine, of a disk or a network, are raised: they are not facts
+    about the file.
     """
 
     def __init__(self, adapter: Adapter, file: SourceFile):

@@ -1,8 +1,9 @@
 """Which problem does a prompt ask? The one whose statement stands in it, word for word.
 
-Dumps of rollouts hold prompts and no ids. Words are compared without case, punctuation and markup, so a chat template around the
-statement, or another way to set its formulas apart, changes nothing. Of several statements in one prompt the longest counts (a
-shorter one is part of it, or an example), of several problems with one statement the first by id.
+Dumps of rollouts hold prompts and no ids. Words are compared without case, punctuation and markup, so a chat
+template around the statement, or another way to set its formulas apart, changes nothing. Of several
+statements in one prompt the longest counts (a shorter one is part of it, or an example), of several problems
+with one statement the first by id.
 """
 
 from __future__ import annotations
@@ -14,17 +15,21 @@ from collections.abc import Iterable
 from pipeline.store import digest
 
 WORD = re.compile(r"\w+")
-# A statement is looked up by its first words; one of fewer than MIN_WORDS says too little to be told from others.
+# A statement is looked up by its first words; one of fewer than MIN_WORDS says too little to be told from
+# others.
 KEY_WORDS, MIN_WORDS = 8, 4
 KEPT_ANSWERS = 10_000
 
 
-# Runs of words are compared by a rolling hash (Karp and Rabin 1987), modulo a Mersenne prime, with a base that no text can know.
+# Runs of words are compared by a rolling hash (Karp and Rabin 1987), modulo a Mersenne prime, with a base
+# that no text can know.
 MODULUS = (1 << 61) - 1
 
 
 class Statements:
-    """An index of problems by their statements. Takes a few hundred bytes a problem, and time in proportion to a prompt's words."""
+    """An index of problems by their statements. Takes a few hundred bytes a problem, and time in
+    proportion to a prompt's words.
+    """
 
     def __init__(self, problems: Iterable[tuple[str, str]]):
         """`problems`: (problem_id, statement)."""

@@ -1,8 +1,9 @@
-"""How a problem's outputs are compared: by a comparison it names, or by a program that its source brought along.
+"""How a problem's outputs are compared: by a comparison it names, or by a program that its source brought
+along.
 
-`problems.programs` holds such programs as [{role, interface, path, text}], with `arguments` for their command line where there
-are any. Used are a single one of role `checker` or `interactor` whose interface is testlib's, or that of Kattis's output
-validators, written in one source file with the headers beside it.
+`problems.programs` holds such programs as [{role, interface, path, text}], with `arguments` for their command
+line where there are any. Used are a single one of role `checker` or `interactor` whose interface is
+testlib's, or that of Kattis's output validators, written in one source file with the headers beside it.
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ def checker_of(problem: dict[str, Any]) -> Checker:
 
 
 def program_checker(files: list[dict[str, Any]]) -> Checker:
-    """The checker that some files make up. Raises CheckerMissing where that is none, several, or one of several sources."""
+    """The checker that some files make up. Raises CheckerMissing where that is none, several, or one of
+    several sources.
+    """
     # The rows of a store may come from somebody else: a name becomes that of a file in a folder of ours.
     odd = [file["path"] for file in files if not is_plain_name(PurePosixPath(file["path"]).name)]
     if odd:
@@ -93,7 +96,9 @@ def program_checker(files: list[dict[str, Any]]) -> Checker:
 
 
 def folder_of(path: str) -> str:
-    """What tells one program from another: its folder below output_validators/, or the file itself where it lies there."""
+    """What tells one program from another: its folder below output_validators/, or the file itself where
+    it lies there.
+    """
     parts = PurePosixPath(path).parts
     return "/".join(parts[:2]) if parts[0] == "output_validators" else parts[0]
 

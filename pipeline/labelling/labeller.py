@@ -1,7 +1,7 @@
 """Labelling: run the programs of trajectories that have no verdict yet, and append what the judge found.
 
-A label is a fact about a program and a set of tests. Programs that are equal to the byte, on the same problem and in the
-same language, are judged once and share the result; every trajectory still gets a row of its own.
+A label is a fact about a program and a set of tests. Programs that are equal to the byte, on the same problem
+and in the same language, are judged once and share the result; every trajectory still gets a row of its own.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ JUDGE_ATTEMPTS = 3
 DEFAULT_TIME_LIMIT_S = 10.0
 DEFAULT_MEMORY_MB = 1024.0
 
-# Programs still to be judged: no verdict on the problem's present tests under this judge, or only judge errors so far.
-# `twin`: a trajectory with the same bytes that has its verdict on the same tests under the same judge.
+# Programs still to be judged: no verdict on the problem's present tests under this judge, or only judge
+# errors so far. `twin`: a trajectory with the same bytes that has its verdict on the same tests under the
+# same judge.
 PENDING = """
 with judged as (
     select trajectory_id, test_set_hash, max(attempt) as attempts, bool_or(verdict <> 'judge_error') as settled
@@ -60,7 +61,9 @@ where p.checker = 'custom' and p.problem_id not in (select unnest($with_program)
 
 @dataclass
 class LabelSummary:
-    """What one labelling pass did. `rows` counts verdict rows, `programs` those that had to run: equal ones run once."""
+    """What one labelling pass did. `rows` counts verdict rows, `programs` those that had to run: equal
+    ones run once.
+    """
 
     rows: int = 0
     programs: int = 0
@@ -80,13 +83,15 @@ def label(
     where: str = "true",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> LabelSummary:
-    """Judge every trajectory that lacks a verdict; resumable at any moment, since what is missing decides what is run.
+    """Judge every trajectory that lacks a verdict; resumable at any moment, since what is missing decides
+    what is run.
 
-    Without a pool, one of `workers` and `time_factor` is opened if a program has to run. `where` (SQL over t: trajectories,
-    p: problems) chooses a part; parts that share no problem may be labelled side by side, and give what one pass gives.
-    Two passes over the same rows would both judge them: take `alone(store, "label")` of `pipeline/store/locks.py` around it.
-    Raises sandbox.SandboxUnavailable on a machine that cannot isolate. Judge errors are stored as such, tried again on the
-    next pass up to JUDGE_ATTEMPTS times, and never become a reward.
+    Without a pool, one of `workers` and `time_factor` is opened if a program has to run. `where` (SQL over t:
+    trajectories, p: problems) chooses a part; parts that share no problem may be labelled side by side, and
+    give what one pass gives. Two passes over the same rows would both judge them: take `alone(store,
+    "label")` of `pipeline/store/locks.py` around it. Raises sandbox.SandboxUnavailable on a machine that
+    cannot isolate. Judge errors are stored as such, tried again on the next pass up to JUDGE_ATTEMPTS times,
+    and never become a reward.
     """
     started = time.monotonic()
     version = pool.judge_version if pool else judge_version(time_factor)
@@ -159,7 +164,8 @@ class Judgeables:
         wanted = pl.col("problem_id").is_in(problem_ids)
         problems = store.snapshot("problems").scan().filter(wanted).drop("statement").collect()
         self._problems = {row["problem_id"]: row for row in problems.to_dicts()}
-        # The tests of a problem are those of its own batch: a killed batch of another file may have left others.
+        # The tests of a problem are those of its own batch: a killed batch of another file may have left
+        # others.
         own = pl.LazyFrame(
             [{"problem_id": r["problem_id"], "batch_id": r["batch_id"]} for r in self._problems.values()]
         )

@@ -1,6 +1,8 @@
-"""The store: partitioned Parquet tables under the Delta Lake protocol, the contracts of their rows, snapshots, and SQL over them.
+"""The store: partitioned Parquet tables under the Delta Lake protocol, the contracts of their rows,
+snapshots, and SQL over them.
 
-Everything that processes share is here. `Store` appends and reads; `connect` and `query` ask it in DuckDB's SQL."""
+Everything that processes share is here. `Store` appends and reads; `connect` and `query` ask it in DuckDB's
+SQL."""
 
 from pipeline.store.contract_tables import kind_of, meaning
 from pipeline.store.contracts import (

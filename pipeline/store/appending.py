@@ -1,4 +1,6 @@
-"""Appends to a table: data files first, then the commit, tried again on each newer version until it is in or a twin is."""
+"""Appends to a table: data files first, then the commit, tried again on each newer version until it is in
+or a twin is.
+"""
 
 from __future__ import annotations
 
@@ -33,14 +35,16 @@ def append(
 ) -> bool:
     """Commit rows under (producer, sequence), unless that or a later sequence is in; True if this call did.
 
-    The sequence is looked up in the very version that the commit follows on, so of twins one finds the other's.
+    The sequence is looked up in the very version that the commit follows on, so of twins one finds the
+    other's.
     """
     commit = Commit("WRITE", transaction=(producer, sequence))
     metadata = {PRODUCER_KEY: producer, SEQUENCE_KEY: str(sequence)}
     files: list[DataFile] | None = None
     for _ in attempts():
         if sequence_of(handle, producer) >= sequence:
-            # The twin may have been killed before its commit was flushed, and "it is in" must hold after a power cut.
+            # The twin may have been killed before its commit was flushed, and "it is in" must hold after a
+            # power cut.
             log.settle()
             discard(log, files)
             return False
@@ -58,16 +62,20 @@ def append(
 
 
 def attempts() -> Iterator[int]:
-    """Numbers of attempts, with pauses that grow and differ, so that many writers do not meet again and again."""
+    """Numbers of attempts, with pauses that grow and differ, so that many writers do not meet again and
+    again.
+    """
     for number in range(COMMIT_ATTEMPTS):
         yield number
         time.sleep(random.uniform(0, min(0.001 * (number + 1), LONGEST_PAUSE_S)))
 
 
 def swept_since(log: TableLog, handle: DeltaTable) -> bool:
-    """Bring the handle to the newest version. True if files that were not committed may have been deleted meanwhile.
+    """Bring the handle to the newest version. True if files that were not committed may have been deleted
+    meanwhile.
 
-    Maintenance commits before it deletes them, so whoever wrote such files finds that commit before its own can be made.
+    Maintenance commits before it deletes them, so whoever wrote such files finds that commit before its own
+    can be made.
     """
     before = handle.version()
     refresh(log, handle)
@@ -88,9 +96,12 @@ def discard(log: TableLog, files: list[DataFile] | None) -> None:
 
 
 def checkpoint_if_due(log: TableLog, handle: DeltaTable) -> None:
-    """Make a checkpoint if the commit after the handle's version, which was just made, is one of every hundred."""
+    """Make a checkpoint if the commit after the handle's version, which was just made, is one of every
+    hundred.
+    """
     if (handle.version() + 1) % CHECKPOINT_EVERY == 0:
-        # The rows are in, whatever becomes of the checkpoint; maintenance makes the next one, and says what is wrong.
+        # The rows are in, whatever becomes of the checkpoint; maintenance makes the next one, and says what
+        # is wrong.
         with contextlib.suppress(DeltaError, OSError):
             handle.update_incremental()
             log.write_checkpoint(handle)

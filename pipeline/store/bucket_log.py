@@ -1,4 +1,6 @@
-"""The log of a table on object storage: delta-rs commits there, by a conditional put, and the storage keeps what it has confirmed."""
+"""The log of a table on object storage: delta-rs commits there, by a conditional put, and the storage
+keeps what it has confirmed.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ class BucketLog:
         layout.create(self.uri, table, self.storage_options)
 
     def commit(self, handle: DeltaTable, commit: Commit) -> bool:
-        """Make the version after the one that the handle shows, unless another process has made it; False then.
+        """Make the version after the one that the handle shows, unless another process has made it; False
+        then.
 
         True says that this commit is in, by its doing, also where the reply to it was lost.
         """
@@ -67,7 +70,8 @@ class BucketLog:
     def write_checkpoint(self, handle: DeltaTable) -> None:
         handle.create_checkpoint()
 
-    # The storage confirms what it keeps, and keeps its own checksums: there is nothing to flush or to compare.
+    # The storage confirms what it keeps, and keeps its own checksums: there is nothing to flush or to
+    # compare.
 
     def settle(self) -> None:
         pass

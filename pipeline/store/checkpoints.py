@@ -1,4 +1,6 @@
-"""Checkpoints of a table's log on a disk: a power cut leaves a checkpoint whole or absent, and its hash is kept beside the log."""
+"""Checkpoints of a table's log on a disk: a power cut leaves a checkpoint whole or absent, and its hash is
+kept beside the log.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,8 @@ from pipeline.store.places import PARTIAL, hold
 def write_checkpoint(log: Path, own: Path, version: int) -> None:
     """Make a checkpoint of a version, unless it has one. `log` is the log's folder, `own` the one beside it.
 
-    delta-rs writes checkpoints under their names at once; so it writes this one in a folder that has links to the entries which
-    it needs, and it is flushed there and given its name.
+    delta-rs writes checkpoints under their names at once; so it writes this one in a folder that has links to
+    the entries which it needs, and it is flushed there and given its name.
     """
     name = checkpoint_name(version)
     if (log / name).exists():

@@ -1,4 +1,6 @@
-"""The contracts as tables for people: `python -m pipeline.store.contract_tables` writes them into `pipeline/README.md`."""
+"""The contracts as tables for people: `python -m pipeline.store.contract_tables` writes them into
+`pipeline/README.md`.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""The contract of every table in the store: columns, types, keys, allowed values, units. Decided here and nowhere else.
+"""The contract of every table in the store: columns, types, keys, allowed values, units. Decided here and
+nowhere else.
 
-Each table is a dataframely schema, so the same object checks an append (`check`), splits good rows from refused ones
-(`Schema.filter`) and gives the Arrow schema on disk (`arrow_schema`). `pipeline/README.md` is generated from this file.
+Each table is a dataframely schema, so the same object checks an append (`check`), splits good rows from
+refused ones (`Schema.filter`) and gives the Arrow schema on disk (`arrow_schema`). `pipeline/README.md` is
+generated from this file.
 """
 
 from __future__ import annotations

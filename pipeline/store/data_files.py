@@ -1,7 +1,8 @@
 """Data files of a table: named after the hash of their content, and compared with it before they are read.
 
-The name is in the log entry that commits the file, so the hash is kept with the commit, through checkpoints and compactions,
-and a file with another content than the one committed under its name is found: changed bytes, a cut, an exchanged file.
+The name is in the log entry that commits the file, so the hash is kept with the commit, through checkpoints
+and compactions, and a file with another content than the one committed under its name is found: changed
+bytes, a cut, an exchanged file.
 """
 
 from __future__ import annotations
@@ -28,15 +29,16 @@ BLOCK_BYTES = 2**20
 # Below this, threads cost more than they give.
 THREADS_FROM_BYTES = 16 * 2**20
 
-# Files that this process has compared, and how they were then: device, inode, size, times of the content and of the inode.
+# Files that this process has compared, and how they were then: device, inode, size, times of the content and
+# of the inode.
 Seen = tuple[int, int, int, int, int]
 _compared: dict[str, Seen] = {}
 
 
 @dataclass(frozen=True)
 class DataFile:
-    """A data file as the log has it. `path` is relative to the table's folder, with `/`, and not percent-encoded;
-    `stats` is the JSON of the Delta protocol."""
+    """A data file as the log has it. `path` is relative to the table's folder, with `/`, and not
+    percent-encoded; `stats` is the JSON of the Delta protocol."""
 
     path: str
     size: int
@@ -119,7 +121,8 @@ def content_hash(path: str | Path) -> str:
 def compare(paths: Iterable[str]) -> None:
     """Compare local files with the hashes in their names, each once while it is unchanged in this process.
 
-    Files without a hash in their name are passed over. Raises StoreError, which names the first file that differs or is gone.
+    Files without a hash in their name are passed over. Raises StoreError, which names the first file that
+    differs or is gone.
     """
     due = [(path, seen) for path in paths if (seen := _seen(path)) != _compared.get(path)]
     due = [(path, seen) for path, seen in due if committed_hash(path)]

@@ -1,8 +1,10 @@
-"""The log of a table on a disk: commits that a power cut does not take, and entries that are compared with their digests.
+"""The log of a table on a disk: commits that a power cut does not take, and entries that are compared with
+their digests.
 
-A commit is one new name in the log's folder, given by `link`, which fails if another process has taken that version. Before it,
-the data files and the entry's own content are flushed; after it, the folder. Copies of the newest entries lie beside the log: by
-their names it is known how far the log went, and `spo store repair` gives lost entries back from them.
+A commit is one new name in the log's folder, given by `link`, which fails if another process has taken that
+version. Before it, the data files and the entry's own content are flushed; after it, the folder. Copies of
+the newest entries lie beside the log: by their names it is known how far the log went, and `spo store repair`
+gives lost entries back from them.
 """
 
 from __future__ import annotations
@@ -52,7 +54,8 @@ class DiskLog:
         self._reached = -1
 
     def commit(self, handle: DeltaTable, commit: Commit) -> bool:
-        """Make the version after the one that the handle shows, unless another process has made it; False then.
+        """Make the version after the one that the handle shows, unless another process has made it; False
+        then.
 
         True says that this commit is in, by its doing, and that a power cut does not take it.
         """
@@ -61,8 +64,8 @@ class DiskLog:
     def _write(self, commit: Commit, version: int, table: str) -> bool:
         """Make a version of the table, unless it is there.
 
-        Raises FileNotFoundError if one of its data files is gone. After an OSError from a flush it is not known whether the
-        commit would outlive a power cut; it is there, or not, for whoever looks now.
+        Raises FileNotFoundError if one of its data files is gone. After an OSError from a flush it is not
+        known whether the commit would outlive a power cut; it is there, or not, for whoever looks now.
         """
         target = self.folder / entry_name(version)
         if target.exists():
@@ -100,7 +103,9 @@ class DiskLog:
         write_checkpoint(self.folder, self.copies, handle.version())
 
     def settle(self) -> None:
-        """Return once what is committed would outlive a power cut: its writer may have been killed before it flushed the folder."""
+        """Return once what is committed would outlive a power cut: its writer may have been killed before
+        it flushed the folder.
+        """
         flush_folder(self.folder)
 
     def infos(self, after: int, until: int) -> list[dict[str, Any]]:
@@ -129,7 +134,8 @@ class DiskLog:
     def compare_all(self) -> None:
         """Compare what a reader of the newest version reads: the newest checkpoint, and the entries after it.
 
-        Raises StoreError for an entry or a checkpoint that is not what was committed, and for entries that are gone.
+        Raises StoreError for an entry or a checkpoint that is not what was committed, and for entries that
+        are gone.
         """
         versions, known = self.versions(), self.newest_copy()
         if max(versions, default=-1) < known:

@@ -1,7 +1,8 @@
 """Files and folders that a power cut does not take: written, flushed, then published under their names.
 
-A name that is flushed before the content behind it can lead to an empty file after a power cut; so content comes first, the
-folder that holds the name last. Used for the store, for checkpoints of a training run and for published policies.
+A name that is flushed before the content behind it can lead to an empty file after a power cut; so content
+comes first, the folder that holds the name last. Used for the store, for checkpoints of a training run and
+for published policies.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-# A flush waits for the disk, and flushes that wait at the same time share one write of the file system's journal.
+# A flush waits for the disk, and flushes that wait at the same time share one write of the file system's
+# journal.
 FLUSHES_AT_ONCE = 8
 # Folders whose own name this process has flushed already.
 _named: set[str] = set()
@@ -34,7 +36,8 @@ def flush_folder(path: str | Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # File systems that cannot flush a folder by itself (some network ones) write names at once, and say EINVAL.
+        # File systems that cannot flush a folder by itself (some network ones) write names at once, and say
+        # EINVAL.
         if error.errno != errno.EINVAL:
             raise
     finally:
@@ -53,7 +56,9 @@ def flush_all(files: Iterable[str | Path], folders: Iterable[str | Path] = ()) -
 
 
 def make_folder(path: str | Path) -> None:
-    """Make a folder and those above it, and flush the name of each that is new or that this process has not flushed yet."""
+    """Make a folder and those above it, and flush the name of each that is new or that this process has
+    not flushed yet.
+    """
     folder = Path(path)
     above = [folder]
     while not above[-1].is_dir() and above[-1] != above[-1].parent:
@@ -68,7 +73,9 @@ def make_folder(path: str | Path) -> None:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file that readers, also after a power cut, find with the old content or the new one, and never with a part."""
+    """Write a file that readers, also after a power cut, find with the old content or the new one, and
+    never with a part.
+    """
     partial = path.with_name(f".{path.name}.partial")
     partial.write_bytes(content.encode() if isinstance(content, str) else content)
     flush_file(partial)
@@ -77,7 +84,9 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 def publish_folder(target: Path, write: Callable[[Path], None]) -> None:
-    """Write a folder beside the target, then give it its name: a kill or a power cut leaves the target whole or absent."""
+    """Write a folder beside the target, then give it its name: a kill or a power cut leaves the target
+    whole or absent.
+    """
     partial = target.parent / f".{target.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     make_folder(target.parent)

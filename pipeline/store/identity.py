@@ -1,6 +1,8 @@
-"""Content hashes that name rows: the same sample, test set or file has the same name in every store, whoever wrote it.
+"""Content hashes that name rows: the same sample, test set or file has the same name in every store, whoever
+wrote it.
 
-All are BLAKE2b of the canonical JSON of a list (RFC 7693; UTF-8, no spaces), so no two different lists run into one.
+All are BLAKE2b of the canonical JSON of a list (RFC 7693; UTF-8, no spaces), so no two different lists run
+into one.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from typing import Any
 import orjson
 
 ID_BYTES = 16
-# What makes a sample distinct. Not in it: what is only said about it (claims, times) and where it was found (file, batch).
+# What makes a sample distinct. Not in it: what is only said about it (claims, times) and where it was found
+# (file, batch).
 SAMPLE_IDENTITY = (
     "problem_id",
     "origin",
@@ -43,7 +46,9 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=
 
 
 def digest(*parts: Any) -> bytes:
-    """16 bytes that name the list of JSON values. Raises ValueError for NaN, UnicodeEncodeError for an unpaired surrogate."""
+    """16 bytes that name the list of JSON values. Raises ValueError for NaN, UnicodeEncodeError for an
+    unpaired surrogate.
+    """
     return blake2b(canonical(parts), digest_size=ID_BYTES).digest()
 
 

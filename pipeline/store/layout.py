@@ -1,4 +1,6 @@
-"""How a table of the store is laid out as a Delta table: its creation, its properties, and columns that join it later."""
+"""How a table of the store is laid out as a Delta table: its creation, its properties, and columns that
+join it later.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def create(uri: str, table: Table, storage_options: dict[str, str] | None = None
 
 
 def creation_actions(table: Table) -> list[dict[str, Any]]:
-    """What the first entry of its log says, beside who wrote it: delta-rs says it of a table that is thrown away."""
+    """What the first entry of its log says, beside who wrote it: delta-rs says it of a table that is
+    thrown away.
+    """
     with tempfile.TemporaryDirectory(prefix="spo-table-") as folder:
         create(folder, table)
         first = next(Path(folder, "_delta_log").glob("*.json"))

@@ -1,4 +1,6 @@
-"""The ledger of a store, after any number of kills: every row is there once, and no failure of ours is a reward."""
+"""The ledger of a store, after any number of kills: every row is there once, and no failure of ours is a
+reward.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ class Ledger:
 
 
 def ledger(store: Store) -> Ledger:
-    """Look at keys, at batches and rounds of rollout workers against their rows, and at verdicts without a trajectory."""
+    """Look at keys, at batches and rounds of rollout workers against their rows, and at verdicts without a
+    trajectory.
+    """
     found, no_reward = Ledger(), {"no_reward": [*NOT_A_REWARD]}
     with connect(store) as connection:
         for name, table in TABLES.items():

@@ -1,10 +1,11 @@
 """Who waits for whom on one machine: locks that the kernel frees however their holder ends.
 
-`alone` is for one kind of work on one store, so that no program is judged and no row appended twice; `one_of` is for what is
-scarce on the machine whatever the store, its processors first.
+`alone` is for one kind of work on one store, so that no program is judged and no row appended twice; `one_of`
+is for what is scarce on the machine whatever the store, its processors first.
 
-Locks are files in a private folder of the user. Who uses a store as another user meets the others at a second file in the
-store's own folder, which is locked and never written: what a colleague put there in its place is not touched.
+Locks are files in a private folder of the user. Who uses a store as another user meets the others at a second
+file in the store's own folder, which is locked and never written: what a colleague put there in its place is
+not touched.
 """
 
 from __future__ import annotations
@@ -30,10 +31,11 @@ def say(line: str) -> None:
 
 @contextmanager
 def alone(store: str, work: str, tell: Callable[[str], None] = say) -> Iterator[None]:
-    """Be the only process of this machine that does this work on this store; wait for another that does, and `tell` for which.
+    """Be the only process of this machine that does this work on this store; wait for another that does, and
+    `tell` for which.
 
-    Not to be entered twice by one process. Machines do not see each other's locks. Raises PrivateFolderError where a lock
-    is not a plain file.
+    Not to be entered twice by one process. Machines do not see each other's locks. Raises PrivateFolderError
+    where a lock is not a plain file.
     """
     with ExitStack() as stack:
         mine = stack.enter_context(opened(lock_path(store, work)))
@@ -51,7 +53,9 @@ def alone(store: str, work: str, tell: Callable[[str], None] = say) -> Iterator[
 
 @contextmanager
 def one_of(places: int, what: str, tell: Callable[[str], None] = say) -> Iterator[None]:
-    """Take one of so many places of this machine's user, e.g. among those that fill all processors; wait until one is free."""
+    """Take one of so many places of this machine's user, e.g. among those that fill all processors; wait
+    until one is free.
+    """
     with ExitStack() as stack:
         files = [stack.enter_context(opened(machine_lock(f"{what}-{number}"))) for number in range(places)]
         waiting = False

@@ -1,7 +1,8 @@
-"""Entries of a table's log: what a commit says, as lines of the Delta protocol, with a digest of the whole entry in its first line.
+"""Entries of a table's log: what a commit says, as lines of the Delta protocol, with a digest of the whole
+entry in its first line.
 
-The digest covers the entry's own version and table, so that an entry that is empty, cut, changed, or belongs elsewhere is found.
-Specification: https://github.com/delta-io/delta/blob/master/PROTOCOL.md
+The digest covers the entry's own version and table, so that an entry that is empty, cut, changed, or belongs
+elsewhere is found. Specification: https://github.com/delta-io/delta/blob/master/PROTOCOL.md
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class Commit:
     removed: tuple[DataFile, ...] = ()
     # (producer, sequence) of an append.
     transaction: tuple[str, int] | None = None
-    # Actions on the table itself, as the protocol has them: of its creation, or of a schema that became wider.
+    # Actions on the table itself, as the protocol has them: of its creation, or of a schema that became
+    # wider.
     table_actions: tuple[dict[str, Any], ...] = ()
     # False: rows only changed their place.
     data_change: bool = True
@@ -91,12 +93,15 @@ def digest(text: bytes) -> str:
 
 
 def fault(text: bytes, version: int, table: str | None = None) -> str | None:
-    """What is wrong with an entry; None if it is whole, or if another program wrote it and each line can be read."""
+    """What is wrong with an entry; None if it is whole, or if another program wrote it and each line can
+    be read.
+    """
     if not text:
         return "is empty"
     first = text.partition(b"\n")[0]
     match = DIGEST.search(first)
-    # Each of the two is enough to see that this program wrote it, so that a changed byte in one of them hides nothing.
+    # Each of the two is enough to see that this program wrote it, so that a changed byte in one of them hides
+    # nothing.
     if match or b'"engineInfo":"spo-' in first:
         if not match:
             return "is damaged: it has no digest"

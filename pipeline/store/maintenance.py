@@ -1,7 +1,8 @@
 """Maintenance of a table: many small files become few, and files that nothing needs are deleted.
 
-Writers and maintenance need no clock and no lock to keep out of each other's way. Whoever deletes files that are in no version
-first makes a commit that says so; a writer whose files may be among them finds that commit before its own, and writes them again.
+Writers and maintenance need no clock and no lock to keep out of each other's way. Whoever deletes files that
+are in no version first makes a commit that says so; a writer whose files may be among them finds that commit
+before its own, and writes them again.
 """
 
 from __future__ import annotations
@@ -72,7 +73,9 @@ def bins(files: list[DataFile]) -> Iterator[list[DataFile]]:
 
 
 def merged(log: TableLog, handle: DeltaTable, table: Table, files: list[DataFile]) -> list[DataFile]:
-    """New files with the rows of others, in their order. Raises StoreError for one whose content is not what was committed."""
+    """New files with the rows of others, in their order. Raises StoreError for one whose content is not
+    what was committed.
+    """
     log.place.compare([file.path for file in files])
     schema = columns_in_files(handle)
     with contextlib.ExitStack() as stack:
@@ -125,7 +128,8 @@ def has_bounds(footer: pq.FileMetaData, name: str) -> bool:
 
 
 def sweep(log: TableLog, handle: DeltaTable, retention_hours: int | None, keep: list[int]) -> int:
-    """Delete files that no version needs which is kept: not those of the last hours, not the present one, not those in `keep`.
+    """Delete files that no version needs which is kept: not those of the last hours, not the present one, not
+    those in `keep`.
 
     Returns how many were deleted.
     """

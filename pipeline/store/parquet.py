@@ -1,4 +1,6 @@
-"""Rows as Parquet files of a table: types, partition copies, row groups, compression, bloom filters, and their statistics."""
+"""Rows as Parquet files of a table: types, partition copies, row groups, compression, bloom filters, and
+their statistics.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +19,14 @@ from pipeline.store.contracts import Table
 from pipeline.store.data_files import DataFile, HashingSink
 from pipeline.store.places import Place
 
-# A look-up reads one row group: 40,000 rows take a third of the time of 400,000, and cost scans and compression next to nothing.
+# A look-up reads one row group: 40,000 rows take a third of the time of 400,000, and cost scans and
+# compression next to nothing.
 ROW_GROUP_ROWS = 40_000
-# Appends compress quickly, compaction thoroughly: what is written often is small and short-lived, what stays is compacted.
+# Appends compress quickly, compaction thoroughly: what is written often is small and short-lived, what stays
+# is compacted.
 APPEND_LEVEL, COMPACT_LEVEL = 1, 3
-# Least and greatest values are kept for texts up to this length: longer ones would be whole in the file, several times.
+# Least and greatest values are kept for texts up to this length: longer ones would be whole in the file,
+# several times.
 STATISTICS_BYTES = 64
 # A file ends with the row group that reaches this size.
 FILE_BYTES = 100 * 2**20
@@ -86,7 +91,9 @@ def write_groups(
     statistics_of: list[str],
     metadata: Mapping[str, str] | None = None,
 ) -> list[DataFile]:
-    """Files of row groups, of at most ROW_GROUP_ROWS rows each; `statistics_of` are columns that get least and greatest values."""
+    """Files of row groups, of at most ROW_GROUP_ROWS rows each; `statistics_of` are columns that get least
+    and greatest values.
+    """
     folder = "/".join(f"{name}={value}" for name, value in partition_values.items())
     files = []
     for first in groups:

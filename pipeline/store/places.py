@@ -39,10 +39,14 @@ class Place(Protocol):
         """A file, as pyarrow takes it."""
 
     def compare(self, paths: Iterable[str]) -> None:
-        """Raise StoreError for a file whose content is not what was committed, where nobody else watches over it."""
+        """Raise StoreError for a file whose content is not what was committed, where nobody else watches
+        over it.
+        """
 
     def inspect(self, files: list[DataFile]) -> None:
-        """The same for files that have another size than committed, or were written later; a look at their names is enough."""
+        """The same for files that have another size than committed, or were written later; a look at their
+        names is enough.
+        """
 
     def delete(self, paths: Iterable[str]) -> None:
         """Delete files; one that is gone already is passed over."""
@@ -70,7 +74,9 @@ class Disk:
 
     @contextlib.contextmanager
     def partial(self) -> Iterator[tuple[Path, BinaryIO]]:
-        """A new file under a name that nobody reads, open for writing; gone at the end, if it was not renamed."""
+        """A new file under a name that nobody reads, open for writing; gone at the end, if it was not
+        renamed.
+        """
         make_folder(self.own)
         path = self.own / f"{uuid.uuid4().hex}{PARTIAL}"
         try:
@@ -118,7 +124,9 @@ class Disk:
 
 
 def hold(descriptor: int) -> None:
-    """Lock a partial file or folder, so that `sweep` sees that its writer lives; the kernel frees it however that ends."""
+    """Lock a partial file or folder, so that `sweep` sees that its writer lives; the kernel frees it
+    however that ends.
+    """
     with contextlib.suppress(OSError):  # a file system without locks; nothing can be abandoned there
         fcntl.flock(descriptor, fcntl.LOCK_EX)
 
@@ -142,7 +150,8 @@ class _Objects(DeltaStorageHandler):
     """delta-rs's objects below a prefix."""
 
     def put(self, path: str, content: bytes) -> None:
-        # Its `open_output_stream` is for pyarrow, which from version 25 hands it buffers that it does not take.
+        # Its `open_output_stream` is for pyarrow, which from version 25 hands it buffers that it does not
+        # take.
         stream = self._handler.open_output_stream(path, None)
         stream.write(content)
         stream.close()  # type: ignore[attr-defined]

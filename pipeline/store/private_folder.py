@@ -1,7 +1,7 @@
 """A folder of this user on this machine: for locks, and for what a query puts on the disk while it runs.
 
-Temporary files lie where every user may write. So the folder is taken only if it is a folder, no link, belongs to this
-user, and lets nobody else in; files in it are opened without following links.
+Temporary files lie where every user may write. So the folder is taken only if it is a folder, no link,
+belongs to this user, and lets nobody else in; files in it are opened without following links.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ NOT_PLAIN = (errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO)
 
 
 class PrivateFolderError(RuntimeError):
-    """A folder or file that another user could have made or can change; the message names it and says what to do."""
+    """A folder or file that another user could have made or can change; the message names it and says what
+    to do.
+    """
 
 
 def private_folder(name: str) -> Path:
@@ -52,7 +54,8 @@ def check_private(folder: Path) -> None:
 
 
 def open_regular(path: Path, flags: int, mode: int = 0o600) -> int:
-    """A descriptor of a regular file in a folder, made with this mode if it is missing; neither of them is a link.
+    """A descriptor of a regular file in a folder, made with this mode if it is missing; neither of them is a
+    link.
 
     Raises PrivateFolderError for a link, a FIFO or a device, and for a file that also has another name.
     """

@@ -1,7 +1,7 @@
 """The files of a snapshot as DuckDB sees them: it can read these and no others, and it can write none.
 
-DuckDB's `allowed_paths` lets COPY overwrite a file that it lets queries read. So a connection that only reads gets its
-files through a file system of ours, which has no way of writing, and none of its own.
+DuckDB's `allowed_paths` lets COPY overwrite a file that it lets queries read. So a connection that only reads
+gets its files through a file system of ours, which has no way of writing, and none of its own.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ def path_of(name: str) -> str:
 
 
 class ReadOnlyFiles(AbstractFileSystem):
-    """The local files of a snapshot, to be registered with a DuckDB connection. Raises PermissionError for all else,
-    StoreError for a file whose content is not what was committed: a query compares the files that it opens."""
+    """The local files of a snapshot, to be registered with a DuckDB connection. Raises PermissionError for
+    all else, StoreError for a file whose content is not what was committed: a query compares the files
+    that it opens."""
 
     protocol = PROTOCOL
     cachable = False  # each connection has files of its own

@@ -1,11 +1,13 @@
 """Rewards: functions of a verdict, applied when rows are read and never stored in one.
 
-One definition serves both engines: a reward is an SQL expression over `verdict`, `passed` and `total`, which DuckDB runs as
-the macro `reward_<name>(verdict, passed, total)` and polars as the expression it parses to. A verdict that says nothing about
-the program (`NOT_A_REWARD`: the judge failed, or lacks the language) gives null, never a number.
+One definition serves both engines: a reward is an SQL expression over `verdict`, `passed` and `total`, which
+DuckDB runs as the macro `reward_<name>(verdict, passed, total)` and polars as the expression it parses to. A
+verdict that says nothing about the program (`NOT_A_REWARD`: the judge failed, or lacks the language) gives
+null, never a number.
 
-`binary` and `fraction` are at most 0, as the cross-entropy form of Soft Policy Optimization asks (arXiv 2503.05453: exp(r / beta)
-is then the probability that the outcome is optimal); `signed` and `success` serve methods that want another scale.
+`binary` and `fraction` are at most 0, as the cross-entropy form of Soft Policy Optimization asks (arXiv
+2503.05453: exp(r / beta) is then the probability that the outcome is optimal); `signed` and `success` serve
+methods that want another scale.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ class RewardError(ValueError):
 
 @dataclass(frozen=True)
 class Reward:
-    """A reward by name, with its range; `scored` is SQL over verdict, passed and total for a verdict that counts."""
+    """A reward by name, with its range; `scored` is SQL over verdict, passed and total for a verdict that
+    counts.
+    """
 
     name: str
     description: str
@@ -48,7 +52,9 @@ class Reward:
         return pl.sql_expr(self.sql).cast(pl.Float64).alias("reward")
 
     def of(self, verdict: str, passed: int, total: int) -> float | None:
-        """Reward of one verdict; None where there is none. Raises RewardError for a verdict the contracts don't know."""
+        """Reward of one verdict; None where there is none. Raises RewardError for a verdict the contracts
+        don't know.
+        """
         if verdict not in VERDICTS:
             raise RewardError(f"no verdict {verdict!r}; there are: {', '.join(VERDICTS)}")
         row = pl.DataFrame({"verdict": [verdict], "passed": [passed], "total": [total]})
@@ -61,7 +67,8 @@ REWARDS: dict[str, Reward] = {}
 def register(reward: Reward) -> Reward:
     """Make a reward known by its name, for corpora and for SQL, where it is part of the name of a macro.
 
-    Raises RewardError if another one has the name, or if it is not a word of small letters, digits and underscores.
+    Raises RewardError if another one has the name, or if it is not a word of small letters, digits and
+    underscores.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", reward.name):
         raise RewardError(f"reward {reward.name!r}: a name is small letters, digits and underscores")
@@ -107,7 +114,8 @@ register(
         "share of tests passed, minus 1; accepted 0",
         -1.0,
         0.0,
-        # Judging may stop at the first failure: `passed` then counts the tests before it, and the share is a lower bound.
+        # Judging may stop at the first failure: `passed` then counts the tests before it, and the share is a
+        # lower bound.
         f"CASE WHEN {ACCEPTED} THEN 0.0 WHEN total = 0 THEN -1.0 ELSE CAST(passed AS DOUBLE) / total - 1.0 END",
     )
 )

@@ -65,7 +65,9 @@ class Snapshot:
         return frame.select(empty.columns)
 
     def read(self, columns: list[str] | None = None) -> pl.DataFrame:
-        """All rows, or some columns of them. Raises StoreError for an unknown column or a damaged file, which it names."""
+        """All rows, or some columns of them. Raises StoreError for an unknown column or a damaged file,
+        which it names.
+        """
         frame = self.scan()
         unknown = set(columns or []) - set(self.table.schema.column_names())
         if unknown:

@@ -1,8 +1,10 @@
-"""SQL over a store: DuckDB in process, every table a view over the Parquet files of one snapshot, nothing copied.
+"""SQL over a store: DuckDB in process, every table a view over the Parquet files of one snapshot, nothing
+copied.
 
-`connect(store)` gives tables, the ready views of `pipeline/store/views/`, the macros `reward_<name>(verdict, passed, total)` and
-`pass_at(samples, correct, k)`; `query(connection, sql)` gives a polars frame, and `query(connection, "@name")` answers a question
-of `pipeline/store/questions/`. No extension is loaded beyond those built in (parquet, json, icu), and no network is used.
+`connect(store)` gives tables, the ready views of `pipeline/store/views/`, the macros `reward_<name>(verdict,
+passed, total)` and `pass_at(samples, correct, k)`; `query(connection, sql)` gives a polars frame, and
+`query(connection, "@name")` answers a question of `pipeline/store/questions/`. No extension is loaded beyond
+those built in (parquet, json, icu), and no network is used.
 """
 
 from __future__ import annotations
@@ -99,9 +101,9 @@ def connect(
 ) -> duckdb.DuckDBPyConnection:
     """DuckDB connection on the store as it is now, or with the tables named in `pins` at those versions.
 
-    Later appends and compactions change nothing in it. Read-only, it runs one query at a time, sees no file but the
-    snapshot's own, can write none, and its settings are locked; otherwise COPY and files from elsewhere work too. Raises
-    StoreError where a version is gone.
+    Later appends and compactions change nothing in it. Read-only, it runs one query at a time, sees no file
+    but the snapshot's own, can write none, and its settings are locked; otherwise COPY and files from
+    elsewhere work too. Raises StoreError where a version is gone.
     """
     pins = dict(pins or {})
     settings: dict[str, Any] = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
@@ -152,8 +154,9 @@ def query(
 ) -> pl.DataFrame:
     """Rows of a query, or of the question `@name`; `$name` in it takes its value from `parameters`.
 
-    Raises SqlError in one line for an unknown table, column, question or parameter, and for a statement that writes where
-    the connection is read-only. A statement without rows gives an empty frame, of several statements the last one counts.
+    Raises SqlError in one line for an unknown table, column, question or parameter, and for a statement that
+    writes where the connection is read-only. A statement without rows gives an empty frame, of several
+    statements the last one counts.
     """
     with errors_in_one_line():
         found = relation(connection, sql, parameters)
@@ -163,7 +166,9 @@ def query(
 def relation(
     connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, Any] | None = None
 ) -> duckdb.DuckDBPyRelation | None:
-    """The same query, not yet run: to be shown in part or read batch by batch. None for a statement without rows."""
+    """The same query, not yet run: to be shown in part or read batch by batch. None for a statement
+    without rows.
+    """
     sql = question(sql[1:].strip().rstrip(";")).sql if sql.startswith("@") else sql
     if is_read_only(connection):
         check_query(sql)
@@ -173,7 +178,9 @@ def relation(
 
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
-    """SqlError in place of DuckDB's, also for what it finds while rows are read; KeyboardInterrupt where Ctrl-C ended it."""
+    """SqlError in place of DuckDB's, also for what it finds while rows are read; KeyboardInterrupt where
+    Ctrl-C ended it.
+    """
     try:
         yield
     except duckdb.Error as error:
@@ -241,10 +248,12 @@ def base_tables(tree: Any) -> Iterator[str]:
 def create_table_view(
     connection: duckdb.DuckDBPyConnection, table: Table, snapshot: Snapshot, *, read_only: bool
 ) -> None:
-    """A view with the contract's columns: a column newer than a file is null there, partition copies stay hidden.
+    """A view with the contract's columns: a column newer than a file is null there, partition copies stay
+    hidden.
 
-    DuckDB is told the columns, so that it opens no local file before a query needs it (`union_by_name` would open them all).
-    Files elsewhere come through Arrow, since its own reader of object storage is an extension.
+    DuckDB is told the columns, so that it opens no local file before a query needs it (`union_by_name` would
+    open them all). Files elsewhere come through Arrow, since its own reader of object storage is an
+    extension.
     """
     types = {field.name: type_of(field.type) for field in table.arrow_schema}
     remote = any("://" in file for file in snapshot.files)
@@ -273,7 +282,9 @@ def create_table_view(
 
 
 def type_of(kind: pa.DataType) -> str:
-    """DuckDB's name of an Arrow type. (Its own `from_arrow` knows them too, but loads pandas, which takes a second.)"""
+    """DuckDB's name of an Arrow type. (Its own `from_arrow` knows them too, but loads pandas, which takes
+    a second.)
+    """
     if pa.types.is_struct(kind):
         return f"STRUCT({', '.join(f'{quoted(field.name)} {type_of(field.type)}' for field in kind)})"
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):

@@ -1,9 +1,10 @@
-"""Which SQL may be asked of a store: one query that only reads, and conditions that stay inside their brackets.
+"""Which SQL may be asked of a store: one query that only reads, and conditions that stay inside their
+brackets.
 
-DuckDB's own parser decides. A text passes if every query node of its syntax tree reads (a WITH may also hold INSERT,
-UPDATE, DELETE and COPY) and every function that it calls looks at rows, not at files, settings or logs. What has no tree
-is refused, with two exceptions: EXPLAIN of a query that passes, and PIVOT without its list of values, of which the tokens
-are checked.
+DuckDB's own parser decides. A text passes if every query node of its syntax tree reads (a WITH may also hold
+INSERT, UPDATE, DELETE and COPY) and every function that it calls looks at rows, not at files, settings or
+logs. What has no tree is refused, with two exceptions: EXPLAIN of a query that passes, and PIVOT without its
+list of values, of which the tokens are checked.
 
 The connection is a second lock on the same door: see `pipeline/store/read_only_files.py`.
 """
@@ -34,8 +35,8 @@ def words(text: str) -> frozenset[str]:
 
 
 READING_NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
-# Functions in FROM that make rows out of their arguments, or list what this database holds. The others read files or the
-# network, run SQL from a text, or change settings, logs and checkpoints.
+# Functions in FROM that make rows out of their arguments, or list what this database holds. The others read
+# files or the network, run SQL from a text, or change settings, logs and checkpoints.
 TABLE_FUNCTIONS = words(
     """
     duckdb_columns duckdb_constraints duckdb_databases duckdb_functions duckdb_keywords duckdb_schemas duckdb_tables
@@ -88,9 +89,9 @@ def predicate(
 ) -> str:
     """The text as an SQL condition in brackets, to be put into a query of ours.
 
-    It is exactly one expression: no comment, bracket, semicolon or keyword in it ends the brackets or the query around
-    it. Each `$name` in it has its value in `parameters`, which holds no other and none that is `taken` by the query around
-    it. Raises SqlError, which begins with `name`.
+    It is exactly one expression: no comment, bracket, semicolon or keyword in it ends the brackets or the
+    query around it. Each `$name` in it has its value in `parameters`, which holds no other and none that is
+    `taken` by the query around it. Raises SqlError, which begins with `name`.
     """
     bracketed = f"(\n{text}\n)"
     try:
@@ -137,7 +138,9 @@ def check_function(name: str) -> None:
 
 @cache
 def refused_functions() -> frozenset[str]:
-    """Functions of expressions that have an effect, by what DuckDB says of them, or that look beyond the store."""
+    """Functions of expressions that have an effect, by what DuckDB says of them, or that look beyond the
+    store.
+    """
     return (functions_where("stability = 'VOLATILE'") - HARMLESS_VOLATILE) | REFUSED_FUNCTIONS
 
 
@@ -180,7 +183,8 @@ def after_brackets(found: list[Token]) -> list[Token]:
 
 
 def check_tokens(text: str) -> None:
-    """A PIVOT without its list of values makes a type of them first, so it has no tree: its tokens are checked.
+    """A PIVOT without its list of values makes a type of them first, so it has no tree: its tokens are
+    checked.
 
     A column that has the name of a statement is to be quoted there.
     """

@@ -1,4 +1,6 @@
-"""Results of a query written out as CSV, JSON, JSON lines or Parquet, batch by batch, so that they need not fit into memory."""
+"""Results of a query written out as CSV, JSON, JSON lines or Parquet, batch by batch, so that they need
+not fit into memory.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ NESTED = ("list", "array", "struct", "map", "union")
 def write_file(relation: duckdb.DuckDBPyRelation, path: Path) -> None:
     """Write a result in the format its name ends with; nothing appears under that name before all is written.
 
-    Raises SqlError for another ending, for a folder that cannot be written, and for what the query finds while it runs.
+    Raises SqlError for another ending, for a folder that cannot be written, and for what the query finds
+    while it runs.
     """
     format = path.suffix.removeprefix(".")
     if format not in FORMATS:
@@ -41,7 +44,8 @@ def write_file(relation: duckdb.DuckDBPyRelation, path: Path) -> None:
 
 
 def write_rows(relation: duckdb.DuckDBPyRelation, file: IO[bytes], format: str) -> None:
-    """Write a result to an open binary file. CSV has lists and structs as JSON text; JSON is one array of objects.
+    """Write a result to an open binary file. CSV has lists and structs as JSON text; JSON is one array of
+    objects.
 
     Raises the file's own OSError, which knows a closed pipe: polars writing by itself would hide what it was.
     """

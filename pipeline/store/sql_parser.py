@@ -1,4 +1,6 @@
-"""What DuckDB's parser says of a text: its statements, the syntax tree of a SELECT, its tokens. Nothing is run."""
+"""What DuckDB's parser says of a text: its statements, the syntax tree of a SELECT, its tokens. Nothing is
+run.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ _local = threading.local()
 
 
 class SqlError(ValueError):
-    """A query that is refused or that DuckDB cannot run; one line that says what is wrong and, where known, what was meant."""
+    """A query that is refused or that DuckDB cannot run; one line that says what is wrong and, where
+    known, what was meant.
+    """
 
 
 class Token(NamedTuple):

@@ -1,8 +1,9 @@
 """The store: one Delta Lake table for each contract, in a local folder or on object storage.
 
-Appends are atomic and carry their idempotency key, (producer, sequence), in the commit itself; reads go through snapshots,
-lists of Parquet files that no later commit touches. Nothing here globs a folder: after one compaction that counts rows twice.
-Specification: the Delta Lake protocol, https://github.com/delta-io/delta/blob/master/PROTOCOL.md
+Appends are atomic and carry their idempotency key, (producer, sequence), in the commit itself; reads go
+through snapshots, lists of Parquet files that no later commit touches. Nothing here globs a folder: after one
+compaction that counts rows twice. Specification: the Delta Lake protocol,
+https://github.com/delta-io/delta/blob/master/PROTOCOL.md
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ class Statistics:
 
 
 class Store:
-    """Handle on a store, for one thread. Cheap to make; tables are opened on first use and kept, and created on first write."""
+    """Handle on a store, for one thread. Cheap to make; tables are opened on first use and kept, and
+    created on first write.
+    """
 
     def __init__(self, location: str | Path, storage_options: dict[str, str] | None = None):
         location = str(location)
@@ -66,8 +69,8 @@ class Store:
 
     @contextmanager
     def still(self) -> Iterator[None]:
-        """Within it reads see each table as it was at the first look, and what this handle commits: a look at the log costs
-        3 ms, and more the more commits there are. Appends look at every time."""
+        """Within it reads see each table as it was at the first look, and what this handle commits: a look
+        at the log costs 3 ms, and more the more commits there are. Appends look at every time."""
         before, self._still = self._still, set()
         try:
             yield
@@ -77,9 +80,9 @@ class Store:
     def append(self, name: str, rows: pl.DataFrame, *, producer: str, sequence: int) -> bool:
         """Append rows once for each (producer, sequence), which must increase; True if this call added them.
 
-        True, and False for rows that are in already, hold after a power cut. Raises ContractError for rows that break the
-        table's contract, StoreError when the commit cannot be made. A column that is new in the contract, and nullable, joins
-        the table with the first append; older rows read as null.
+        True, and False for rows that are in already, hold after a power cut. Raises ContractError for rows
+        that break the table's contract, StoreError when the commit cannot be made. A column that is new in
+        the contract, and nullable, joins the table with the first append; older rows read as null.
         """
         table = contract(name)
         rows = check(table, rows)
@@ -96,7 +99,8 @@ class Store:
         return sequence_of(handle, producer) if handle else -1
 
     def append_next(self, name: str, rows: pl.DataFrame, *, producer: str) -> None:
-        """Append under the producer's next sequence. For one process per producer, whose rows are chosen by what is missing.
+        """Append under the producer's next sequence. For one process per producer, whose rows are chosen by
+        what is missing.
 
         Raises StoreError if another process appended for this producer meanwhile: its rows may be the same.
         """
@@ -143,9 +147,11 @@ class Store:
         return self.snapshot(name).read(columns)
 
     def tail(self, name: str, after_version: int, until: int | None = None) -> tuple[pl.DataFrame, int]:
-        """Rows added after a version up to `until` (or now), each once and whatever was compacted since, and the version reached.
+        """Rows added after a version up to `until` (or now), each once and whatever was compacted since, and
+        the version reached.
 
-        Raises StoreError when maintenance has deleted files of that time: then read a snapshot, and go on from its version.
+        Raises StoreError when maintenance has deleted files of that time: then read a snapshot, and go on
+        from its version.
         """
         table = contract(name)
         handle = self._refreshed(table)
@@ -169,7 +175,9 @@ class Store:
         return {name: self.version(name) for name in names or TABLES}
 
     def pin(self, label: str, versions: Mapping[str, int] | None = None) -> dict[str, int]:
-        """Keep those versions (or the present ones) readable under a label, through any maintenance, until `unpin`."""
+        """Keep those versions (or the present ones) readable under a label, through any maintenance, until
+        `unpin`.
+        """
         versions = dict(self.pins() if versions is None else versions)
         for name, version in versions.items():
             self.snapshot(name, version)
@@ -196,8 +204,9 @@ class Store:
     ) -> Maintained:
         """Compact small files, write a checkpoint, and delete files that no retained or pinned version needs.
 
-        Retained is what was live in the last `retention_hours` (7 days if not given; less breaks readers and followers that
-        are slower). Versions pinned by `pin` or by a corpus are kept, and those in `keep_versions`.
+        Retained is what was live in the last `retention_hours` (7 days if not given; less breaks readers and
+        followers that are slower). Versions pinned by `pin` or by a corpus are kept, and those in
+        `keep_versions`.
         """
         handle = self._refreshed(contract(name))
         if handle is None:

@@ -1,4 +1,6 @@
-"""Text of models and sites: the program in a completion, its language, and other names for languages, verdicts and splits."""
+"""Text of models and sites: the program in a completion, its language, and other names for languages,
+verdicts and splits.
+"""
 
 from pipeline.text.escapes import visible, visible_line
 from pipeline.text.extract import detect_language, extract_program

@@ -1,4 +1,6 @@
-"""Text from data as it can be shown: what a terminal or a browser would obey, hide or reorder is shown as an escape."""
+"""Text from data as it can be shown: what a terminal or a browser would obey, hide or reorder is shown as
+an escape.
+"""
 
 from __future__ import annotations
 

@@ -2,13 +2,17 @@
 
 The rule that found a program is recorded with it (`trajectories.extraction`):
 * `given`: the source had the program apart from the completion; nothing was extracted;
-* `fence`: the last complete fenced block (CommonMark 0.31, section 4.5) that is a program: policies think first, then answer;
-* `open_fence`: no complete block is a program, but the completion ends inside one: it was cut, or its end was forgotten;
+* `fence`: the last complete fenced block (CommonMark 0.31, section 4.5) that is a program: policies think
+  first, then answer;
+* `open_fence`: no complete block is a program, but the completion ends inside one: it was cut, or its end was
+  forgotten;
 * `text`: there is no fence, and the text as a whole is a program;
-* `none`: nothing of these; the program is empty. The trajectory stays: a policy that wrote no program has earned its reward too.
+* `none`: nothing of these; the program is empty. The trajectory stays: a policy that wrote no program has
+  earned its reward too.
 
-A fenced block is a program when it is not empty, its info string names no other kind of text (`OTHER_KINDS`), and, where
-the expected language is known, its info string names that language, a relative of it, or none that we know.
+A fenced block is a program when it is not empty, its info string names no other kind of text (`OTHER_KINDS`),
+and, where the expected language is known, its info string names that language, a relative of it, or none that
+we know.
 """
 
 from __future__ import annotations
@@ -60,7 +64,9 @@ TILDES = re.compile("~{3,}")
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """A line with a fence: where the line is in the text, what stands before the fence, the fence, and its info string."""
+    """A line with a fence: where the line is in the text, what stands before the fence, the fence, and its
+    info string.
+    """
 
     begin: int
     end: int
@@ -80,7 +86,9 @@ class Fence:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A fenced block: the first word of its info string in lower case, its text, and whether its end is there."""
+    """A fenced block: the first word of its info string in lower case, its text, and whether its end is
+    there.
+    """
 
     kind: str
     text: str
@@ -88,7 +96,9 @@ class Block:
 
 
 def extract_program(completion: str, language: str | None = None) -> tuple[str, str, str | None]:
-    """(program, rule, language named by the block or None) of a completion; `language` is what is expected, if known."""
+    """(program, rule, language named by the block or None) of a completion; `language` is what is
+    expected, if known.
+    """
     blocks = fenced_blocks(completion)
     candidates = [block for block in blocks if is_program(block, language)]
     for closed, rule in ((True, "fence"), (False, "open_fence")):
@@ -104,9 +114,10 @@ def extract_program(completion: str, language: str | None = None) -> tuple[str, 
 def fenced_blocks(text: str) -> list[Block]:
     """The fenced blocks of a text, in order.
 
-    As in CommonMark a block ends at a fence of its own character, at least as long, with no info string. Two habits of language
-    models go beyond it: a fence that names a language opens a block wherever it stands in its line ("Answer: ```python"), and
-    one that stands alone in its line does so even inside a block, which was then left unfinished.
+    As in CommonMark a block ends at a fence of its own character, at least as long, with no info string. Two
+    habits of language models go beyond it: a fence that names a language opens a block wherever it stands in
+    its line ("Answer: ```python"), and one that stands alone in its line does so even inside a block, which
+    was then left unfinished.
     """
     text = text.replace("\r\n", "\n")
     blocks = []
@@ -138,7 +149,9 @@ def fences(text: str) -> Iterator[Fence]:
 
 
 def fence_parts(line: str) -> tuple[str, str, str] | None:
-    """(text before, fence, info string) of a line; an info string holds no backtick, nor does what stands before."""
+    """(text before, fence, info string) of a line; an info string holds no backtick, nor does what stands
+    before.
+    """
     first = line.find("`")
     if first < 0:
         tildes = TILDES.search(line)
@@ -154,7 +167,8 @@ def is_program(block: Block, language: str | None) -> bool:
     named, expected = language_of_fence(block.kind), find_language(language) if language else None
     if named is None or language is None or named is expected:
         return True
-    # Sources confuse the members of a family: C in a block marked cpp compiles, Python 2 and 3 share one mark.
+    # Sources confuse the members of a family: C in a block marked cpp compiles, Python 2 and 3 share one
+    # mark.
     return expected is not None and bool(named.family) and named.family == expected.family
 
 
@@ -264,9 +278,11 @@ _compiled = {
 
 
 def detect_language(program: str) -> str:
-    """The contract's name of the language a text is written in, told by its most telling constructs, or `unknown`.
+    """The contract's name of the language a text is written in, told by its most telling constructs, or
+    `unknown`.
 
-    C++ and C are told apart by what only C++ has; where both fit equally, the one named first in `CLUES` is taken.
+    C++ and C are told apart by what only C++ has; where both fit equally, the one named first in `CLUES` is
+    taken.
     """
     beginning = program[:TELLING_CHARACTERS]
     scores = {

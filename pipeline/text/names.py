@@ -48,7 +48,9 @@ SPLIT_NAMES = {
 
 
 def split_of(name: str, default: str = "none") -> str:
-    """The split that a file or else a folder above it is named after: train-00000-of-00039.parquet, set-test.jsonl, train/x."""
+    """The split that a file or else a folder above it is named after: train-00000-of-00039.parquet,
+    set-test.jsonl, train/x.
+    """
     for part in reversed(PurePosixPath(name).parts):
         for word in re.split(r"[-._]", part.lower()):
             if word in SPLIT_NAMES:

@@ -1,7 +1,8 @@
-"""The text of a statement in TeX, slightly reduced: titles, lists and emphasis without their commands; formulas stay.
+"""The text of a statement in TeX, slightly reduced: titles, lists and emphasis without their commands;
+formulas stay.
 
-Every pattern takes time in proportion to the text: inside a group it stops at the next bracket, so no position is looked
-at from every command before it.
+Every pattern takes time in proportion to the text: inside a group it stops at the next bracket, so no
+position is looked at from every command before it.
 """
 
 from __future__ import annotations

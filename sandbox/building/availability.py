@@ -41,7 +41,8 @@ def require_usable(name: str, kind: Kind | None = None) -> tuple[Language, str]:
 
 
 class ProvenLanguages:
-    """The languages whose tool chains work: each one is proved by its row's hello program, built and run in jails.
+    """The languages whose tool chains work: each one is proved by its row's hello program, built and run in
+    jails.
 
     A tool chain that is installed but broken would otherwise turn every program into a compile error.
     """
@@ -51,7 +52,9 @@ class ProvenLanguages:
         self._complaints: dict[Language, str] = {}  # "" where the language works
 
     def require(self, name: str) -> tuple[Language, str]:
-        """The language of a name with its tool chain. Raises LanguageUnavailable, and JailDied, which proves nothing."""
+        """The language of a name with its tool chain. Raises LanguageUnavailable, and JailDied, which
+        proves nothing.
+        """
         language, found = require_usable(name, self.builder.isolation.kind)
         if language not in self._complaints:
             self._complaints[language] = "" if language.in_supervisor else self._complaint(language)

@@ -219,7 +219,9 @@ def _collect(session: Session, leave_out: Container[str]) -> dict[str, bytes]:
 
 
 def _read(session: Session, name: str, most_bytes: int) -> bytes | None:
-    """The contents of a plain file; None for a folder, a link, a FIFO, a socket, a device, and what cannot be opened."""
+    """The contents of a plain file; None for a folder, a link, a FIFO, a socket, a device, and what cannot
+    be opened.
+    """
     descriptor = session.open_file(name)
     if descriptor is None:
         return None

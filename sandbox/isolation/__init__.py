@@ -1,8 +1,8 @@
 """Isolation: one jail per program, built by bubblewrap or Landlock, with a supervisor as its process 1.
 
-`establish` finds out what this machine allows and returns it as a value, an `Isolation`; `Session` starts a jail
-with it and runs programs there; `guest/` is the code that runs inside. Nothing here knows languages, tests or
-verdicts.
+`establish` finds out what this machine allows and returns it as a value, an `Isolation`; `Session` starts a
+jail with it and runs programs there; `guest/` is the code that runs inside. Nothing here knows languages,
+tests or verdicts.
 """
 
 from sandbox.isolation.cgroups import Group, remove_groups, remove_left_over_groups

@@ -78,7 +78,9 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """Return when everything inside is dead: the supervisor, process 1 of its namespace, exits when the socket closes."""
+        """Return when everything inside is dead: the supervisor, process 1 of its namespace, exits when
+        the socket closes.
+        """
         if self.socket.fileno() < 0:
             return
         self.socket.close()
@@ -93,7 +95,9 @@ class Session:
         self._ask(protocol.PROGRAM + os.fsencode("\0".join(argv)))
 
     def check_python(self, source: bytes, limits: Limits) -> tuple[int, Run, str]:
-        """Compile Python source and forget it. Returns OK, COMPILE_FAILED or COMPILE_KILLED, the run, and its messages."""
+        """Compile Python source and forget it. Returns OK, COMPILE_FAILED or COMPILE_KILLED, the run, and
+        its messages.
+        """
         return self._compile(protocol.CHECK, source, limits)
 
     def set_python(
@@ -104,9 +108,11 @@ class Session:
         compiles: bool = False,
         arguments: tuple[str, ...] = (),
     ) -> tuple[int, Run, str]:
-        """Make Python source the program, with `arguments` behind its name. Returns what `check_python` returns.
+        """Make Python source the program, with `arguments` behind its name. Returns what `check_python`
+        returns.
 
-        `function`: 0 for a whole program, a key of `protocol.RUNNERS` for function tests; `compiles`: it is known to compile.
+        `function`: 0 for a whole program, a key of `protocol.RUNNERS` for function tests; `compiles`: it is
+        known to compile.
         """
         outcome = self._compile(protocol.PYTHON, source, limits, function, compiles)
         if arguments and outcome[0] == protocol.OK:
@@ -150,7 +156,9 @@ class Session:
         return self.start([descriptors], cpu_s, wall_s).finish()[0]
 
     def run_all(self, tests: list[tuple[int, ...]], cpu_s: float, wall_s: float) -> list[Run]:
-        """Run the program per entry, up to the first run that does not exit with status 0 or leaves something behind."""
+        """Run the program per entry, up to the first run that does not exit with status 0 or leaves
+        something behind.
+        """
         return self.start(tests, cpu_s, wall_s).finish()
 
     def start(self, tests: list[tuple[int, ...]], cpu_s: float, wall_s: float) -> StartedRuns:

@@ -1,7 +1,9 @@
-"""The asserting jails: where the assertions of function tests run, out of reach of the program that they are about.
+"""The asserting jails: where the assertions of function tests run, out of reach of the program that they are
+about.
 
-Program and assertions are two processes in two jails. Between them run two pipes with calls and values as plain data
-(`isolation/guest/crossing.py`); only the asserting jail has the test, and only its report can say that a test has passed.
+Program and assertions are two processes in two jails. Between them run two pipes with calls and values as
+plain data (`isolation/guest/crossing.py`); only the asserting jail has the test, and only its report can say
+that a test has passed.
 """
 
 from __future__ import annotations
@@ -111,8 +113,8 @@ class AssertingJails:
     ) -> tuple[list[Run], list[Report]]:  # fmt: skip
         """Run tests, each with its assertions: how the program's runs ended, and the reports; one at least.
 
-        `tests` has standard input, output and error of the program for each, `requests` the jobs of the assertions. Raises
-        JailDied for the program's jail, AssertingJailFailed for the other one.
+        `tests` has standard input, output and error of the program for each, `requests` the jobs of the
+        assertions. Raises JailDied for the program's jail, AssertingJailFailed for the other one.
         """
         key = (
             preamble,

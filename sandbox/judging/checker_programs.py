@@ -1,13 +1,14 @@
 """Checkers that are programs: testlib's and Kattis's conventions, inside a jail of their own.
 
-testlib  `checker INPUT OUTPUT ANSWER`; exit 0 right, 1 wrong, 2, 4 and 8 malformed (wrong), 7 and 16 up partial (wrong here).
+testlib  `checker INPUT OUTPUT ANSWER`; exit 0 right, 1 wrong, 2, 4 and 8 malformed (wrong), 7 and 16 up
+partial (wrong here).
          https://codeforces.com/testlib
 kattis   `validator INPUT ANSWER FEEDBACK_FOLDER < OUTPUT`; exit 42 right, 43 wrong.
          https://www.kattis.com/problem-package-format/
 
-An interactor is called the same way, with the program's output on its standard input and the program's input on its
-standard output; under testlib it may write OUTPUT. Any other end (exit 3, a signal, a limit) is the checker's own
-failure: a judge_error, never a verdict on the program.
+An interactor is called the same way, with the program's output on its standard input and the program's input
+on its standard output; under testlib it may write OUTPUT. Any other end (exit 3, a signal, a limit) is the
+checker's own failure: a judge_error, never a verdict on the program.
 """
 
 from __future__ import annotations
@@ -91,9 +92,10 @@ class CheckerProgram:
     ) -> tuple[Run, bool | None, str]:
         """Let the program, whose standard error goes to `errors`, and the interactor talk to each other.
 
-        Returns how the program ended; whether it is right, None where its own end decides, which the interactor has not
-        caused; and the interactor's words. A program that leaves while the interactor still wants something is wrong, however
-        the interactor ends then. Raises JailDied for the program's jail, and CheckerFailed for an interactor that breaks.
+        Returns how the program ended; whether it is right, None where its own end decides, which the
+        interactor has not caused; and the interactor's words. A program that leaves while the interactor
+        still wants something is wrong, however the interactor ends then. Raises JailDied for the program's
+        jail, and CheckerFailed for an interactor that breaks.
         """
         said, files = os.memfd_create("stderr"), [sealed(stdin), os.memfd_create("output"), sealed(answer)]
         try:
@@ -119,7 +121,9 @@ class CheckerProgram:
     def _talk(
         self, program: Program, pipes: Pipes, files: tuple[int, ...], cpu_s: float, wall_s: float
     ) -> Ends:
-        """Start both, wait for both. `files`: the program's standard error, and what the interactor has beside the pipes."""
+        """Start both, wait for both. `files`: the program's standard error, and what the interactor has
+        beside the pipes.
+        """
         session, own_session = program.session(), self._session()
         talk = session.start([(pipes.to_program[0], pipes.to_interactor[1], files[0])], cpu_s, wall_s)
         # The interactor waits for the program all the time, and so must outlast it.
@@ -171,7 +175,9 @@ class CheckerProgram:
 
 
 def parts_of(checker: Checker, kind: Kind | None = None) -> tuple[Language, dict[str, str]]:
-    """The checker's language, and {name: text} of the files beside it. Raises CheckerFailed where one of them is not here."""
+    """The checker's language, and {name: text} of the files beside it. Raises CheckerFailed where one of
+    them is not here.
+    """
     try:
         language, _ = require_usable(checker.language, kind)
     except LanguageUnavailable as error:
@@ -181,7 +187,9 @@ def parts_of(checker: Checker, kind: Kind | None = None) -> tuple[Language, dict
 
 
 def with_testlib(source: str) -> dict[str, str]:
-    """testlib.h for a source that includes it, from $SPO_TESTLIB or the system's folders; it is not ours to hand out."""
+    """testlib.h for a source that includes it, from $SPO_TESTLIB or the system's folders; it is not ours
+    to hand out.
+    """
     if '"testlib.h"' not in source and "<testlib.h>" not in source:
         return {}
     places = [os.environ.get("SPO_TESTLIB", ""), *TESTLIB_PLACES]

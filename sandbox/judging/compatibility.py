@@ -8,8 +8,8 @@ sandbox_fusion  SandboxFusion (datasets, check_stdio_test_case): the same number
                 lower case; a line that is one number may be off by a relative 1e-5. (SandboxFusion also calls
                 any output over some 150 KB a time-out; that is not kept.)
 livecodebench   LiveCodeBench (lcb_runner/evaluation/testing_util.py): the same number of lines, stripped;
-                lines that differ must be equal number by number as decimals, without a tolerance for floats. (Its
-                runner also fails programs that read sys.stdin.buffer; that is not kept.)
+                lines that differ must be equal number by number as decimals, without a tolerance for floats.
+                (Its runner also fails programs that read sys.stdin.buffer; that is not kept.)
 """
 
 from __future__ import annotations

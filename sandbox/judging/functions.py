@@ -1,9 +1,10 @@
 """Function tests, outside the jails: what goes in, and whether what came back is right.
 
-`assert CALL == LITERAL` and `call` tests whose CALL is of the function under test itself: only the call goes in, the value
-comes back as data and is compared here. Any other assertion runs in a jail of its own, see `assertions.py`; beside the
-program, with a random token as its pass, runs only what cannot be taken apart from it. A program that searches the
-interpreter's frames for the token can forge that pass, so such judgements are marked.
+`assert CALL == LITERAL` and `call` tests whose CALL is of the function under test itself: only the call goes
+in, the value comes back as data and is compared here. Any other assertion runs in a jail of its own, see
+`assertions.py`; beside the program, with a random token as its pass, runs only what cannot be taken apart
+from it. A program that searches the interpreter's frames for the token can forge that pass, so such
+judgements are marked.
 """
 
 from __future__ import annotations
@@ -32,9 +33,11 @@ class Opaque:
 
 @dataclass(frozen=True)
 class Job:
-    """What a supervisor is to run, and what must come back: a value (`expected`), a report that it passed, or the token.
+    """What a supervisor is to run, and what must come back: a value (`expected`), a report that it passed, or
+    the token.
 
-    `isolated`: for the asserting jail. A job for the program's jail has a token, or is one call of the function itself.
+    `isolated`: for the asserting jail. A job for the program's jail has a token, or is one call of the
+    function itself.
     """
 
     request: bytes
@@ -45,7 +48,9 @@ class Job:
 
 
 def make_job(test: Test, entry_point: str) -> Job:
-    """The job for one assert, check or call test. A test that is not valid Python is sent as it is, and fails."""
+    """The job for one assert, check or call test. A test that is not valid Python is sent as it is, and
+    fails.
+    """
     request: dict[str, Any] = {"candidate": entry_point}
     found = _call_and_literal(test) if test.mode != "check" else None
     if found and _is_direct(found[0], entry_point):
@@ -69,7 +74,8 @@ def _code(test: Test) -> str:
 
 
 def _is_direct(call: str, entry_point: str) -> bool:
-    """Whether a call's value is the tested function's own, with nothing between them that the program could replace.
+    """Whether a call's value is the tested function's own, with nothing between them that the program could
+    replace.
 
     That is a call of the entry point. Where none is named, it is the only function that the expression calls.
     """
@@ -171,7 +177,9 @@ def normalised(value: Any, hashable: bool = False) -> Any:
 
 
 def values_match(actual: Any, expected: Any, checker: Checker) -> bool:
-    """Python equality; with a float checker, floats within its tolerance wherever they stand in lists and dicts."""
+    """Python equality; with a float checker, floats within its tolerance wherever they stand in lists and
+    dicts.
+    """
     if checker.kind != "float":
         return bool(actual == expected)
     if isinstance(expected, list) and isinstance(actual, list):

@@ -17,7 +17,8 @@ JUDGE_VERSION = "4"
 class Judge:
     """Judges submissions one after the other, with an isolation that the caller closes. A context manager.
 
-    Between submissions it keeps the folder of built programs, and the jails that compile Python and run assertions.
+    Between submissions it keeps the folder of built programs, and the jails that compile Python and run
+    assertions.
     """
 
     def __init__(self, isolation: Isolation, cache: Path) -> None:

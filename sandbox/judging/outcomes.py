@@ -24,7 +24,9 @@ def result_of(test: Test, verdict: Verdict, run: Run, output: bytes, detail: str
 
 
 def fault(run: Run, limits: Limits) -> tuple[Verdict | None, str]:
-    """What a run's end alone says, before its output is looked at: memory, then time, then output, then failure."""
+    """What a run's end alone says, before its output is looked at: memory, then time, then output, then
+    failure.
+    """
     if run.ending == protocol.MEMORY_EXCEEDED or run.memory_mb > limits.memory_mb:
         return "memory_limit_exceeded", f"used more than {limits.memory_mb} MB"
     if run.ending == protocol.WALL_EXCEEDED:

@@ -25,13 +25,16 @@ from sandbox.languages import Language
 NEAR_LIMIT = 1.1  # a program may run this far over its time limit, and is then run once more
 ATTEMPTS = 2  # per test, where the jail itself breaks
 
-# Tests go to the supervisor several at a time: what a message costs is shared, and what a failure makes superfluous stays small.
+# Tests go to the supervisor several at a time: what a message costs is shared, and what a failure makes
+# superfluous stays small.
 BATCH_CPU_S = 0.1
 BATCH_BYTES = 8 * MIB
 
 
 class Runs:
-    """One submission's program with its checker, judged test by test. Raises CompileError where it cannot be built."""
+    """One submission's program with its checker, judged test by test. Raises CompileError where it cannot
+    be built.
+    """
 
     def __init__(
         self, submission: Submission, language: Language, builder: Builder, asserting: AssertingJails
@@ -64,7 +67,9 @@ class Runs:
             self.checker.close()
 
     def results(self) -> Iterator[TestResult]:
-        """One result per test, in order; a judge_error where the jail broke twice. Raises CompileError for Python."""
+        """One result per test, in order; a judge_error where the jail broke twice. Raises CompileError for
+        Python.
+        """
         tests, at, size = self.submission.tests, 0, 1
         while at < len(tests):
             results = self._judge_batch(self._of_one_kind(take_batch(tests, at, size)))

@@ -1,8 +1,10 @@
-"""A program and an interactor at either end of two pipes, so that the outcome does not depend on who is faster.
+"""A program and an interactor at either end of two pipes, so that the outcome does not depend on who is
+faster.
 
-When one of them ends, the other must not see it at once: the end of a pipe would be the end of it, too, and whose failure came
-first would be chance. The judge keeps the pipes open until the other has ended by itself, or waits for what will not come. What
-happens before the pipes close, each has done by itself; what happens afterwards is a consequence.
+When one of them ends, the other must not see it at once: the end of a pipe would be the end of it, too, and
+whose failure came first would be chance. The judge keeps the pipes open until the other has ended by itself,
+or waits for what will not come. What happens before the pipes close, each has done by itself; what happens
+afterwards is a consequence.
 """
 
 from __future__ import annotations
@@ -81,7 +83,8 @@ def await_end_or_quiet(started: StartedRuns, limit_s: float) -> list[StartedRuns
 
 
 def activity(supervisor_pid: int) -> tuple[bool, int] | None:
-    """Whether a thread of a jail's programs runs or waits for a processor or a disk, and their CPU time in ticks.
+    """Whether a thread of a jail's programs runs or waits for a processor or a disk, and their CPU time in
+    ticks.
 
     None where that cannot be seen.
     """

@@ -1,4 +1,6 @@
-"""What one client of the judge may send, and for how long it may take over it. Larger values are refused with 422 or 413."""
+"""What one client of the judge may send, and for how long it may take over it. Larger values are refused
+with 422 or 413.
+"""
 
 from __future__ import annotations
 

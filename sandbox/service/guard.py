@@ -1,4 +1,6 @@
-"""Who is let in: programs with the token, and no web page. And how much of all bodies may be in memory at once."""
+"""Who is let in: programs with the token, and no web page. And how much of all bodies may be in memory at
+once.
+"""
 
 from __future__ import annotations
 
@@ -47,8 +49,8 @@ class Budget:
 
 
 class Guard:
-    """ASGI middleware: refuses web pages and strangers before anything is read, and cuts off clients that do not take
-    their answers."""
+    """ASGI middleware: refuses web pages and strangers before anything is read, and cuts off clients that
+    do not take their answers."""
 
     def __init__(self, app: ASGIApp, token: str | None) -> None:
         self.app, self.token = app, checked_token(token)

@@ -1,4 +1,6 @@
-"""What a request to the judge must look like: its type, its size, the time it takes to arrive, and its fields."""
+"""What a request to the judge must look like: its type, its size, the time it takes to arrive, and its
+fields.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ LIMITS = {
 
 
 class Body:
-    """The body of one request, whose bytes are given back to the budget at the end. An asynchronous context manager."""
+    """The body of one request, whose bytes are given back to the budget at the end. An asynchronous
+    context manager.
+    """
 
     def __init__(self, request: Request, budget: Budget) -> None:
         self.request, self.budget, self.held = request, budget, 0
@@ -69,7 +73,9 @@ class Body:
 
 
 def read_json(text: bytes) -> Any:
-    """Raises Refused for what is not JSON, or holds NaN, an infinity, half a surrogate pair, or too many levels."""
+    """Raises Refused for what is not JSON, or holds NaN, an infinity, half a surrogate pair, or too many
+    levels.
+    """
     try:
         found = json.loads(text, parse_constant=refuse_constant)
         for string in strings_in(found):
@@ -132,8 +138,8 @@ def read_submissions(given: Any) -> list[Submission]:
 
 
 def check_fields(given: Any, kind: type, where: str) -> None:
-    """Raises Refused for a field that a record does not have, which would be a setting that is not applied, and for a limit that
-    is not a number, which would be converted to one."""
+    """Raises Refused for a field that a record does not have, which would be a setting that is not
+    applied, and for a limit that is not a number, which would be converted to one."""
     if not isinstance(given, dict):
         return
     unknown = given.keys() - {field.name for field in dataclasses.fields(kind)}

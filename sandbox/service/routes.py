@@ -1,15 +1,17 @@
 """The judge over HTTP, for clients in other processes and on other machines.
 
 POST /run_code   one run of one program; fields of request and response are SandboxFusion's
-                 (https://bytedance.github.io/SandboxFusion/docs/api/run-code-run-code-post), for clients such as verl's.
-                 `files` and `fetch_files` are answered with SandboxError; `compile_timeout` is read and not used: compilers
-                 have limits of their own. Times are CPU time, and sleep counts up to `run_timeout` as well.
-POST /judge      {"submissions": [...]} -> {"judgements": [...]} with the fields of `contracts.py`, in the same order.
-GET /health      {"tier", "judge_version", "workers"}; GET /v1/ping says "pong".
+                 (https://bytedance.github.io/SandboxFusion/docs/api/run-code-run-code-post), for clients such
+                 as verl's. `files` and `fetch_files` are answered with SandboxError; `compile_timeout` is
+                 read and not used: compilers have limits of their own. Times are CPU time, and sleep counts
+                 up to `run_timeout` as well.
+POST /judge      {"submissions": [...]} -> {"judgements": [...]} with the fields of `contracts.py`, in the
+same order. GET /health      {"tier", "judge_version", "workers"}; GET /v1/ping says "pong".
 
-Every request needs `Authorization: Bearer TOKEN` (but for ping), and none may come from a web page. What is out of bounds
-(`bounds.py`) is refused with 4xx and one line. Requests take turns, one program each, so that a client waits for at most one
-program of every other client's per worker; a program whose client has gone is ended.
+Every request needs `Authorization: Bearer TOKEN` (but for ping), and none may come from a web page. What is
+out of bounds (`bounds.py`) is refused with 4xx and one line. Requests take turns, one program each, so that a
+client waits for at most one program of every other client's per worker; a program whose client has gone is
+ended.
 """
 
 from __future__ import annotations
@@ -48,8 +50,8 @@ def is_loopback(host: str) -> bool:
 def application(pool: Pool, token: str | None = None, everywhere: bool = False) -> Starlette:
     """The service on a pool. `everywhere`: not only for this machine.
 
-    Without a token it serves every process of this machine; `spo serve-judge` always has one. Raises ValueError for an empty
-    token, and for a service for other machines without one.
+    Without a token it serves every process of this machine; `spo serve-judge` always has one. Raises
+    ValueError for an empty token, and for a service for other machines without one.
     """
     from starlette.applications import Starlette
     from starlette.middleware import Middleware

@@ -1,4 +1,6 @@
-"""Turns: who may hand the next program to the pool. Requests take turns, so that a large one does not hold up a small one."""
+"""Turns: who may hand the next program to the pool. Requests take turns, so that a large one does not hold
+up a small one.
+"""
 
 from __future__ import annotations
 

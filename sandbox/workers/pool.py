@@ -73,7 +73,9 @@ class Worker:
 
 
 class Ticket:
-    """One submission on its way through a pool. `done` is called once with what came of it, in a thread of the pool."""
+    """One submission on its way through a pool. `done` is called once with what came of it, in a thread of
+    the pool.
+    """
 
     def __init__(self, submission: Submission, done: Callable[[Result], None]) -> None:
         self.submission, self.done = submission, done
@@ -82,7 +84,9 @@ class Ticket:
         self.worker: Worker | None = None  # while it is judged
 
     def cancel(self, patience_s: float = 0.0) -> None:
-        """Nobody waits for it any more: it does not start, and what runs is ended unless it ends within `patience_s`."""
+        """Nobody waits for it any more: it does not start, and what runs is ended unless it ends within
+        `patience_s`.
+        """
         with self.lock:
             self.cancelled = True
             running = self.worker is not None

@@ -1,21 +1,25 @@
-"""Benchmark of the flows: `./run bench flows [--minutes MINUTES] [--problems COUNT] [--rounds ROUNDS]`; the last line is JSON.
+"""Benchmark of the flows: `./run bench flows [--minutes MINUTES] [--problems COUNT] [--rounds ROUNDS]`; the
+last line is JSON.
 
-* prefect_overhead_share: what Prefect adds to ingesting, labelling and deduplicating a fixed batch, over all CPU seconds of doing
-  so by calling the same functions without Prefect, those of the sandbox's processes among them. Every pass is a process with a
-  store of its own, the two kinds in turn; medians of the rounds. What Prefect adds (prefect_cpu_s) is
-      the flows' process, from its first import to its end, less the same of the process without Prefect, plus
-      the server, of any process of its, from the start of the pass until it has written down what it was told (SETTLED_S after).
-  Prefect adds to no other process: the children of both kinds are the sandbox's workers, programs of their own that import
-  nothing of Prefect, and what these start. Their CPU seconds are nine tenths of the work and differ by several percent from one
-  pass to the next, more than Prefect takes; so they are in the work that is divided by, not in the difference, and are printed
-  for both kinds (plain_children_cpu_s, flows_children_cpu_s). The whole difference, noise and all, is whole_difference_share.
-  What Prefect adds is nearly the same for any batch, so the share falls as the batch grows; but the server costs something for
-  every minute that the pass takes (server_idle_minute_cpu_s), so on a machine that does other work too it rises. A server that
-  runs (`spo up`) is measured; a command that has to start one pays server_start_cpu_s more, once.
-* engines_agree: whether labels, signatures and clusters made on a cluster of processes (Dask, Ray: those that are installed) are
-  those made by one process; null where neither is installed.
-* rows_lost, rows_doubled, judge_errors_as_rewards, kills, pass10_offline, pass10_online: trainer, rollout worker and grader as
-  processes of their own, killed at random every 30 s (`online_loop.py`, here in small to stay below ten minutes).
+* prefect_overhead_share: what Prefect adds to ingesting, labelling and deduplicating a fixed batch, over all
+  CPU seconds of doing so by calling the same functions without Prefect, those of the sandbox's processes
+  among them. Every pass is a process with a store of its own, the two kinds in turn; medians of the rounds.
+  What Prefect adds (prefect_cpu_s) is the flows' process, from its first import to its end, less the same of
+  the process without Prefect, plus the server, of any process of its, from the start of the pass until it has
+  written down what it was told (SETTLED_S after). Prefect adds to no other process: the children of both
+  kinds are the sandbox's workers, programs of their own that import nothing of Prefect, and what these start.
+  Their CPU seconds are nine tenths of the work and differ by several percent from one pass to the next, more
+  than Prefect takes; so they are in the work that is divided by, not in the difference, and are printed for
+  both kinds (plain_children_cpu_s, flows_children_cpu_s). The whole difference, noise and all, is
+  whole_difference_share. What Prefect adds is nearly the same for any batch, so the share falls as the batch
+  grows; but the server costs something for every minute that the pass takes (server_idle_minute_cpu_s), so on
+  a machine that does other work too it rises. A server that runs (`spo up`) is measured; a command that has
+  to start one pays server_start_cpu_s more, once.
+* engines_agree: whether labels, signatures and clusters made on a cluster of processes (Dask, Ray: those that
+  are installed) are those made by one process; null where neither is installed.
+* rows_lost, rows_doubled, judge_errors_as_rewards, kills, pass10_offline, pass10_online: trainer, rollout
+  worker and grader as processes of their own, killed at random every 30 s (`online_loop.py`, here in small to
+  stay below ten minutes).
 """
 
 from __future__ import annotations
@@ -155,7 +159,9 @@ def prefect_overhead(folder: Path, problems: int, rounds: int) -> dict[str, floa
 
 
 def runs_of(url: str) -> int:
-    """How many flow runs the server has seen end well: a pass that reported to another server would cost this one nothing."""
+    """How many flow runs the server has seen end well: a pass that reported to another server would cost
+    this one nothing.
+    """
     question = json.dumps({"flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}}).encode()
     asked = urllib.request.Request(f"{url}/flow_runs/count", question, {"Content-Type": "application/json"})
     with urllib.request.urlopen(asked, timeout=60) as answer:

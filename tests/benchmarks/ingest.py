@@ -1,18 +1,22 @@
 """Benchmark of ingestion and deduplication: `./run bench ingest [--size SHARE]`, a share of the full sizes.
 
 The last line is JSON. Each part runs in a process of its own. What is compared with what:
-* ingest_ratio: CPU-seconds of reading the bundle's files (gzip, JSON) and writing their rows to Parquet (zstd at the level of
-  the store's appends) with polars alone, divided by CPU-seconds of ingesting them: hashes, contract checks, look-ups, Delta
-  commits. 1 would be free; peak_mb is that of its process. Both are done in turn, ROUNDS times, each round in a process of its
-  own; the figures are those of the round with the median ratio, ingest_ratios has all;
-* dedup_recall, dedup_precision: pairs of programs in one cluster, against clusters by comparing every pair of shingle sets, on a
-  sample of the problems; 200,000 programs mutated from real ones, or from the starter set where the bundle is absent;
-* dedup_programs_per_cpu_s: the whole path (lex, sign, cluster, verify); dedup_vs_best_peer: that over the best whole path with
-  datasketch, gaoya, datatrove or Daft on the same programs and parameters. Each begins with our shingles and goes as far as it
-  can (see ingest_peers.py); what it has not counts with the time that it takes here: lexing and shingles for all, and for
-  datatrove and Daft, which make signatures, all else too, so that they stand in for rensa. The peers are installed into an
-  environment of their own under the system's temporary folder; what cannot be installed is named and left out;
-* incremental_s: wall seconds of `deduplicate` for 1,000 programs beside 1,000,000 signed ones, the median of three batches;
+* ingest_ratio: CPU-seconds of reading the bundle's files (gzip, JSON) and writing their rows to Parquet (zstd
+  at the level of the store's appends) with polars alone, divided by CPU-seconds of ingesting them: hashes,
+  contract checks, look-ups, Delta commits. 1 would be free; peak_mb is that of its process. Both are done in
+  turn, ROUNDS times, each round in a process of its own; the figures are those of the round with the median
+  ratio, ingest_ratios has all;
+* dedup_recall, dedup_precision: pairs of programs in one cluster, against clusters by comparing every pair of
+  shingle sets, on a sample of the problems; 200,000 programs mutated from real ones, or from the starter set
+  where the bundle is absent;
+* dedup_programs_per_cpu_s: the whole path (lex, sign, cluster, verify); dedup_vs_best_peer: that over the
+  best whole path with datasketch, gaoya, datatrove or Daft on the same programs and parameters. Each begins
+  with our shingles and goes as far as it can (see ingest_peers.py); what it has not counts with the time that
+  it takes here: lexing and shingles for all, and for datatrove and Daft, which make signatures, all else too,
+  so that they stand in for rensa. The peers are installed into an environment of their own under the system's
+  temporary folder; what cannot be installed is named and left out;
+* incremental_s: wall seconds of `deduplicate` for 1,000 programs beside 1,000,000 signed ones, the median of
+  three batches;
 * fuzzed, crashed: mutated rows of every adapter, 100,000 in all.
 """
 
@@ -104,7 +108,9 @@ def bench_ingest(folder: Path) -> dict:
 
 
 def measured_ingest(folder: Path) -> tuple[list[BatchSummary], float, float, int]:
-    """Batches, CPU-seconds, wall seconds, and the peak MiB of this process, which has done nothing else before."""
+    """Batches, CPU-seconds, wall seconds, and the peak MiB of this process, which has done nothing else
+    before.
+    """
     begin, wall = time.process_time(), time.monotonic()
     batches = ingest(Store(folder / "bundle"), "bundle", str(DATA))
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
@@ -123,7 +129,9 @@ def seeds() -> list[str]:
 
 
 def mutated(count: int, generator: random.Random) -> tuple[list[str], list[str]]:
-    """Programs and their problems: of each problem a few seeds and mutants of them, from nearly equal to hardly alike."""
+    """Programs and their problems: of each problem a few seeds and mutants of them, from nearly equal to
+    hardly alike.
+    """
     mutants, real = tests_of("test_dedup").mutants, seeds()
     programs: list[str] = []
     while len(programs) < count:
@@ -254,14 +262,17 @@ def trajectories(programs: list[str], groups: list[str], first: int) -> pl.DataF
 
 
 def bench_incremental(folder: Path, stored: int, new: int) -> dict:
-    """Batches of `new` programs beside `stored` signed and clustered ones; the median of three, each with a fresh handle."""
+    """Batches of `new` programs beside `stored` signed and clustered ones; the median of three, each with
+    a fresh handle.
+    """
     store, generator = Store(folder / "incremental"), random.Random(2)
     programs, groups = mutated(min(stored, 50_000), generator)
     store.append_next("trajectories", trajectories(programs, groups, 0), producer="bench")
     deduplicate(store)
     tables = {name: store.read(name) for name in ("trajectories", "program_signatures", "duplicates")}
     for begin in range(len(programs), stored, len(programs)):
-        # The same programs under other problems: what is compared with what stays the same, and they are signed once.
+        # The same programs under other problems: what is compared with what stays the same, and they are
+        # signed once.
         for name, rows in tables.items():
             ids = [
                 column
@@ -346,7 +357,9 @@ PARTS = {
 
 
 def in_a_process(part: str, size: float) -> dict:
-    """Figures of a part in a process that does nothing else: what an earlier part has left in memory slows the next."""
+    """Figures of a part in a process that does nothing else: what an earlier part has left in memory slows
+    the next.
+    """
     command = [sys.executable, "-P", __file__, "--only", part, "--size", str(size)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         *table, last = process.stdout

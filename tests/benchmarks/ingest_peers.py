@@ -1,10 +1,12 @@
-"""Other libraries deduplicate the same programs: run by ingest.py in an environment of its own, `python ingest_peers.py FOLDER`.
+"""Other libraries deduplicate the same programs: run by ingest.py in an environment of its own, `python
+ingest_peers.py FOLDER`.
 
-FOLDER holds programs.npz: shingles (uint32, end to end), offsets [programs + 1], groups [programs] (the problem of each); and
-texts.json: the tokens of each program in one line. None of them knows a programming language, so they begin where the lexer
-ends. All use 125 permutations in 25 bands of 5. Prints a JSON line: peer -> programs per CPU-second of what it does, or why
-there is no figure: datasketch and gaoya go from shingles to the candidates of each program within its problem, datatrove and
-Daft to signatures, as those have no more, or only through files.
+FOLDER holds programs.npz: shingles (uint32, end to end), offsets [programs + 1], groups [programs] (the
+problem of each); and texts.json: the tokens of each program in one line. None of them knows a programming
+language, so they begin where the lexer ends. All use 125 permutations in 25 bands of 5. Prints a JSON line:
+peer -> programs per CPU-second of what it does, or why there is no figure: datasketch and gaoya go from
+shingles to the candidates of each program within its problem, datatrove and Daft to signatures, as those have
+no more, or only through files.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What `trust` measures of the judge: forged verdicts, and what a function test costs now. Callables for a larger benchmark.
+"""What `trust` measures of the judge: forged verdicts, and what a function test costs now. Callables for a
+larger benchmark.
 
 `python tests/benchmarks/judge_trust.py` prints them as one line of JSON.
 """
@@ -45,10 +46,11 @@ def forging() -> tuple[int, int]:
 
 
 def function_ratio(rounds: int = 5, programs: int = 20, tests: int = 60) -> dict[str, float]:
-    """CPU time of function tests with assertions in a jail of their own, over that of the same beside the program.
+    """CPU time of function tests with assertions in a jail of their own, over that of the same beside the
+    program.
 
-    `check`: programs with one `check(candidate)` of seven assertions each, the start of their jails included; `assert`: one
-    program with many tests. Medians of the rounds, the two taken one after the other in each.
+    `check`: programs with one `check(candidate)` of seven assertions each, the start of their jails included;
+    `assert`: one program with many tests. Medians of the rounds, the two taken one after the other in each.
     """
     many = tuple(
         Test(str(n), "assert", f"assert f([{n}, 3, 1]) in ({sorted([n, 3, 1])[:2]},)") for n in range(tests)

@@ -1,11 +1,13 @@
-"""The loop that runs by itself: trainer, rollout worker, grader, scorer, scheduled ingestion and Prefect's server as separate
-processes on the starter set, one of them killed at random every minute; against offline-only training of as many steps.
+"""The loop that runs by itself: trainer, rollout worker, grader, scorer, scheduled ingestion and Prefect's
+server as separate processes on the starter set, one of them killed at random every minute; against
+offline-only training of as many steps.
 
     ./run bench online_loop                                  # some eight minutes
     ./run bench online_loop --minutes 30 --out data/bench    # the long run, with three times the evaluation
 
-In the long run both sides train on human programs of a quarter of the problems, in the short one on those of all.
-Writes `online_loop.json`, `.txt` and `.svg` into the folder of `--out`, and ends with one JSON line. Each run begins anew.
+In the long run both sides train on human programs of a quarter of the problems, in the short one on those of
+all. Writes `online_loop.json`, `.txt` and `.svg` into the folder of `--out`, and ends with one JSON line.
+Each run begins anew.
 """
 
 from __future__ import annotations
@@ -81,7 +83,9 @@ class Sizes:
 
 
 def prepare(folder: Path, sizes: Sizes) -> Store:
-    """The starter set without a quarter of its programs, a warm-started reference, its samples, labels and scores."""
+    """The starter set without a quarter of its programs, a warm-started reference, its samples, labels and
+    scores.
+    """
     split_starter(folder, sizes)
     store = Store(folder / "store")
     ingest(store, "plain", str(folder / "first"))
@@ -102,7 +106,9 @@ def prepare(folder: Path, sizes: Sizes) -> Store:
 
 
 def split_starter(folder: Path, sizes: Sizes) -> None:
-    """`first/`: problems and a few programs of each; `held/part-N.jsonl`: one more of each, as they will arrive."""
+    """`first/`: problems and a few programs of each; `held/part-N.jsonl`: one more of each, as they will
+    arrive.
+    """
     (folder / "first").mkdir(parents=True)
     (folder / "held").mkdir()
     (folder / "inbox").mkdir()
@@ -155,8 +161,8 @@ def some_problems(split: str, count: int) -> str:
     return f"problem_id in (select problem_id from problems where split = '{split}' order by md5(problem_id) limit {count})"
 
 
-# In a long run both sides learn from the human programs of a quarter of the problems only: with those of all there is little left
-# to find out. (The reference learned its first language from all, as by pretraining.)
+# In a long run both sides learn from the human programs of a quarter of the problems only: with those of all
+# there is little left to find out. (The reference learned its first language from all, as by pretraining.)
 TAUGHT = "j.origin = 'human' and md5('taught ' || j.problem_id) < '{}'"
 CONFIG = """
 run = "{folder}/{name}"
@@ -193,7 +199,8 @@ name = "reference"
 where = "j.policy_id = 'reference'"
 weight = 0.3
 """
-# Fresh rows drawn as they come are failures for the most part, which teach little; in SPO the shares are free.
+# Fresh rows drawn as they come are failures for the most part, which teach little; in SPO the shares are
+# free.
 FRESH = """
 [[source]]
 name = "fresh, right"
@@ -281,7 +288,9 @@ class Loop:
         service.starts += 1
 
     def run(self, seconds: float, tick: Any) -> None:
-        """Keep all services alive for so long, kill one at random every `kill_every_s`, and call `tick` in between."""
+        """Keep all services alive for so long, kill one at random every `kill_every_s`, and call `tick` in
+        between.
+        """
         draw, next_kill = random.Random(self.seed), self.seconds + self.kill_every_s
         end = self.seconds + seconds
         while self.seconds < end:
@@ -416,7 +425,9 @@ def loop(
     sizes: Sizes | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Run the loop for so many minutes, then offline-only training of as many steps, and evaluate both; the figures, flat."""
+    """Run the loop for so many minutes, then offline-only training of as many steps, and evaluate both;
+    the figures, flat.
+    """
     found = run(minutes, kill_every_s, folder, sizes=sizes or Sizes(), seed=seed)
     return {name: value for name, value in found.items() if not isinstance(value, list | dict)}
 

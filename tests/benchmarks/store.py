@@ -1,8 +1,9 @@
-"""Benchmark of the store: `./run bench store [--rows N] [--commits N] [--kills N] [--folder F]`; the last line is JSON.
+"""Benchmark of the store: `./run bench store [--rows N] [--commits N] [--kills N] [--folder F]`; the last
+line is JSON.
 
-Rows are synthetic: programs of about 1 KB cut at random from a text of source-like lines, every twentieth row with 300 token ids.
-Each ratio compares with a plain tool on the same batches, measured in turn in the same run: pyarrow writing Parquet (same types,
-zstd level 3, one file a batch), and DuckDB on those files.
+Rows are synthetic: programs of about 1 KB cut at random from a text of source-like lines, every twentieth row
+with 300 token ids. Each ratio compares with a plain tool on the same batches, measured in turn in the same
+run: pyarrow writing Parquet (same types, zstd level 3, one file a batch), and DuckDB on those files.
 """
 
 import argparse
@@ -148,8 +149,8 @@ def query_times(store: Store, plain: Path, wanted: str) -> dict[str, float]:
 
 
 def many_commits(folder: Path, commits: int) -> dict[str, float]:
-    """Append one row at a time, pinning 100 versions and compacting as a user would; then open the table afresh, delete all
-    that no pin needs, and read every pinned version."""
+    """Append one row at a time, pinning 100 versions and compacting as a user would; then open the table
+    afresh, delete all that no pin needs, and read every pinned version."""
     store = Store(folder / "commits")
     row = {"folder": ".", "fingerprint": "f", "details": "{}", "created_at": datetime.now(UTC)}
     spent, pinned = [], {}

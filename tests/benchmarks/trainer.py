@@ -1,10 +1,12 @@
-"""Benchmark of the trainer: `./run bench trainer [--rows N] [--resumes N] [--sizes 0.5b 1.3b]`; the last line is JSON.
+"""Benchmark of the trainer: `./run bench trainer [--rows N] [--resumes N] [--sizes 0.5b 1.3b]`; the last line
+is JSON.
 
-Everything runs on synthetic rows with random weights. An SPO step is compared with a supervised step of the same code on the same
-rows: same micro-batches, forward pass, clipping and optimiser, with likelihood for a loss. Steps of both kinds alternate, and the
-ratio is of medians; on a CPU, of CPU seconds on one thread, which other work on the machine does not stretch. Memory is the peak
-of a process of its own for each kind (on a GPU, of torch's allocator).
-The tabular figures are the worst KL(pi || pi*) over the four data sets of the acceptance test.
+Everything runs on synthetic rows with random weights. An SPO step is compared with a supervised step of the
+same code on the same rows: same micro-batches, forward pass, clipping and optimiser, with likelihood for a
+loss. Steps of both kinds alternate, and the ratio is of medians; on a CPU, of CPU seconds on one thread,
+which other work on the machine does not stretch. Memory is the peak of a process of its own for each kind (on
+a GPU, of torch's allocator). The tabular figures are the worst KL(pi || pi*) over the four data sets of the
+acceptance test.
 """
 
 import argparse
@@ -127,7 +129,9 @@ def supervised_step(
 def one_step(
     kind: str, policy: Policy, optimiser: torch.optim.Optimizer, rows: list[Row], settings: TrainSettings
 ) -> float:
-    """Seconds of a step, on a CPU those that it computed. Step 1, for the gate of step 0 asks for true reference scores."""
+    """Seconds of a step, on a CPU those that it computed. Step 1, for the gate of step 0 asks for true
+    reference scores.
+    """
     clock = time.perf_counter if policy.device.type == "cuda" else time.process_time
     started = clock()
     if kind == "spo":
@@ -321,7 +325,9 @@ def stream_speed(store: Store, batches: int) -> dict[str, float]:
 
 
 def rows_equal(store: Store, steps: int = 20) -> float:
-    """Whether 1, 2 and 4 ranks, each with a stream of its own, together train on the same rows, none of them twice."""
+    """Whether 1, 2 and 4 ranks, each with a stream of its own, together train on the same rows, none of
+    them twice.
+    """
     settings = TrainSettings(batch_tokens=2000)
     taken: dict[int, list[list[str]]] = {}
     for world in (1, 2, 4):
@@ -354,7 +360,9 @@ def small_run(
 
 
 def resumes_equal(folder: Path, resumes: int) -> dict[str, float]:
-    """Runs stopped after random steps and one that is killed with SIGKILL, each resumed: the share that ends bit-equal."""
+    """Runs stopped after random steps and one that is killed with SIGKILL, each resumed: the share that
+    ends bit-equal.
+    """
     store, steps = synthetic_store(folder / "small", 60, 12, 10, 256), 16  # an epoch is 4 to 6 steps
     whole, rng, equal = small_run(store, folder / "whole", steps), np.random.default_rng(0), 0
     for number in range(resumes):
@@ -388,7 +396,9 @@ def same(one: dict, other: dict) -> bool:
 
 
 def data_wait(store: Store, folder: Path, steps: int) -> float:
-    """Share of a run's time in which the step waits for its batch, the opening of the store before step 0 left out."""
+    """Share of a run's time in which the step waits for its batch, the opening of the store before step 0
+    left out.
+    """
     policy = random_policy("tiny", torch.device("cpu"))
     policy.model.save_pretrained(folder / "reference")
     policy.save = lambda target: policy.model.save_pretrained(target)

@@ -156,7 +156,9 @@ PROMPT_LEFT = "\x1b[?2004l"  # pasting is an ordinary line again
 
 
 def test_a_sitting_at_the_prompt(place):
-    """A real terminal: a query over two lines with a completed name, a wrong one, a question, one stopped with Ctrl-C."""
+    """A real terminal: a query over two lines with a completed name, a wrong one, a question, one stopped
+    with Ctrl-C.
+    """
     with open(place / "terminal.log", "w") as log:
         environment = surroundings(place) | {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}
         command = ["-m", "flows", "sql", "--store", str(place / "store")]

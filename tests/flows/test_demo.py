@@ -1,4 +1,6 @@
-"""The whole job through the real command, Prefect server and sandbox: from nothing, killed, again, and once more."""
+"""The whole job through the real command, Prefect server and sandbox: from nothing, killed, again, and
+once more.
+"""
 
 from __future__ import annotations
 
@@ -91,8 +93,9 @@ def finish(folder: Path, *options: str) -> dict:
 
 
 def contents(store: Store) -> dict[str, set[tuple]]:
-    """The keys of every table, each held once, and the clusters that hold now. In which pass over the programs a mark was made
-    depends on when a run was killed, so pass numbers are left out, as are folders, which differ between runs."""
+    """The keys of every table, each held once, and the clusters that hold now. In which pass over the
+    programs a mark was made depends on when a run was killed, so pass numbers are left out, as are
+    folders, which differ between runs."""
     found = {}
     for name, table in TABLES.items():
         rows = store.read(name, table.key)

@@ -72,7 +72,8 @@ def test_training_refuses_a_mixture_without_a_corpus_that_leaks_its_evaluation_s
     # A run that samples the problems it is evaluated on learns them as well.
     with pytest.raises(LeakError, match=r"0 rows to train on and 1 problems to sample leak 1 problems"):
         refuse_leaking(store, others, held_out, allowed, sampled_where="split = 'train'")
-    # Without an evaluation set it is split = 'test', which no source draws from; words that it shares refuse nothing then.
+    # Without an evaluation set it is split = 'test', which no source draws from; words that it shares refuse
+    # nothing then.
     refuse_leaking(store, everything, None)
     with pytest.raises(LeakError, match="itself"):
         refuse_leaking(store, everything, None, sampled_where="split = 'test'")

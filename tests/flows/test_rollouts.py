@@ -1,4 +1,6 @@
-"""Rollout worker, grader and scorer beside a training run, and the ledger that says whether anything was lost or doubled."""
+"""Rollout worker, grader and scorer beside a training run, and the ledger that says whether anything was
+lost or doubled.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""`spo eval`, `spo eval --compare`, the report and SQL say the same pass@k of one store, the one worked out by hand.
+"""`spo eval`, `spo eval --compare`, the report and SQL say the same pass@k of one store, the one worked out
+by hand.
 
-The store has unequal counts of samples, judge errors, a problem that the judge never judged, two sampling seeds of the reference
-and two training seeds. The page shows one decimal; what it was made from is compared to 1e-12.
+The store has unequal counts of samples, judge errors, a problem that the judge never judged, two sampling
+seeds of the reference and two training seeds. The page shows one decimal; what it was made from is compared
+to 1e-12.
 """
 
 from __future__ import annotations
@@ -45,7 +47,9 @@ POLICIES = ("run/reference", "run/seed-0", "run/seed-1")
 
 
 def judged(i, seed):
-    """Samples with a verdict: none of problem 0, too few of problem 1 even over two seeds, unequal counts of the others."""
+    """Samples with a verdict: none of problem 0, too few of problem 1 even over two seeds, unequal counts
+    of the others.
+    """
     return {0: 0, 1: 4}.get(i, 20 - (i + seed) % 7)
 
 

@@ -80,7 +80,8 @@ def test_the_gate_is_told_and_the_last_step_always(steps):
         {"": "residual", "fresh": 0.2, "human": 0.2},
         {"": "token_entropy", "fresh": 1.0, "human": 1.0},
     ]
-    # 1,000 tokens in 4 s, of which 0.25 s made fresh samples; at the second step 0.25 s more were waited for data.
+    # 1,000 tokens in 4 s, of which 0.25 s made fresh samples; at the second step 0.25 s more were waited for
+    # data.
     assert watch.summary() == (
         "2 steps in 4.0 s; 267 tokens/s; store opened in 0.5 s; then 6.2% waiting for data; 6% making fresh samples;"
         " peak memory 1.2 GB"

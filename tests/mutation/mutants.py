@@ -85,8 +85,8 @@ def positions(code: str, operator: Operator) -> int:
 def is_change(code: str, changed: str) -> bool:
     """Whether what the program computes may have changed.
 
-    Annotations are text here (`from __future__ import annotations`), decorators do not compute, and how arguments
-    are passed (`*,` becomes `/,`) is not arithmetic.
+    Annotations are text here (`from __future__ import annotations`), decorators do not compute, and how
+    arguments are passed (`*,` becomes `/,`) is not arithmetic.
     """
     try:
         return computed(code) != computed(changed)

@@ -78,7 +78,9 @@ def rows():
 
 
 def reference_samples():
-    """12 samples of `ref` on src/a at temperature 1 and one at 0.4; 6 on src/b, of which one has no verdict and one no judge."""
+    """12 samples of `ref` on src/a at temperature 1 and one at 0.4; 6 on src/b, of which one has no
+    verdict and one no judge.
+    """
     sampled = {
         "origin": "earlier_training",
         "policy_id": "ref",

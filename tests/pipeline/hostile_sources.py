@@ -1,10 +1,11 @@
-"""Tries hostile sources on the adapters, each in a process of its own. For a test and for the benchmark of trust.
+"""Tries hostile sources on the adapters, each in a process of its own. For a test and for the benchmark of
+trust.
 
     python tests/pipeline/hostile_sources.py [PART OF A NAME ...]     # a line of JSON per attack
 
-`tried()` gives (attacks, breaches) to others. A breach is: the process was ended, took more CPU time or memory than it
-should, raised anything but a SourceError, gave out what lies outside of the source, did not read the good rows beside, or
-gave no reason, or one of more than a line.
+`tried()` gives (attacks, breaches) to others. A breach is: the process was ended, took more CPU time or
+memory than it should, raised anything but a SourceError, gave out what lies outside of the source, did not
+read the good rows beside, or gave no reason, or one of more than a line.
 """
 
 import json

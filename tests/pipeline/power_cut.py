@@ -1,7 +1,9 @@
-"""Power cuts while a store is written: every state of the disk that the flushes allow is opened, and must have every
-acknowledged row, once, and no half commit; and the writer must be able to go on. `run` is for a test and for the benchmark.
+"""Power cuts while a store is written: every state of the disk that the flushes allow is opened, and must
+have every acknowledged row, once, and no half commit; and the writer must be able to go on. `run` is for a
+test and for the benchmark.
 
-The writer runs in a process of its own, whose system calls are recorded; it prints a line when a call of the store has returned.
+The writer runs in a process of its own, whose system calls are recorded; it prints a line when a call of the
+store has returned.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from store_worker import batch  # noqa: E402
 from pipeline.store import Store  # noqa: E402
 
 ROWS = 4
-# Where the store keeps copies that nobody needs: what is not flushed there is chosen together, see `PowerCut`.
+# Where the store keeps copies that nobody needs: what is not flushed there is chosen together, see
+# `PowerCut`.
 SPARE = "_spo"
 NO_FLUSHES = "import os; os.fsync = lambda descriptor: None\n"
 BEGIN = f"import sys; sys.path.append({str(HERE)!r})\nfrom power_cut import *\nroot = Path(sys.argv[1])\n"
@@ -129,7 +132,9 @@ SCENARIOS = (
 
 @dataclass
 class Outcome:
-    """States that were opened, those in which something acknowledged was lost or something half was visible, and what that was."""
+    """States that were opened, those in which something acknowledged was lost or something half was
+    visible, and what that was.
+    """
 
     states: int = 0
     lost: int = 0
@@ -141,10 +146,12 @@ class Outcome:
 def run(
     states_per_scenario: int, *, seed: int = 0, states_per_moment: int = 256, flushes: bool = True
 ) -> Outcome:
-    """Record each scenario once and open its states, a random share of them where there are more than asked for.
+    """Record each scenario once and open its states, a random share of them where there are more than asked
+    for.
 
-    After each call every combination of what is not flushed is made, or `states_per_moment` of them by chance where there are
-    more. Without flushes, states must be found that lose something: or else nothing is tested here.
+    After each call every combination of what is not flushed is made, or `states_per_moment` of them by chance
+    where there are more. Without flushes, states must be found that lose something: or else nothing is tested
+    here.
     """
     outcome = Outcome()
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None

@@ -1,8 +1,10 @@
-"""What a power cut may leave of a folder: the system calls of a process, recorded by strace, and every state that they allow.
+"""What a power cut may leave of a folder: the system calls of a process, recorded by strace, and every state
+that they allow.
 
-The rules are those of POSIX, with nothing that a certain file system adds: a flush (fsync) of a file keeps its content, a flush of
-a folder keeps its names, and nothing else is kept. After the last flush each name of a folder may have any value that it has had
-since, independent of the others; each file may have its old content, its new one, or a part or zeros in place of what is new.
+The rules are those of POSIX, with nothing that a certain file system adds: a flush (fsync) of a file keeps
+its content, a flush of a folder keeps its names, and nothing else is kept. After the last flush each name of
+a folder may have any value that it has had since, independent of the others; each file may have its old
+content, its new one, or a part or zeros in place of what is new.
 """
 
 from __future__ import annotations
@@ -90,7 +92,9 @@ class Open:
 
 
 class Disk:
-    """A folder and all below it, as the recorded calls change it. What is there at the beginning counts as flushed."""
+    """A folder and all below it, as the recorded calls change it. What is there at the beginning counts as
+    flushed.
+    """
 
     def __init__(self, root: Path):
         self.root = root
@@ -234,10 +238,14 @@ Choice = tuple[Any, str | None, list[Any]]
 
 
 class PowerCut:
-    """The states that a cut at one moment allows: each is a value for every name and every file that is not flushed."""
+    """The states that a cut at one moment allows: each is a value for every name and every file that is
+    not flushed.
+    """
 
     def __init__(self, disk: Disk, beside: str):
-        """`beside` is a folder of spare copies: what is not flushed in such folders is chosen together, in a few ways."""
+        """`beside` is a folder of spare copies: what is not flushed in such folders is chosen together, in
+        a few ways.
+        """
         self.top = disk.top
         self.choices: list[Choice] = []
         self.spare: list[Choice] = []
@@ -259,7 +267,9 @@ class PowerCut:
                 self._collect(value, spare or name == beside, beside, seen)
 
     def states(self, at_most: int, draw: random.Random) -> Iterator[dict[tuple[int, str | None], Any]]:
-        """Every combination, or `at_most` of them by chance where there are more; the latest state comes first."""
+        """Every combination, or `at_most` of them by chance where there are more; the latest state comes
+        first.
+        """
         count = 1
         for _, _, values in self.choices:
             count *= len(values)
@@ -279,7 +289,9 @@ class PowerCut:
             yield dict(zip(keys, chosen, strict=True)) | spare
 
     def _spare_ways(self) -> Iterator[dict[tuple[int, str | None], Any]]:
-        """Copies: all as they are now, all as they were flushed, and those that were ever there with a part or zeros in them."""
+        """Copies: all as they are now, all as they were flushed, and those that were ever there with a
+        part or zeros in them.
+        """
         if not self.spare:
             yield {}
             return

@@ -1,7 +1,9 @@
-"""SQL that must not work on a connection that only reads: statements and conditions, and what each of them would break.
+"""SQL that must not work on a connection that only reads: statements and conditions, and what each of them
+would break.
 
-`attack(folder)` makes a small store, tries all of them, each through the guard and once more behind it, and gives
-(attacks, breaches). A breach is a text that the guard lets through, a file that is not as before, or a secret in a result.
+`attack(folder)` makes a small store, tries all of them, each through the guard and once more behind it, and
+gives (attacks, breaches). A breach is a text that the guard lets through, a file that is not as before, or a
+secret in a result.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ import polars as pl
 from pipeline.store import Store, sql
 
 SECRET = "secret,words"
-# {file}: a data file of the store, {store}: its folder, {outside}: a folder next to it, {secret}: a text file there.
+# {file}: a data file of the store, {store}: its folder, {outside}: a folder next to it, {secret}: a text file
+# there.
 STATEMENTS = """
 copy (select 42 as a) to '{file}' (format parquet, use_tmp_file false)
 copy (select 42 as a) to 'store://{file}' (format parquet, use_tmp_file false)
@@ -268,7 +271,9 @@ def texts(templates: str, names: dict[str, str]) -> list[str]:
 
 
 def breach(folder: Path, act: Callable[[], Any], refused_with: type[Exception] | None = None) -> str:
-    """What an act broke: it was not refused, it gave the secret, or a file is not as before. Empty where it broke nothing."""
+    """What an act broke: it was not refused, it gave the secret, or a file is not as before. Empty where
+    it broke nothing.
+    """
     before, result = contents(folder), ""
     try:
         result = str(act())

@@ -1,4 +1,6 @@
-"""kill -9 at random moments on two writers and a compactor, while a reader looks. For a test, a soak test and the benchmark."""
+"""kill -9 at random moments on two writers and a compactor, while a reader looks. For a test, a soak test
+and the benchmark.
+"""
 
 import json
 import os
@@ -18,7 +20,9 @@ ROWS = 20
 
 @dataclass(frozen=True)
 class Outcome:
-    """Commits lost or half visible and rows doubled, as the reader saw them and as the store is at the end; all should be 0."""
+    """Commits lost or half visible and rows doubled, as the reader saw them and as the store is at the
+    end; all should be 0.
+    """
 
     kills: int
     commits: int
@@ -61,7 +65,9 @@ def kill_at_random(process, draw):
 
 
 def run(store: Store, kills: int, *, seed: int) -> Outcome:
-    """Kill until `kills` have hit; each writer commits about three times between two kills. Then look at what is there."""
+    """Kill until `kills` have hit; each writer commits about three times between two kills. Then look at
+    what is there.
+    """
     draw = random.Random(seed)
     roles = {f"writer-{i}": ("write", store.location, f"writer-{i}", 10**9, ROWS) for i in range(2)}
     roles["compactor"] = ("compact", store.location)

@@ -1,8 +1,9 @@
-"""Processes on a store, to be killed at any moment: `store_worker.py write|compact|read LOCATION [PRODUCER COMMITS ROWS]`.
+"""Processes on a store, to be killed at any moment: `store_worker.py write|compact|read LOCATION [PRODUCER
+COMMITS ROWS]`.
 
-A writer goes on from its last commit. Row i of commit s of producer p has the id `p/s/i`, so that a lost, doubled or half-visible
-commit shows in the ids alone. Each process prints a line after each commit, compaction or look; a reader stops at the end of
-its standard input and reports what it saw wrong.
+A writer goes on from its last commit. Row i of commit s of producer p has the id `p/s/i`, so that a lost,
+doubled or half-visible commit shows in the ids alone. Each process prints a line after each commit,
+compaction or look; a reader stops at the end of its standard input and reports what it saw wrong.
 """
 
 import json

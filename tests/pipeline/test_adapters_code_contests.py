@@ -1,4 +1,6 @@
-"""The CodeContests adapter on a Parquet file built here in the data set's exact schema, as its card on the Hub states it."""
+"""The CodeContests adapter on a Parquet file built here in the data set's exact schema, as its card on the
+Hub states it.
+"""
 
 import json
 import os

@@ -1,5 +1,5 @@
-"""Adapters of problem data sets: real rows of the contest bundle put back into their sources' schemas where it holds some, else
-small files built here in the exact schema that the adapter's docstring names.
+"""Adapters of problem data sets: real rows of the contest bundle put back into their sources' schemas where
+it holds some, else small files built here in the exact schema that the adapter's docstring names.
 """
 
 import base64
@@ -131,7 +131,9 @@ def test_apps_in_its_schema(tmp_path):
 
 @needs_bundle
 def test_apps_with_real_rows(tmp_path, bundle):
-    """Real problems of APPS from the bundle, put back into the Hub's schema; the bundle has calls rewritten to stdin."""
+    """Real problems of APPS from the bundle, put back into the Hub's schema; the bundle has calls
+    rewritten to stdin.
+    """
     given = bundle[0]["apps"]
     rows = [
         {
@@ -161,7 +163,9 @@ def test_apps_with_real_rows(tmp_path, bundle):
 
 @needs_bundle
 def test_code_contests_with_real_rows(tmp_path, bundle):
-    """Real problems of CodeContests from the bundle, put back into the schema of the Hub's card, with their solutions."""
+    """Real problems of CodeContests from the bundle, put back into the schema of the Hub's card, with
+    their solutions.
+    """
     given, accepted = bundle[0]["codecontests"], bundle[1]
 
     def column(tests):

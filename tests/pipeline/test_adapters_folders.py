@@ -1,4 +1,6 @@
-"""Problem packages and programs in folders: real packages of the contest bundle, and small ones worked out by hand."""
+"""Problem packages and programs in folders: real packages of the contest bundle, and small ones worked out
+by hand.
+"""
 
 import gzip
 import json
@@ -56,7 +58,9 @@ def of(items, kind):
 
 @needs_bundle
 def test_real_packages_of_the_bundle(tmp_path):
-    """Tests, submissions and comparison of the bundle's Kattis problems, back in folders, give the bundle's rows."""
+    """Tests, submissions and comparison of the bundle's Kattis problems, back in folders, give the
+    bundle's rows.
+    """
     held, programs = {}, {}
     with gzip.open(DATA / "problems.jsonl.gz", "rt") as rows:
         for row in map(json.loads, rows):

@@ -1,5 +1,5 @@
-"""Adapters of samples that other programs wrote, on files built here in the exact schema of the version each adapter names;
-problems are real statements of the contest bundle or the starter set's.
+"""Adapters of samples that other programs wrote, on files built here in the exact schema of the version each
+adapter names; problems are real statements of the contest bundle or the starter set's.
 """
 
 import gzip
@@ -36,7 +36,9 @@ def asked(problem):
 
 
 def read(adapter, source, limit=None):
-    """(trajectories, refused); what was translated keeps the contract, but for a problem that admission has to find."""
+    """(trajectories, refused); what was translated keeps the contract, but for a problem that admission
+    has to find.
+    """
     found = find(adapter)
     items = [item for file in found.files(str(source), limit) for item in found.read(file)]
     for item in items:

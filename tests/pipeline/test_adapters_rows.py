@@ -1,4 +1,6 @@
-"""Rows out of documents and tables: streamed, bounded in memory, and whatever is broken refused where it breaks."""
+"""Rows out of documents and tables: streamed, bounded in memory, and whatever is broken refused where it
+breaks.
+"""
 
 import gzip
 import io

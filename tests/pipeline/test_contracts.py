@@ -1,4 +1,6 @@
-"""Contracts refuse what breaks them, with table, row, column and value, and the README shows them as they are."""
+"""Contracts refuse what breaks them, with table, row, column and value, and the README shows them as they
+are.
+"""
 
 import polars as pl
 import pyarrow as pa

@@ -85,7 +85,8 @@ def test_published_rows_statistics_and_pins(store):
 
 def test_rows_without_a_reward_are_left_out_and_counted(store):
     corpus = corpora.publish(store, Spec("all", "SELECT trajectory_id FROM deduplicated"))
-    # 28 trajectories less one duplicate; o3 was not judged, ref-b5 is a judge error, ref-b6 an unavailable language.
+    # 28 trajectories less one duplicate; o3 was not judged, ref-b5 is a judge error, ref-b6 an unavailable
+    # language.
     assert (corpus.rows.len(), corpus.statistics["left_out_without_reward"]) == (24, 3)
     assert not {"o3", "ref-b5", "ref-b6"} & set(corpus.rows) and "duplicates" in corpus.pins
 

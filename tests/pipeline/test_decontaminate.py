@@ -1,4 +1,6 @@
-"""Decontamination: n-grams against Python sets, marks by hand, refused corpora, and real benchmarks that overlap."""
+"""Decontamination: n-grams against Python sets, marks by hand, refused corpora, and real benchmarks that
+overlap.
+"""
 
 import gzip
 import itertools
@@ -99,7 +101,9 @@ SECRET = story(1)
 
 @pytest.fixture
 def store(tmp_path):
-    """An evaluation problem, one that quotes it, one that is the same elsewhere, and clean ones; a trajectory or two of each."""
+    """An evaluation problem, one that quotes it, one that is the same elsewhere, and clean ones; a
+    trajectory or two of each.
+    """
     store = Store(tmp_path / "store")
     problems = [
         problem("codeforces/1/A", SECRET, "test"),

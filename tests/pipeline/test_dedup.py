@@ -150,7 +150,9 @@ def mutants(program, count, generator):
 
 
 def brute_force(programs, groups, language):
-    """Clusters by comparing every pair of shingle sets: {frozenset of members}, and the pairs at or above the threshold."""
+    """Clusters by comparing every pair of shingle sets: {frozenset of members}, and the pairs at or above
+    the threshold.
+    """
     signatures = sign(pl.Series(programs), language)
     cuts = signatures.shingle_offsets
     sets = [set(signatures.shingles[a:b].tolist()) for a, b in itertools.pairwise(cuts)]

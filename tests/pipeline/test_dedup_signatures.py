@@ -1,4 +1,6 @@
-"""Signatures: hashes that tell apart what they should, shingles by a second method, MinHash against exact similarity."""
+"""Signatures: hashes that tell apart what they should, shingles by a second method, MinHash against exact
+similarity.
+"""
 
 import numpy as np
 import polars as pl

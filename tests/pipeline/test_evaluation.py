@@ -1,4 +1,6 @@
-"""How evaluations become numbers: by hand with exact fractions, in Python and in SQL, and intervals by simulation."""
+"""How evaluations become numbers: by hand with exact fractions, in Python and in SQL, and intervals by
+simulation.
+"""
 
 from __future__ import annotations
 
@@ -270,7 +272,9 @@ def test_a_single_judged_sample_counts(rows):
 
 
 def random_evaluations(rows):
-    """Two runs of three seeds and a reference: unequal counts, judge errors, several sampling seeds, odd settings."""
+    """Two runs of three seeds and a reference: unequal counts, judge errors, several sampling seeds, odd
+    settings.
+    """
     random = np.random.default_rng(5)
     names = ["ref", *(f"{run}/seed-{i}" for run in ("x", "y") for i in range(3)), "x/seed-0@40", "x"]
     found = []

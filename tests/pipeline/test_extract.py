@@ -1,4 +1,6 @@
-"""The program in a completion, by cases worked out by hand, and by what the sources of real samples extracted themselves."""
+"""The program in a completion, by cases worked out by hand, and by what the sources of real samples
+extracted themselves.
+"""
 
 import gzip
 import itertools
@@ -134,7 +136,9 @@ def samples():
 
 @needs_bundle
 def test_extraction_agrees_with_what_the_sources_took(samples):
-    """LiveCodeBench and MapCoder recorded both the answer and the program they took from it; white space aside."""
+    """LiveCodeBench and MapCoder recorded both the answer and the program they took from it; white space
+    aside.
+    """
     with_both = [row for row in samples if row["completion"] and row["model"] != "CodeGen-16B-mono"]
     # MapCoder wrapped what it took in `<?php ... ?>`.
     with_both = [row for row in with_both if row["language"] != "php"]

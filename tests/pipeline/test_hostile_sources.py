@@ -198,7 +198,9 @@ def test_an_error_of_an_adapter_refuses_its_file_by_name_and_is_read_again(store
 
 
 def test_a_failing_disk_is_heard(store, tmp_path, monkeypatch):
-    """It says nothing about the file: a batch that ended so is not finished, and nothing is in the quarantine."""
+    """It says nothing about the file: a batch that ended so is not finished, and nothing is in the
+    quarantine.
+    """
     path = write(tmp_path, {"p.jsonl": json.dumps(PROBLEM)}) / "p.jsonl"
 
     def broken(file):

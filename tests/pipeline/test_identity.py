@@ -1,4 +1,6 @@
-"""Names of rows and values of JSON lines are those that Python's own `json` gives, though a faster library does the work."""
+"""Names of rows and values of JSON lines are those that Python's own `json` gives, though a faster library
+does the work.
+"""
 
 from __future__ import annotations
 

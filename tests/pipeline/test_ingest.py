@@ -1,4 +1,6 @@
-"""Ingestion end to end on real stores: every row accounted for, nothing twice, whatever is wrong with the file."""
+"""Ingestion end to end on real stores: every row accounted for, nothing twice, whatever is wrong with the
+file.
+"""
 
 import gzip
 import json
@@ -331,7 +333,9 @@ def test_a_gigantic_row_is_bounded_in_memory_and_the_next_row_is_read(store, tmp
 
 
 def test_long_texts_stand_in_no_commit_of_the_log(store, tmp_path):
-    """Least and greatest values of columns are bounds of a few bytes; whole, they would stay in memory with the log."""
+    """Least and greatest values of columns are bounds of a few bytes; whole, they would stay in memory
+    with the log.
+    """
     long = problem(tests=[{"input": f"{n} " + "7" * 1_000_000, "expected_output": "1"} for n in range(3)])
     one(store, write(tmp_path / "rows.jsonl", long, solution("print(1) # " + "x" * 1_000_000)))
     commits = list(Path(store.location).rglob("_delta_log/*.json"))

@@ -1,6 +1,7 @@
 """Mutated rows of every format: nothing crashes, and every row is accounted for.
 
-`fuzz_everything` reads as many rows as wanted through all adapters; the suite reads a few, the benchmark 100,000.
+`fuzz_everything` reads as many rows as wanted through all adapters; the suite reads a few, the benchmark
+100,000.
 """
 
 import gzip
@@ -555,7 +556,9 @@ def mutated_tree(folder, adapter, rows, generator):
 
 
 def items_of(adapter, source):
-    """What an adapter makes of each file of a source. TRL writes tables, which hold no odd types: its rows go in as lines."""
+    """What an adapter makes of each file of a source. TRL writes tables, which hold no odd types: its rows
+    go in as lines.
+    """
     if adapter != "trl":
         return [list(find(adapter).read(file)) for file in find(adapter).files(str(source), None)]
     lines = enumerate(source.read_bytes().split(b"\n"), start=1)
@@ -590,7 +593,9 @@ def fuzz(store, folder, adapter, rows, seed):
 
 
 def fuzz_everything(folder, rows, seed=0):
-    """Fuzz all adapters with about that many rows in all: {fuzzed, crashed, unaccounted}; says on stdout what went wrong."""
+    """Fuzz all adapters with about that many rows in all: {fuzzed, crashed, unaccounted}; says on stdout
+    what went wrong.
+    """
     store = Store(folder / "store")
     rng = random.Random(seed)
     store.append("problems", problem_a1(), producer="fuzz", sequence=1)

@@ -1,4 +1,6 @@
-"""A batch that is killed at any moment goes on where it was: nothing lost, nothing doubled, and the counts come out the same."""
+"""A batch that is killed at any moment goes on where it was: nothing lost, nothing doubled, and the counts
+come out the same.
+"""
 
 import json
 import os
@@ -36,7 +38,9 @@ def program(number, text):
 
 
 def rows(count=30):
-    """Problems, their programs, repeated rows and broken ones, mixed, so that every chunk touches every table."""
+    """Problems, their programs, repeated rows and broken ones, mixed, so that every chunk touches every
+    table.
+    """
     made = []
     for number in range(count):
         made += [problem(number), problem(number)]
@@ -70,7 +74,9 @@ class DyingStore(Store):
 
 
 def contents(store):
-    """What the store holds, without the times, and every key once; tests as they are to be read: of their problem's batch."""
+    """What the store holds, without the times, and every key once; tests as they are to be read: of their
+    problem's batch.
+    """
     held = {name: store.read(name) for name in KEYS}
     held["tests"] = held["tests"].join(held["problems"], on=["problem_id", "batch_id"], how="semi")
     for name, key in KEYS.items():
@@ -126,7 +132,9 @@ def test_killed_at_every_commit_in_turn(tmp_path, source, expected):
 
 @pytest.mark.parametrize("commits", [1, 2, 3, 6])
 def test_killed_and_then_overtaken_by_another_batch(tmp_path, source, small_chunks, commits):
-    """Between the kill and the resumption another file brings the same problems, one of them with other content."""
+    """Between the kill and the resumption another file brings the same problems, one of them with other
+    content.
+    """
     store = Store(tmp_path / "store")
     with pytest.raises(Killed):
         ingest(DyingStore(tmp_path / "store", commits), "plain", str(source))

@@ -84,7 +84,9 @@ def test_other_programs_are_not_taken_for_known_ones(store, pool):
 
 
 def test_a_judge_error_is_tried_again_and_then_left(store, pool):
-    """Verdict rows as a failing judge leaves them; they must be judged anew, and given up after the last attempt."""
+    """Verdict rows as a failing judge leaves them; they must be judged anew, and given up after the last
+    attempt.
+    """
     label(store, pool)
     settled = store.read("verdicts")
     fresh = Store(store.location + "-again")

@@ -155,7 +155,9 @@ def test_programs_of_one_column_do_not_touch():
 
 
 def by_tokenize(program):
-    """Tokens by the standard library, line ends with the level of the next line; None where it refuses the program."""
+    """Tokens by the standard library, line ends with the level of the next line; None where it refuses the
+    program.
+    """
     made, level, pending = [], 0, False
     try:
         for token in tokenize.generate_tokens(io.StringIO(program).readline):

@@ -19,7 +19,8 @@ tree_sitter = pytest.importorskip("tree_sitter")
 AWKWARD = Path(__file__).parent / "awkward"
 DATA = Path(os.environ.get("SPO_DATA", Path(__file__).parents[2] / "../shared/data"))
 needs_bundle = pytest.mark.skipif(not DATA.is_dir(), reason="the contest bundle is not here; set SPO_DATA")
-# All after Java are compared where they are installed: pip install tree-sitter-c tree-sitter-c-sharp tree-sitter-go, -rust, -php
+# All after Java are compared where they are installed: pip install tree-sitter-c tree-sitter-c-sharp
+# tree-sitter-go, -rust, -php
 GRAMMARS = {
     "python3": "tree_sitter_python",
     "cpp": "tree_sitter_cpp",
@@ -53,7 +54,9 @@ STARTS_STRING = re.compile(
 
 
 def by_tree_sitter(program, language):
-    """[(kind, first byte, last byte)] of comments and strings, and the spans that it keeps as raw text; None if it fails."""
+    """[(kind, first byte, last byte)] of comments and strings, and the spans that it keeps as raw text;
+    None if it fails.
+    """
     grammar = pytest.importorskip(GRAMMARS[language])
     made = getattr(grammar, f"language_{language}", None) or grammar.language
     tree = tree_sitter.Parser(tree_sitter.Language(made())).parse(program)
@@ -72,7 +75,9 @@ def by_tree_sitter(program, language):
 
 
 def by_lexer(program, language):
-    """The same by our pattern: between its tokens there is white space alone, so each lies at the next place it occurs."""
+    """The same by our pattern: between its tokens there is white space alone, so each lies at the next
+    place it occurs.
+    """
     lexer = lexer_of(language)
     spans, place = [], 0
     for token in pl.Series([program.decode()]).str.extract_all(lexer.pattern)[0]:

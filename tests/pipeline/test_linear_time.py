@@ -1,4 +1,6 @@
-"""Time grows with the length of a text, not with its square: what strangers write is read by patterns and scanners."""
+"""Time grows with the length of a text, not with its square: what strangers write is read by patterns and
+scanners.
+"""
 
 import json
 import re
@@ -14,7 +16,8 @@ from pipeline.ingest.statements import Statements, words_of
 from pipeline.text import detect_language, extract_program, plain_tex
 from pipeline.text.extract import fences
 
-# The pattern that fences were found by at first, in cubic time. It says what a fence is, and short texts compare with it.
+# The pattern that fences were found by at first, in cubic time. It says what a fence is, and short texts
+# compare with it.
 FENCE = re.compile(
     r"(?P<before>^[^\n`]*?)(?P<fence>`{3,}|~{3,})[ \t]*(?P<info>[^\n`]*?)[ \t]*$", re.MULTILINE
 )
@@ -55,7 +58,9 @@ def seconds(work):
 
 
 def assert_linear(make, size):
-    """Twice the size takes at most three times as long, from a small size up: a cube would not come back from a large one."""
+    """Twice the size takes at most three times as long, from a small size up: a cube would not come back
+    from a large one.
+    """
     for length in (size // 64, size // 8, size):
         once, twice = seconds(make(length)), seconds(make(2 * length))
         assert twice <= 3 * once + 0.005, (length, once, twice)

@@ -43,7 +43,8 @@ def test_equals_the_mean_over_all_subsets():
 
 
 def test_unbiased_where_the_plug_in_is_not():
-    # Success rate 0.1, 20 samples, k = 10: truth 1 - 0.9^10. The mean over the binomial distribution of counts is exact.
+    # Success rate 0.1, 20 samples, k = 10: truth 1 - 0.9^10. The mean over the binomial distribution of
+    # counts is exact.
     weights = [math.comb(20, c) * 0.1**c * 0.9 ** (20 - c) for c in range(21)]
     estimates = passk.pass_at_k(np.full(21, 20), np.arange(21), 10)
     assert np.dot(weights, estimates) == pytest.approx(1 - 0.9**10, abs=1e-12)

@@ -1,4 +1,6 @@
-"""What known right and known wrong programs say of a problem's tests, on a store whose answers were worked out by hand."""
+"""What known right and known wrong programs say of a problem's tests, on a store whose answers were worked
+out by hand.
+"""
 
 import pytest
 

@@ -1,4 +1,6 @@
-"""The quarantine on real stores: listed, shown, and tried again after a fix, with every row accounted for and nothing deleted."""
+"""The quarantine on real stores: listed, shown, and tried again after a fix, with every row accounted for
+and nothing deleted.
+"""
 
 import gzip
 import json
@@ -53,7 +55,9 @@ def write(path, *rows):
 
 
 def accounted(store):
-    """Every batch, of a first reading or of a retry: what it says it did is what lies in the store under its name."""
+    """Every batch, of a first reading or of a retry: what it says it did is what lies in the store under
+    its name.
+    """
     for batch in store.read("batches").iter_rows(named=True):
         own = pl.col("batch_id") == batch["batch_id"]
         count = {
@@ -107,7 +111,8 @@ def test_a_problem_that_came_in_later_lets_its_programs_in(filled, tmp_path):
     outcomes = filled.read("retries").sort("outcome")["outcome"].to_list()
     assert outcomes == ["admitted"] * 3 + ["refused"]
     accounted(filled)
-    # Again: only the open one is tried, and still refused. Once its problem is there it gets in, and the rest stays open.
+    # Again: only the open one is tried, and still refused. Once its problem is there it gets in, and the rest
+    # stays open.
     (again,) = retry(filled, Selection(reason="neither in the store"))
     assert (again.rows, again.refused) == (1, 1)
     ingest(filled, "plain", write(tmp_path / "last.jsonl", problem("a/2")))

@@ -1,4 +1,6 @@
-"""The page: the numbers of a store worked out by hand, words for missing parts, and hostile text that does nothing."""
+"""The page: the numbers of a store worked out by hand, words for missing parts, and hostile text that does
+nothing.
+"""
 
 import ast
 import json
@@ -183,8 +185,8 @@ def test_the_page_holds_the_numbers_of_the_store(page):
 
 
 def test_judge_errors_and_missing_languages_are_counted_separately(page):
-    # ref: 13 + 6 samples; of ref-b1..6 one has only a judge error and one no language, so 17 are judged and 4 accepted:
-    # ref-a01, ref-a02 and ref-cold; ref-a04 was accepted by an older judge only.
+    # ref: 13 + 6 samples; of ref-b1..6 one has only a judge error and one no language, so 17 are judged and 4
+    # accepted: ref-a01, ref-a02 and ref-cold; ref-a04 was accepted by an older judge only.
     accepted, *_, judged, share, errors, unavailable, missing = page.table("verdicts")["earlier training"][1:]
     assert (accepted, judged, share, errors, unavailable, missing) == ("3", "17", "17.6%", "1", "1", "0")
     rows = [row for section, row in page.rows if section == "verdicts"]
@@ -192,7 +194,8 @@ def test_judge_errors_and_missing_languages_are_counted_separately(page):
 
 
 def test_duplicates_are_counted_by_level(page):
-    # ref-a01 and ref-a02 are equal to the byte, ref-a05 is alone; the other 16 samples of ref were never compared.
+    # ref-a01 and ref-a02 are equal to the byte, ref-a05 is alone; the other 16 samples of ref were never
+    # compared.
     assert page.table("duplicates")["earlier training"][:7] == [
         "19",
         "3",

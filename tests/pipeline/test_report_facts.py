@@ -1,4 +1,6 @@
-"""The facts of the report against numbers worked out by hand: conclusions about training, curves, numbers as text."""
+"""The facts of the report against numbers worked out by hand: conclusions about training, curves, numbers
+as text.
+"""
 
 import json
 
@@ -79,10 +81,12 @@ def test_before_and_after_worked_by_hand(rows):
     evaluations += [evaluation(rows, "a", name, i + 4, seed=1) for i, name in enumerate(names)]
     evaluations += [evaluation(rows, "b", name, i, seed=2) for i, name in enumerate(names)]
     found = compared(rows, evaluations, "a", "b").findings[0]
-    # Correct of 20: 0..11 before, mean 5.5; 4..15 and 0..11 after, mean 7.5. Each problem gains (4 + 0) / 2 of 20.
+    # Correct of 20: 0..11 before, mean 5.5; 4..15 and 0..11 after, mean 7.5. Each problem gains (4 + 0) / 2
+    # of 20.
     assert found.before.mean == pytest.approx(5.5 / 20)
     assert found.after.mean == pytest.approx(7.5 / 20)
-    # Each seed's gain is the same on every problem, so problems add nothing to the interval; one of two seeds is drawn.
+    # Each seed's gain is the same on every problem, so problems add nothing to the interval; one of two seeds
+    # is drawn.
     assert (found.change.low, found.change.mean, found.change.high) == pytest.approx((0.0, 0.1, 0.2))
     assert found.outcome == "cannot be told"
     assert [result.change.mean for result in found.seeds] == pytest.approx([0.2, 0.0])
@@ -116,7 +120,8 @@ def test_the_interval_is_a_bootstrap_over_problems(rows):
     evaluations += [evaluation(rows, "a", f"p{i:02}", int(c)) for i, c in enumerate(after)]
     change = compared(rows, evaluations, "a").findings[0].change
     gains = (after - before) / 20
-    # By the central limit theorem the mean of 40 gains has this interval; the bootstrap's own noise is a few per cent of it.
+    # By the central limit theorem the mean of 40 gains has this interval; the bootstrap's own noise is a few
+    # per cent of it.
     half = 1.96 * gains.std() / np.sqrt(40)
     assert (change.low, change.high) == pytest.approx(
         (gains.mean() - half, gains.mean() + half), abs=0.1 * half
@@ -238,7 +243,8 @@ def test_columns_of_another_objective_are_listed():
 def test_a_running_mean_keeps_a_line_and_its_ends():
     line = np.arange(100.0)
     smooth = running_mean(list(line))
-    # 4 % of 100 steps is a window of 5: the mean of a straight line is the line, but for two values at each end.
+    # 4 % of 100 steps is a window of 5: the mean of a straight line is the line, but for two values at each
+    # end.
     assert smooth[2:-2] == pytest.approx(line[2:-2])
     assert smooth[0] == pytest.approx(np.mean([0, 1, 2]))
     assert running_mean([3.0]) == pytest.approx([3.0])

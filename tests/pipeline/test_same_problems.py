@@ -1,4 +1,6 @@
-"""The same problem in several sources: ties by hand, marks that do not hang on the order of arrival, real overlaps."""
+"""The same problem in several sources: ties by hand, marks that do not hang on the order of arrival, real
+overlaps.
+"""
 
 import gzip
 import json
@@ -149,7 +151,8 @@ def test_ties_by_hand(tmp_path):
     assert clusters["taco/codeforces/14_E/00000000"] == ("apps/1", "identity", 3)
     assert clusters["apps/1"] == ("apps/1", "statement", 3)
     assert clusters["other/tested"] == clusters["third/tested"] == ("other/tested", "tests", 2)
-    # The tests of `other/tested`, but other words: those of two versions, to both of which it is tied, and they only through it.
+    # The tests of `other/tested`, but other words: those of two versions, to both of which it is tied, and
+    # they only through it.
     assert clusters["another/tested"] == ("another/tested", "statement", 3)
     assert clusters["alone/1"] == ("alone/1", "unique", 1) and clusters["alone/2"] == ("alone/2", "unique", 1)
     assert (summary.problems, summary.clusters, summary.rows_changed) == (10, 3, 10)

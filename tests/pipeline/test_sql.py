@@ -1,4 +1,6 @@
-"""Tables as views, the ready views and the worked questions, on a store whose answers were worked out by hand."""
+"""Tables as views, the ready views and the worked questions, on a store whose answers were worked out by
+hand.
+"""
 
 import re
 from datetime import timedelta
@@ -162,7 +164,8 @@ def test_claimed_agreement(connection):
         "judged_only",
         "accepted_neither",
     ]
-    # src: h1 both, h2 only judged, h3 only claimed, h4 neither. oth: h5 both, h6 neither, but of another kind than claimed.
+    # src: h1 both, h2 only judged, h3 only claimed, h4 neither. oth: h5 both, h6 neither, but of another kind
+    # than claimed.
     assert got.select(counts).rows() == [("oth", 2, 2, 1, 0, 0, 1), ("src", 4, 2, 1, 1, 1, 1)]
     assert got["agreement"].to_list() == [1.0, 0.5] and got["verdict_agreement"].to_list() == [0.5, 0.5]
 

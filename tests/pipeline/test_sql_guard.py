@@ -1,4 +1,6 @@
-"""A connection that only reads: attacks, everyday analysis, conditions in brackets, and files that cannot be written."""
+"""A connection that only reads: attacks, everyday analysis, conditions in brackets, and files that cannot
+be written.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The store on a local disk: appends, snapshots, tails, pins, maintenance, schema evolution, and what other programs read."""
+"""The store on a local disk: appends, snapshots, tails, pins, maintenance, schema evolution, and what
+other programs read.
+"""
 
 import dataframely as dy
 import duckdb

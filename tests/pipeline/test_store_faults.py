@@ -105,7 +105,8 @@ def run(script, *arguments, command=(sys.executable, "-c")):
     return done.stdout
 
 
-# Modules are loaded before root's rights are dropped: the interpreter itself may lie where only root can read.
+# Modules are loaded before root's rights are dropped: the interpreter itself may lie where only root can
+# read.
 WITHOUT_PERMISSION = """
     import os, pathlib, tempfile
     from store_worker import batch

@@ -1,4 +1,6 @@
-"""The same store on object storage: somebody else's S3 server (moto) on the loopback, in a process of its own."""
+"""The same store on object storage: somebody else's S3 server (moto) on the loopback, in a process of its
+own.
+"""
 
 import subprocess
 import sys

@@ -1,4 +1,6 @@
-"""One vocabulary for languages and verdicts: what other files say of them is in the table, or in the enumeration."""
+"""One vocabulary for languages and verdicts: what other files say of them is in the table, or in the
+enumeration.
+"""
 
 from __future__ import annotations
 

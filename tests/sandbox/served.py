@@ -171,7 +171,9 @@ def strangers() -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def attack(pool: Pool) -> tuple[int, list[str]]:
-    """Every attack once; how many, and the names of those that got through or kept the next request from its answer."""
+    """Every attack once; how many, and the names of those that got through or kept the next request from
+    its answer.
+    """
     attacks, breaches = 0, []
     with tempfile.TemporaryDirectory() as folder, serve(pool) as port, client(port) as http:
         victims = Path(folder)

@@ -1,4 +1,6 @@
-"""A language is available if its hello program builds and runs in a jail, not if its compiler prints a version."""
+"""A language is available if its hello program builds and runs in a jail, not if its compiler prints a
+version.
+"""
 
 from __future__ import annotations
 

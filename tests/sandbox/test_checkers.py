@@ -1,4 +1,6 @@
-"""Checkers and interactors that are programs: their calling conventions, their failures, and what a program can do to them."""
+"""Checkers and interactors that are programs: their calling conventions, their failures, and what a
+program can do to them.
+"""
 
 from __future__ import annotations
 

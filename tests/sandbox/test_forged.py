@@ -1,4 +1,6 @@
-"""Every program in the folder `forged`: it computes nothing, tries to look right, and passes none of eleven function tests."""
+"""Every program in the folder `forged`: it computes nothing, tries to look right, and passes none of
+eleven function tests.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Assertions in a jail of their own: what crosses as it is, what comes back, and what has to be judged beside the program."""
+"""Assertions in a jail of their own: what crosses as it is, what comes back, and what has to be judged
+beside the program.
+"""
 
 from __future__ import annotations
 

@@ -159,7 +159,9 @@ def test_requests_take_turns(port):
 
 @pytest.mark.slow
 def test_300_slow_and_50_busy_clients_beside_a_polite_one(cache):
-    """Before each program of the polite client comes one of every other client at most, shared among the workers."""
+    """Before each program of the polite client comes one of every other client at most, shared among the
+    workers.
+    """
     program = {"code": "import time; time.sleep(0.2)", "language": "python"}
     stop = threading.Event()
 

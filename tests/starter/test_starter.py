@@ -45,7 +45,8 @@ def test_the_generator_writes_the_committed_rows(tmp_path: Path) -> None:
     subprocess.run(command, check=True, capture_output=True)
     for name in ("problems.jsonl.gz", "solutions.jsonl.gz"):
         committed, again = (STARTER / name).read_bytes(), (tmp_path / name).read_bytes()
-        # The compressed bytes depend on the zlib build too, so the rows are compared, and the header's time must be 0.
+        # The compressed bytes depend on the zlib build too, so the rows are compared, and the header's time
+        # must be 0.
         assert gzip.decompress(committed) == gzip.decompress(again)
         assert committed[4:8] == again[4:8] == b"\0\0\0\0"
 

@@ -1,4 +1,6 @@
-"""A small real job: some starter problems, judged in the sandbox, sampled by an untrained policy, and scored under it."""
+"""A small real job: some starter problems, judged in the sandbox, sampled by an untrained policy, and
+scored under it.
+"""
 
 from __future__ import annotations
 

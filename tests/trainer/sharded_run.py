@@ -1,4 +1,5 @@
-"""One rank of training runs under torchrun, one after another: `sharded_run.py '[["run.toml", STOP_AFTER or null], ...]'`.
+"""One rank of training runs under torchrun, one after another: `sharded_run.py '[["run.toml", STOP_AFTER or
+null], ...]'`.
 
 A run that stops after step -N stops after step N as if it had been killed before the step was logged.
 """

@@ -1,7 +1,9 @@
-"""The acceptance test with a tiny transformer: variable lengths, an end token, a length limit; stored, stale and random data.
+"""The acceptance test with a tiny transformer: variable lengths, an end token, a length limit; stored, stale
+and random data.
 
-Completions over {a, b} end with the end token or are cut at 5 tokens: 63 of them, whose probabilities add up to 1 under any
-model, so that V*, pi* and KL(pi || pi*) are exact. Training goes through the trainer's own step.
+Completions over {a, b} end with the end token or are cut at 5 tokens: 63 of them, whose probabilities add up
+to 1 under any model, so that V*, pi* and KL(pi || pi*) are exact. Training goes through the trainer's own
+step.
 """
 
 import itertools
@@ -71,7 +73,9 @@ def logprobs(policy: Policy) -> torch.Tensor:
 
 
 def rewards(reference: torch.Tensor) -> torch.Tensor:
-    """0 for some completions that ended, about 15 % of the reference's mass; -1 for the others and for all that were cut."""
+    """0 for some completions that ended, about 15 % of the reference's mass; -1 for the others and for all
+    that were cut.
+    """
     found, mass = torch.full((len(COMPLETIONS),), -1.0, dtype=torch.float64), 0.0
     for i in torch.randperm(len(ENDED), generator=torch.Generator().manual_seed(2)).tolist():
         if mass + float(reference[i].exp()) < 0.16:
@@ -80,7 +84,8 @@ def rewards(reference: torch.Tensor) -> torch.Tensor:
     return found
 
 
-# A failure that lies too low is raised again with weight exp(-1 / beta) = 1/55 only: the cross-entropy takes more steps.
+# A failure that lies too low is raised again with weight exp(-1 / beta) = 1/55 only: the cross-entropy takes
+# more steps.
 @pytest.mark.parametrize(("shape", "steps", "third"), [("squared", 600, 16), ("cross_entropy", 1200, 32)])
 def test_a_transformer_reaches_the_optimal_policy_from_stored_stale_and_random_data(shape, steps, third):
     policy = tiny()
@@ -168,7 +173,9 @@ def by_hand(table, tokens, reference, value, reward, beta, shape, cap):
 @pytest.mark.parametrize("reward", [0.0, -0.4, -1.0])
 @pytest.mark.parametrize("shift", [-9.0, -0.5, 2.0])
 def test_loss_and_gradient_equal_an_independent_implementation(shape, reward, shift):
-    """NumPy with the derivative worked out by hand, for successes, partial rewards and failures, below and above Q_T = 0."""
+    """NumPy with the derivative worked out by hand, for successes, partial rewards and failures, below and
+    above Q_T = 0.
+    """
     rng = np.random.default_rng(7)
     table, tokens, beta, value, cap = rng.normal(size=(6, 4)), [3, 0, 2, 2, 1, 0], 0.3, -0.35, 1.0
     reference = (
@@ -189,7 +196,9 @@ def test_loss_and_gradient_equal_an_independent_implementation(shape, reward, sh
 
 
 def test_squared_loss_equals_that_of_trl_a_star_po():
-    """A*-PO (arXiv 2505.20686) with one temperature and the plain mean for V* is SPO's squared loss times beta^2."""
+    """A*-PO (arXiv 2505.20686) with one temperature and the plain mean for V* is SPO's squared loss times
+    beta^2.
+    """
     a2po = pytest.importorskip(
         "trl.experimental.a2po.a2po_trainer", reason="TRL, the peer of this comparison, is not installed"
     )

@@ -220,7 +220,9 @@ LIKELIHOOD = '[objective]\nname = "sft"\n\n[training]'
 
 
 def test_likelihood_runs_from_a_file_where_nothing_is_scored_nor_sampled(config, job, tmp_path):
-    """By the command line, on a store of which the reference is unknown; resumed after a stop; and the plan says so."""
+    """By the command line, on a store of which the reference is unknown; resumed after a stop; and the
+    plan says so.
+    """
     unknown = new_policy(["Print n. print(n)"], vocab_size=300, layers=1, width=16, heads=2, seed=9)
     unknown.save(tmp_path / "unknown")
     text = (
@@ -287,7 +289,8 @@ def test_the_objective_of_the_readme_is_one_file_and_one_line(config, job, tmp_p
     assert plan(chosen).needs == Needs(reference_rewards=True)
     run(chosen)
     lines = [json.loads(line) for line in (chosen.run / "metrics.jsonl").read_text().splitlines()]
-    # All reference samples of this store fail: the baseline is -1, the advantage 1.25 for successes and 0.25 for failures.
+    # All reference samples of this store fail: the baseline is -1, the advantage 1.25 for successes and 0.25
+    # for failures.
     for line in lines:
         assert line["advantage"] == pytest.approx(0.25 + line["success_share"])
         assert set(line["sources"]["human"]) >= {"advantage", "loss", "token_entropy"}

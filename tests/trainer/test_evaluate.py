@@ -84,7 +84,9 @@ def test_an_evaluation_keeps_verdicts_entropy_and_pass_at_100(job):
 
 
 def fail_the_judge(store, pool, trajectories):
-    """Verdicts after the last attempt of a judge that fails on these trajectories: labelling does not try again."""
+    """Verdicts after the last attempt of a judge that fails on these trajectories: labelling does not try
+    again.
+    """
     hashes = store.read("problems", ["problem_id", "test_set_hash"])
     rows = trajectories.select("trajectory_id", "problem_id").join(hashes, on="problem_id")
     failed = rows.with_columns(
@@ -102,7 +104,9 @@ def fail_the_judge(store, pool, trajectories):
 
 
 def evaluate_with_failures(job, monkeypatch, chosen, **options):
-    """An evaluation of two problems, 10 samples each, in which the judge fails on the samples that `chosen` selects."""
+    """An evaluation of two problems, 10 samples each, in which the judge fails on the samples that
+    `chosen` selects.
+    """
     problems = job.store.read("problems", ["problem_id", "statement", "split"]).sort("problem_id").head(2)
     settings = SamplingSettings(samples_per_problem=10, max_new_tokens=4)
 

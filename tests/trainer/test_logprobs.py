@@ -84,7 +84,9 @@ def test_packed_sequences_have_the_log_probabilities_they_have_alone():
 
 
 def test_no_packed_sequence_sees_another():
-    """Whatever stands beside it in the row, its log-probabilities stay to the last bit; its own tokens move them."""
+    """Whatever stands beside it in the row, its log-probabilities stay to the last bit; its own tokens
+    move them.
+    """
     model = tiny()
     values, sequence, _ = completion_logprobs(model, packed_batch(PROMPTS, COMPLETIONS, 22))
     others = [[40, 41, 42], PROMPTS[1], [43, 44, 45, 46, 47]]

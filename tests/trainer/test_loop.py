@@ -156,7 +156,8 @@ def test_half_online_run_resumes_without_a_row_lost_or_doubled(job, tmp_path):
         rows.height == rows["trajectory_id"].n_unique() == 2 * 2 * 2
     )  # rounds at steps 2 and 4, two problems, two samples
     assert sorted(rows["policy_step"].unique()) == [2, 4]
-    # What is learned from is what was sampled: the policy's own tokens, without an end that a cut completion never had.
+    # What is learned from is what was sampled: the policy's own tokens, without an end that a cut completion
+    # never had.
     scored = job.store.read("reference_scores").join(
         rows.select("trajectory_id", "token_ids"), on="trajectory_id"
     )
@@ -262,7 +263,8 @@ def test_weights_changed_while_it_runs_are_logged_and_replayed(made_job, tmp_pat
         "human": 0.5,
         "samples": 0.0,
     }
-    # As a kill after step 5 would leave it, with the checkpoint of step 2 only: the log is what is replayed, not the file.
+    # As a kill after step 5 would leave it, with the checkpoint of step 2 only: the log is what is replayed,
+    # not the file.
     shutil.copytree(tmp_path / "whole", tmp_path / "cut")
     shutil.rmtree(tmp_path / "cut" / "final")
     shutil.rmtree(tmp_path / "cut" / "checkpoint-4")
@@ -298,7 +300,9 @@ def test_beta_follows_the_target_kl_and_a_resumed_run_follows_it_to_the_bit(made
 
 
 def test_kl_estimate_by_hand():
-    """pi on two outcomes, samples from mu: weights 0.8/0.5 and 0.2/0.5 on log ratios ln(0.8/0.6) and ln(0.2/0.4)."""
+    """pi on two outcomes, samples from mu: weights 0.8/0.5 and 0.2/0.5 on log ratios ln(0.8/0.6) and
+    ln(0.2/0.4).
+    """
     pi, mu, reference = (torch.tensor(p).log() for p in ([0.8, 0.2], [0.5, 0.5], [0.6, 0.4]))
     kl, samples = kl_estimate(pi - reference, reference, mu)
     assert kl == pytest.approx(0.8 * math.log(0.8 / 0.6) + 0.2 * math.log(0.5))
@@ -323,7 +327,9 @@ def test_speed_memory_and_model_flops_are_logged(made_job, tmp_path):
 
 
 def test_model_flops_by_hand(made_job):
-    """A layer of width 32: 4 x 32 x 32 for attention, 3 x 32 x 128 for the MLP, 64 for the norms; 32 for the last norm."""
+    """A layer of width 32: 4 x 32 x 32 for attention, 3 x 32 x 128 for the MLP, 64 for the norms; 32 for
+    the last norm.
+    """
     model = made_job.policy().model
     body = 2 * (4 * 32 * 32 + 3 * 32 * 128 + 64) + 32
     row = Row("t", "p", "s", [1] * 10, [2] * 5, 0.0, 0.0, 0.0)
@@ -343,7 +349,9 @@ def test_tensorboard_files_hold_what_the_log_holds(made_job, tmp_path):
 
 
 def test_the_mix_of_each_source_is_logged_as_the_store_has_it(made_job, tmp_path):
-    """Verdicts, problems and distinct successes of the rows that an equal stream draws; entropy at every place, by hand."""
+    """Verdicts, problems and distinct successes of the rows that an equal stream draws; entropy at every
+    place, by hand.
+    """
     run(made_job, tmp_path, training={"steps": 1, "entropy_tokens": 10**6})
     line, stream = log(tmp_path)[0], made_job.stream(SOURCES)
     stream.advance()

@@ -1,4 +1,6 @@
-"""Adam's moments of several ranks in one process: halves as two ranks would have saved them. With real ranks: test_sharded.py."""
+"""Adam's moments of several ranks in one process: halves as two ranks would have saved them. With real
+ranks: test_sharded.py.
+"""
 
 import pytest
 import torch

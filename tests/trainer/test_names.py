@@ -1,4 +1,6 @@
-"""Names in a run's configuration: corpora, rewards, conditions and sources are resolved before anything is trained."""
+"""Names in a run's configuration: corpora, rewards, conditions and sources are resolved before anything is
+trained.
+"""
 
 from __future__ import annotations
 

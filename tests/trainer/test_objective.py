@@ -79,7 +79,9 @@ class Toy:
         self.optimum = self.reference_logprob + (self.reward - self.value) / BETA
 
     def fit(self, behaviour, shape, value_error=0.0, steps=1500):
-        """Minimise the expected loss under `behaviour` [81], or on-policy (None), over all tables; returns log pi [81]."""
+        """Minimise the expected loss under `behaviour` [81], or on-policy (None), over all tables; returns
+        log pi [81].
+        """
         table = self.reference.clone().requires_grad_()
         if behaviour is None:
             return self.descend(
@@ -164,7 +166,9 @@ def test_dynamic_programming_equals_the_closed_form(toy):
 
 
 def test_bellman_residual_of_the_cumulative_q_is_zero_at_random_parameters(toy):
-    """V(prefix) = beta log sum_a pi_ref(a) exp(Q(prefix, a) / beta) must give back Q(prefix) at every inner node."""
+    """V(prefix) = beta log sum_a pi_ref(a) exp(Q(prefix, a) / beta) must give back Q(prefix) at every
+    inner node.
+    """
     table = torch.randn(len(PREFIXES), VOCABULARY, generator=toy.generator)
     q = cumulative_q(token_logprobs(table), toy.reference_tokens, torch.full((81,), -0.7), BETA)
     q_of = {tuple(s[: t + 1].tolist()): q[i, t] for i, s in enumerate(SEQUENCES) for t in range(LENGTH)} | {
@@ -281,7 +285,9 @@ def samples_of(rewards, counted=None):
 
 
 def test_soft_value_by_hand():
-    """3 of 8 succeed: plain mean exp(r/beta); smoothed (3 + 1/2) / 9; with the pseudo-failure at -2 instead of -1."""
+    """3 of 8 succeed: plain mean exp(r/beta); smoothed (3 + 1/2) / 9; with the pseudo-failure at -2
+    instead of -1.
+    """
     samples, failure = samples_of(torch.tensor([[0.0] * 3 + [-1.0] * 5])), 2.718281828459045**-2
     plain = estimate_soft_value(samples, 0.5, smoothing=0.0)
     assert float(plain) == pytest.approx(0.5 * math.log(3 / 8 + 5 / 8 * failure))

@@ -34,7 +34,9 @@ def plain() -> Policy:
 
 @pytest.fixture(scope="module")
 def chat(tmp_path_factory: pytest.TempPathFactory) -> Policy:
-    """A policy with a chat template whose turns end with another token than texts do, as in most instruct models."""
+    """A policy with a chat template whose turns end with another token than texts do, as in most instruct
+    models.
+    """
     folder, policy = tmp_path_factory.mktemp("chat"), small_policy()
     policy.tokenizer.add_special_tokens({"extra_special_tokens": ["<|im_start|>", "<|im_end|>"]})
     policy.tokenizer.chat_template = CHATML
@@ -63,7 +65,9 @@ def test_a_plain_prompt_is_marked_and_text_cannot_forge_a_marker(plain: Policy) 
 
 
 def test_threads_that_share_a_policy_do_not_disturb_each_other_s_tokens(plain: Policy, chat: Policy) -> None:
-    """transformers keeps in the tokenizer whether special tokens are text: a marker came out as text, once in 300 draws."""
+    """transformers keeps in the tokenizer whether special tokens are text: a marker came out as text, once
+    in 300 draws.
+    """
     text = "Print <|end|> and n."
     for policy in (plain, chat):
         encode = partial(encoded, policy, text)
@@ -190,7 +194,8 @@ def test_real_pretrained_weights_load_from_gguf_and_can_be_trained(
     labels = torch.tensor([[-100] * len(prompt) + completion])
     loss = policy.model(torch.tensor([prompt + completion]), labels=labels).loss
     loss.backward()
-    # Real weights find this program likely: far below the ln(49,152) = 10.8 nats a token of an untrained model.
+    # Real weights find this program likely: far below the ln(49,152) = 10.8 nats a token of an untrained
+    # model.
     assert loss.item() < 1.5
     assert policy.model.model.layers[0].mlp.up_proj.weight.grad.abs().sum() > 0
     policy.save(tmp_path / "saved")

@@ -1,4 +1,6 @@
-"""The report of a run by `spo train`: the command trains, its policy is evaluated, and the page says what the store says."""
+"""The report of a run by `spo train`: the command trains, its policy is evaluated, and the page says what
+the store says.
+"""
 
 from __future__ import annotations
 

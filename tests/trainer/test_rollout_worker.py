@@ -1,4 +1,6 @@
-"""Published policies, the choice of problems, and rollout workers that share nothing with the trainer but the store."""
+"""Published policies, the choice of problems, and rollout workers that share nothing with the trainer but
+the store.
+"""
 
 from __future__ import annotations
 
@@ -266,7 +268,9 @@ def test_a_worker_started_twice_doubles_nothing(job):
 
 
 def test_the_trainer_follows_rows_that_others_add(job, tmp_path):
-    """`follow_every` takes in what a worker, a grader and a scorer add, at its turns only; a replay is the same."""
+    """`follow_every` takes in what a worker, a grader and a scorer add, at its turns only; a replay is the
+    same.
+    """
     publish_policy(
         job.store, job.policy(), job.folder, policy_id="run@0", run_id="run", step=0, parent_id="reference"
     )

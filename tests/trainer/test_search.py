@@ -1,4 +1,6 @@
-"""Search: what each method records, that nothing of it counts for Q0 but plain draws, and that edits mend near-misses."""
+"""Search: what each method records, that nothing of it counts for Q0 but plain draws, and that edits mend
+near-misses.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Sampling through an OpenAI-compatible server: a scripted one for its failures, and a real one where it is installed."""
+"""Sampling through an OpenAI-compatible server: a scripted one for its failures, and a real one where it
+is installed.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ ONE = SamplingSettings(samples_per_problem=1)
 
 
 class Scripted:
-    """A server on loopback that answers from a list of (status, body, headers), then with `default`; it keeps requests."""
+    """A server on loopback that answers from a list of (status, body, headers), then with `default`; it
+    keeps requests.
+    """
 
     def __init__(self, default: dict):
         self.script: list[tuple[int, dict | str, dict]] = []
@@ -226,7 +230,9 @@ def wait_for(url: str, process: subprocess.Popen, log) -> None:
     reason="`transformers serve` needs the package openai: pip install openai",
 )
 def test_a_real_server_gives_what_sampling_in_process_gives(job, tmp_path):
-    """`transformers serve` on the CPU, nearly greedy: the same texts as our own sampler, in rows like any other."""
+    """`transformers serve` on the CPU, nearly greedy: the same texts as our own sampler, in rows like any
+    other.
+    """
     policy, folder = job.policy(), str(tmp_path / "served")
     problems = job.store.read("problems", ["problem_id", "statement"]).sort("problem_id").head(2)
     # Untrained, it would write special tokens, which servers leave out of the text.

@@ -1,4 +1,6 @@
-"""Several processes on one model, with gloo on the CPU: the same rows, bit-equal resumption, and going on with fewer or more."""
+"""Several processes on one model, with gloo on the CPU: the same rows, bit-equal resumption, and going on
+with fewer or more.
+"""
 
 import json
 import os
@@ -164,7 +166,9 @@ def test_two_ranks_resume_to_the_bit_and_another_number_goes_on_within_rounding(
 def changing_ranks(
     runs: Runs, whole: str, settings: dict[str, str], reference: Path | None = None, within: float = 1e-5
 ) -> None:
-    """From 2 ranks to 1, and from 1 to 2, at step 2 of 4: the same rows, and the weights of the run that did not change."""
+    """From 2 ranks to 1, and from 1 to 2, at step 2 of 4: the same rows, and the weights of the run that
+    did not change.
+    """
     fewer, more = (
         runs.config(f"{whole}-{name}", **settings, reference=reference) for name in ("fewer", "more")
     )
@@ -241,7 +245,8 @@ def test_moments_in_8_bits_are_saved_and_joined_again(made_job, wide_reference, 
     in_8_bits = [state["exp_avg"].codes.dtype for state in saved if hasattr(state["exp_avg"], "codes")]
     assert len(in_8_bits) >= 4 and set(in_8_bits) == {torch.uint8}
     runs.alone(runs.config("alone", **EIGHT_BITS, reference=wide_reference))
-    # Blocks of other cuts round differently: by less than half of the 4 steps of 1e-3 that a weight may have moved.
+    # Blocks of other cuts round differently: by less than half of the 4 steps of 1e-3 that a weight may have
+    # moved.
     assert 0 < largest_difference(runs.weights("alone"), runs.weights("whole")) < 2e-3
     changing_ranks(runs, "whole", EIGHT_BITS, wide_reference, within=2e-3)
 

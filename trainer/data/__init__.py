@@ -1,7 +1,7 @@
 """Data: weighted mixtures of stored trajectories, batch after batch, replayable from a few logged numbers.
 
-`mixture.py` says what a batch is made of, `selection.py` which stored rows a source may give, `tokens.py` where their
-tokens come from, `row_pool.py` holds them, and `stream.py` draws.
+`mixture.py` says what a batch is made of, `selection.py` which stored rows a source may give, `tokens.py`
+where their tokens come from, `row_pool.py` holds them, and `stream.py` draws.
 """
 
 from trainer.data.mixture import Mixture, Source

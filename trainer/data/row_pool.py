@@ -116,10 +116,11 @@ def make_pool(
     blocks: dict[int, Block],
     longest: int | None = None,
 ) -> RowPool:
-    """Apply a source's window and age limit to its rows; a share of its best-rewarded rows, chosen by hash, is retained.
+    """Apply a source's window and age limit to its rows; a share of its best-rewarded rows, chosen by hash,
+    is retained.
 
-    With `rewards`, rows of problems that have none are left out; so are rows of more than `longest` tokens. `find` says
-    where in `blocks` the tokens of a row are (`trainer.data.tokens.TokenCache.find`).
+    With `rewards`, rows of problems that have none are left out; so are rows of more than `longest` tokens.
+    `find` says where in `blocks` the tokens of a row are (`trainer.data.tokens.TokenCache.find`).
     """
     known = _with_rewards(rows, rewards)
     left_out = rows["problem_id"].n_unique() - known["problem_id"].n_unique()
@@ -156,7 +157,9 @@ def make_pool(
 
 
 def _with_rewards(rows: pl.DataFrame, rewards: ReferenceRewards | None) -> pl.DataFrame:
-    """The rows whose problem has reference rewards, with their `problem_index`; all rows where none are needed."""
+    """The rows whose problem has reference rewards, with their `problem_index`; all rows where none are
+    needed.
+    """
     if rewards is None:
         return rows.with_columns(problem_index=pl.lit(0, dtype=pl.Int64))
     indices = rewards.indices
@@ -183,7 +186,9 @@ def _shared(names: pl.Series) -> np.ndarray:
 
 
 def _retained(rows: pl.DataFrame, share: float, best: float) -> pl.Series:
-    """Which best-rewarded rows belong to the share that is retained; the same rows whatever else is in the pool."""
+    """Which best-rewarded rows belong to the share that is retained; the same rows whatever else is in the
+    pool.
+    """
     retained = rows["reward"].to_numpy() >= best if share else np.zeros(rows.height, dtype=bool)
     indices, limit = np.flatnonzero(retained), share * 2**32
     retained[indices] = [_hash_of(i) < limit for i in rows["trajectory_id"].gather(indices)]

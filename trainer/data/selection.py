@@ -1,6 +1,7 @@
 """SQL that selects what a source may draw, and the rewards of the reference policy's samples.
 
-Values reach SQL as parameters, reward names are checked, and a source's `where`, which the user wrote, is one condition.
+Values reach SQL as parameters, reward names are checked, and a source's `where`, which the user wrote, is one
+condition.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ class ReferenceRewards:
 def select_rows(connection: Any, source: Source, reward_name: str, reference: str | None) -> pl.DataFrame:
     """The rows that a source may draw, oldest policy step first, each trajectory once.
 
-    With a reference's fingerprint only rows scored under it; without one, the log-probability is null and only programs
-    in the language that the policy writes are taken.
+    With a reference's fingerprint only rows scored under it; without one, the log-probability is null and
+    only programs in the language that the policy writes are taken.
     """
     own = {"reference": reference, "corpus": source.corpus}
     parameters = source.parameters | {name: value for name, value in own.items() if value is not None}

@@ -1,7 +1,9 @@
-"""The stream: weighted mixtures of stored trajectories, batch after batch, replayable from a few logged numbers.
+"""The stream: weighted mixtures of stored trajectories, batch after batch, replayable from a few logged
+numbers.
 
-Batch k is a pure function of the seed, k, the weights and the watermark (a version of each table). All that changes is
-in `Stream.state`: the rows drawn from each source, the tokens each is still owed, the weights and the watermark.
+Batch k is a pure function of the seed, k, the weights and the watermark (a version of each table). All that
+changes is in `Stream.state`: the rows drawn from each source, the tokens each is still owed, the weights and
+the watermark.
 """
 
 from __future__ import annotations
@@ -38,8 +40,9 @@ class StreamError(ValueError):
 class Stream:
     """Draws batches from a store at a watermark that `advance` moves.
 
-    `tokens` decides what a row must have: a score under a reference, or nothing. With `reference_policy` each row comes
-    with the rewards of that policy's samples of its problem, and rows of problems without any are left out.
+    `tokens` decides what a row must have: a score under a reference, or nothing. With `reference_policy` each
+    row comes with the rewards of that policy's samples of its problem, and rows of problems without any are
+    left out.
     """
 
     def __init__(
@@ -66,8 +69,8 @@ class Stream:
     def advance(self, watermark: dict[str, int] | None = None) -> dict[str, int]:
         """Move to a watermark, or to what the store holds now; returns it, to be logged.
 
-        Which rows belong to a source is asked again each time, because a predicate may look at anything; their tokens,
-        nearly all of the bytes, are read once: of later watermarks only what is new.
+        Which rows belong to a source is asked again each time, because a predicate may look at anything;
+        their tokens, nearly all of the bytes, are read once: of later watermarks only what is new.
         """
         watermark = watermark or self.latest()
         if watermark == self.watermark and self._pools:
@@ -114,7 +117,9 @@ class Stream:
         return self._pools[source.name].rows(indices, source.name)
 
     def quotas(self, step: int) -> list[int]:
-        """Rows each source gives to this batch. Rounding follows the step, so that shares hold over many batches."""
+        """Rows each source gives to this batch. Rounding follows the step, so that shares hold over many
+        batches.
+        """
         return row_quotas(self.available_weights(step), self.mixture.batch_sequences, step)
 
     def requested_weights(self, step: int) -> dict[str, float]:
@@ -123,7 +128,9 @@ class Stream:
         return {s.name: self.weight_overrides.get(s.name, s.weight_at(step)) for s in sources}
 
     def available_weights(self, step: int) -> np.ndarray:
-        """The same as an array, 0 for sources that are empty and may be. Raises StreamError if one may not, or all are."""
+        """The same as an array, 0 for sources that are empty and may be. Raises StreamError if one may
+        not, or all are.
+        """
         requested = self.requested_weights(step)
         weights = [self._available(source, requested[source.name], step) for source in self.mixture.source]
         if not sum(weights) > 0:
@@ -160,7 +167,9 @@ class Stream:
         )
 
     def _token_batch(self, step: int, budget: int) -> list[Row]:
-        """Each source gives rows that fit into the tokens it is owed; the rest is carried on, so that shares hold."""
+        """Each source gives rows that fit into the tokens it is owed; the rest is carried on, so that
+        shares hold.
+        """
         weights = self.available_weights(step)
         rows: list[Row] = []
         for source, share in zip(self.mixture.source, weights / weights.sum(), strict=True):
@@ -231,8 +240,8 @@ class Stream:
 
 
 def _with_corpora_found(store: Store, mixture: Mixture) -> Mixture:
-    """The mixture with each corpus by its id. Raises StreamError, with the source and what was meant, where there is none, and
-    SqlError where a `where` is not one condition.
+    """The mixture with each corpus by its id. Raises StreamError, with the source and what was meant, where
+    there is none, and SqlError where a `where` is not one condition.
     """
     return mixture.model_copy(update={"source": [_with_corpus_found(store, one) for one in mixture.source]})
 

@@ -1,4 +1,6 @@
-"""Token ids of trajectories: read from the scores of a reference, or made by the policy's tokenizer; each row once."""
+"""Token ids of trajectories: read from the scores of a reference, or made by the policy's tokenizer; each
+row once.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ class Block:
 
 
 class TokenCache(ABC):
-    """A cache of token ids. What it holds depends on the past; what `find` returns does not: a row's tokens never change."""
+    """A cache of token ids. What it holds depends on the past; what `find` returns does not: a row's
+    tokens never change.
+    """
 
     reference: str | None = None  # fingerprint of the reference whose scores the rows must have
     longest: int | None = None  # tokens of a row that the model has positions for, where that is not certain
@@ -57,7 +61,9 @@ class TokenCache(ABC):
         """Read what was added up to a watermark, where that is cheaper than reading it when it is asked for."""
 
     def find(self, connection: Any, trajectory_ids: pl.Series) -> pl.DataFrame:
-        """Where the tokens of these rows are, in their order: columns of SPANS. `connection` reads what is missing."""
+        """Where the tokens of these rows are, in their order: columns of SPANS. `connection` reads what is
+        missing.
+        """
         missing = trajectory_ids.filter(~trajectory_ids.is_in(self._spans["trajectory_id"].implode()))
         if len(missing):
             self._add(self._read(connection, missing.to_list()))

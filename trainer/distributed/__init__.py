@@ -1,6 +1,8 @@
-"""Where training runs: one process, or several that share a model; and the checkpoints that either goes on from.
+"""Where training runs: one process, or several that share a model; and the checkpoints that either goes on
+from.
 
-`base.py` says what the loop needs of both, `single.py` is one process, `fsdp.py` one of several under torchrun.
+`base.py` says what the loop needs of both, `single.py` is one process, `fsdp.py` one of several under
+torchrun.
 """
 
 import os

@@ -1,7 +1,7 @@
 """Where training runs: what one process and several that share a model have in common.
 
-`Ranks` is how processes talk, `Learner` the policy in training on this rank. `single.py` is one process, `fsdp.py` one
-of several under torchrun; neither knows the other, and the loop knows these two classes alone.
+`Ranks` is how processes talk, `Learner` the policy in training on this rank. `single.py` is one process,
+`fsdp.py` one of several under torchrun; neither knows the other, and the loop knows these two classes alone.
 """
 
 from __future__ import annotations
@@ -21,14 +21,18 @@ State = dict[str, Any]
 
 @dataclass(frozen=True)
 class Preparation:
-    """What is done to a policy before it is trained: `prepare` changes its model in place, then an optimiser is made."""
+    """What is done to a policy before it is trained: `prepare` changes its model in place, then an
+    optimiser is made.
+    """
 
     prepare: Callable[[Policy], None]
     new_optimiser: Callable[[Policy], torch.optim.Optimizer]
 
 
 class Learner(ABC):
-    """The policy in training, with its optimiser. With several ranks every rank calls each method at the same time."""
+    """The policy in training, with its optimiser. With several ranks every rank calls each method at the
+    same time.
+    """
 
     policy: Policy
     optimiser: torch.optim.Optimizer
@@ -51,7 +55,9 @@ class Learner(ABC):
 
     @abstractmethod
     def save_checkpoint(self, run_folder: Path, step: int, state: State) -> None:
-        """Write `checkpoint-<step>/` with policy, optimiser and `state` (JSON), and drop all but the newest two."""
+        """Write `checkpoint-<step>/` with policy, optimiser and `state` (JSON), and drop all but the
+        newest two.
+        """
 
     @abstractmethod
     def write(self, target: Path) -> None:
@@ -75,7 +81,8 @@ class Ranks(ABC):
     def start(
         self, policy: Policy, preparation: Preparation, resume_from: Path | None
     ) -> tuple[Learner, State]:
-        """Make a policy ready for training, at its start or where a checkpoint of any number of ranks left it.
+        """Make a policy ready for training, at its start or where a checkpoint of any number of ranks left
+        it.
 
         Returns the `state` that was saved with the checkpoint, or an empty one.
         """

@@ -1,4 +1,6 @@
-"""Checkpoints of a run: their folders, how they are written whole or not at all, and the format of a single process."""
+"""Checkpoints of a run: their folders, how they are written whole or not at all, and the format of a
+single process.
+"""
 
 from __future__ import annotations
 

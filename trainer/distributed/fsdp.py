@@ -1,7 +1,9 @@
-"""Several processes under torchrun that share one model: FSDP2 and distributed checkpoints, on GPUs (NCCL) or CPUs (gloo).
+"""Several processes under torchrun that share one model: FSDP2 and distributed checkpoints, on GPUs (NCCL) or
+CPUs (gloo).
 
-Every rank draws the whole global batch, a pure function, cuts it into the same micro-batches and takes every `world`-th of
-them, so that any number of ranks trains on the same rows. A checkpoint of any number of ranks can be resumed on any other.
+Every rank draws the whole global batch, a pure function, cuts it into the same micro-batches and takes every
+`world`-th of them, so that any number of ranks trains on the same rows. A checkpoint of any number of ranks
+can be resumed on any other.
 """
 
 from __future__ import annotations
@@ -40,7 +42,9 @@ LONGEST_WAIT = timedelta(hours=3)  # of the other ranks for rank 0, while it has
 
 
 class _Whole(nn.Module):
-    """Backbone and head in one module, because FSDP gathers the parameters of a module when its `forward` is called."""
+    """Backbone and head in one module, because FSDP gathers the parameters of a module when its `forward`
+    is called.
+    """
 
     def __init__(self, model: Any):
         super().__init__()
@@ -51,7 +55,9 @@ class _Whole(nn.Module):
 
 
 class FsdpLearner(Learner):
-    """A policy of which this rank holds a part. `skeleton` is its model before it was sharded, without values."""
+    """A policy of which this rank holds a part. `skeleton` is its model before it was sharded, without
+    values.
+    """
 
     def __init__(
         self,
@@ -72,7 +78,9 @@ class FsdpLearner(Learner):
         return self._gathered(self._ranks.device, keep=True)
 
     def save_checkpoint(self, run_folder: Path, step: int, state: State) -> None:
-        """Each rank writes its own shards; rank 0 adds the rest, renames the folder and drops old checkpoints."""
+        """Each rank writes its own shards; rank 0 adds the rest, renames the folder and drops old
+        checkpoints.
+        """
         target, first = checkpoint.folder_of(run_folder, step), self._ranks.rank == 0
         partial = target.with_name(f".{target.name}.partial")
         if first:
@@ -104,7 +112,9 @@ class FsdpLearner(Learner):
         return float(value.full_tensor() if isinstance(value, DTensor) else value)
 
     def _gathered(self, device: torch.device, *, keep: bool) -> Policy:
-        """The parameters of all ranks in one model. Every rank takes part; one that does not keep them gets no model."""
+        """The parameters of all ranks in one model. Every rank takes part; one that does not keep them
+        gets no model.
+        """
         parameters: dict[str, Tensor] = {}
         for name, parameter in self.policy.model.named_parameters():
             full = parameter.detach()
@@ -167,7 +177,9 @@ class FsdpRanks(Ranks):
 
 
 def _with_parameters(model: nn.Module, value: Callable[[str, nn.Parameter], Tensor]) -> Any:
-    """A copy of a model that has other parameters, tied where they were tied; `value(name, parameter)` gives each."""
+    """A copy of a model that has other parameters, tied where they were tied; `value(name, parameter)`
+    gives each.
+    """
     memo: dict[int, Any] = {
         id(parameter): nn.Parameter(value(name, parameter), requires_grad=parameter.requires_grad)
         for name, parameter in model.named_parameters()

@@ -1,7 +1,9 @@
-"""Adam's moments in checkpoints, where a rank holds a part of each: whole ones are cut, parts of other ranks put together.
+"""Adam's moments in checkpoints, where a rank holds a part of each: whole ones are cut, parts of other ranks
+put together.
 
-Moments in 8 bits are kept as they are, because quantised again they would not be the same. Each rank then writes its own, and only
-where the number of ranks changes are they turned into numbers, joined, cut for the ranks there are now, and quantised again.
+Moments in 8 bits are kept as they are, because quantised again they would not be the same. Each rank then
+writes its own, and only where the number of ranks changes are they turned into numbers, joined, cut for the
+ranks there are now, and quantised again.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ def save_moments(optimiser: torch.optim.Optimizer, folder: Path, rank: int, worl
 
 
 def load_moments(optimiser: torch.optim.Optimizer, folder: Path, rank: int, world: int) -> None:
-    """Read the moments that `save_moments` wrote: bit-equal on the same number of ranks, within rounding on others."""
+    """Read the moments that `save_moments` wrote: bit-equal on the same number of ranks, within rounding
+    on others.
+    """
     first = _read(folder, 0)
     if first["world"] == world:
         own = first if rank == 0 else _read(folder, rank)

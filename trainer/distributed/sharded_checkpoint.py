@@ -1,7 +1,8 @@
-"""Checkpoints across numbers of ranks: written by several and read by any, or written by one and read by several.
+"""Checkpoints across numbers of ranks: written by several and read by any, or written by one and read by
+several.
 
-Bit-equal on as many ranks, within rounding on others, whose sums run in another order. With adapters a checkpoint holds
-the adapters alone.
+Bit-equal on as many ranks, within rounding on others, whose sums run in another order. With adapters a
+checkpoint holds the adapters alone.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ def save_sharded(
 def load_sharded(
     folder: Path, policy: Policy, optimiser: torch.optim.Optimizer, rank: int, world: int
 ) -> State:
-    """Read a checkpoint of several ranks into a prepared policy: each rank takes its part. Returns the saved state."""
+    """Read a checkpoint of several ranks into a prepared policy: each rank takes its part. Returns the
+    saved state.
+    """
     state = _sharded_state(policy, optimiser)
     dcp.load(state, checkpoint_id=folder)
     strict = not adapter_state(policy.model)

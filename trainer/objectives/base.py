@@ -1,7 +1,8 @@
 """What an objective is: its settings, what it needs of a row, its loss, and what it remembers between steps.
 
-The trainer hands an objective token log-probabilities with the sequence that each belongs to, and what the store
-knows of every sequence. It takes back a scalar to minimise and named columns, which it logs whatever their names.
+The trainer hands an objective token log-probabilities with the sequence that each belongs to, and what the
+store knows of every sequence. It takes back a scalar to minimise and named columns, which it logs whatever
+their names.
 """
 
 from __future__ import annotations
@@ -38,10 +39,11 @@ class RewardSamples:
 
 @dataclass(frozen=True)
 class Batch:
-    """N sequences with C completion tokens: a global batch, or one micro-batch of it. Log-probabilities are in nats.
+    """N sequences with C completion tokens: a global batch, or one micro-batch of it. Log-probabilities are
+    in nats.
 
-    Sums over a micro-batch are divided by the counts of the global batch, so that no cut into micro-batches and ranks
-    changes the gradient.
+    Sums over a micro-batch are divided by the counts of the global batch, so that no cut into micro-batches
+    and ranks changes the gradient.
     """
 
     token_logprob: Float[Tensor, " C"]  # log pi(a_t | x, a_<t), with gradient
@@ -79,7 +81,9 @@ class Loss:
 
 
 class Objective(ABC):
-    """An objective of one run. Everything that changes from step to step is in `state`, which checkpoints hold."""
+    """An objective of one run. Everything that changes from step to step is in `state`, which checkpoints
+    hold.
+    """
 
     needs: Needs = Needs()
     # Figures worth a place in the line that is shown while a run goes on: name -> title.

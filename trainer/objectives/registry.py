@@ -1,4 +1,6 @@
-"""The objectives that `[objective] name = ...` chooses from. A new one is a file beside this one and a line here."""
+"""The objectives that `[objective] name = ...` chooses from. A new one is a file beside this one and a
+line here.
+"""
 
 from __future__ import annotations
 

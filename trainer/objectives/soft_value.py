@@ -2,8 +2,8 @@
 
     V*(x) = beta * log E_{y ~ pi_ref}[exp(r / beta)]            (Cohen et al., arXiv 2503.05453)
 
-The store keeps the raw rewards, never Q0, so that beta and the reward can change later. Identical samples are separate
-samples here: deduplication must not touch this estimate.
+The store keeps the raw rewards, never Q0, so that beta and the reward can change later. Identical samples are
+separate samples here: deduplication must not touch this estimate.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ def estimate_soft_value(
 ) -> Float[Tensor, " N"]:
     """Smoothed Monte-Carlo estimate of V*(x) from the rewards of N prompts' samples: [N] fp64.
 
-    `smoothing` pseudo-samples are added at the lowest reward (or at `floor`) and at the highest, so that a prompt none
-    of whose samples succeeded does not collapse to the lowest; 0 gives the plain estimate, biased low by about
-    beta(1-p)/(2Kp). A prompt without any sample gets the value of the pseudo-samples alone, or NaN when smoothing is 0.
+    `smoothing` pseudo-samples are added at the lowest reward (or at `floor`) and at the highest, so that a
+    prompt none of whose samples succeeded does not collapse to the lowest; 0 gives the plain estimate, biased
+    low by about beta(1-p)/(2Kp). A prompt without any sample gets the value of the pseudo-samples alone, or
+    NaN when smoothing is 0.
     """
     rewards = samples.rewards.double()
     highest = samples.highest.double()
@@ -48,7 +49,9 @@ class DualTemperature:
     floor: float = 1e-2
 
     def update(self, kl: float) -> float:
-        """Raise beta when the policy has moved too far, lower it when it could move further. Returns the new beta."""
+        """Raise beta when the policy has moved too far, lower it when it could move further. Returns the
+        new beta.
+        """
         step = self.rate * (kl - self.target_kl)
         self.beta = max(self.floor, self.beta * float(torch.tensor(step).exp()))
         return self.beta

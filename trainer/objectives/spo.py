@@ -1,7 +1,7 @@
 """The SPO objective: cumulative Q-parameterisation and the losses on its one open condition, Q_T = r.
 
-Source: Cohen et al., "Soft Policy Optimization", arXiv 2503.05453. The functions are pure; log-probabilities are in
-nats and summed over completion tokens, never divided by the length: the identity needs the sum.
+Source: Cohen et al., "Soft Policy Optimization", arXiv 2503.05453. The functions are pure; log-probabilities
+are in nats and summed over completion tokens, never divided by the length: the identity needs the sum.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from trainer.objectives.base import Batch, Loss, Needs, Objective, ObjectiveSett
 from trainer.objectives.soft_value import DualTemperature, estimate_soft_value
 
 Shape = Literal["squared", "cross_entropy"]
-# The largest weight of a failure beside a success, whose weight is 1. The weight exp(q) / (1 - exp(q)) has a pole at
-# Q_T = 0: without a cap a few failures above it decide the direction of the step. Above the cap the loss goes on as a
-# straight line.
+# The largest weight of a failure beside a success, whose weight is 1. The weight exp(q) / (1 - exp(q)) has a
+# pole at Q_T = 0: without a cap a few failures above it decide the direction of the step. Above the cap the
+# loss goes on as a straight line.
 FAILURE_WEIGHT_CAP = 1.0
 
 
@@ -93,10 +93,11 @@ class Spo(Objective):
 
 
 def spo_loss(batch: Batch, soft_value: Float[Tensor, " N"], beta: float, settings: SpoSettings) -> Loss:
-    """Mean loss over the global batch, of which `batch` may be one micro-batch; `soft_value` is Q0 of each row's prompt.
+    """Mean loss over the global batch, of which `batch` may be one micro-batch; `soft_value` is Q0 of each
+    row's prompt.
 
-    Columns: `terminal_q` (Q_T), `residual` (Q_T - r; its mean on fresh samples is Q0 - V* + beta * KL(pi || pi*)),
-    `q_success` and `q_failure` (Q_T of successes and of failures), `q_above_zero` (1 where Q_T > 0).
+    Columns: `terminal_q` (Q_T), `residual` (Q_T - r; its mean on fresh samples is Q0 - V* + beta * KL(pi ||
+    pi*)), `q_success` and `q_failure` (Q_T of successes and of failures), `q_above_zero` (1 where Q_T > 0).
     Raises ValueError for a cross-entropy on positive rewards, whose exponential is no probability.
     """
     if settings.shape == "cross_entropy" and bool((batch.reward > 0).any()):
@@ -161,9 +162,9 @@ def cross_entropy(
 ) -> Float[Tensor, " N"]:
     """Cross-entropy between exp(r/beta) and exp(Q_T/beta), read as probabilities that the outcome is optimal.
 
-    Needs rewards <= 0. A success is pulled like supervised fine-tuning until Q_T reaches 0 and then let go; a failure is
-    pushed with weight exp(q) / (1 - exp(q)), which fades as it becomes unlikely. The minimiser is unchanged by the cap where
-    exp(r/beta) of a failure is below cap / (1 + cap).
+    Needs rewards <= 0. A success is pulled like supervised fine-tuning until Q_T reaches 0 and then let go; a
+    failure is pushed with weight exp(q) / (1 - exp(q)), which fades as it becomes unlikely. The minimiser is
+    unchanged by the cap where exp(r/beta) of a failure is below cap / (1 + cap).
     """
     q = q_terminal / beta
     optimal = torch.exp(reward / beta)
@@ -171,7 +172,9 @@ def cross_entropy(
 
 
 def log_one_minus_exp(q: Float[Tensor, " N"], weight_cap: float) -> Float[Tensor, " N"]:
-    """log(1 - exp(q)) where its slope is above -weight_cap, and its tangent beyond. Stable near 0 and far below it."""
+    """log(1 - exp(q)) where its slope is above -weight_cap, and its tangent beyond. Stable near 0 and far
+    below it.
+    """
     clip = math.log(weight_cap / (1 + weight_cap))
     inside = q.clamp(max=clip)
     # Maechler (2012), "Accurately computing log(1 - exp(-|a|))": expm1 near zero, log1p elsewhere.
@@ -184,6 +187,8 @@ def log_one_minus_exp(q: Float[Tensor, " N"], weight_cap: float) -> Float[Tensor
 def importance_weight(
     policy_logprob: Float[Tensor, " N"], behaviour_logprob: Float[Tensor, " N"], cap: float
 ) -> Float[Tensor, " N"]:
-    """Truncated min(pi/mu, cap), detached. Where the behaviour log-probability is unknown (NaN) the weight is 1."""
+    """Truncated min(pi/mu, cap), detached. Where the behaviour log-probability is unknown (NaN) the weight
+    is 1.
+    """
     ratio = torch.exp((policy_logprob.detach() - behaviour_logprob).clamp(max=20.0)).clamp(max=cap)
     return torch.where(torch.isnan(behaviour_logprob), torch.ones_like(ratio), ratio)

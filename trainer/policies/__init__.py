@@ -1,4 +1,6 @@
-"""Policies: a causal language model with its tokenizer and template, its log-probabilities, its adapters, and where it is published."""
+"""Policies: a causal language model with its tokenizer and template, its log-probabilities, its adapters,
+and where it is published.
+"""
 
 from trainer.policies.adapters import (
     LoraSettings,

@@ -12,7 +12,9 @@ from trainer.policies.policy import Policy
 
 
 class LoraSettings(BaseModel):
-    """Low-rank adapters on every linear layer but the head (Hu et al., arXiv 2106.09685); only they are trained."""
+    """Low-rank adapters on every linear layer but the head (Hu et al., arXiv 2106.09685); only they are
+    trained.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     rank: int = Field(16, ge=1)

@@ -15,10 +15,12 @@ Tokens = Sequence[int] | np.ndarray
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """N sequences, prompt then completion, in R rows of L tokens: one per row and padded on the right, or packed.
+    """N sequences, prompt then completion, in R rows of L tokens: one per row and padded on the right, or
+    packed.
 
-    Causal attention never looks at padding on the right. Packed sequences are kept apart by `position_ids`, which start at 0
-    with each: given these and no mask, transformers attends within a sequence only (an all-ones mask would mix them silently).
+    Causal attention never looks at padding on the right. Packed sequences are kept apart by `position_ids`,
+    which start at 0 with each: given these and no mask, transformers attends within a sequence only (an
+    all-ones mask would mix them silently).
     """
 
     token_ids: Int[Tensor, "R L"]
@@ -62,7 +64,9 @@ def token_batch(prompts: Sequence[Tokens], completions: Sequence[Tokens]) -> Tok
 
 
 def packed_batch(prompts: Sequence[Tokens], completions: Sequence[Tokens], row_tokens: int) -> TokenBatch:
-    """Pack N sequences end to end into rows of `row_tokens`; a longer sequence widens all rows to its own length."""
+    """Pack N sequences end to end into rows of `row_tokens`; a longer sequence widens all rows to its own
+    length.
+    """
     lengths = [len(p) + len(c) for p, c in zip(prompts, completions, strict=True)]
     positions, width = [(0, 0)] * len(lengths), 0
     rows = pack_rows(lengths, row_tokens)
@@ -76,7 +80,9 @@ def packed_batch(prompts: Sequence[Tokens], completions: Sequence[Tokens], row_t
 
 
 def pack_rows(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
-    """Indices that share a row: first-fit, longest first. The members of some rows alone give the same rows again."""
+    """Indices that share a row: first-fit, longest first. The members of some rows alone give the same
+    rows again.
+    """
     width, shortest, first = max(row_tokens, *lengths), min(lengths), 0
     rows: list[list[int]] = []
     used: list[int] = []
@@ -96,7 +102,9 @@ def pack_rows(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
 
 
 def pack_groups(lengths: Sequence[int], row_tokens: int, batch_tokens: int) -> list[list[int]]:
-    """Cut indices into groups of packed rows of at most `batch_tokens` together; a group has at least one row."""
+    """Cut indices into groups of packed rows of at most `batch_tokens` together; a group has at least one
+    row.
+    """
     rows = pack_rows(lengths, row_tokens)
     rows_per_group = max(1, batch_tokens // max(row_tokens, *lengths))
     starts = range(0, len(rows), rows_per_group)
@@ -104,7 +112,9 @@ def pack_groups(lengths: Sequence[int], row_tokens: int, batch_tokens: int) -> l
 
 
 def length_buckets(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
-    """Cut indices into groups of similar length whose padded size is at most `batch_tokens`, or that have one member."""
+    """Cut indices into groups of similar length whose padded size is at most `batch_tokens`, or that have
+    one member.
+    """
     groups: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
         # Sorted by length: the new member is the longest of its group.

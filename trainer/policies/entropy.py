@@ -16,7 +16,8 @@ from trainer.policies.policy import Policy
 def token_entropy(
     policy: Policy, prompts: Sequence[Tokens], completions: Sequence[Tokens], batch_tokens: int = 16384
 ) -> list[tuple[float, int]]:
-    """For each sequence the entropies at its completion tokens, summed, in nats, and their number: mean = sum / number.
+    """For each sequence the entropies at its completion tokens, summed, in nats, and their number: mean = sum
+    / number.
 
     The distribution is the full softmax at temperature 1, whatever the completions were drawn at.
     """

@@ -1,7 +1,8 @@
 """Log-probabilities of completions under a policy, without ever holding a [tokens, vocabulary] tensor.
 
-The trainer and the reference scorer share this one code path: their difference is summed over the tokens of a completion,
-and 0.01 nat per token is 10 nats at 1,000 tokens. log-softmax is taken in fp32 whatever the dtype of the model.
+The trainer and the reference scorer share this one code path: their difference is summed over the tokens of a
+completion, and 0.01 nat per token is 10 nats at 1,000 tokens. log-softmax is taken in fp32 whatever the dtype
+of the model.
 """
 
 from __future__ import annotations
@@ -39,12 +40,14 @@ def completion_logprobs(
     head: Head = "chunked",
     entropy_tokens: int = 0,
 ) -> CompletionLogprobs:
-    """log pi of every completion token, and entropies at about `entropy_tokens` evenly spaced positions of the batch.
+    """log pi of every completion token, and entropies at about `entropy_tokens` evenly spaced positions of
+    the batch.
 
-    `model` is a transformers causal LM: a backbone under `base_model` and a linear head from `get_output_embeddings()`.
-    Only positions that predict a completion token go through the head, a chunk at a time; each chunk is recomputed in
-    the backward pass, so that memory grows with chunk x vocabulary and not with tokens x vocabulary.
-    `head="fused"` leaves that to torch's own `linear_cross_entropy`, where torch has it.
+    `model` is a transformers causal LM: a backbone under `base_model` and a linear head from
+    `get_output_embeddings()`. Only positions that predict a completion token go through the head, a chunk at
+    a time; each chunk is recomputed in the backward pass, so that memory grows with chunk x vocabulary and
+    not with tokens x vocabulary. `head="fused"` leaves that to torch's own `linear_cross_entropy`, where
+    torch has it.
     """
     positions = {} if batch.position_ids is None else {"position_ids": batch.position_ids}
     hidden = model.base_model(input_ids=batch.token_ids, use_cache=False, **positions).last_hidden_state
@@ -69,7 +72,9 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
 
 
 def has_fused_head() -> bool:
-    """Whether this torch computes un-reduced losses from states and head without the logits (`linear_cross_entropy`)."""
+    """Whether this torch computes un-reduced losses from states and head without the logits
+    (`linear_cross_entropy`).
+    """
     return hasattr(nn.functional, "linear_cross_entropy") and hasattr(nn, "LinearCrossEntropyOptions")
 
 

@@ -1,7 +1,8 @@
-"""The policy: a causal language model, its tokenizer, and the one format in which it reads problems and writes programs.
+"""The policy: a causal language model, its tokenizer, and the one format in which it reads problems and
+writes programs.
 
-Every other part of the trainer speaks token ids through `prompt_ids` and `completion_ids`, so that stored text from
-anywhere ends up in the policy's own format, end token included.
+Every other part of the trainer speaks token ids through `prompt_ids` and `completion_ids`, so that stored
+text from anywhere ends up in the policy's own format, end token included.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ transformers_logging.disable_progress_bar()  # a bar a load would tear the progr
 PROBLEM, PROGRAM, END, PAD = "<|problem|>", "<|program|>", "<|end|>", "<|pad|>"
 INSTRUCTION = "Answer with one complete Python program that reads stdin and prints the answer to stdout, in a single fenced code block."
 FENCE = re.compile(r"```[^\n`]*\n(.*?)```", re.DOTALL)
-# Tokens never cross these pieces: a line break with its indentation, a word, a digit, a run of other signs, spaces.
+# Tokens never cross these pieces: a line break with its indentation, a word, a digit, a run of other signs,
+# spaces.
 CLAUSE = re.compile(r"[^,.]+[,.]?")
 PIECES = r"\n *| ?[A-Za-z_]+| ?[0-9]| ?[^\sA-Za-z_0-9]+|\s+"
 SHORTEST_IDIOM = 5  # characters
@@ -46,7 +48,9 @@ _ENCODING = (
 
 @dataclass
 class Policy:
-    """A model with its tokenizer. `template` is `chat` (the tokenizer's chat template) or `plain` (our own markers)."""
+    """A model with its tokenizer. `template` is `chat` (the tokenizer's chat template) or `plain` (our own
+    markers).
+    """
 
     model: Any
     tokenizer: Any
@@ -62,7 +66,9 @@ class Policy:
 
     @cached_property
     def end_id(self) -> int:
-        """The token that ends a completion: what the chat template puts after an answer, else the end-of-text token."""
+        """The token that ends a completion: what the chat template puts after an answer, else the
+        end-of-text token.
+        """
         if self.template == "chat":
             asked = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "ANSWER"}]
             after = self.tokenizer.apply_chat_template(asked, tokenize=False).rsplit("ANSWER", 1)[1]
@@ -97,7 +103,9 @@ class Policy:
         return [*self._text_ids(completion_text), self.end_id]
 
     def completion_text(self, ids: list[int]) -> str:
-        """The text up to the first stop token. Other special tokens stay visible, so that a broken sample stays broken."""
+        """The text up to the first stop token. Other special tokens stay visible, so that a broken sample
+        stays broken.
+        """
         length = next((place for place, token in enumerate(ids) if token in self.stop_ids), len(ids))
         return self.tokenizer.decode(
             ids[:length], skip_special_tokens=False, clean_up_tokenization_spaces=False
@@ -111,12 +119,16 @@ class Policy:
         return f"```{row.fence if row else language}\n{program.rstrip()}\n```"
 
     def program_of_completion(self, completion_text: str) -> str:
-        """The program in a completion: all of it, or for chat models the first fenced block (all of it if there is none)."""
+        """The program in a completion: all of it, or for chat models the first fenced block (all of it if
+        there is none).
+        """
         fenced = FENCE.search(completion_text) if self.template == "chat" else None
         return fenced.group(1) if fenced else completion_text
 
     def fingerprint(self) -> dict[str, str]:
-        """SHA-256 (16 hex digits) of weights, tokenizer and template, and the dtype: what a log-probability depends on."""
+        """SHA-256 (16 hex digits) of weights, tokenizer and template, and the dtype: what a
+        log-probability depends on.
+        """
         template = (
             self.tokenizer.chat_template + INSTRUCTION if self.template == "chat" else PROBLEM + PROGRAM
         )
@@ -128,7 +140,9 @@ class Policy:
         }
 
     def save(self, folder: str | Path) -> None:
-        """Writes weights (safetensors), tokenizer and template to `folder`; `load_policy` and any Hub tool read it back."""
+        """Writes weights (safetensors), tokenizer and template to `folder`; `load_policy` and any Hub tool
+        read it back.
+        """
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
@@ -143,9 +157,11 @@ class Policy:
 
 
 def load_policy(path_or_name: str | Path, dtype: torch.dtype = torch.float32) -> Policy:
-    """Any causal model: a folder, a Hub name or a `.gguf` file (its weights are unpacked, so that they can be trained).
+    """Any causal model: a folder, a Hub name or a `.gguf` file (its weights are unpacked, so that they can be
+    trained).
 
-    Raises OSError where there is no such folder or Hub name, ImportError for a GGUF file without the `gguf` extra.
+    Raises OSError where there is no such folder or Hub name, ImportError for a GGUF file without the `gguf`
+    extra.
     """
     source, options = str(path_or_name), dict[str, Any]()
     model_options: dict[str, Any] = {"dtype": dtype}
@@ -170,9 +186,9 @@ def new_policy(
 ) -> Policy:
     """A small untrained Llama with a byte-level BPE tokenizer trained from `texts` (statements and programs).
 
-    Lines and clauses that occur in at least `idiom_share` of the texts become tokens of their own beside the `vocab_size`
-    of the BPE: `a = list(map(int, input().split()))` costs a small model one decision, not sixteen.
-    The weights follow from `seed` alone and the caller's random state is left as it was.
+    Lines and clauses that occur in at least `idiom_share` of the texts become tokens of their own beside the
+    `vocab_size` of the BPE: `a = list(map(int, input().split()))` costs a small model one decision, not
+    sixteen. The weights follow from `seed` alone and the caller's random state is left as it was.
     """
     tokenizer = _train_tokenizer(list(texts), vocab_size, idiom_share)
     config = LlamaConfig(
@@ -218,7 +234,9 @@ def _train_tokenizer(texts: list[str], vocab_size: int, idiom_share: float) -> P
 
 
 def idioms_of(texts: list[str], share: float) -> list[str]:
-    """Lines of programs and clauses of one-line statements that are found in at least `share` of the texts, sorted."""
+    """Lines of programs and clauses of one-line statements that are found in at least `share` of the
+    texts, sorted.
+    """
     found: Counter[str] = Counter()
     for text in texts:
         found.update(
@@ -254,7 +272,9 @@ def _text_hash(text: str) -> str:
 
 
 def _tokenizer_text(tokenizer: Any) -> str:
-    """What decides how text becomes tokens; the padding and truncation that a call may have left behind do not."""
+    """What decides how text becomes tokens; the padding and truncation that a call may have left behind do
+    not.
+    """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         return json.dumps(tokenizer.get_vocab(), sort_keys=True)

@@ -1,8 +1,9 @@
 """Policies that are published while a run goes on, and how others find them: by the store alone.
 
-A run publishes RUN@STEP into `policies`; its weights lie in the run's folder as `policy-<step>/`, written beside it and renamed,
-so that whoever finds the row finds the weights. The last few are kept, and of the older ones those that an evaluation or a
-pin with the label `policy/<policy_id>` refers to. Rows in `policies` stay: samples lead back to them.
+A run publishes RUN@STEP into `policies`; its weights lie in the run's folder as `policy-<step>/`, written
+beside it and renamed, so that whoever finds the row finds the weights. The last few are kept, and of the
+older ones those that an evaluation or a pin with the label `policy/<policy_id>` refers to. Rows in `policies`
+stay: samples lead back to them.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ class Found:
 
 @dataclass(frozen=True)
 class Publisher:
-    """Publishes the policies of one run. A step is published once, however often a killed run comes by it again."""
+    """Publishes the policies of one run. A step is published once, however often a killed run comes by it
+    again.
+    """
 
     store: Store
     run_id: str
@@ -121,7 +124,8 @@ def is_finished(store: Store, run_id: str) -> bool:
 
 
 def find_policy(store: Store, name: str) -> Found:
-    """A policy by its id, a run by its newest policy, or a policy's folder, which is published under its path if it is new.
+    """A policy by its id, a run by its newest policy, or a policy's folder, which is published under its path
+    if it is new.
 
     Raises PolicyNotFound.
     """
@@ -165,7 +169,9 @@ def publish_policy(
     step: int | None = None,
     details: dict | None = None,
 ) -> None:
-    """Record a policy that is saved in `folder` (None: nowhere), once; raises ValueError if the name stands for other weights."""
+    """Record a policy that is saved in `folder` (None: nowhere), once; raises ValueError if the name
+    stands for other weights.
+    """
     fingerprint = policy.fingerprint()
     known = store.read("policies", ["policy_id", "details"]).filter(pl.col("policy_id") == policy_id)
     if known.height:

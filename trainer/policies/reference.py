@@ -1,7 +1,8 @@
-"""Reference scores: log pi_ref of stored completions, computed once by the trainer's own forward pass and kept in the store.
+"""Reference scores: log pi_ref of stored completions, computed once by the trainer's own forward pass and
+kept in the store.
 
-A reference is named by the fingerprint of its weights, tokenizer, template and dtype and of the scoring code, so scores of
-several references live side by side and none can be taken for another's.
+A reference is named by the fingerprint of its weights, tokenizer, template and dtype and of the scoring code,
+so scores of several references live side by side and none can be taken for another's.
 """
 
 from __future__ import annotations
@@ -87,7 +88,9 @@ def scored_references(store: Store) -> list[dict]:
 
 
 def record_reference(store: Store, parts: dict[str, str], folder: Path, *, changed: bool) -> None:
-    """Note what is scored from a folder. Raises ReferenceChanged if it held another policy before and `changed` is not said."""
+    """Note what is scored from a folder. Raises ReferenceChanged if it held another policy before and
+    `changed` is not said.
+    """
     place, name = str(folder.resolve()), name_of(parts)
     here = [
         row
@@ -112,7 +115,9 @@ def record_reference(store: Store, parts: dict[str, str], folder: Path, *, chang
 
 
 def check_scored(store: Store, parts: dict[str, str], folder: Path) -> None:
-    """Raise ReferenceChanged where nothing is scored under a reference, and say how it differs from the nearest that was."""
+    """Raise ReferenceChanged where nothing is scored under a reference, and say how it differs from the
+    nearest that was.
+    """
     name, place = name_of(parts), str(folder.resolve())
     known = scored_references(store)
     if any(row["reference"] == name for row in known) or has_scores(store, name):
@@ -152,9 +157,11 @@ def score(
     changed: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ScoreSummary:
-    """Score the judged Python trajectories that lack a score and that `where` selects (SQL over t: trajectories, p: problems).
+    """Score the judged Python trajectories that lack a score and that `where` selects (SQL over t:
+    trajectories, p: problems).
 
-    `parameters` has a value for each `$name` in `where`. `folder` is where the policy lies. Raises ReferenceChanged if another was scored from there, unless `changed`.
+    `parameters` has a value for each `$name` in `where`. `folder` is where the policy lies. Raises
+    ReferenceChanged if another was scored from there, unless `changed`.
     """
     started = time.monotonic()
     parts = reference_parts(policy, precision)
@@ -184,7 +191,9 @@ def score(
 
 
 def encode(policy: Policy, row: dict, tokenizer: str) -> dict:
-    """Prompt and completion in the policy's own format: sampled tokens where its own tokenizer made them, else the program."""
+    """Prompt and completion in the policy's own format: sampled tokens where its own tokenizer made them,
+    else the program.
+    """
     own = row["details"] and json.loads(row["details"])["fingerprint"]["tokenizer"] == tokenizer
     if own and row["token_ids"] is not None:
         completion = row["token_ids"]

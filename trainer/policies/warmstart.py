@@ -1,7 +1,8 @@
-"""Supervised training on correct programs: the warm start that turns an untrained policy into a reference policy.
+"""Supervised training on correct programs: the warm start that turns an untrained policy into a reference
+policy.
 
-Batches hold sequences of like length, padded on the right. A causal model never looks to the right, so no attention
-mask is needed, and the padding is left out of the loss.
+Batches hold sequences of like length, padded on the right. A causal model never looks to the right, so no
+attention mask is needed, and the padding is left out of the loss.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ BUCKET = 16  # sequences are sorted by length within this many batches
 
 @dataclass(frozen=True)
 class WarmStartProgress:
-    """After a step: `loss` is the mean over the step's completion tokens (nats), `tokens` counts all tokens so far."""
+    """After a step: `loss` is the mean over the step's completion tokens (nats), `tokens` counts all
+    tokens so far.
+    """
 
     step: int
     steps: int
@@ -65,10 +68,11 @@ def warm_start(
     seed: int = 0,
     on_progress: Callable[[WarmStartProgress], None] | None = None,
 ) -> WarmStartReport:
-    """Trains `policy.model` in place for exactly `steps` optimiser steps on (statement, correct program) pairs.
+    """Trains `policy.model` in place for exactly `steps` optimiser steps on (statement, correct program)
+    pairs.
 
-    `batch_tokens` bounds rows x longest row of a batch. Raises ValueError where there is no pair, or one is longer
-    than the model's positions.
+    `batch_tokens` bounds rows x longest row of a batch. Raises ValueError where there is no pair, or one is
+    longer than the model's positions.
     """
     sequences = [_sequence(policy, statement, program) for statement, program in pairs]
     _check(policy, sequences)
@@ -106,7 +110,9 @@ def rate_at(step: int, steps: int) -> float:
 def batches_of(
     sequences: list[tuple[list[int], list[int]]], pad_id: int, batch_tokens: int, seed: int
 ) -> Iterator[Batch]:
-    """Endless batches: each pass is shuffled, cut into pools, sorted by length in a pool, and the batches shuffled again."""
+    """Endless batches: each pass is shuffled, cut into pools, sorted by length in a pool, and the batches
+    shuffled again.
+    """
     random = Random(seed)
     longest = max(len(prompt) + len(completion) for prompt, completion in sequences)
     pool_size = BUCKET * max(1, batch_tokens // longest)

@@ -1,4 +1,6 @@
-"""Rollouts: completions sampled from a policy here or on a server, or found by search, appended to the store as trajectories."""
+"""Rollouts: completions sampled from a policy here or on a server, or found by search, appended to the
+store as trajectories.
+"""
 
 from trainer.rollouts.choosing import WATERMARK_TABLES, choose, counted
 from trainer.rollouts.generation import Provenance, Sampler, SamplingSettings, rollout

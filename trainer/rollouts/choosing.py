@@ -1,4 +1,6 @@
-"""Which problems a rollout samples: a pure function of the seed, the round, and what the store counts at a watermark."""
+"""Which problems a rollout samples: a pure function of the seed, the round, and what the store counts at a
+watermark.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from trainer.data import generator
 Choice = Literal["uniform", "difficulty", "uncertainty", "unsolved"]
 WATERMARK_TABLES = ("problems", "trajectories", "verdicts")
 
-# trials, successes: of the reference at temperature 1, what Q0 rests on; attempts, solved: of every policy at any setting.
+# trials, successes: of the reference at temperature 1, what Q0 rests on; attempts, solved: of every policy at
+# any setting.
 COUNTS = """
 with tried as (
     select problem_id,
@@ -32,7 +35,8 @@ order by p.problem_id
 
 
 def counted(store: Store, where: str, reference: str, watermark: dict[str, int]) -> pl.DataFrame:
-    """The problems that `where` (SQL on `problems`) selects, and what is known of each at a watermark; by problem_id.
+    """The problems that `where` (SQL on `problems`) selects, and what is known of each at a watermark; by
+    problem_id.
 
     Raises ValueError if there is none.
     """
@@ -55,10 +59,12 @@ def choose(
     worker: int = 0,
     workers: int = 1,
 ) -> pl.DataFrame:
-    """`count` of the problems (fewer if there are not as many), each once; workers of one round choose apart or at random.
+    """`count` of the problems (fewer if there are not as many), each once; workers of one round choose apart
+    or at random.
 
     * uniform: in turn through one shuffle after another;
-    * difficulty: as many of each level that the sources name, or of each quarter by measured success where they name none;
+    * difficulty: as many of each level that the sources name, or of each quarter by measured success where
+      they name none;
     * uncertainty: at random, by the variance of the reference's success rate, from which Q0 is computed;
     * unsolved: those no policy has solved first, the least tried of them before the others.
     """
@@ -103,14 +109,18 @@ def in_turn(size: int, count: int, turn: int, seed: int, *names: object) -> list
 
 
 def success_variance(problems: pl.DataFrame) -> np.ndarray:
-    """Variance of each problem's success rate under the reference, Beta(successes + 1/2, failures + 1/2): [N]."""
+    """Variance of each problem's success rate under the reference, Beta(successes + 1/2, failures + 1/2):
+    [N].
+    """
     a = problems["successes"].to_numpy() + 0.5
     b = (problems["trials"] - problems["successes"]).to_numpy() + 0.5
     return a * b / ((a + b) ** 2 * (a + b + 1))
 
 
 def levels(problems: pl.DataFrame) -> pl.Series:
-    """The difficulty of each problem as its source has it; where all have the same, quarters by the success measured so far."""
+    """The difficulty of each problem as its source has it; where all have the same, quarters by the
+    success measured so far.
+    """
     named = problems["difficulty"].fill_null("none")
     if named.n_unique() > 1:
         return named

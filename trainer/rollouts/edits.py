@@ -1,7 +1,9 @@
-"""Small edits of a Python program, one place at a time: what most often lies between a near-miss and a right program.
+"""Small edits of a Python program, one place at a time: what most often lies between a near-miss and a right
+program.
 
-Comparisons and their strictness, arithmetic and boolean operators, numbers by one, min for max, one argument more or less to
-`range`. The edits are enumerated in the order of the syntax tree, so that (program, number) names one.
+Comparisons and their strictness, arithmetic and boolean operators, numbers by one, min for max, one argument
+more or less to `range`. The edits are enumerated in the order of the syntax tree, so that (program, number)
+names one.
 """
 
 from __future__ import annotations

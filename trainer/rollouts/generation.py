@@ -1,7 +1,9 @@
-"""Rollouts: sample completions of a policy for stored problems and append them as trajectories, like any other.
+"""Rollouts: sample completions of a policy for stored problems and append them as trajectories, like any
+other.
 
-A rollout is named; its chunks carry (name, chunk number) in their commits, so that a killed rollout goes on where it was
-and a finished one costs a look-up. Each chunk has a random seed of its own, derived from the rollout's.
+A rollout is named; its chunks carry (name, chunk number) in their commits, so that a killed rollout goes on
+where it was and a finished one costs a look-up. Each chunk has a random seed of its own, derived from the
+rollout's.
 """
 
 from __future__ import annotations
@@ -51,7 +53,9 @@ class Sampler(Protocol):
     """Anything that draws completions: a policy in this process, or a server."""
 
     def draw(self, statements: list[str], settings: SamplingSettings, seed: int) -> Iterable[Sample]:
-        """`samples_per_problem` samples of each statement, in any order; `prompt_index` is the statement's place."""
+        """`samples_per_problem` samples of each statement, in any order; `prompt_index` is the statement's
+        place.
+        """
         ...
 
 
@@ -88,7 +92,9 @@ def rollout(
     seed: int,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> int:
-    """Sample every problem (columns problem_id, statement) and append the trajectories; returns how many were sampled now."""
+    """Sample every problem (columns problem_id, statement) and append the trajectories; returns how many
+    were sampled now.
+    """
     per_chunk = max(1, CHUNK_SAMPLES // settings.samples_per_problem)
     producer = f"rollout/{provenance.name}"
     sampler = sampler_of(policy)

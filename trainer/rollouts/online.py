@@ -1,7 +1,8 @@
 """Fresh rollouts while training: sample the policy, label, score under the reference, all through the store.
 
-With several ranks each samples its share of every chunk; rank 0 asks for it, and alone writes to the store and has it judged, so
-that a round is appended once whatever was killed, and goes on with however many ranks there are then.
+With several ranks each samples its share of every chunk; rank 0 asks for it, and alone writes to the store
+and has it judged, so that a round is appended once whatever was killed, and goes on with however many ranks
+there are then.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ from trainer.rollouts.sampling import Sample
 
 
 class OnlineSettings(BaseModel):
-    """When fresh data is made and how much. Every ten steps or so is enough for SPO, which needs no fresh samples."""
+    """When fresh data is made and how much. Every ten steps or so is enough for SPO, which needs no fresh
+    samples.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     from_step: int = Field(ge=0, description="first step with fresh data")
@@ -80,7 +83,9 @@ def shared(own: Sampler, ranks: Ranks) -> Iterator[Sampler | None]:
 
 @dataclass(kw_only=True)
 class FreshData:
-    """Fresh rows of a training run: trajectories of origin `online`, each judged, and scored if there is a reference."""
+    """Fresh rows of a training run: trajectories of origin `online`, each judged, and scored if there is a
+    reference.
+    """
 
     store: Store
     judges: Pool | None = None  # of rank 0
@@ -130,12 +135,15 @@ class FreshData:
         return Provenance(name=name, policy_id=policy_id, run_id=self.run_id, policy_step=step)
 
     def record(self, policy: Policy, policy_id: str, step: int) -> None:
-        """Once, also where a run goes on elsewhere with other last bits. By this row `score` knows whose tokens the samples are;
-        without it, it would encode their programs again, and end those that were cut."""
+        """Once, also where a run goes on elsewhere with other last bits. By this row `score` knows whose
+        tokens the samples are; without it, it would encode their programs again, and end those that were
+        cut."""
         if policy_id not in self.store.read("policies", ["policy_id"])["policy_id"].to_list():
             publish_policy(self.store, policy, None, policy_id=policy_id, run_id=self.run_id, step=step)
 
     def chosen(self, round_number: int) -> pl.DataFrame:
-        """The problems of a round: a pure function of seed and round, in turn through one shuffle after another."""
+        """The problems of a round: a pure function of seed and round, in turn through one shuffle after
+        another.
+        """
         size, count = self.problems.height, min(self.settings.problems, self.problems.height)
         return self.problems[in_turn(size, count, round_number, self.seed, self.run_id, "problems")]

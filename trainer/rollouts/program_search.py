@@ -1,13 +1,16 @@
-"""Trajectories that a search found, of origin `search`: off-policy data that no plain sampling would have given.
+"""Trajectories that a search found, of origin `search`: off-policy data that no plain sampling would have
+given.
 
 * `temperatures`: samples at each of several temperatures;
-* `best_of`: n samples a problem, all recorded, the chosen one marked: most public tests passed, then likeliest;
+* `best_of`: n samples a problem, all recorded, the chosen one marked: most public tests passed, then
+  likeliest;
 * `beam`: the most likely completions by beam search;
 * `edit`: near-misses of anybody, changed in one place (`trainer/rollouts/edits.py`);
 * `resample`: near-misses of anybody up to a line, and the rest by the policy.
 
-How a row was made stands in its column `search`. Only plain draws keep temperature and top_p: the rest must never count for Q0.
-A search is named, and its chunks carry (name, chunk) in their commits, so that a killed one goes on where it was.
+How a row was made stands in its column `search`. Only plain draws keep temperature and top_p: the rest must
+never count for Q0. A search is named, and its chunks carry (name, chunk) in their commits, so that a killed
+one goes on where it was.
 """
 
 from __future__ import annotations
@@ -35,7 +38,8 @@ Method = Literal["temperatures", "best_of", "beam", "edit", "resample"]
 CHUNK_PROBLEMS = 32
 EDITOR = "edits"  # policy_id of edited programs: no policy wrote them
 
-# Failing programs that run; equal ones once. The judge stops at the first failure: `passed` is a lower bound, and may be 0.
+# Failing programs that run; equal ones once. The judge stops at the first failure: `passed` is a lower bound,
+# and may be 0.
 NEAR_MISSES = """
 select problem_id, trajectory_id, program, passed, total from judged
 where list_contains($problems, problem_id) and language = 'python3' and verdict <> 'accepted' and reward_binary is not null
@@ -69,7 +73,8 @@ def search(
     pool: Pool | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> int:
-    """Search on problems (columns problem_id, statement) and append what is found; returns how many rows were appended now.
+    """Search on problems (columns problem_id, statement) and append what is found; returns how many rows were
+    appended now.
 
     `best_of` needs a pool to run public tests in; without one the likeliest is chosen.
     """
@@ -124,7 +129,9 @@ def best_of(store, policy, part, settings, provenance, seed, pool) -> pl.DataFra
 
 
 def with_chosen(rows: pl.DataFrame, passed: Sequence[int | None]) -> pl.DataFrame:
-    """Rows with a mark on one of each problem: most public tests passed, of these the likeliest. `passed`: None if not run."""
+    """Rows with a mark on one of each problem: most public tests passed, of these the likeliest. `passed`:
+    None if not run.
+    """
     ranked = rows.with_columns(public=pl.Series(passed, dtype=pl.Int64)).select(
         "public",
         n=pl.len().over("problem_id"),
@@ -266,7 +273,9 @@ def resampled(store, policy, part, settings, provenance, seed, pool) -> pl.DataF
 
 
 def near_misses(store: Store, part: pl.DataFrame, count: int) -> pl.DataFrame:
-    """The failing programs of each problem that passed most tests before they failed: at most `count` a problem."""
+    """The failing programs of each problem that passed most tests before they failed: at most `count` a
+    problem.
+    """
     with connect(store) as connection:
         found = query(connection, NEAR_MISSES, {"problems": part["problem_id"].to_list()})
     share = pl.col("passed") / pl.col("total")

@@ -1,7 +1,9 @@
-"""Draws completions from a policy: batches of like length, one prefill a prompt, finished rows dropped on the way.
+"""Draws completions from a policy: batches of like length, one prefill a prompt, finished rows dropped on the
+way.
 
-transformers' own `generate` keeps finished rows in the batch until the last row ends and draws from the global random
-state; programs differ in length several times over, so the loop is written out here on the same model and cache classes.
+transformers' own `generate` keeps finished rows in the batch until the last row ends and draws from the
+global random state; programs differ in length several times over, so the loop is written out here on the same
+model and cache classes.
 """
 
 from __future__ import annotations
@@ -19,10 +21,12 @@ KEEP_SHARE = 0.8  # rows are dropped from the cache once this share or less is s
 
 @dataclass(frozen=True)
 class Sample:
-    """One completion. `token_ids` hold the stop token if it was drawn (`finish_reason` is then `stop`, else `length`).
+    """One completion. `token_ids` hold the stop token if it was drawn (`finish_reason` is then `stop`, else
+    `length`).
 
-    `logprob` is the sum over `token_ids` of the log-probability in nats, known at temperature 1 and top_p 1 only.
-    It is the sampler's own: scores that are compared with the policy's come from the trainer's forward pass.
+    `logprob` is the sum over `token_ids` of the log-probability in nats, known at temperature 1 and top_p 1
+    only. It is the sampler's own: scores that are compared with the policy's come from the trainer's forward
+    pass.
     """
 
     prompt_index: int
@@ -62,10 +66,12 @@ def sample(
     seed: int = 0,
     batch_size: int = 256,
 ) -> Iterator[Sample]:
-    """All samples of all prompts, in the order in which batches end (short prompts first), not in the order of prompts.
+    """All samples of all prompts, in the order in which batches end (short prompts first), not in the order
+    of prompts.
 
     The same arguments on the same machine give the same samples, whatever the process has drawn before.
-    Raises ValueError for an empty prompt or settings that no sampler has (temperature <= 0, top_p outside (0, 1]).
+    Raises ValueError for an empty prompt or settings that no sampler has (temperature <= 0, top_p outside (0,
+    1]).
     """
     if temperature <= 0 or not 0 < top_p <= 1:
         raise ValueError(f"temperature {temperature} must be above 0 and top_p {top_p} in (0, 1]")
@@ -129,7 +135,8 @@ def draw_tokens(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """One token a row from logits [R, V], and its log-probability under softmax(logits) in fp32: both [R].
 
-    Nucleus sampling (Holtzman et al. 2020) keeps the smallest set of likeliest tokens whose mass reaches `top_p`.
+    Nucleus sampling (Holtzman et al. 2020) keeps the smallest set of likeliest tokens whose mass reaches
+    `top_p`.
     """
     logprobs = torch.log_softmax(logits.float(), dim=-1)
     probabilities = (
@@ -176,7 +183,9 @@ def _prefill(policy: Policy, prompts: list[list[int]], max_new_tokens: int) -> t
 
 
 def _advance(policy: Policy, rows: _Rows, token: torch.Tensor) -> torch.Tensor:
-    """Feeds one token a row; logits [R, V] of the next. Rows that have ended ride along until they are dropped."""
+    """Feeds one token a row; logits [R, V] of the next. Rows that have ended ride along until they are
+    dropped.
+    """
     rows.position = rows.position + 1
     length = rows.cache.get_seq_length() + 1
     out = policy.model(

@@ -1,10 +1,11 @@
 """Samples from a server that speaks OpenAI's API (vLLM, SGLang, llama.cpp, `transformers serve`), over HTTP.
 
-One request a sample, a bounded number at a time; what may pass (429, 5xx, no connection, time-outs) is tried again with growing
-pauses. What the server says of its tokens is believed only where it can be checked: token ids are kept if the policy's own
-tokenizer, asked for the text, gives the very pieces that the server named, and the behaviour log-probability if every one of
-these tokens, the end token included, came with its own. Elsewhere both are null, which costs nothing but importance weights.
-API: https://platform.openai.com/docs/api-reference (completions, chat completions).
+One request a sample, a bounded number at a time; what may pass (429, 5xx, no connection, time-outs) is tried
+again with growing pauses. What the server says of its tokens is believed only where it can be checked: token
+ids are kept if the policy's own tokenizer, asked for the text, gives the very pieces that the server named,
+and the behaviour log-probability if every one of these tokens, the end token included, came with its own.
+Elsewhere both are null, which costs nothing but importance weights. API:
+https://platform.openai.com/docs/api-reference (completions, chat completions).
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ class Piece:
 
 @dataclass
 class ServedSampler:
-    """`url`: the server's address, with or without `/v1`. `policy`, where known, gives the prompt's format and the tokenizer."""
+    """`url`: the server's address, with or without `/v1`. `policy`, where known, gives the prompt's format
+    and the tokenizer.
+    """
 
     url: str
     model: str
@@ -62,7 +65,9 @@ class ServedSampler:
             self.endpoint = "completions" if self.policy and self.policy.template == "plain" else "chat"
 
     def draw(self, statements: list[str], settings: SamplingSettings, seed: int) -> Iterator[Sample]:
-        """Samples in the order of statements. The seed is passed on; whether it is kept to is the server's affair."""
+        """Samples in the order of statements. The seed is passed on; whether it is kept to is the server's
+        affair.
+        """
         key = os.environ.get(KEY_VARIABLE)
         headers = {"authorization": f"Bearer {key}"} if key else {}
         wanted = [
@@ -194,7 +199,8 @@ def mapped(
     ids = policy.completion_ids(text) if reason == "stop" else policy.completion_ids(text)[:-1]
     own = [policy.tokenizer.decode([token], skip_special_tokens=False).encode() for token in ids]
     named = [piece.text for piece in pieces]
-    # Servers differ in whether the end token is named, and how: what counts is that nothing but it is beyond the text.
+    # Servers differ in whether the end token is named, and how: what counts is that nothing but it is beyond
+    # the text.
     if named == own or (
         reason == "stop" and len(named) == len(own) and named[:-1] == own[:-1] and named[-1] == b""
     ):

@@ -1,9 +1,10 @@
-"""The rollout worker: samples a run's newest policy, round after round, beside the trainer and bound to it by the store alone.
+"""The rollout worker: samples a run's newest policy, round after round, beside the trainer and bound to it by
+the store alone.
 
-A round is one commit under the worker's own key, so that a killed worker goes on where it was and nothing is there twice; a
-worker started twice under one number by mistake loses the later twin's work and no more. The worker stops sampling while too
-many of the run's rollouts wait for a verdict or while the newest policy has been sampled enough: the trainer need not wait for
-it, and it does not run ahead of the trainer.
+A round is one commit under the worker's own key, so that a killed worker goes on where it was and nothing is
+there twice; a worker started twice under one number by mistake loses the later twin's work and no more. The
+worker stops sampling while too many of the run's rollouts wait for a verdict or while the newest policy has
+been sampled enough: the trainer need not wait for it, and it does not run ahead of the trainer.
 """
 
 from __future__ import annotations

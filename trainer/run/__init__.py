@@ -1,6 +1,8 @@
-"""A training run: its configuration, its plan, and the loop from the stream through the objective to the published policy.
+"""A training run: its configuration, its plan, and the loop from the stream through the objective to the
+published policy.
 
-`config.py` reads the file, `execution.py` puts the parts together, `loop.py` is the loop and `step.py` one step of it.
+`config.py` reads the file, `execution.py` puts the parts together, `loop.py` is the loop and `step.py` one
+step of it.
 """
 
 from trainer.run.checks import TrainingError, UnmetNeed

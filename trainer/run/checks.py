@@ -1,4 +1,6 @@
-"""What stops a run: settings that this machine cannot honour, needs that the store does not meet, the gate, bad rows."""
+"""What stops a run: settings that this machine cannot honour, needs that the store does not meet, the
+gate, bad rows.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ class UnmetNeed(ValueError):
 
 
 def check_settings(settings: TrainingSettings, needs: Needs) -> None:
-    """Raises TrainingError for a setting that this torch does not support, or that the objective gives no meaning."""
+    """Raises TrainingError for a setting that this torch does not support, or that the objective gives no
+    meaning.
+    """
     if settings.max_log_ratio is not None and not needs.reference_logprob:
         raise TrainingError(
             "max_log_ratio: this objective uses no reference log-probabilities; leave it out, or set max_loss"
@@ -36,8 +40,8 @@ def check_settings(settings: TrainingSettings, needs: Needs) -> None:
 def check_needs(needs: Needs, stream: Stream, *, fresh_rows_come: bool) -> None:
     """Raises UnmetNeed where no row of a stream, at its watermark, has what an objective needs.
 
-    Scores of the reference are checked where the stream is made. Where fresh rows come while the run goes on, these
-    bring their behaviour log-probability.
+    Scores of the reference are checked where the stream is made. Where fresh rows come while the run goes on,
+    these bring their behaviour log-probability.
     """
     pools = [stream.pool(source.name) for source in stream.mixture.source]
     if needs.reference_rewards and not any(pool.reference_rewards for pool in pools):
@@ -54,7 +58,8 @@ def check_needs(needs: Needs, stream: Stream, *, fresh_rows_come: bool) -> None:
 
 
 def check_gate(step: StepRows, gate_nats: float) -> None:
-    """At step 0 the policy is the reference: scores that differ mean another model, tokenizer, template or code path.
+    """At step 0 the policy is the reference: scores that differ mean another model, tokenizer, template or
+    code path.
 
     Raises TrainingError that names the worst row.
     """
@@ -69,7 +74,8 @@ def check_gate(step: StepRows, gate_nats: float) -> None:
 
 
 def check_rows(rows: list[Row], columns: dict[str, Tensor], settings: TrainingSettings, step: int) -> None:
-    """Stop before a row whose loss is not finite, or that is beyond the limits of the settings, reaches the weights.
+    """Stop before a row whose loss is not finite, or that is beyond the limits of the settings, reaches the
+    weights.
 
     Raises TrainingError that names the first five rows.
     """

@@ -17,11 +17,13 @@ class RunBusy(RuntimeError):
 
 @contextmanager
 def exclusive_run(folder: Path) -> Iterator[None]:
-    """Hold the run's lock. Raises RunBusy at once if another process has it. Machines that share the folder over a
-    network file system exclude each other only where that file system passes locks on (NFSv4 does)."""
+    """Hold the run's lock. Raises RunBusy at once if another process has it. Machines that share the
+    folder over a network file system exclude each other only where that file system passes locks on (NFSv4
+    does)."""
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    # The folder may be shared with others: a link in place of the lock must not make us truncate another file.
+    # The folder may be shared with others: a link in place of the lock must not make us truncate another
+    # file.
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         try:

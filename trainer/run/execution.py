@@ -43,7 +43,9 @@ MAY_CHANGE = ("run", "store", "reference", "evaluation", "allow_leaks")
 
 
 def plan(config: RunConfig, *, timed: bool = True) -> Plan:
-    """What a run would do; nothing is written. Raises where its sources leak, or lack what the objective needs."""
+    """What a run would do; nothing is written. Raises where its sources leak, or lack what the objective
+    needs.
+    """
     config = with_corpora_pinned(config)
     store, start = Store(config.store), load_start(config)
     objective = config.objective.build()
@@ -56,12 +58,13 @@ def plan(config: RunConfig, *, timed: bool = True) -> Plan:
 
 
 def run(config: RunConfig, *, on_step: Callable[[dict], None] | None = None, ranks: Ranks = SINGLE) -> Path:
-    """Train or resume a run, and publish the policy under the run's name. Returns the folder of the final policy.
+    """Train or resume a run, and publish the policy under the run's name. Returns the folder of the final
+    policy.
 
-    The command line, schedules and the demo all train through this function. Raises ConfigError for a configuration
-    that cannot be used, RunBusy where another process trains this run, LeakError where the data give the evaluation
-    set away, ReferenceChanged where the reference is not the one that the run was begun with, and UnmetNeed where the
-    store lacks what the objective needs.
+    The command line, schedules and the demo all train through this function. Raises ConfigError for a
+    configuration that cannot be used, RunBusy where another process trains this run, LeakError where the data
+    give the evaluation set away, ReferenceChanged where the reference is not the one that the run was begun
+    with, and UnmetNeed where the store lacks what the objective needs.
     """
     with exclusive_run(config.run) if ranks.rank == 0 else nullcontext():
         return _run(config, on_step, ranks)
@@ -118,7 +121,9 @@ def _run(config: RunConfig, on_step: Callable[[dict], None] | None, ranks: Ranks
 
 
 def resumes(config: RunConfig) -> int | None:
-    """The step at which a run that exists goes on, None for a new one. Raises ConfigError if it was begun with other settings."""
+    """The step at which a run that exists goes on, None for a new one. Raises ConfigError if it was begun
+    with other settings.
+    """
     path = config.run / SAVED
     if not path.exists():
         return None
@@ -150,8 +155,8 @@ def load_start(config: RunConfig) -> Policy:
 def open_stream(config: RunConfig, store: Store, start: Policy, needs: Needs) -> Stream:
     """The stream of a run: its rows have what the objective needs.
 
-    Raises ReferenceChanged where scores are needed and none are of this reference, ConfigError where its samples are
-    needed and it has no policy_id.
+    Raises ReferenceChanged where scores are needed and none are of this reference, ConfigError where its
+    samples are needed and it has no policy_id.
     """
     tokens: TokenCache
     if needs.reference_logprob:
@@ -169,7 +174,9 @@ def open_stream(config: RunConfig, store: Store, start: Policy, needs: Needs) ->
 
 
 def published_as(store: Store, config: RunConfig, start: Policy) -> str | None:
-    """policy_id of the policy that training starts from: as configured, or under which its weights were published."""
+    """policy_id of the policy that training starts from: as configured, or under which its weights were
+    published.
+    """
     if config.reference_policy:
         return config.reference_policy
     weights = start.fingerprint()["weights"]
@@ -221,7 +228,9 @@ def save_config(config: RunConfig, start: Policy) -> None:
 
 
 def publisher_of(config: RunConfig, store: Store, parent: str | None, ranks: Ranks) -> Publisher | None:
-    """What publishes policies while the run goes on; it begins with the start itself, so that rollout workers can too."""
+    """What publishes policies while the run goes on; it begins with the start itself, so that rollout
+    workers can too.
+    """
     if not config.training.publish_every:
         return None
     publisher = Publisher(store, config.run_id, parent, config.training.publish_keep)

@@ -1,4 +1,6 @@
-"""What a run may learn from must not give its evaluation set away (`pipeline/dedup/decontamination.py` says what does)."""
+"""What a run may learn from must not give its evaluation set away (`pipeline/dedup/decontamination.py`
+says what does).
+"""
 
 from __future__ import annotations
 
@@ -19,10 +21,11 @@ def refuse_leaking(
     allowed: Collection[str] = (),
     sampled_where: str | None = None,
 ) -> None:
-    """Raise LeakError if the rows that a mixture draws from, as the store is now, or the problems that the run samples, give its
-    evaluation set away by evidence that is not allowed.
+    """Raise LeakError if the rows that a mixture draws from, as the store is now, or the problems that the
+    run samples, give its evaluation set away by evidence that is not allowed.
 
-    Without an evaluation set it is `split = 'test'`, where there are such problems, and shared words alone refuse nothing.
+    Without an evaluation set it is `split = 'test'`, where there are such problems, and shared words alone
+    refuse nothing.
     """
     sampled: Collection[str] = ()
     with connect(store) as connection:

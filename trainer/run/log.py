@@ -14,7 +14,9 @@ REPLAY = "replay.jsonl"  # lines that a resumed run repeats and has not reached 
 
 
 class RunLog:
-    """Writes the lines, and TensorBoard's event files where they are asked for. `enabled` is False on all ranks but 0."""
+    """Writes the lines, and TensorBoard's event files where they are asked for. `enabled` is False on all
+    ranks but 0.
+    """
 
     def __init__(self, folder: Path, first_step: int, *, tensorboard: bool = False, enabled: bool = True):
         self._file = open(folder / LOG, "a") if enabled else None  # noqa: SIM115 (closed by __exit__)
@@ -39,15 +41,19 @@ class RunLog:
 
 
 def flush_log(folder: Path) -> None:
-    """A checkpoint resumes after the lines before it: a power cut must not take them and leave the checkpoint."""
+    """A checkpoint resumes after the lines before it: a power cut must not take them and leave the
+    checkpoint.
+    """
     if (folder / LOG).exists():
         flush_file(folder / LOG)
 
 
 def truncate_log(folder: Path, first_step: int) -> dict[int, dict[str, Any]]:
-    """Drop the lines from `first_step` on, and one that a kill cut short; returns the lines that were dropped, by step.
+    """Drop the lines from `first_step` on, and one that a kill cut short; returns the lines that were
+    dropped, by step.
 
-    They stay in REPLAY beside the log until the run is done, because a run may be killed again before it is as far.
+    They stay in REPLAY beside the log until the run is done, because a run may be killed again before it is
+    as far.
     """
     log, replay = folder / LOG, folder / REPLAY
     lines = _lines(log)

@@ -1,7 +1,8 @@
 """The training loop: stream -> step -> log line, with checkpoints from which a killed run goes on.
 
-A run is a folder: `metrics.jsonl` (a line per step: the watermark, the weights and the figures), `checkpoint-<step>/`
-(policy, optimiser, state of stream and objective; the newest two are kept) and `final/` once it is done.
+A run is a folder: `metrics.jsonl` (a line per step: the watermark, the weights and the figures),
+`checkpoint-<step>/` (policy, optimiser, state of stream and objective; the newest two are kept) and `final/`
+once it is done.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ class FreshRows(Protocol):
 
 @dataclass(kw_only=True)
 class TrainingJob:
-    """All that a training consists of. `policy` is where it starts; the stream and the objective keep its state."""
+    """All that a training consists of. `policy` is where it starts; the stream and the objective keep its
+    state.
+    """
 
     folder: Path
     policy: Policy
@@ -54,10 +57,11 @@ class TrainingJob:
 
 
 def train(job: TrainingJob) -> Policy:
-    """Train, or go on with a training, in `job.folder`; returns the final policy. A finished one is read from there.
+    """Train, or go on with a training, in `job.folder`; returns the final policy. A finished one is read from
+    there.
 
-    A killed run repeats the steps since its last checkpoint to the bit: watermark and weights come from the log.
-    Raises TrainingError on a failed gate, an outlier or a loss that is not finite.
+    A killed run repeats the steps since its last checkpoint to the bit: watermark and weights come from the
+    log. Raises TrainingError on a failed gate, an outlier or a loss that is not finite.
     """
     if has_weights(str(job.folder / FINAL)):
         return load_policy(job.folder / FINAL)
@@ -91,7 +95,9 @@ def train(job: TrainingJob) -> Policy:
 
 
 def start_or_resume(job: TrainingJob) -> tuple[Learner, int]:
-    """The learner and the first step: at the start, or where the newest checkpoint left policy, stream and objective."""
+    """The learner and the first step: at the start, or where the newest checkpoint left policy, stream and
+    objective.
+    """
     preparation = Preparation(
         prepare=lambda policy: prepare(
             policy,
@@ -110,7 +116,8 @@ def start_or_resume(job: TrainingJob) -> tuple[Learner, int]:
 
 
 def advance_data(job: TrainingJob, learner: Learner, step: int, logged: dict | None) -> float:
-    """Apply the mixture weights and store snapshot for this step: the logged ones on replay, else those of now.
+    """Apply the mixture weights and store snapshot for this step: the logged ones on replay, else those of
+    now.
 
     Returns the seconds in which fresh rows were made.
     """

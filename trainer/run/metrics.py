@@ -1,4 +1,6 @@
-"""The figures of a step: means of every column over the batch and per source, the mix of rows, the KL to the reference."""
+"""The figures of a step: means of every column over the batch and per source, the mix of rows, the KL to
+the reference.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ KL_WEIGHT_CAP = 10.0
 class StepRows:
     """The rows of one step and what was computed for each.
 
-    `columns` are `loss`, `log_ratio` (log pi - log pi_ref) and `token_entropy` (nats), and those of the objective: [N]
-    each, on the CPU, in the order of `rows`. NaN means that a row has no such value.
+    `columns` are `loss`, `log_ratio` (log pi - log pi_ref) and `token_entropy` (nats), and those of the
+    objective: [N] each, on the CPU, in the order of `rows`. NaN means that a row has no such value.
     """
 
     rows: list[Row]
@@ -26,7 +28,9 @@ class StepRows:
 
 
 def step_figures(step: StepRows) -> dict:
-    """What to log of a step: its figures over the whole batch, and under `sources` for every source of the mixture."""
+    """What to log of a step: its figures over the whole batch, and under `sources` for every source of the
+    mixture.
+    """
     names = [row.source for row in step.rows]
     of_source = {
         name: _figures(step, torch.tensor([n == name for n in names])) for name in sorted(set(names))
@@ -37,7 +41,8 @@ def step_figures(step: StepRows) -> dict:
 def kl_estimate(
     log_ratio: Tensor, reference_logprob: Tensor, behaviour_logprob: Tensor
 ) -> tuple[float | None, float]:
-    """Self-normalised, truncated importance sampling of E_pi[log pi - log pi_ref] from samples of any known mu.
+    """Self-normalised, truncated importance sampling of E_pi[log pi - log pi_ref] from samples of any known
+    mu.
 
     Returns the estimate (None where mu or pi_ref is known of no row) and the effective sample size of pi/mu.
     """
@@ -71,7 +76,9 @@ def _figures(step: StepRows, chosen: Tensor) -> dict:
 
 
 def _mix(rows: list[Row]) -> dict:
-    """Rows, share of successes, verdicts, problems, and distinct completions (problem and tokens) of successes."""
+    """Rows, share of successes, verdicts, problems, and distinct completions (problem and tokens) of
+    successes.
+    """
     correct = [row for row in rows if row.success]
     return {
         "rows": len(rows),

@@ -34,7 +34,9 @@ class OptimiserSettings(BaseModel):
 
 
 def new_optimiser(policy: Policy, kind: Literal["adamw", "adamw8bit"] = "adamw") -> torch.optim.Optimizer:
-    """AdamW on what is trainable; adamw8bit keeps its moments in 8 bits (torchao; Dettmers et al., arXiv 2110.02861)."""
+    """AdamW on what is trainable; adamw8bit keeps its moments in 8 bits (torchao; Dettmers et al., arXiv
+    2110.02861).
+    """
     parameters = [parameter for parameter in policy.model.parameters() if parameter.requires_grad]
     options: dict[str, Any] = {"lr": 0.0, "betas": (0.9, 0.95), "weight_decay": 0.0}
     if kind == "adamw":

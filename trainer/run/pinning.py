@@ -1,4 +1,6 @@
-"""The corpora of a run by their ids, so that a run means the same rows whatever is published under a name later."""
+"""The corpora of a run by their ids, so that a run means the same rows whatever is published under a name
+later.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from trainer.run.config import SAVED, ConfigError, RunConfig
 
 
 def with_corpora_pinned(config: RunConfig) -> RunConfig:
-    """The configuration with an id for each corpus: the one that the run was begun with, else the newest of that name.
+    """The configuration with an id for each corpus: the one that the run was begun with, else the newest of
+    that name.
 
     Raises ConfigError, with the source and what was meant, where there is no such corpus.
     """

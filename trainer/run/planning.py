@@ -1,4 +1,6 @@
-"""What a run would do before its first step: what it needs, what each source would give, and about how long it takes."""
+"""What a run would do before its first step: what it needs, what each source would give, and about how
+long it takes.
+"""
 
 from __future__ import annotations
 
@@ -105,7 +107,9 @@ def _source_plan(stream: Stream, source: Source, share: float, drawn: int, steps
 
 
 def _micro_batch_speed(config: RunConfig, objective: Objective, policy: Policy, rows: list[Row]) -> float:
-    """Tokens/s of forward and backward on the largest micro-batch of a batch: the faster of two, the first one warms up."""
+    """Tokens/s of forward and backward on the largest micro-batch of a batch: the faster of two, the first
+    one warms up.
+    """
     settings, lora = config.training, config.optimiser.lora
     prepare(policy, lora=lora, activation_checkpointing=settings.activation_checkpointing)
     policy.model.train()

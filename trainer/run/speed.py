@@ -24,7 +24,9 @@ PEAK_BF16_FLOPS = {
 
 
 def speed_figures(policy: Policy, rows: list[Row], seconds: float, peak: float | None, world: int) -> dict:
-    """tokens/s of all ranks, memory of this one, and MFU = model FLOPs / (seconds x peak FLOP/s x ranks), or null."""
+    """tokens/s of all ranks, memory of this one, and MFU = model FLOPs / (seconds x peak FLOP/s x ranks),
+    or null.
+    """
     peak = peak or peak_flops(policy.device)
     return {
         "tokens_per_s": sum(row.tokens for row in rows) / seconds,
@@ -37,11 +39,12 @@ def model_flops(model: Any, rows: list[Row]) -> float:
     """Floating-point operations that one training step on these rows needs, recomputation not counted.
 
         6 x body parameters x tokens                       (2 forward, 4 backward, for each weight and token)
-      + 6 x head parameters x completion tokens            (only positions that predict a completion token reach the head)
-      + 6 x layers x width x sum over sequences of length^2 (two causal products forward, four backward, half a square each)
+      + 6 x head parameters x completion tokens            (only positions that predict a completion token
+      reach the head) + 6 x layers x width x sum over sequences of length^2 (two causal products forward, four
+      backward, half a square each)
 
-    Embedding look-ups cost nothing and are not counted; width is heads x head size. A weight that is not trained
-    (beside adapters) counts 4 and not 6: its gradient is not computed.
+    Embedding look-ups cost nothing and are not counted; width is heads x head size. A weight that is not
+    trained (beside adapters) counts 4 and not 6: its gradient is not computed.
     """
     head = model.get_output_embeddings().weight
     embedding = model.get_input_embeddings().weight

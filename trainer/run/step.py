@@ -1,4 +1,6 @@
-"""One optimiser step: a global batch in micro-batches, forward and backward under an objective, and the figures."""
+"""One optimiser step: a global batch in micro-batches, forward and backward under an objective, and the
+figures.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ class Trainer:
     ranks: Ranks = SINGLE
 
     def step(self, step: int, rows: list[Row]) -> dict:
-        """One optimiser step on a global batch; returns its figures. Raises TrainingError before bad rows reach the weights."""
+        """One optimiser step on a global batch; returns its figures. Raises TrainingError before bad rows
+        reach the weights.
+        """
         self.learner.policy.model.train()
         rate = rate_at(step, self.settings.steps, self.optimiser)
         set_learning_rate(self.learner.optimiser, rate)

@@ -1,4 +1,6 @@
-"""Weights of sources that are changed while a run goes on: `weights.jsonl` in its folder, which the loop reads."""
+"""Weights of sources that are changed while a run goes on: `weights.jsonl` in its folder, which the loop
+reads.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ def change_weights(run_folder: Path, weights: dict[str, float | None]) -> None:
 
 
 def changed_weights(run_folder: Path) -> dict[str, float]:
-    """The weights that are changed now: all lines in order. A line that is still being written is left for later."""
+    """The weights that are changed now: all lines in order. A line that is still being written is left for
+    later.
+    """
     path, weights = run_folder / WEIGHTS, dict[str, float | None]()
     for line in path.read_text().splitlines(keepends=True) if path.exists() else []:
         if line.endswith("\n"):

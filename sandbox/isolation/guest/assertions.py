@@ -1,8 +1,8 @@
 """The asserting jail: runs a test's own code, out of reach of the program that it tests.
 
-`candidate`, and every other name that only the program can know, is a `Remote`: a call of it crosses to the program's jail as
-plain data, and so does what comes back (`crossing.py`, `functions.py`). Descriptors: the job and the report, as in the
-program's jail, and the pipes to and from it.
+`candidate`, and every other name that only the program can know, is a `Remote`: a call of it crosses to the
+program's jail as plain data, and so does what comes back (`crossing.py`, `functions.py`). Descriptors: the
+job and the report, as in the program's jail, and the pipes to and from it.
 """
 
 import _signal
@@ -37,7 +37,9 @@ class Remote:
 
 
 class Peer:
-    """The other end of the pipes. `report` ends the test there and then: the test's own code must not catch it."""
+    """The other end of the pipes. `report` ends the test there and then: the test's own code must not
+    catch it.
+    """
 
     def __init__(self, shapes, report):
         self.shapes, self.report = shapes, report
@@ -92,9 +94,10 @@ def raised(words):
 def run(preamble, namespace, job_descriptor, result_descriptor):
     """Execute the problem's own code, then the test. The report is JSON on a descriptor of its own.
 
-    A job is {"candidate": entry point or "", "names": names that mean it} with {"call": expression} or {"code": statements,
-    "check": whether they define check(candidate)}; a report has one of passed, value, failed, error, left and uncrossable,
-    and beside the first two `called`: how many functions of the program the test has called.
+    A job is {"candidate": entry point or "", "names": names that mean it} with {"call": expression} or
+    {"code": statements, "check": whether they define check(candidate)}; a report has one of passed, value,
+    failed, error, left and uncrossable, and beside the first two `called`: how many functions of the program
+    the test has called.
     """
     _signal.signal(_signal.SIGPIPE, _signal.SIG_IGN)  # the program may leave before its time
     job = json.loads(os.pread(job_descriptor, os.fstat(job_descriptor).st_size, 0))

@@ -1,8 +1,10 @@
-"""Values on their way between two processes that do not trust each other: plain data of built-in types, as JSON.
+"""Values on their way between two processes that do not trust each other: plain data of built-in types, as
+JSON.
 
-Lists, strings, numbers, booleans and None are JSON's own; every other value is an object with one key, its tag. A message
-is read strictly: an unknown tag, a wrong type or a broken reference is `Malformed`. Instances of the classes that both sides
-have from the problem's own code (ListNode, TreeNode) cross as their attributes, with shared and circular references.
+Lists, strings, numbers, booleans and None are JSON's own; every other value is an object with one key, its
+tag. A message is read strictly: an unknown tag, a wrong type or a broken reference is `Malformed`. Instances
+of the classes that both sides have from the problem's own code (ListNode, TreeNode) cross as their
+attributes, with shared and circular references.
 """
 
 import json
@@ -49,7 +51,9 @@ class Encoder:
         self.indices, self.instances = {}, []
 
     def message(self, head, *values):
-        """JSON of [head, values, attributes of the instances in them]. Raises Uncrossable where `refuse` does."""
+        """JSON of [head, values, attributes of the instances in them]. Raises Uncrossable where `refuse`
+        does.
+        """
         plain = [self.plain(value) for value in values]
         attributes = []
         for instance in self.instances:  # grows meanwhile

@@ -11,10 +11,12 @@ FILE_TYPE, REGULAR_FILE = 0o170000, 0o100000
 
 
 def run(program, namespace, job_descriptor, result_descriptor):
-    """Execute the program, then the job. The answer is JSON on a descriptor of its own, never standard output.
+    """Execute the program, then the job. The answer is JSON on a descriptor of its own, never standard
+    output.
 
-    A job is {"candidate": entry point or ""} with {"call": expression} or with {"code": statements, "check": whether they
-    define check(candidate), "token": secret}. Where the job comes from a pipe, it is calls from another jail: see `serve`.
+    A job is {"candidate": entry point or ""} with {"call": expression} or with {"code": statements, "check":
+    whether they define check(candidate), "token": secret}. Where the job comes from a pipe, it is calls from
+    another jail: see `serve`.
     """
     found = os.fstat(job_descriptor)
     if found.st_mode & FILE_TYPE != REGULAR_FILE:
@@ -36,8 +38,9 @@ def run(program, namespace, job_descriptor, result_descriptor):
 def serve(namespace, calls, answers):
     """Answer calls until the asserting jail closes its end: see `assertions.py`.
 
-    The first message is [entry point, names of classes whose instances cross]; a call is [[name, words of its keyword
-    arguments], arguments, attributes]; an answer [["value" or "raise", ...], [result, arguments after the call], attributes].
+    The first message is [entry point, names of classes whose instances cross]; a call is [[name, words of its
+    keyword arguments], arguments, attributes]; an answer [["value" or "raise", ...], [result, arguments after
+    the call], attributes].
     """
     (entry_point, *shapes), _ = crossing.Decoder({}).message(crossing.receive(calls, crossing.MOST_BYTES))
     if entry_point:
@@ -104,7 +107,9 @@ def write_all(descriptor, data):
 
 
 def encode(value):
-    """A value as JSON that keeps Python's types apart; what is no plain data becomes its type's name, equal to nothing."""
+    """A value as JSON that keeps Python's types apart; what is no plain data becomes its type's name,
+    equal to nothing.
+    """
     if value is None or isinstance(value, bool | str):
         return str(value) if isinstance(value, str) else value
     if isinstance(value, int):

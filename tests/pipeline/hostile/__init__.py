@@ -1,1 +1,3 @@
-"""Sources that a stranger could send, each with what must come of it. `tests/pipeline/hostile_sources.py` tries them."""
+"""Sources that a stranger could send, each with what must come of it. `tests/pipeline/hostile_sources.py`
+tries them.
+"""

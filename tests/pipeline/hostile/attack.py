@@ -21,8 +21,8 @@ PACKAGE = {
 class Attack:
     """`make` fills a folder: the source is what it gives, by default `folder / "source"`.
 
-    `good`: how many problems and trajectories must be read. `reason`: what some refusal must say; None: nothing may be refused.
-    `error`: what the SourceError must say that refuses the source as a whole.
+    `good`: how many problems and trajectories must be read. `reason`: what some refusal must say; None:
+    nothing may be refused. `error`: what the SourceError must say that refuses the source as a whole.
     """
 
     name: str
