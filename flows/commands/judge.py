@@ -237,8 +237,10 @@ def serve_judge(
     """Serve the judge over HTTP: `/run_code` as SandboxFusion does (for verl and others), and `/judge` for
     many at once.
 
-    Requests need the token: `curl -H "authorization: Bearer $(cat data/judge-token)" -H 'content-type:
-    application/json' -d '{"code": "print(1)", "language": "python"}' 127.0.0.1:8080/run_code`
+    Every request needs the token: `-H "authorization: Bearer $(cat data/judge-token)"`.
+
+    Example: `spo serve-judge --port 8080`, then `curl -H "authorization: Bearer $(cat data/judge-token)" -H
+    'content-type: application/json' -d '{"code": "print(1)", "language": "python"}' 127.0.0.1:8080/run_code`
     """
     import uvicorn
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -25,6 +26,7 @@ _MODULE = "flows.runtime.server"
 _STARTUP_LIMIT_S = 300.0  # a new database is migrated first
 _ANSWER_LIMIT_S = 30.0
 _LOOK_AGAIN_S = 0.1
+_END_LIMIT_S = 10.0  # of a server that closed its socket and still holds its lock
 # For a server that lives as long as a command; without the catalogue of blocks it starts faster.
 _EMBEDDED = {"PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false"}
 
@@ -62,13 +64,30 @@ def running_line(found: ServerRecord) -> str:
 
 
 def running_server(home: Path) -> str | None:
-    """Address of the server that works on a data folder; waits while it starts. None if there is none."""
+    """Address of the server that works on a data folder; waits while it starts or ends. None if there is none.
+
+    A server that ends, or was killed a moment ago, refuses connections before the kernel frees its lock.
+    """
     deadline = time.monotonic() + _STARTUP_LIMIT_S
-    while (found := record.find(home)) and found.url is None:
-        if time.monotonic() > deadline:
+    refused_until = None
+    while (found := record.find(home)) and not (found.url and _accepts(found.url)):
+        now = time.monotonic()
+        if found.url:
+            refused_until = refused_until or now + _END_LIMIT_S
+        if now > min(deadline, refused_until or deadline):
             raise ServerError(f"{running_line(found)}, but does not answer; see {_log(home)}")
         time.sleep(_LOOK_AGAIN_S)
     return found.url if found else None
+
+
+def _accepts(url: str) -> bool:
+    """Whether something listens at an address of this machine."""
+    address = urllib.parse.urlsplit(url)
+    try:
+        socket.create_connection((address.hostname, address.port), timeout=_ANSWER_LIMIT_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def start_server(home: Path, meanwhile: Callable[[str], None] = lambda url: None) -> str:

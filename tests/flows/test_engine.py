@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -90,15 +91,15 @@ def test_a_server_that_starts_is_waited_for(tmp_path):
     file = record.claim(tmp_path, embedded=False)
     assert record.claim(tmp_path, embedded=False) is None
     assert record.find(tmp_path) == ServerRecord(os.getpid(), embedded=False)
-    listening = threading.Timer(
-        0.5, record.write, (file, ServerRecord(os.getpid(), False, "http://127.0.0.1:9/api"))
-    )
-    listening.start()
-    assert starting.running_server(tmp_path) == "http://127.0.0.1:9/api"
-    with pytest.raises(ServerError, match=r"runs at http://127\.0\.0\.1:9 already \(process \d+\)"):
-        starting.check_no_server(tmp_path)
-    file.close()  # as the kernel does for a server that was killed
-    assert record.find(tmp_path) is None
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        found = ServerRecord(os.getpid(), False, f"{address}/api")
+        threading.Timer(0.5, record.write, (file, found)).start()
+        assert starting.running_server(tmp_path) == f"{address}/api"
+        with pytest.raises(ServerError, match=rf"runs at {address} already \(process \d+\)"):
+            starting.check_no_server(tmp_path)
+    threading.Timer(0.5, file.close).start()  # the kernel, for a server that was killed
+    assert starting.running_server(tmp_path) is None
     starting.check_no_server(tmp_path)
 
 

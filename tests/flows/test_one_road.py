@@ -16,7 +16,7 @@ from flows.demo import DemoSettings, identity_of
 from flows.demo.record import DemoRecord
 from flows.demo.training import run_config
 from flows.stages.recurring import FLOWS
-from flows.stages.train import train_flow, train_run
+from flows.stages.train import train_flow, train_run, train_task
 from trainer.run import RunBusy, RunConfig, TrainingSettings, load_config, run
 from trainer.run.exclusive import exclusive_run
 
@@ -47,9 +47,9 @@ def test_the_demo_builds_the_configuration_that_a_file_would(demo_config):
 def test_every_road_calls_the_same_function(demo_config, monkeypatch):
     asked = []
     monkeypatch.setattr("trainer.run.run", lambda config, on_step=None, ranks=None: asked.append(config))
-    monkeypatch.setattr(
-        "flows.stages.train.create_markdown_artifact", lambda *_, **__: None
-    )  # needs a server
+    # These two report to a Prefect server.
+    monkeypatch.setattr("flows.stages.train.create_markdown_artifact", lambda *_, **__: None)
+    monkeypatch.setattr("flows.stages.train.train_task", train_task.fn)
     train_flow.fn(demo_config.model_dump(mode="json"))
     (demo_config.run.parent / "run.toml").write_text(
         f"run = '{demo_config.run}'\nreference = 'r'\n[[source]]\nname = 'a'\nweight = 1.0\n"

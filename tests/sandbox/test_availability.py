@@ -64,5 +64,5 @@ def test_the_proof_is_made_once(isolation, cache, monkeypatch):
         proof = judge.languages._complaint
         monkeypatch.setattr(judge.languages, "_complaint", lambda row: proofs.append(row.name) or proof(row))
         for language in ("c", "c", "python3"):
-            judge.judge(Submission("", language, ()))
+            judge.judge(Submission("", language, (Test("t", "stdin", ""),)))
     assert proofs == ["c"]

@@ -268,9 +268,9 @@ def test_large_inputs_and_outputs(judge):
     )
 
 
-def test_a_test_without_tests_passes(judge):
-    judgement = judge("python3", "1/0")
-    assert (judgement.verdict, judgement.total) == ("accepted", 0)
+def test_a_program_without_tests_is_a_judge_error_and_never_accepted(judge):
+    judgement = judge("python3", "print(1)")
+    assert (judgement.verdict, judgement.total) == ("judge_error", 0)
 
 
 def test_limits_are_checked():
