@@ -234,9 +234,9 @@ def test_a_corpus_that_gives_the_evaluation_set_away_is_refused(store):
         LeakError, match=r"4 rows to train on leak 1 problems .*ngrams 3, same 1.*allow_leaks"
     ):
         refuse_leaks(store, pl.concat([dirty, clean]), "split = 'test'")
-    with pytest.raises(LeakError, match=r"1 rows to train on give .*same 1"):
+    with pytest.raises(LeakError, match=r"1 rows to train on leak .*same 1"):
         refuse_leaks(store, dirty, "split = 'test'", ["ngrams"])
-    with pytest.raises(LeakError, match=r"3 rows to train on give .*\(ngrams 3\)"):
+    with pytest.raises(LeakError, match=r"3 rows to train on leak .*; ngrams 3\)"):
         refuse_leaks(store, dirty, "split = 'test'", ["same", "itself"])
     refuse_leaks(store, dirty, "split = 'test'", ["ngrams", "same", "itself"])
     refuse_leaks(store, clean, "split = 'test'")
