@@ -49,7 +49,7 @@ from pipeline.dedup.signatures import (
     token_hashes,
 )
 from pipeline.ingest.ingestion import BatchSummary, ingest
-from pipeline.store.snapshot import APPEND_LEVEL
+from pipeline.store.parquet import APPEND_LEVEL
 from pipeline.store.store import Store
 
 ROOT = Path(__file__).parents[2]
