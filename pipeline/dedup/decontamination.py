@@ -284,12 +284,14 @@ def summary(store: Store, last: dict, *, was_finished: bool) -> Decontaminated:
         totals = query(
             connection,
             "SELECT count(DISTINCT trajectory_id)::BIGINT AS rows,"
-            " (SELECT count(DISTINCT trajectory_id) FROM clean_trajectories)::BIGINT AS clean FROM trajectories",
+            " (SELECT count(DISTINCT trajectory_id) FROM clean_trajectories)::BIGINT AS clean"
+            " FROM trajectories",
         ).row(0, named=True)
         examples = query(
             connection,
             "SELECT kind, subject_id, evaluation_problem_id, evidence, overlap, example FROM contaminated"
-            " WHERE evidence <> 'itself' ORDER BY overlap DESC, kind, subject_id, evaluation_problem_id LIMIT 10",
+            " WHERE evidence <> 'itself' ORDER BY overlap DESC, kind, subject_id, evaluation_problem_id"
+            " LIMIT 10",
         )
     of_problems = counts.filter(pl.col("kind") == "problem").select("evidence", "subjects")
     return Decontaminated(
@@ -376,7 +378,8 @@ def refuse_leaks(
             else worst["problem_id"]
         )
         raise LeakError(
-            f"{' and '.join(what)} leak {leaked['evaluation_problem_id'].n_unique()} problems of the evaluation set"
-            f" ({evaluation}; {counts}), e.g. {example} leaks {worst['evaluation_problem_id']}: run"
+            f"{' and '.join(what)} leak {leaked['evaluation_problem_id'].n_unique()} problems"
+            f" of the evaluation set ({evaluation}; {counts}),"
+            f" e.g. {example} leaks {worst['evaluation_problem_id']}: run"
             " `spo decontaminate` and select from clean_trajectories, or name the evidence in allow_leaks"
         )

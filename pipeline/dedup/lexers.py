@@ -106,7 +106,7 @@ RUST_PATTERN = "|".join(
 )
 PHP_PATTERN = "|".join(
     (
-        r"(?://|#)(?:[^\r\n?]|\?+[^\r\n?>])*(?:\?+(?:[\r\n]|\z))?",  # `?>`, the end of the PHP code, ends it too
+        r"(?://|#)(?:[^\r\n?]|\?+[^\r\n?>])*(?:\?+(?:[\r\n]|\z))?",  # `?>` ends it too
         r"/\*[\s\S]*?(?:\*/|\z)",
         LONG_QUOTED,
         LONG_SINGLE_QUOTED,

@@ -35,8 +35,8 @@ SEED = 42
 BLOCK_PROGRAMS = 2_000
 SIGNATURE_VERSION = 1
 ALGORITHM = (
-    f"lexer {LEXER_VERSION}, {SHINGLE_TOKENS}-token shingles {SIGNATURE_VERSION}, rensa {version('rensa')} rminhash "
-    f"{PERMUTATIONS} permutations seed {SEED}"
+    f"lexer {LEXER_VERSION}, {SHINGLE_TOKENS}-token shingles {SIGNATURE_VERSION}, "
+    f"rensa {version('rensa')} rminhash {PERMUTATIONS} permutations seed {SEED}"
 )
 # Odd constants for multiply-and-shift hashing of a window of tokens (Dietzfelbinger et al. 1997).
 MULTIPLIERS = text_hashes([f"multiplier {place}" for place in range(LONGEST_WINDOW)]) | np.uint64(1)
@@ -99,7 +99,7 @@ def sign(programs: pl.Series, language: str) -> Signatures:
 
 def _sign_block(programs: pl.Series, language: str) -> Signatures:
     tokens = lex(programs, lexer_of(language))
-    hashes = _token_hashes(tokens)
+    hashes = token_hashes(tokens)
     shingles, offsets = shingles_of(hashes, tokens.offsets)
     return Signatures(
         raw_hash=_hexadecimal(
@@ -114,7 +114,7 @@ def _sign_block(programs: pl.Series, language: str) -> Signatures:
     )
 
 
-def _token_hashes(tokens: Tokens) -> np.ndarray:
+def token_hashes(tokens: Tokens) -> np.ndarray:
     """A 64-bit hash of each token, uint64 [tokens]; a line end is hashed by its indentation level."""
     if not len(tokens.codes):
         return np.zeros(0, np.uint64)

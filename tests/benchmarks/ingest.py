@@ -44,7 +44,7 @@ from pipeline.dedup.clusters import Programs, components
 from pipeline.dedup.deduplication import deduplicate
 from pipeline.dedup.lexers import lex, lexer_of
 from pipeline.dedup.signatures import (
-    SIGNED_TOGETHER,
+    BLOCK_PROGRAMS,
     Signatures,
     minhash_of,
     shingles_of,
@@ -53,7 +53,7 @@ from pipeline.dedup.signatures import (
     token_hashes,
 )
 from pipeline.ingest.ingestion import BatchSummary, ingest
-from pipeline.store.snapshot import APPEND_LEVEL
+from pipeline.store.parquet import APPEND_LEVEL
 from pipeline.store.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -152,8 +152,8 @@ def bench_dedup(count: int) -> dict:
     recall, precision = tests_of("test_dedup").compared(programs[:COMPARED], groups[:COMPARED])
     sign(pl.Series(programs[:10]), "python3")
     begin = time.process_time()
-    for first in range(0, count, SIGNED_TOGETHER):
-        tokens = lex(pl.Series(programs[first : first + SIGNED_TOGETHER]), lexer_of("python3"))
+    for first in range(0, count, BLOCK_PROGRAMS):
+        tokens = lex(pl.Series(programs[first : first + BLOCK_PROGRAMS]), lexer_of("python3"))
         hashes = token_hashes(tokens)
         shingles_of(hashes, tokens.offsets)
         span_hashes(hashes, tokens.offsets)
@@ -166,8 +166,8 @@ def bench_dedup(count: int) -> dict:
     whole = time.process_time() - begin
     begin = time.process_time()
     for part in parts:
-        for first in range(0, len(part.raw_hash), SIGNED_TOGETHER):
-            cuts = part.shingle_offsets[first : first + SIGNED_TOGETHER + 1]
+        for first in range(0, len(part.raw_hash), BLOCK_PROGRAMS):
+            cuts = part.shingle_offsets[first : first + BLOCK_PROGRAMS + 1]
             minhash_of(part.shingles[cuts[0] : cuts[-1]], cuts - cuts[0])
     rensa = time.process_time() - begin
     peers = measured_peers(parts[0], programs[:20_000], groups[:20_000])
