@@ -1,7 +1,9 @@
 """Judge untrusted programs, each in a jail. Start with `Pool`; `README.md` says what is isolated and how."""
 
+from typing import TYPE_CHECKING, Any
+
+from sandbox.bounds import LARGEST
 from sandbox.contracts import (
-    LARGEST,
     Checker,
     Judgement,
     Limits,
@@ -11,8 +13,19 @@ from sandbox.contracts import (
     TestResult,
     Verdict,
 )
-from sandbox.probe import Report, probe
-from sandbox.workers import Pool, judge_version
+
+if TYPE_CHECKING:
+    from sandbox.workers import Pool, judge_version
+else:
+
+    def __getattr__(name: str) -> Any:
+        """What judges is imported when it is first used: many readers of this package only name things."""
+        if name not in ("Pool", "judge_version"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from sandbox import workers
+
+        return getattr(workers, name)
+
 
 __all__ = [
     "LARGEST",
@@ -20,12 +33,10 @@ __all__ = [
     "Judgement",
     "Limits",
     "Pool",
-    "Report",
     "SandboxUnavailable",
     "Submission",
     "Test",
     "TestResult",
     "Verdict",
     "judge_version",
-    "probe",
 ]

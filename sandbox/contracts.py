@@ -3,51 +3,31 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
+from sandbox.bounds import (
+    LARGEST,
+    MAX_ARGUMENTS,
+    MAX_LEVELS,
+    MAX_PASSES,
+    MIB,
+    Files,
+    check_arguments,
+    check_files,
+    is_data_path,
+    is_number,
+    shown,
+)
+from sandbox.scoring import Scoring
 from sandbox.verdicts import Verdict
 
 CheckerKind = Literal[
     "tokens", "exact", "lines", "float", "code_contests", "sandbox_fusion", "livecodebench", "testlib",
-    "kattis",
+    "kattis", "default_validator", "domjudge", "rcmp", "rcmp4", "rcmp6", "rcmp9", "wcmp", "lcmp", "fcmp",
+    "ncmp", "icmp", "hcmp", "yesno", "nyesno",
 ]  # fmt: skip
-
-MIB = 1 << 20
-
-
-# What any program may be given; each fits into the system calls that enforce it.
-LARGEST: dict[str, tuple[tuple[type, ...], float]] = {
-    "time_s": ((int, float), 86_400.0),
-    "memory_mb": ((int,), 1 << 20),
-    "output_bytes": ((int,), 1 << 30),
-    "processes": ((int,), 10_000),
-    "wall_limit_s": ((int, float), 10 * 86_400.0),
-}
-MAX_FILES, MAX_ARGUMENTS = 500, 500  # of a checker
-PLAIN_NAME = re.compile(r"[A-Za-z0-9_$][A-Za-z0-9_$.+\-]{0,200}")
-
-
-def is_number(value: Any, kinds: tuple[type, ...]) -> bool:
-    """Whether it is one of these kinds of number, of which a truth value is none."""
-    return isinstance(value, kinds) and not isinstance(value, bool)
-
-
-def is_plain_name(name: str) -> bool:
-    """Whether it names a file in a folder and nothing outside it."""
-    return PLAIN_NAME.fullmatch(name) is not None
-
-
-def shown(value: object) -> str:
-    """A value for a message: cut, because numbers and names from outside may be of any length."""
-    text = (
-        f"a number of {value.bit_length()} bits"
-        if isinstance(value, int) and abs(value) >> 64
-        else repr(value)
-    )
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 class SandboxUnavailable(RuntimeError):
@@ -79,9 +59,8 @@ class Limits:
                 continue
             if not is_number(value, kinds) or not 0 < value <= largest:
                 kind = "a whole number" if float not in kinds else "a number"
-                raise ValueError(
-                    f"Limits.{field} must be {kind} above 0, {largest:g} at most; not {shown(value)}"
-                )
+                bounds = f"{kind} above 0, {largest:g} at most"
+                raise ValueError(f"Limits.{field} must be {bounds}; not {shown(value)}")
 
     @property
     def wall_s(self) -> float:
@@ -95,9 +74,19 @@ class Checker:
 
     tokens, exact, lines, float: see `judging/compare.py`. code_contests, sandbox_fusion, livecodebench: as
     those graders do it, see `judging/compatibility.py`. testlib, kattis: by a program with that calling
-    convention, see `judging/checker_programs.py`; `program` is its source, `files` are (name, text) beside
-    it, by plain names without a folder, `arguments` come last on its command line, and an `interactive` one
-    talks to the program under judgement.
+    convention, see `judging/checker_programs.py`; `program` is its source (with `language` build or run the
+    script of that name), `files` are (path, text) beside it, `arguments` come last on its command line, and
+    an `interactive` one talks to the program under judgement. default_validator: as Kattis' default output
+    validator, see `judging/default_validator.py`; `arguments` are its flags (`validator_flags.py`). domjudge:
+    as DOMjudge's compare, with the same flags. rcmp4 and so on: as testlib's standard checkers, see
+    `judging/testlib_standard.py`.
+
+    `float_tol` is both tolerances of a float checker. Where `float_abs_tol` or `float_rel_tol` is given, they
+    replace it, and the one that is None allows nothing. In function tests, `unordered_levels` says how many
+    levels of lists, from the outermost on, may have their items in any order. A kattis program may ask for
+    up to `passes` runs per test, and `scores` says that it may write a score (`judging/feedback.py`).
+    Where an interactive testlib program accepts, `then` judges the OUTPUT that it has written, as for
+    Codeforces.
     """
 
     kind: CheckerKind = "tokens"
@@ -108,6 +97,12 @@ class Checker:
     files: tuple[tuple[str, str], ...] = ()
     arguments: tuple[str, ...] = ()
     interactive: bool = False
+    float_abs_tol: float | None = None
+    float_rel_tol: float | None = None
+    unordered_levels: int = 0
+    passes: int = 1
+    scores: bool = False
+    then: Checker | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(CheckerKind):
@@ -118,15 +113,35 @@ class Checker:
             raise ValueError(f"Checker.program is for testlib and kattis checkers only (kind {self.kind!r})")
         if self.interactive and not self.is_program:
             raise ValueError(f"Checker.interactive needs a testlib or kattis program (kind {self.kind!r})")
-        if isinstance(self.float_tol, bool) or not 0 <= self.float_tol < math.inf:
-            raise ValueError(f"Checker.float_tol must be a number from 0 on, not {shown(self.float_tol)}")
-        if len(self.files) > MAX_FILES or len(self.arguments) > MAX_ARGUMENTS:
-            raise ValueError(f"a checker has {MAX_FILES} files and {MAX_ARGUMENTS} arguments at most")
-        for name, _ in self.files:
-            if not is_plain_name(name):
-                raise ValueError(f"Checker.files: {shown(name)} is not a plain file name")
-        if any("\0" in word for word in self.arguments):
-            raise ValueError("Checker.arguments: a word holds a NUL")
+        for name in ("float_tol", "float_abs_tol", "float_rel_tol"):
+            number = getattr(self, name)
+            if number is None and name != "float_tol":
+                continue
+            if not is_number(number, (int, float)) or not 0 <= number < math.inf:
+                raise ValueError(f"Checker.{name} must be a number from 0 on, not {shown(number)}")
+        levels = self.unordered_levels
+        if not is_number(levels, (int,)) or not 0 <= levels <= MAX_LEVELS:
+            raise ValueError(f"Checker.unordered_levels must be 0 to {MAX_LEVELS}, not {shown(levels)}")
+        if not is_number(self.passes, (int,)) or not 1 <= self.passes <= MAX_PASSES:
+            raise ValueError(f"Checker.passes must be 1 to {MAX_PASSES}, not {shown(self.passes)}")
+        if self.leaves_feedback and self.kind != "kattis":
+            raise ValueError(f"Checker.passes and scores need a kattis program (kind {self.kind!r})")
+        if self.then and not (self.kind == "testlib" and self.interactive and not self.then.interactive):
+            raise ValueError("Checker.then is for an interactive testlib program, and not interactive itself")
+        check_files("Checker", self.files)
+        check_arguments(self.kind, self.arguments)
+
+    @property
+    def tolerances(self) -> tuple[float | None, float | None]:
+        """The absolute and the relative tolerance; None: there is none of that kind."""
+        if self.float_abs_tol is None and self.float_rel_tol is None:
+            return self.float_tol, self.float_tol
+        return self.float_abs_tol, self.float_rel_tol
+
+    @property
+    def leaves_feedback(self) -> bool:
+        """Whether the files that the program leaves are looked at: a score, or the input of another pass."""
+        return self.scores or self.passes > 1
 
     @property
     def is_program(self) -> bool:
@@ -142,6 +157,8 @@ class Test:
     assert: `input` is Python code such as `assert candidate(nums=[1]) == 3`.
     check: `input` is Python code that defines `check(candidate)`.
     call: `input` is a Python expression, `expected_output` the Python literal it must equal.
+    `checker_arguments`, if not None, replace `arguments` of the checker for this test. Whole programs get
+    `arguments` on their command line, and find `files`, (path, text), in their working folder.
     """
 
     __test__ = False  # pytest would otherwise take the name for a test class
@@ -150,8 +167,18 @@ class Test:
     mode: Literal["stdin", "assert", "check", "call"]
     input: str
     expected_output: str | None = None
+    checker_arguments: tuple[str, ...] | None = None
+    arguments: tuple[str, ...] = ()
+    files: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
+        check_files("Test", self.files)
+        if len(self.arguments) > MAX_ARGUMENTS or any("\0" in word for word in self.arguments):
+            raise ValueError(
+                f"Test.arguments: {MAX_ARGUMENTS} words without NUL at most (test {self.test_id!r})"
+            )
+        if (self.arguments or self.files) and self.mode != "stdin":
+            raise ValueError(f"only a stdin test may have arguments and files (test {self.test_id!r})")
         if self.mode not in ("stdin", "assert", "check", "call"):
             raise ValueError(
                 f"Test.mode must be stdin, assert, check or call, not {self.mode!r} (test {self.test_id!r})"
@@ -164,8 +191,14 @@ class Test:
 class Submission:
     """A program and the tests it is judged on. `key` is the caller's; it comes back on the judgement.
 
+    With `scoring`, all tests run that the score depends on, and the judgement has the score.
+    `files` are beside the program: its compiler finds them, and its working folder has them. `fetch_files`
+    are paths in that folder that come back with the outputs as the program has left them.
+    With the language `build` or `run`, the program is the script of that name in a problem package.
+
     The first `keep_bytes` of standard output and of standard error come back, too; without it only a digest
-    and the first characters of standard output.
+    and the first characters of standard output. The compiler gets `compile_time_s` seconds of CPU time, and
+    never more than any other.
     """
 
     program: str
@@ -178,19 +211,31 @@ class Submission:
     stop_at_first_failure: bool = True
     key: str = ""
     keep_bytes: int = 0
+    files: Files = ()
+    scoring: Scoring | None = None
+    fetch_files: tuple[str, ...] = ()
+    compile_time_s: float | None = None
 
     def __post_init__(self) -> None:
+        check_files("Submission", self.files, is_data_path)
+        check_files("Submission.fetch", tuple((path, "") for path in self.fetch_files), is_data_path)
+        seconds = self.compile_time_s
+        if seconds is not None and not (is_number(seconds, (int, float)) and 0 < seconds < math.inf):
+            raise ValueError(f"Submission.compile_time_s must be seconds above 0, not {shown(seconds)}")
         if isinstance(self.keep_bytes, bool) or not 0 <= self.keep_bytes <= LARGEST["output_bytes"][1]:
             raise ValueError(
                 f"Submission.keep_bytes must be a number of bytes from 0 on, not {shown(self.keep_bytes)}"
             )
+        for arguments in {test.checker_arguments for test in self.tests} - {None}:
+            check_arguments(self.checker.kind, arguments or ())
 
 
 @dataclass(frozen=True)
 class TestResult:
     """The outcome of one test.
 
-    `output_digest` is BLAKE2b-128 (hex) of standard output, `output_head` its beginning.
+    `output_digest` is BLAKE2b-128 (hex) of standard output, `output_head` its beginning. `score` and
+    `multiplier` are what its checker wrote (`judging/feedback.py`).
     """
 
     __test__ = False
@@ -205,15 +250,23 @@ class TestResult:
     output_digest: str = ""
     output_head: str = ""
     detail: str = ""
+    score: float | None = None
+    multiplier: float | None = None
 
 
 @dataclass(frozen=True)
 class Output:
-    """What a test's run wrote, as much as the submission asked for; bytes that are not UTF-8 are replaced."""
+    """What a test's run wrote, as much as the submission asked for; bytes that are not UTF-8 are replaced.
+
+    `files`: (path, contents) of those that were to be fetched, as far as the run left them as plain files.
+    `files_complaint` is the reason where none of them are there: they were too large.
+    """
 
     test_id: str
     stdout: str
     stderr: str
+    files: tuple[tuple[str, bytes], ...] = ()
+    files_complaint: str = ""
 
 
 @dataclass(frozen=True)
@@ -223,7 +276,8 @@ class Judgement:
     `tests` holds the tests that ran (up to the first failure, unless all were asked for); `total` counts all
     of them. `cpu_s` and `memory_mb` are the largest of any test. `outputs` are there for submissions that
     keep them. `isolated_check`, of function tests: whether each was checked where the program cannot reach;
-    null for other tests.
+    null for other tests. `score`: of submissions with `scoring`; None where the rules give none. `compile_s`
+    is the wall time of its compilation, also where that was an earlier one of the same program.
     """
 
     key: str
@@ -240,6 +294,8 @@ class Judgement:
     toolchain: str
     outputs: tuple[Output, ...] = ()
     isolated_check: bool | None = None
+    score: float | None = None
+    compile_s: float = 0.0
 
 
 def first_failing(results: Iterable[TestResult]) -> TestResult | None:

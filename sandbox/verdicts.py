@@ -12,8 +12,9 @@ ProgramVerdict = Literal[
     "memory_limit_exceeded",
     "output_limit_exceeded",
     "compile_error",
+    "no_program",
 ]
-"""What can be said of a program."""
+"""What can be said of a program, or of an answer without one (`no_program`)."""
 
 NoVerdict = Literal["language_unavailable", "judge_error"]
 """What says something about this machine or the judge, and nothing about the program."""

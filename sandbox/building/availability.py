@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 
-from sandbox.building.builder import Builder, CompileError
+from sandbox.building.builder import Builder
+from sandbox.building.compilation import CompileError
 from sandbox.building.program import Program, with_run_time
+from sandbox.building.scripts import SCRIPTS
 from sandbox.contracts import Limits
 from sandbox.isolation import Kind, sealed
-from sandbox.languages import Language, UnknownLanguage, require_language, toolchain
+from sandbox.languages import BadEnvironment, Language, UnknownLanguage, locate, require_language, toolchain
 
-HELLO = b"Hello, world!"
+HELLO_INPUT, HELLO = b"world\n", b"Hello, world!"
 HELLO_LIMITS = Limits(time_s=10.0)
 
 
@@ -31,20 +35,21 @@ def require_usable(name: str, kind: Kind | None = None) -> tuple[Language, str]:
     Raises LanguageUnavailable where the tool chain is missing; whether it works, `ProvenLanguages` finds out.
     """
     try:
-        language = require_language(name)
-    except UnknownLanguage as error:
+        language = SCRIPTS.get(name) or require_language(name)
+        toolchain = usable_toolchain(language, kind)
+    except (UnknownLanguage, BadEnvironment) as error:
         raise LanguageUnavailable(str(error)) from error
-    found = usable_toolchain(language, kind)
-    if found is None:
+    if toolchain is None:
         raise LanguageUnavailable(f"language {name} is not on this machine")
-    return language, found
+    return language, toolchain
 
 
 class ProvenLanguages:
     """The languages whose tool chains work: each one is proved by its row's hello program, built and run in
     jails.
 
-    A tool chain that is installed but broken would otherwise turn every program into a compile error.
+    A tool chain that is installed but broken would otherwise turn every program into a compile error. A proof
+    stays beside the built programs, until the tool chain changes; a failure is tried again by the next judge.
     """
 
     def __init__(self, builder: Builder) -> None:
@@ -55,18 +60,29 @@ class ProvenLanguages:
         """The language of a name with its tool chain. Raises LanguageUnavailable, and JailDied, which
         proves nothing.
         """
-        language, found = require_usable(name, self.builder.isolation.kind)
+        language, toolchain = require_usable(name, self.builder.isolation.kind)
         if language not in self._complaints:
-            self._complaints[language] = "" if language.in_supervisor else self._complaint(language)
+            self._complaints[language] = "" if language.in_supervisor else self._proven(language, toolchain)
         if complaint := self._complaints[language]:
-            raise LanguageUnavailable(f"language {name}: {found} does not work here: {complaint}")
-        return language, found
+            raise LanguageUnavailable(f"language {name}: {toolchain} does not work here: {complaint}")
+        return language, toolchain
+
+    def _proven(self, language: Language, toolchain: str) -> str:
+        """The complaint about the tool chain, from the cache where it has worked before."""
+        proof = self.builder.cache / "proofs" / _fingerprint(language, toolchain, self.builder.isolation.kind)
+        if proof.is_file():
+            return ""
+        complaint = self._complaint(language)
+        if not complaint:
+            proof.parent.mkdir(exist_ok=True)
+            proof.touch()
+        return complaint
 
     def _complaint(self, language: Language) -> str:
         """What is wrong with the tool chain; "" where its hello program prints what it should."""
         limits = with_run_time(HELLO_LIMITS, language)
         group = self.builder.isolation.group
-        files = (sealed(b""), os.memfd_create("stdout"), os.memfd_create("stderr"))
+        files = (sealed(HELLO_INPUT), os.memfd_create("stdout"), os.memfd_create("stderr"))
         try:
             program = Program(language, language.hello, limits, HELLO_LIMITS.memory_mb, self.builder, group)
             try:
@@ -83,6 +99,18 @@ class ProvenLanguages:
         if run.status or run.ending or output != HELLO:
             return f"its program ends with wait status {run.status}; {_last_line(errors)}".strip("; ")
         return ""
+
+
+def _fingerprint(language: Language, toolchain: str, kind: Kind) -> str:
+    """Of everything that decides whether the hello program runs: its row, its tools, and the kind of jail."""
+    commands = (language.compile, language.run, language.version)
+    tools = [locate(tool) for tool in (*language.tools, *(words[0] for words in commands if words))]
+    parts = [
+        toolchain, kind, language.name, language.hello, *commands, language.standards, language.folders,
+        language.compile_folders, language.environment,
+        [(tool, os.stat(tool).st_mtime_ns) for tool in tools if tool],
+    ]  # fmt: skip
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _last_line(text: str) -> str:

@@ -7,53 +7,56 @@ import json
 import os
 import re
 import shutil
-import stat
 import tempfile
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
-from sandbox.building.syntax import SyntaxJails
-from sandbox.contracts import MIB, Limits, is_plain_name, shown
-from sandbox.isolation import (
-    Isolation,
-    JailDied,
-    JailSpec,
-    ProgramCopies,
-    Session,
-    is_open,
-    protocol,
-    sealed,
-    stack_bytes,
+from sandbox.bounds import shown
+from sandbox.building.compilation import (
+    COMPILE_LIMITS,
+    CompileError,
+    CompilerLimit,
+    compile_in_jail,
 )
-from sandbox.languages import Language, locate, toolchain
+from sandbox.building.syntax import SyntaxJails
+from sandbox.building.tools import home_of
+from sandbox.contracts import Limits
+from sandbox.isolation import Isolation, ProgramCopies, is_open
+from sandbox.languages import Language, toolchain
 
-COMPILE_LIMITS = Limits(time_s=30.0, memory_mb=2048, output_bytes=256 * MIB, processes=128)
-LIMIT_NAMES = {
-    protocol.CPU_EXCEEDED: f"{COMPILE_LIMITS.time_s:g} s of CPU time",
-    protocol.WALL_EXCEEDED: f"{COMPILE_LIMITS.wall_s:g} s of wall time",
-    protocol.MEMORY_EXCEEDED: f"{COMPILE_LIMITS.memory_mb} MB of memory",
-}
-MAX_FILES = 500
-MAX_TOTAL_BYTES = 256 * MIB
-MESSAGE_BYTES = 4000
 HEADER = "bits/stdc++.h"
 HEADER_AGAIN = b"#include_next <bits/stdc++.h>\n"  # for other headers that include it, such as bits/extc++.h
 # Only where nothing but comments comes before it: macros defined there may change what the header says.
 HEADER_FIRST = re.compile(rb"(?:\s|//[^\n]*\n|/\*.*?\*/)*#[ \t]*include[ \t]*<bits/stdc\+\+\.h>", re.DOTALL)
 
 
-class CompileError(Exception):
-    """The source does not compile within the limits; the text is the compiler's."""
+STATIC = "-static"
+NOT_LINKED = re.compile(r"cannot find -l|attempted static link|unable to find library -l")
 
 
 @dataclass(frozen=True)
 class Built:
-    """A program ready to run: `folder` is shown at /program."""
+    """A program ready to run: `folder` is shown at /program, `main` is its main class, `standard` the one by
+    which it was compiled ("" where its language has one alone), a `static` one needs no shared library, and
+    `compile_s` is the wall time that the compiler took.
+    """
 
     folder: str
     main: str
+    standard: str = ""
+    static: bool = False
+    compile_s: float = 0.0
+
+
+class About(NamedTuple):
+    """How a program was compiled."""
+
+    standard: str = ""
+    static: bool = False
+    compile_s: float = 0.0
 
 
 class Builder:
@@ -73,15 +76,20 @@ class Builder:
             self._copies = None
 
     def build(
-        self, language: Language, source: str, files: Mapping[str, str] = MappingProxyType({})
+        self,
+        language: Language,
+        source: str,
+        files: Mapping[str, str | bytes] = MappingProxyType({}),
+        limits: Limits = COMPILE_LIMITS,
     ) -> Built:
-        """Build a program with `files`, {name: text}, beside its source. Raises CompileError."""
-        main = "Main"
+        """Build a program with `files`, {path: contents}, beside its source. Raises CompileError."""
+        source, main = source.removeprefix("\ufeff"), "Main"
         if language.adapt_source:
             source, main = language.adapt_source(source)
         beside = {name: encoded(text) for name, text in sorted(files.items())}
+        row = [language.name, language.compile, language.standards, toolchain(language), main]
         parts = [
-            json.dumps([language.name, language.compile, toolchain(language), main]).encode(),
+            json.dumps(row).encode(),
             encoded(source),
             *(name.encode() + b"=" + text for name, text in beside.items()),
         ]
@@ -91,149 +99,101 @@ class Builder:
         if not target.is_dir():
             target.parent.mkdir(exist_ok=True)
             beside[language.source_name.format(main=main)] = encoded(source)
-            _store(self._compile(language, beside, main) if language.compile else beside, target)
-        return Built(str(self._reachable(target)), main)
+            made, about = (
+                self._compile(language, beside, main, limits) if language.compile else (beside, About())
+            )
+            _write(target.with_suffix(".json"), json.dumps(about))
+            _store(made, target)
+        about = About(*json.loads(target.with_suffix(".json").read_text()))
+        if language.find_main:
+            main = language.find_main(target, main, source)
+        return Built(str(self._reachable(target)), main, *about)
 
     def _reachable(self, folder: Path) -> Path:
         """The folder of a program, or a copy that its user can reach: Landlock cannot mount the folder."""
         if self.isolation.kind == "bwrap" or not self.isolation.uid or is_open(folder):
             return folder
         self._copies = self._copies or ProgramCopies()
-        return self._copies.copy_of(folder)
+        return self._copies.copy(folder)
 
-    def _compile(self, language: Language, files: Mapping[str, bytes], main: str) -> dict[str, bytes]:
+    def _compile(
+        self, language: Language, files: Mapping[str, bytes], main: str, limits: Limits
+    ) -> tuple[dict[str, bytes], About]:
+        """What the compiler makes of the files, by the first standard that takes them. Raises CompileError,
+        with the message for the first standard.
+        """
+        errors: list[CompileError] = []
+        for standard in language.standards or ("",):
+            try:
+                return self._link(language, files, main, standard, limits)
+            except CompilerLimit as error:
+                errors.append(error)
+                break
+            except CompileError as error:
+                errors.append(error)
+        raise errors[0]
+
+    def _link(
+        self, language: Language, files: Mapping[str, bytes], main: str, standard: str, limits: Limits
+    ) -> tuple[dict[str, bytes], About]:
+        """Statically where the language's row says so and the machine has the libraries for it."""
         name = language.source_name.format(main=main)
-        words = [word.format(source=name, main=main) for word in language.compile[1:]]
+        words = compiler_words(language, name, main, standard)
+        if language.compiles_all:
+            # Other sources beside the first one are a part of the program.
+            at = words.index(name) + 1
+            words[at:at] = sorted(one for one in files if one != name and one.endswith(language.suffixes))
         header = None
         if self._precompiles(language) and HEADER_FIRST.match(files[name]):
-            header = str(self._header(language))
+            header = str(self._header(language, standard))
             words = [f"-I{self.isolation.path_inside(header)}", *words]
-        made = self._run(language, files, words, header)
-        missing = [word for word in language.run if word == "{program}/main" and "main" not in made]
-        if missing:
+        static = language.static
+        try:
+            made, compile_s = compile_in_jail(self.isolation, language, files, words, header, limits)
+        except CompileError as error:
+            if not (STATIC in words and NOT_LINKED.search(str(error))):
+                raise
+            words.remove(STATIC)
+            made, compile_s = compile_in_jail(self.isolation, language, files, words, header, limits)
+            static = False
+        if "{program}/main" in language.run and "main" not in made:
             raise CompileError("the compiler left no program")
-        return made
+        return made, About(standard, static, round(compile_s, 3))
 
     def _precompiles(self, language: Language) -> bool:
         """Whether the header can be shown to the compiler: only bubblewrap can mount its folder."""
         return language.precompiled_header and self.isolation.kind == "bwrap"
 
-    def _header(self, language: Language) -> Path:
+    def _header(self, language: Language, standard: str) -> Path:
         """The folder with the large header of g++, compiled beforehand."""
-        recipe = [HEADER, HEADER_AGAIN.decode(), language.name, language.compile, toolchain(language)]
+        others = (STATIC, "-pipe", "-o", "main", "{source}")
+        flags = [word for word in compiler_words(language, "{source}", "", standard) if word not in others]
+        recipe = [HEADER, HEADER_AGAIN.decode(), flags, toolchain(language)]
         folder = self.cache / f"header-{hashlib.sha256(json.dumps(recipe).encode()).hexdigest()}"
         if not folder.is_dir():
-            others = ("-static", "-pipe", "-o", "main", "{source}")
-            flags = [word for word in language.compile[1:] if word not in others]
             flags[flags.index("-x") + 1] = "c++-header"
             files = {"main.h": f"#include <{HEADER}>".encode()}
-            built = self._run(language, files, [*flags, "-o", "compiled", "main.h"])
+            built, _ = compile_in_jail(self.isolation, language, files, [*flags, "-o", "compiled", "main.h"])
             _store({f"{HEADER}.gch": built["compiled"], HEADER: HEADER_AGAIN}, folder)
         return folder
 
-    def _run(
-        self, language: Language, files: Mapping[str, bytes], words: list[str], beside: str | None = None
-    ) -> dict[str, bytes]:
-        """Run the language's compiler on files in a jail of its own, with `beside` as its program.
 
-        Returns its files.
-        """
-        tool = locate(language.compile[0]) or language.compile[0]
-        folders = (*existing(language.compile_folders), *existing(language.folders), *tool_folders(tool))
-        spec = JailSpec(
-            folders,
-            program=beside,
-            compiles=True,
-            stack_bytes=stack_bytes(COMPILE_LIMITS),
-        )
-        group = self.isolation.group
-        kills_before = group.out_of_memory_kills() if group else 0
-        try:
-            with Session(self.isolation, spec, COMPILE_LIMITS, group) as session:
-                for file, contents in files.items():
-                    session.put_file(file, contents)
-                session.set_command([tool, *words], dict(language.environment))
-                _run_compiler(session)
-                return _collect(session, leave_out=files)
-        except JailDied as error:
-            if group and group.out_of_memory_kills() > kills_before:
-                # The kernel chose the supervisor instead of the compiler.
-                limit = LIMIT_NAMES[protocol.MEMORY_EXCEEDED]
-                raise CompileError(f"the compiler went over its limit of {limit}") from error
-            raise
+def compiler_words(language: Language, source: str, main: str, standard: str) -> list[str]:
+    """The compiler's command line, without its name."""
+    values = {"source": source, "main": main, "standard": standard, "home": home_of(language)}
+    return [word.format(**values) for word in language.compile[1:]]
 
 
-def encoded(source: str) -> bytes:
-    """UTF-8; surrogates that stand for no character stay what they are."""
-    return source.encode("utf-8", "surrogatepass")
+def encoded(source: str | bytes) -> bytes:
+    """UTF-8; surrogates that stand for no character stay what they are, and so do bytes."""
+    return source.encode("utf-8", "surrogatepass") if isinstance(source, str) else source
 
 
-def existing(patterns: tuple[str, ...]) -> list[str]:
-    """The existing paths among patterns that may hold a *."""
-    return [str(path) for pattern in patterns for path in sorted(Path("/").glob(pattern.lstrip("/")))]
-
-
-def tool_folders(tool: str) -> list[str]:
-    """What a jail must show of a tool: the tool itself, or outside /usr the whole tool chain around it."""
-    path = Path(tool)
-    if path.is_relative_to("/usr/lib"):
-        return []
-    if path.is_relative_to("/usr") or path.parent.name != "bin":
-        return [tool]
-    return [str(path.parent.parent)]
-
-
-def _run_compiler(session: Session) -> None:
-    output, nothing = os.memfd_create("compiler"), sealed(b"")
-    try:
-        run = session.run((nothing, output, output), COMPILE_LIMITS.time_s, COMPILE_LIMITS.wall_s)
-        text = os.pread(output, MESSAGE_BYTES, 0).decode("utf-8", "replace")
-    finally:
-        os.close(output)
-        os.close(nothing)
-    if run.ending:
-        raise CompileError(f"the compiler went over its limit of {LIMIT_NAMES[run.ending]}\n{text}")
-    if run.exit_code != 0:
-        raise CompileError(text.strip() or f"the compiler ended with wait status {run.status}")
-
-
-def _collect(session: Session, leave_out: Container[str]) -> dict[str, bytes]:
-    """The files that the compiler left.
-
-    They are untrusted: only plain files with plain names, and not too large.
-    """
-    files: dict[str, bytes] = {}
-    total = 0
-    for name in session.list_files():
-        if name in leave_out or not is_plain_name(name):
-            continue
-        contents = _read(session, name, MAX_TOTAL_BYTES - total + 1)
-        if contents is not None:
-            files[name] = contents
-            total += len(contents)
-        if total > MAX_TOTAL_BYTES or len(files) > MAX_FILES:
-            raise CompileError(f"the compiled program is larger than {MAX_TOTAL_BYTES // MIB} MiB")
-    if not files:
-        raise CompileError("the compiler left no program")
-    return files
-
-
-def _read(session: Session, name: str, most_bytes: int) -> bytes | None:
-    """The contents of a plain file; None for a folder, a link, a FIFO, a socket, a device, and what cannot
-    be opened.
-    """
-    descriptor = session.open_file(name)
-    if descriptor is None:
-        return None
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return None
-        with open(descriptor, "rb", closefd=False) as file:
-            return file.read(most_bytes)
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)
+def _write(path: Path, text: str) -> None:
+    """Write a file that others may read meanwhile."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+        file.write(text)
+    os.replace(file.name, path)
 
 
 def _store(files: dict[str, bytes], target: Path) -> None:
@@ -244,7 +204,7 @@ def _store(files: dict[str, bytes], target: Path) -> None:
         if not path.resolve().is_relative_to(folder.resolve()):
             raise ValueError(f"{shown(name)} does not name a file of the program")
         if path.parent != folder:
-            path.parent.mkdir(mode=0o755, exist_ok=True)
+            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         path.write_bytes(contents)
         path.chmod(0o755)
     folder.chmod(0o755)

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 
-from sandbox.building.builder import (
-    COMPILE_LIMITS,
-    Builder,
-    Built,
-    CompileError,
-    encoded,
-    existing,
-    tool_folders,
-)
-from sandbox.contracts import LARGEST, Limits
-from sandbox.isolation import Group, JailSpec, Run, Session, protocol, stack_bytes
-from sandbox.languages import Language, locate
+from sandbox.bounds import LARGEST
+from sandbox.building.builder import Builder, Built, encoded
+from sandbox.building.compilation import COMPILE_LIMITS, CompileError
+from sandbox.building.tools import existing, home_of, tool_folders
+from sandbox.contracts import Limits
+from sandbox.isolation import Group, JailSpec, Run, Session, protocol, sealed, stack_bytes
+from sandbox.languages import Language, locate, python_environment
 
 
 class Program:
@@ -25,7 +21,9 @@ class Program:
     Its jail starts when it is first needed, and again after a run has changed or broken it.
 
     `limits` are those of the run time together with the program; `heap_mb` is what the program alone may use;
-    `group` is the control group of its jail. Raises CompileError: for Python only when the jail starts.
+    `group` is the control group of its jail; `files`, {path: contents}, are beside its source, and
+    `scratch_files` in the folder that it runs in; `collects`: files of that folder are read later;
+    `compiler` are the limits of its compiler. Raises CompileError: for Python only when the jail starts.
     """
 
     def __init__(
@@ -37,12 +35,19 @@ class Program:
         builder: Builder,
         group: Group | None,
         arguments: tuple[str, ...] = (),
-        files: Mapping[str, str] | None = None,
+        files: Mapping[str, str | bytes] | None = None,
+        scratch_files: Mapping[str, str | bytes] | None = None,
+        collects: bool = False,
+        compiler: Limits = COMPILE_LIMITS,
     ) -> None:
         self.language, self.source, self.limits, self.heap_mb = language, source, limits, heap_mb
         self.isolation, self.group, self.arguments = builder.isolation, group, arguments
         self.syntax, self.compiles = builder.syntax, False
-        self.built = None if language.in_supervisor else builder.build(language, source, files or {})
+        self.collects = collects
+        self.scratch_files = tuple((name, encoded(text)) for name, text in (scratch_files or {}).items())
+        self.built = (
+            None if language.in_supervisor else builder.build(language, source, files or {}, compiler)
+        )
         self._session: Session | None = None
         self._runs_functions = False
 
@@ -63,13 +68,32 @@ class Program:
             self._session.close()
             self._session = None
 
+    def stamped(self, toolchain: str) -> str:
+        """The tool chain's name with the standard by which it has compiled the program, if it has several."""
+        if self.built is None or len(self.language.standards) < 2:
+            return toolchain
+        return f"{toolchain}, {self.built.standard}"
+
     def _start_python(self, function: bool) -> Session:
         source = encoded(self.source)
         if not self.compiles and (outcome := self.syntax.compile(source, self.limits, COMPILE_LIMITS)):
             self._check_compiled(*outcome)
         seed = int.from_bytes(hashlib.blake2b(source, digest_size=4).digest(), "big")
-        spec = JailSpec(stack_bytes=stack_bytes(self.limits), hash_seed=seed, library=self.isolation.library)
-        session = Session(self.isolation, spec, self.limits, self.group)
+        environment = python_environment()
+        file = sealed(source)
+        try:
+            spec = JailSpec(
+                environment.folders if environment else (),
+                stack_bytes=stack_bytes(self.limits),
+                hash_seed=seed,
+                library=self.isolation.library,
+                scratch_files=self.scratch_files,
+                source=file,
+                packages=environment.packages if environment else None,
+            )
+            session = Session(self.isolation, spec, self.limits, self.group)
+        finally:
+            os.close(file)
         try:
             outcome = session.set_python(source, COMPILE_LIMITS, function, self.compiles, self.arguments)
             self._check_compiled(*outcome)
@@ -91,13 +115,17 @@ class Program:
         folders = existing(self.language.folders)
         if not argv[0].startswith(f"{self.isolation.path_inside(built.folder)}/"):
             folders += tool_folders(argv[0])
-        supervisor = self.isolation.supervisor
+        for tool in self.language.tools:
+            folders += tool_folders(locate(tool) or tool)
+        # Only the supervisor in Python hands files in and out.
+        supervisor = None if self.collects else self.isolation.supervisor
         spec = JailSpec(
             tuple(folders),
             built.folder,
             stack_bytes=stack_bytes(self.limits),
-            libraries=not self.language.static or supervisor is None,
+            libraries=not built.static or supervisor is None,
             supervisor=supervisor,
+            scratch_files=self.scratch_files,
         )
         session = Session(self.isolation, spec, self.limits, self.group)
         try:
@@ -113,11 +141,19 @@ class Program:
             "program": folder,
             "source": f"{folder}/{self.language.source_name}",
             "main": built.main,
+            "home": home_of(self.language),
             "memory_mb": self.heap_mb,
+            "young_mb": young_mb(self.heap_mb),
+            "heap_mb": self.heap_mb + young_mb(self.heap_mb),
             "stack_kb": self.limits.memory_mb * 1024 // 2,
         }
         words = [word.format(**values) for word in self.language.run]
         return [locate(words[0]) or words[0], *words[1:], *self.arguments]
+
+
+def young_mb(memory_mb: int) -> int:
+    """The size of the heap of young objects of a Java program, on top of its limit for all the others."""
+    return min(max(memory_mb // 8, 16), 128)
 
 
 def with_run_time(limits: Limits, language: Language) -> Limits:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 
 from sandbox.contracts import SandboxUnavailable
 from sandbox.isolation import guest_code, seccomp
@@ -25,6 +27,7 @@ from sandbox.isolation.jail import (
     interpreter,
     limit_stack,
 )
+from sandbox.isolation.run import sealed
 
 PROGRAM = "/program"  # where a jail shows the folder of its program
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
@@ -54,27 +57,34 @@ def start(spec: JailSpec, as_root: bool, control: int, messages: int) -> Started
 
     Its supervisor serves the socket `control`; complaints go to the descriptor `messages`.
     """
+    scratch = {path: sealed(contents) for path, contents in spec.scratch_files}
     inherited = [filter_file(), *copied_files(spec).values()]
     for descriptor in inherited:
         os.lseek(descriptor, 0, os.SEEK_SET)
     if spec.supervisor is not None:
         inherited.append(spec.supervisor)
     limit_stack(spec.stack_bytes)
-    return StartedJail(
-        subprocess.Popen(
-            arguments(spec, as_root, control),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=messages,
-            pass_fds=(control, *inherited),
-            cwd="/",
-            env={},
+    try:
+        return StartedJail(
+            subprocess.Popen(
+                arguments(spec, as_root, control, scratch),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=messages,
+                pass_fds=(control, *inherited, *scratch.values()),
+                cwd="/",
+                env={},
+            )
         )
-    )
+    finally:
+        for descriptor in scratch.values():
+            os.close(descriptor)
 
 
-def arguments(spec: JailSpec, as_root: bool, control: int) -> list[str]:
-    """bubblewrap's whole command line for one jail."""
+def arguments(
+    spec: JailSpec, as_root: bool, control: int, scratch_files: Mapping[str, int] = MappingProxyType({})
+) -> list[str]:
+    """bubblewrap's whole command line for one jail; `scratch_files`: {path: descriptor}."""
     binary, needs = interpreter()
     words = [find_bwrap(), *base_arguments(spec.libraries, as_root)]
     for path, descriptor in copied_files(spec).items():
@@ -85,6 +95,10 @@ def arguments(spec: JailSpec, as_root: bool, control: int) -> list[str]:
         words += ["--ro-bind", spec.program, PROGRAM]
     for folder in ("/tmp", "/dev/shm"):
         words += ["--perms", "1777", "--size", str(spec.scratch_bytes), "--tmpfs", folder]
+    for path, descriptor in scratch_files.items():
+        for parent in list(Path(path).parents)[-2::-1]:
+            words += ["--perms", "0755", "--dir", f"/tmp/{parent}"]
+        words += ["--perms", "0644", "--file", str(descriptor), f"/tmp/{path}"]
     words += [
         "--remount-ro",
         "/",
@@ -145,10 +159,12 @@ def bind(*paths: str) -> list[str]:
 
 
 def copied_files(spec: JailSpec) -> dict[str, int]:
-    """{path inside: descriptor} of the small files that a jail gets as copies, which is faster than mounts."""
+    """{path inside: descriptor} of the small files that are copied into a jail: faster than mounts."""
     files = {}
     if spec.supervisor is None:
         files = {f"/guest/{name}": descriptor for name, descriptor in guest_code.files().items()}
+    if spec.source is not None:
+        files[f"{PROGRAM}/main.py"] = spec.source
     if spec.library is not None:
         files["/guest/supervisor.so"] = spec.library
     if spec.libraries and (linker_cache := linker_cache_file()) is not None:

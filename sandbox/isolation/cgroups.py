@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import os
 import secrets
-import signal
+import subprocess
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox.contracts import MIB
+from sandbox.bounds import MIB
 
 SLACK_BYTES = 48 * MIB  # the supervisor itself, kernel memory, the scratch folders' bookkeeping
 NAME = "spo-judge-"
@@ -131,14 +131,14 @@ def remove_left_over_groups() -> None:
 def left_over() -> list[Path]:
     """The groups of workers that have exited."""
     mounts = {_mount("cgroup2", ""), _mount("cgroup", "memory"), _mount("cgroup", "pids")} - {None}
-    found = []
+    leftovers = []
     for mount in mounts:
         for parent, names, _ in os.walk(str(mount)):
             for name in [name for name in names if name.startswith(NAME)]:
                 names.remove(name)
                 if _is_left_over(name):
-                    found.append(Path(parent, name))
-    return found
+                    leftovers.append(Path(parent, name))
+    return leftovers
 
 
 def _try(files: Files, parents: tuple[Path, ...], purpose: str) -> Group | None:
@@ -149,14 +149,9 @@ def _try(files: Files, parents: tuple[Path, ...], purpose: str) -> Group | None:
         for folder in group.folders:
             folder.mkdir()
         group.set_limits(64, 8)
-        pid = os.fork()
-        if pid == 0:
-            signal.pause()
-        try:
-            group.add(pid)
-        finally:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+        # Not a fork of this process, whose threads and libraries may not stand it; `cat` ends with the pipe.
+        with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+            group.add(process.pid)
         group.out_of_memory_kills()
         return group
     except OSError:
@@ -211,8 +206,8 @@ def _own_paths() -> dict[str, str]:
 
 def _mount(kind: str, controller: str) -> Path | None:
     for line in _read(Path("/proc/self/mounts")).splitlines():
-        _, folder, found, options, *_ = line.split()
-        if found == kind and (not controller or controller in options.split(",")):
+        _, folder, file_system, options, *_ = line.split()
+        if file_system == kind and (not controller or controller in options.split(",")):
             return Path(folder)
     return None
 

@@ -16,7 +16,7 @@ def files() -> dict[str, int]:
 
     Rewind them before each use.
     """
-    found = {}
+    sources = {}
     for source in sorted(SOURCE.glob("*.py")):
         if source.name not in ("__init__.py", "confine.py"):
             code = compile(
@@ -24,5 +24,5 @@ def files() -> dict[str, int]:
             )
             descriptor = os.memfd_create(source.stem)
             os.write(descriptor, bootstrap._code_to_timestamp_pyc(code))  # type: ignore[attr-defined]
-            found[f"{source.stem}.pyc"] = descriptor
-    return found
+            sources[f"{source.stem}.pyc"] = descriptor
+    return sources

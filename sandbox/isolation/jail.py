@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from sandbox.contracts import MIB
+from sandbox.bounds import MIB
 
 LIBRARY_FOLDERS = ("/usr/lib", "/usr/lib64", "/usr/lib32", "/lib", "/lib64")
 LINKER_CACHE = Path("/etc/ld.so.cache")
@@ -27,6 +27,8 @@ ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "LC_A
 # The linker resolves all functions when the supervisor starts; otherwise every fork of it resolves some
 # hundred again.
 EAGER_LINKING = {"LD_BIND_NOW": "1"}
+# Libraries of packages that would start threads, which a fork does not have.
+ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 INTERPRETER_OPTIONS = ("-S", "-s", "-P", "-B", "-X", "utf8")
 
 
@@ -38,7 +40,9 @@ class JailSpec:
 
     `supervisor` is a descriptor of the supervisor in C, which runs executables; None for the supervisor in
     Python, which needs the shared libraries. `library` is a descriptor of the C library with which the latter
-    follows its children.
+    follows its children. `scratch_files` are (path, contents) that the scratch folder holds from the start.
+    `source` is a descriptor of a Python program, which finds its own text where bubblewrap can show it;
+    `packages` is the folder, among `folders`, that it may import from beside the standard library.
     """
 
     folders: tuple[str, ...] = ()
@@ -49,6 +53,9 @@ class JailSpec:
     libraries: bool = True
     supervisor: int | None = None
     library: int | None = None
+    scratch_files: tuple[tuple[str, bytes], ...] = ()
+    source: int | None = None
+    packages: str | None = None
 
     @property
     def scratch_bytes(self) -> int:
@@ -59,6 +66,8 @@ class JailSpec:
     def environment(self) -> dict[str, str]:
         """The environment of the supervisor, which removes its own part before programs start."""
         own = EAGER_LINKING if self.supervisor is None else {}
+        if self.packages:
+            own = own | ONE_THREAD | {"SPO_PACKAGES": self.packages}
         return ENVIRONMENT | {"PYTHONHASHSEED": str(self.hash_seed)} | own
 
 

@@ -39,14 +39,14 @@ def require(paths: Iterable[str]) -> None:
 
     Programs of a judge that is root run as a user of their own.
     """
-    found = confine.version()
-    if not found:
+    version = confine.version()
+    if not version:
         raise SandboxUnavailable(
             "this kernel has no Landlock, or a filter refuses it (Linux 5.13, with lsm=...,landlock)"
         )
-    if found < confine.NEEDED_VERSION:
+    if version < confine.NEEDED_VERSION:
         raise SandboxUnavailable(
-            f"Landlock {found} lets signals out: {confine.NEEDED_VERSION} is needed (Linux 6.12)"
+            f"Landlock {version} lets signals out: {confine.NEEDED_VERSION} is needed (Linux 6.12)"
         )
     if os.geteuid() == 0 and (closed := [str(path) for path in map(Path, paths) if not is_open(path)]):
         raise SandboxUnavailable(
@@ -133,7 +133,7 @@ class ProgramCopies:
         """Remove all copies."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def copy_of(self, program: Path) -> Path:
+    def copy(self, program: Path) -> Path:
         """The copy of a program's folder. It stays until `MAX_COPIES` other programs have been copied."""
         target = self.folder / program.name
         if target in self.copies:

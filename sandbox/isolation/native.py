@@ -14,7 +14,9 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-SOURCES = tuple(Path(__file__).parent / "guest" / name for name in ("supervisor.c", "protocol.h", "usage.h"))
+SOURCES = tuple(
+    Path(__file__).parent / "guest" / name for name in ("supervisor.c", "protocol.h", "usage.h", "memory.h")
+)
 FLAGS = ("-std=gnu17", "-O2", "-w")
 EXECUTABLE, LIBRARY = ("-static",), ("-shared", "-fPIC", "-DLIBRARY")
 

@@ -6,7 +6,8 @@ import fcntl
 import os
 from dataclasses import dataclass
 
-from sandbox.contracts import MIB, Limits
+from sandbox.bounds import MIB
+from sandbox.contracts import Limits
 from sandbox.isolation.guest import protocol
 from sandbox.isolation.guest.protocol import unpack
 
@@ -49,28 +50,28 @@ def answers(message: bytes, most: int) -> list[tuple[int, ...]]:
     numbers = len(protocol.ANSWER_FIELDS)
     if not message or len(message) % (8 * numbers) or len(message) > most * 8 * numbers:
         raise JailDied(f"{len(message)} bytes are not an answer of the supervisor")
-    found = unpack(message)
-    return [found[i : i + numbers] for i in range(0, len(found), numbers)]
+    answer = unpack(message)
+    return [answer[i : i + numbers] for i in range(0, len(answer), numbers)]
 
 
-def run_of(answer: tuple[int, ...]) -> Run:
+def to_run(answer: tuple[int, ...]) -> Run:
     """The run that an answer describes.
 
     Raises JailDied for one that says more about the machine than about the program.
     """
-    found = dict(zip(protocol.ANSWER_FIELDS, answer, strict=True))
-    cpu_s, wall_s = found["cpu_us"] / 1e6, found["wall_us"] / 1e6
-    if found["ending"] == protocol.STARVED:
+    fields = dict(zip(protocol.ANSWER_FIELDS, answer, strict=True))
+    cpu_s, wall_s = fields["cpu_us"] / 1e6, fields["wall_us"] / 1e6
+    if fields["ending"] == protocol.STARVED:
         raise JailDied(f"no processor was free: {cpu_s:.1f} s of CPU time in {wall_s:.0f} s of wall time")
     return Run(
-        status=found["status"],
+        status=fields["status"],
         cpu_s=cpu_s,
         wall_s=wall_s,
-        memory_mb=found["peak_kb"] / 1024,
-        ending=found["ending"],
-        scratch_changed=bool(found["flags"] & protocol.SCRATCH_CHANGED),
-        output_bytes=found["output_bytes"],
-        error_bytes=found["error_bytes"],
+        memory_mb=fields["peak_kb"] / 1024,
+        ending=fields["ending"],
+        scratch_changed=bool(fields["flags"] & protocol.SCRATCH_CHANGED),
+        output_bytes=fields["output_bytes"],
+        error_bytes=fields["error_bytes"],
     )
 
 

@@ -54,16 +54,16 @@ def check(session: Session) -> None:
     files = (sealed(b""), os.memfd_create("stdout"), os.memfd_create("stderr"))
     try:
         session.run(files, LIMITS.time_s * 5, LIMITS.wall_s)
-        said = os.pread(files[1], 4096, 0).decode("utf-8", "replace").splitlines()
+        lines = os.pread(files[1], 4096, 0).decode("utf-8", "replace").splitlines()
         complaint = os.pread(files[2], 4096, 0).decode("utf-8", "replace").strip().splitlines()[-1:]
     finally:
         for file in files:
             os.close(file)
-    if said[-1:] != [str(TRIED)]:
+    if lines[-1:] != [str(TRIED)]:
         raise SandboxUnavailable(
             f"the sandbox's self-test did not finish: {' '.join(complaint) or 'it printed nothing'}"
         )
-    if len(said) > 1:
+    if len(lines) > 1:
         raise SandboxUnavailable(
-            f"the sandbox does not hold on this machine; a program {', '.join(said[:-1])}"
+            f"the sandbox does not hold on this machine; a program {', '.join(lines[:-1])}"
         )

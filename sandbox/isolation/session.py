@@ -13,7 +13,7 @@ from sandbox.isolation.guest import protocol
 from sandbox.isolation.guest.protocol import pack
 from sandbox.isolation.jail import ENVIRONMENT, JailSpec
 from sandbox.isolation.kinds import Isolation
-from sandbox.isolation.run import JailDied, Run, answers, run_of, sealed
+from sandbox.isolation.run import JailDied, Run, answers, sealed, to_run
 
 START_S = 60.0  # for a jail to start, on an overloaded machine
 CLOSE_S = 10.0
@@ -125,7 +125,7 @@ class Session:
             self.socket.settimeout(min(limits.wall_s * protocol.STARVED_FACTOR + GRACE_S, LONGEST_S))
             body = pack(int(limits.time_s * 1e6), int(limits.wall_s * 1e6), *modes)
             answer = self._ask(request + body, (source_file, messages), expect=None)
-            return answer[0], run_of(answer), os.pread(messages, MESSAGE_BYTES, 0).decode("utf-8", "replace")
+            return answer[0], to_run(answer), os.pread(messages, MESSAGE_BYTES, 0).decode("utf-8", "replace")
         finally:
             os.close(source_file)
             os.close(messages)
@@ -138,9 +138,9 @@ class Session:
         finally:
             os.close(file)
 
-    def list_files(self) -> list[str]:
-        """Names in the scratch folder, 500 at most."""
-        self.socket.send(protocol.LIST)
+    def list_files(self, folder: str = "") -> list[str]:
+        """Names in the scratch folder, or in a folder of it, 500 at most; a slash ends those of folders."""
+        self.socket.send(protocol.LIST + os.fsencode(folder))
         return [name for name in os.fsdecode(self._receive()).split("\0") if name]
 
     def open_file(self, name: str) -> int | None:
@@ -218,4 +218,4 @@ class StartedRuns:
 
     def finish(self) -> list[Run]:
         """Wait, and return how the runs ended: at least the first of them. Raises JailDied."""
-        return [run_of(answer) for answer in answers(self.session._receive(), self.count)]
+        return [to_run(answer) for answer in answers(self.session._receive(), self.count)]

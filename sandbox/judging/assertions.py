@@ -1,8 +1,8 @@
-"""The asserting jails: where the assertions of function tests run, out of reach of the program that they are
+"""The assertion jails: where the assertions of function tests run, out of reach of the program that they are
 about.
 
 Program and assertions are two processes in two jails. Between them run two pipes with calls and values as
-plain data (`isolation/guest/crossing.py`); only the asserting jail has the test, and only its report can say
+plain data (`isolation/guest/crossing.py`); only the assertion jail has the test, and only its report can say
 that a test has passed.
 """
 
@@ -36,8 +36,8 @@ REPORT = 4  # among the descriptors of assertions
 PATIENCE_S = 10.0  # longer than the program, for which the assertions wait
 
 
-class AssertingJailFailed(RuntimeError):
-    """An asserting jail broke: nothing that a program or a test has done."""
+class AssertionJailFailed(RuntimeError):
+    """An assertion jail broke: nothing that a program or a test has done."""
 
 
 class PreambleRefused(Exception):
@@ -88,15 +88,15 @@ class Files:
         return *files, report
 
 
-class AssertingJails:
-    """Running jails for assertions, each for many programs: every test is a fork of one. A context manager."""
+class AssertionJails:
+    """Running jails for assertions, each used for many programs; a test is a fork. A context manager."""
 
     def __init__(self, isolation: Isolation) -> None:
         self.isolation = isolation
         # {(preamble, limits): (session, number of its tests)}; the jail used last comes last
         self.jails: dict[tuple[str, Limits], tuple[Session, int]] = {}
 
-    def __enter__(self) -> AssertingJails:
+    def __enter__(self) -> AssertionJails:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -108,13 +108,13 @@ class AssertingJails:
             self.jails.popitem()[1][0].close()
 
     def run(
-        self, program: Session, tests: Sequence[tuple[int, ...]], requests: Sequence[bytes], preamble: str, limits: Limits,
-        cpu_s: float,
+        self, program: Session, tests: Sequence[tuple[int, ...]], requests: Sequence[bytes], preamble: str,
+        limits: Limits, cpu_s: float,
     ) -> tuple[list[Run], list[Report]]:  # fmt: skip
         """Run tests, each with its assertions: how the program's runs ended, and the reports; one at least.
 
         `tests` has standard input, output and error of the program for each, `requests` the jobs of the
-        assertions. Raises JailDied for the program's jail, AssertingJailFailed for the other one.
+        assertions. Raises JailDied for the program's jail, AssertionJailFailed for the other one.
         """
         key = (
             preamble,
@@ -133,7 +133,7 @@ class AssertingJails:
                 assertions = start(session, own, cpu_s, limits.wall_s + PATIENCE_S)
                 files.close_pipes()  # now they end where the two programs end
                 runs, ends = started.finish(), finish(assertions)
-                said = [read_report(each[REPORT], limits.output_bytes) for each in own]
+                reports = [read_report(each[REPORT], limits.output_bytes) for each in own]
         except BaseException:
             session.close()
             raise
@@ -141,7 +141,7 @@ class AssertingJails:
             session.close()
         else:
             self.jails[key] = session, count + len(ends)
-        return runs, [Report(end, found) for end, found in zip(ends, said, strict=False)]
+        return runs, [Report(end, found) for end, found in zip(ends, reports, strict=False)]
 
     def _take(self, key: tuple[str, Limits]) -> tuple[Session, int]:
         if key in self.jails:
@@ -155,12 +155,12 @@ class AssertingJails:
         try:
             session = Session(self.isolation, spec, limits, None)
         except SandboxUnavailable as error:
-            raise AssertingJailFailed(f"the asserting jail does not start: {error}") from error
+            raise AssertionJailFailed(f"the assertion jail does not start: {error}") from error
         try:
             outcome, _, messages = session.set_python(encoded(preamble), COMPILE_LIMITS, ASSERTIONS)
         except JailDied as error:
             session.close()
-            raise AssertingJailFailed(f"the asserting jail broke: {error}") from error
+            raise AssertionJailFailed(f"the assertion jail broke: {error}") from error
         if outcome != protocol.OK:
             session.close()
             raise PreambleRefused(messages.strip())
@@ -168,25 +168,25 @@ class AssertingJails:
 
 
 def start(session: Session, tests: list[tuple[int, ...]], cpu_s: float, wall_s: float) -> StartedRuns:
-    """Start assertions. Raises AssertingJailFailed."""
+    """Start assertions. Raises AssertionJailFailed."""
     try:
         return session.start(tests, cpu_s, wall_s)
     except JailDied as error:
-        raise AssertingJailFailed(f"the asserting jail broke: {error}") from error
+        raise AssertionJailFailed(f"the assertion jail broke: {error}") from error
 
 
 def finish(started: StartedRuns) -> list[Run]:
-    """How the assertions ended. Raises AssertingJailFailed."""
+    """How the assertions ended. Raises AssertionJailFailed."""
     try:
         return started.finish()
     except JailDied as error:
-        raise AssertingJailFailed(f"the asserting jail broke: {error}") from error
+        raise AssertionJailFailed(f"the assertion jail broke: {error}") from error
 
 
-def read_report(file: int, most_bytes: int) -> dict[str, Any]:
+def read_report(file: int, max_bytes: int) -> dict[str, Any]:
     """What assertions have reported; {} where that is not whole."""
     try:
-        said = json.loads(os.pread(file, most_bytes, 0))
+        report = json.loads(os.pread(file, max_bytes, 0))
     except (ValueError, RecursionError):
         return {}
-    return said if isinstance(said, dict) else {}
+    return report if isinstance(report, dict) else {}

@@ -26,7 +26,8 @@ from sandbox.building import (
 )
 from sandbox.contracts import Checker, Limits
 from sandbox.isolation import JailDied, Kind, Run, Session, StartedRuns, protocol, sealed
-from sandbox.judging.talks import Ends, Pipes, wait_for_first
+from sandbox.judging.feedback import Feedback, FeedbackError, collect
+from sandbox.judging.interaction import Ends, Pipes, wait_for_first
 from sandbox.languages import Language
 
 CHECKER_LIMITS = Limits(time_s=10.0, memory_mb=1024)
@@ -50,11 +51,17 @@ class CheckerFailed(RuntimeError):
 
 
 class CheckerProgram:
-    """A checker ready to be asked. Raises CheckerFailed where it cannot be built."""
+    """A built checker. Raises CheckerFailed if it cannot be built."""
 
     def __init__(self, checker: Checker, builder: Builder) -> None:
         self.kind = checker.kind
-        language, files = parts_of(checker, builder.isolation.kind)
+        self.leaves_feedback = checker.leaves_feedback
+        self.given: dict[str, bytes] = {}  # files that the next run finds in its feedback folder
+        self.feedback = Feedback()  # what the last run has left there
+        self.written = b""  # OUTPUT of the last talk
+        if self.leaves_feedback and builder.isolation.kind == "landlock":
+            raise CheckerFailed("the checker writes files, which needs the first kind of jail")
+        language, files = checker_parts(checker, builder.isolation.kind)
         words = (INPUT, OUTPUT, ANSWER) if self.kind == "testlib" else (INPUT, ANSWER, "/tmp/")
         limits = with_run_time(CHECKER_LIMITS, language)
         try:
@@ -68,6 +75,7 @@ class CheckerProgram:
                 group=None,
                 arguments=(*words, *checker.arguments),
                 files=files,
+                collects=checker.leaves_feedback,
             )
         except CompileError as error:
             raise CheckerFailed(f"the checker does not compile: {error}") from error
@@ -76,7 +84,7 @@ class CheckerProgram:
         self.program.close()
 
     def judge(self, stdin: bytes, output: bytes, answer: bytes) -> tuple[bool, str]:
-        """Whether the output is right, and what the checker said. Raises CheckerFailed."""
+        """Whether the output is right, and the checker's message. Raises CheckerFailed."""
         contents = (output if self.kind == "kattis" else b"", stdin, output, answer)
         files = [sealed(data) for data in contents]
         files[1:1] = [os.memfd_create("stdout"), os.memfd_create("stderr")]
@@ -97,26 +105,39 @@ class CheckerProgram:
         still wants something is wrong, however the interactor ends then. Raises JailDied for the program's
         jail, and CheckerFailed for an interactor that breaks.
         """
-        said, files = os.memfd_create("stderr"), [sealed(stdin), os.memfd_create("output"), sealed(answer)]
+        stderr, files = os.memfd_create("stderr"), [sealed(stdin), os.memfd_create("output"), sealed(answer)]
         try:
             with Pipes() as pipes:
-                ends = self._talk(program, pipes, (errors, said, *files), cpu_s, wall_s)
+                ends = self._talk(program, pipes, (errors, stderr, *files), cpu_s, wall_s)
+            self.written = os.pread(files[1], CHECKER_LIMITS.output_bytes, 0)
             if ends.program.scratch_changed:
                 program.close()
+            if self._was_refused_before(ends):
+                return ends.program, False, message(stderr)
             if ends.program.ending or (ends.program.status and ends.program_by_itself):
                 return ends.program, None, ""
             try:
-                return ends.program, *self.verdict(ends.interactor, message(said))
+                return ends.program, *self.verdict(ends.interactor, message(stderr))
             except CheckerFailed:
                 if ends.interactor_by_itself:
                     raise
-                return ends.program, False, message(said) or "left before the interactor had finished"
+                return ends.program, False, message(stderr) or "left before the interactor had finished"
         except JailDied:
             self.close()  # it may be talking still
             raise
         finally:
-            for file in (said, *files):
+            for file in (stderr, *files):
                 os.close(file)
+
+    def _was_refused_before(self, ends: Ends) -> bool:
+        """Whether the interactor had called the program wrong before the program went over a limit."""
+        is_late = ends.program.ending in (protocol.CPU_EXCEEDED, protocol.WALL_EXCEEDED)
+        if not (is_late and ends.interactor_first and ends.interactor_by_itself):
+            return False
+        try:
+            return not self.verdict(ends.interactor, "")[0]
+        except CheckerFailed:
+            return False
 
     def _talk(
         self, program: Program, pipes: Pipes, files: tuple[int, ...], cpu_s: float, wall_s: float
@@ -137,18 +158,30 @@ class CheckerProgram:
         return Ends(talk.finish()[0], self._finish(own_talk), *by_themselves)
 
     def _session(self) -> Session:
+        """The checker's jail; a fresh one with the given files for a checker that leaves feedback."""
         try:
-            return self.program.session()
+            if not self.leaves_feedback:
+                return self.program.session()
+            self.program.close()
+            session = self.program.session()
+            for name, contents in self.given.items():
+                session.put_file(name, contents)
+            return session
         except CompileError as error:
             raise CheckerFailed(f"the checker does not compile: {error}") from error
 
     def _finish(self, started: StartedRuns) -> Run:
         try:
             run = started.finish()[0]
+            if self.leaves_feedback:
+                self.feedback = collect(self.program.session())
         except JailDied as error:
             self.close()
             raise CheckerFailed(f"the checker's jail broke: {error}") from error
-        if run.scratch_changed:
+        except FeedbackError as error:
+            self.close()
+            raise CheckerFailed(str(error)) from error
+        if run.scratch_changed or self.leaves_feedback:
             self.close()
         return run
 
@@ -162,7 +195,7 @@ class CheckerProgram:
         return self._finish(started)
 
     def verdict(self, run: Run, said: str) -> tuple[bool, str]:
-        """What the checker's end says. Raises CheckerFailed."""
+        """The verdict that the checker's exit code means, and its message. Raises CheckerFailed."""
         code = run.exit_code if not run.ending else None
         if self.kind == "kattis" and code in (KATTIS_RIGHT, KATTIS_WRONG):
             return code == KATTIS_RIGHT, said
@@ -174,7 +207,7 @@ class CheckerProgram:
         raise CheckerFailed(f"the checker {how}; {said}".strip("; "))
 
 
-def parts_of(checker: Checker, kind: Kind | None = None) -> tuple[Language, dict[str, str]]:
+def checker_parts(checker: Checker, kind: Kind | None = None) -> tuple[Language, dict[str, str]]:
     """The checker's language, and {name: text} of the files beside it. Raises CheckerFailed where one of
     them is not here.
     """
@@ -183,22 +216,23 @@ def parts_of(checker: Checker, kind: Kind | None = None) -> tuple[Language, dict
     except LanguageUnavailable as error:
         raise CheckerFailed(f"the checker's {error}") from error
     files = dict(checker.files)
-    return language, files if "testlib.h" in files else with_testlib(checker.program) | files
+    sources = "\n".join((checker.program, *files.values()))
+    return language, files if "testlib.h" in files else with_testlib(sources) | files
 
 
 def with_testlib(source: str) -> dict[str, str]:
-    """testlib.h for a source that includes it, from $SPO_TESTLIB or the system's folders; it is not ours
-    to hand out.
+    """testlib.h for a source that includes it, from $SPO_TESTLIB or the system's folders. It is not part of
+    this project.
     """
     if '"testlib.h"' not in source and "<testlib.h>" not in source:
         return {}
-    places = [os.environ.get("SPO_TESTLIB", ""), *TESTLIB_PLACES]
-    found = next((Path(place) for place in places if place and Path(place).is_file()), None)
-    if found is None:
+    candidates = [os.environ.get("SPO_TESTLIB", ""), *TESTLIB_PLACES]
+    header = next((Path(place) for place in candidates if place and Path(place).is_file()), None)
+    if header is None:
         raise CheckerFailed("the checker needs testlib.h; fix it with: SPO_TESTLIB=/path/to/testlib.h")
-    return {"testlib.h": found.read_text(encoding="utf-8", errors="surrogateescape")}
+    return {"testlib.h": header.read_text(encoding="utf-8", errors="surrogateescape")}
 
 
 def message(file: int) -> str:
-    """What the checker said, for a person."""
+    """The checker's message, shortened for a person."""
     return os.pread(file, MESSAGE_BYTES, 0).decode("utf-8", "replace").strip()[:200]

@@ -16,28 +16,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from sandbox.contracts import Checker, Test
-from sandbox.judging.compare import floats_match
-
-
-@dataclass(frozen=True)
-class Opaque:
-    """A value that is no plain data: truthy, equal to nothing."""
-
-    type_name: str
-
-    def __eq__(self, other: object) -> bool:
-        return False
-
-    __hash__ = None  # type: ignore[assignment]
+from sandbox.judging.values import decode, is_identical, long_integers, normalised, shown_value, values_match
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a supervisor is to run, and what must come back: a value (`expected`), a report that it passed, or
-    the token.
+    """The request for a supervisor, and the required answer: a value (`expected`), a report that the test
+    passed, or the token.
 
-    `isolated`: for the asserting jail. A job for the program's jail has a token, or is one call of the
-    function itself.
+    `identical`: the test says `is`, not `==`. `isolated`: for the assertion jail. A job for the program's
+    jail has a token, or is one call of the function itself.
     """
 
     request: bytes
@@ -45,6 +33,7 @@ class Job:
     expected: Any = None
     has_value: bool = False
     isolated: bool = False
+    identical: bool = False
 
 
 def make_job(test: Test, entry_point: str) -> Job:
@@ -52,21 +41,28 @@ def make_job(test: Test, entry_point: str) -> Job:
     fails.
     """
     request: dict[str, Any] = {"candidate": entry_point}
-    found = _call_and_literal(test) if test.mode != "check" else None
-    if found and _is_direct(found[0], entry_point):
-        return Job(json.dumps(request | {"call": found[0]}).encode(), expected=found[1], has_value=True)
-    request["names"] = [entry_point] if entry_point.isidentifier() else []
-    if found:
-        return Job(json.dumps(request | {"call": found[0]}).encode(), "", found[1], True, True)
+    with long_integers():
+        parts = _call_and_literal(test) if test.mode != "check" else None
+        direct = parts is not None and _is_direct(parts[0], entry_point)
+    if parts:
+        call, expected, identical = parts
+        request |= {"call": call} if direct else {"call": call, "names": names_of(entry_point)}
+        return Job(json.dumps(request).encode(), "", expected, True, not direct, identical)
+    request["names"] = names_of(entry_point)
     request |= {"code": _code(test), "check": test.mode == "check"}
     return Job(json.dumps(request).encode(), isolated=True)
 
 
-def make_job_beside_the_program(test: Test, entry_point: str) -> Job:
-    """The job for a test that cannot be taken apart from the program. Whoever uses it marks the judgement."""
+def make_unisolated_job(test: Test, entry_point: str) -> Job:
+    """The job for a test that must run in the program's own jail. The caller marks the judgement."""
     token = secrets.token_hex(16)
     request = {"candidate": entry_point, "code": _code(test), "check": test.mode == "check", "token": token}
     return Job(json.dumps(request).encode(), token)
+
+
+def names_of(entry_point: str) -> list[str]:
+    """The names, beside `candidate`, by which a test may call the function."""
+    return [entry_point] if entry_point.isidentifier() else []
 
 
 def _code(test: Test) -> str:
@@ -100,37 +96,43 @@ def answer_matches(answer: bytes, job: Job, checker: Checker) -> bool:
         decoded = json.loads(answer)
         if not job.has_value:
             return isinstance(decoded, dict) and bool(job.token) and decoded.get("token") == job.token
-        return values_match(decode(decoded["value"]), normalised(job.expected), checker)
+        value = decode(decoded["value"])
+        if job.identical:
+            return is_identical(value, job.expected)
+        return values_match(value, normalised(job.expected), checker)
     except (ValueError, KeyError, TypeError, RecursionError):
         return False
 
 
 def shown_answer(answer: bytes) -> str:
-    """For a person: the value that came back, or what the assertion said; shortened."""
+    """The returned value, or the assertion's message, shortened for a person."""
     try:
         decoded = json.loads(answer)
         if "failed" in decoded:
             return f"the assertion failed: {decoded['failed']}".rstrip(": ")[:200]
-        return f"gave {decode(decoded['value'])!r}"[:200]
+        return f"gave {shown_value(decode(decoded['value']))}"[:200]
     except (ValueError, KeyError, TypeError, RecursionError):
         return "left before the end of the test"
 
 
-def _call_and_literal(test: Test) -> tuple[str, Any] | None:
-    """The call and the value that it must give, where the test has that form."""
+def _call_and_literal(test: Test) -> tuple[str, Any, bool] | None:
+    """The call, the value that it must return, and whether it must be the same object, if the test has that
+    form; else None.
+    """
     try:
         if test.mode == "call":
             ast.parse(test.input.strip(), mode="eval")
-            return test.input, ast.literal_eval((test.expected_output or "").strip())
+            return test.input, ast.literal_eval((test.expected_output or "").strip()), False
         statement = _only_assertion(test.input)
         if (
             isinstance(statement, ast.Compare)
             and len(statement.ops) == 1
             and isinstance(statement.left, ast.Call)
         ):
-            right, constant = statement.comparators[0], isinstance(statement.comparators[0], ast.Constant)
-            if isinstance(statement.ops[0], ast.Eq) or (isinstance(statement.ops[0], ast.Is) and constant):
-                return ast.unparse(statement.left), ast.literal_eval(right)
+            right, operator = statement.comparators[0], statement.ops[0]
+            identical = isinstance(operator, ast.Is) and isinstance(right, ast.Constant)
+            if isinstance(operator, ast.Eq) or identical:
+                return ast.unparse(statement.left), ast.literal_eval(right), identical
     except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
         pass
     return None
@@ -139,61 +141,3 @@ def _call_and_literal(test: Test) -> tuple[str, Any] | None:
 def _only_assertion(code: str) -> ast.expr | None:
     body = ast.parse(code.strip()).body
     return body[0].test if len(body) == 1 and isinstance(body[0], ast.Assert) else None
-
-
-def decode(value: Any, hashable: bool = False) -> Any:
-    """The inverse of the supervisor's `encode`, with tuples as lists (as tuples where they must be hashable)."""
-    if not isinstance(value, list):
-        return value
-    kind, *rest = value
-    if kind == "int":
-        return int(rest[0], 16)
-    if kind == "float":
-        return float(rest[0])
-    if kind == "complex":
-        return complex(float(rest[0]), float(rest[1]))
-    if kind == "bytes":
-        return bytes.fromhex(rest[0])
-    if kind == "list":
-        items = [decode(item, hashable) for item in rest[0]]
-        return tuple(items) if hashable else items
-    if kind == "set":
-        return frozenset(decode(item, True) for item in rest[0])
-    if kind == "dict":
-        return {decode(key, True): decode(item) for key, item in rest[0]}
-    return Opaque(str(rest[0]))
-
-
-def normalised(value: Any, hashable: bool = False) -> Any:
-    """A literal in the form `decode` gives."""
-    if isinstance(value, list | tuple):
-        items = [normalised(item, hashable) for item in value]
-        return tuple(items) if hashable else items
-    if isinstance(value, set | frozenset):
-        return frozenset(normalised(item, True) for item in value)
-    if isinstance(value, dict):
-        return {normalised(key, True): normalised(item) for key, item in value.items()}
-    return value
-
-
-def values_match(actual: Any, expected: Any, checker: Checker) -> bool:
-    """Python equality; with a float checker, floats within its tolerance wherever they stand in lists and
-    dicts.
-    """
-    if checker.kind != "float":
-        return bool(actual == expected)
-    if isinstance(expected, list) and isinstance(actual, list):
-        return len(actual) == len(expected) and all(
-            values_match(a, e, checker) for a, e in zip(actual, expected, strict=True)
-        )
-    if isinstance(expected, dict) and isinstance(actual, dict):
-        return actual.keys() == expected.keys() and all(
-            values_match(actual[k], expected[k], checker) for k in expected
-        )
-    if (isinstance(expected, float) or isinstance(actual, float)) and _is_real(actual) and _is_real(expected):
-        return floats_match(float(actual), float(expected), checker.float_tol)
-    return bool(actual == expected)
-
-
-def _is_real(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

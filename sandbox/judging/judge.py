@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sandbox.building import Builder, CompileError, LanguageUnavailable, ProvenLanguages
+from sandbox.building import Builder, CompileError, LanguageUnavailable, ProvenLanguages, with_neighbours
 from sandbox.contracts import Judgement, Output, Submission, TestResult, Verdict, first_failing
 from sandbox.isolation import Isolation, JailDied
-from sandbox.judging.assertions import AssertingJails
+from sandbox.judging.assertions import AssertionJails
 from sandbox.judging.checker_programs import CheckerFailed
 from sandbox.judging.runs import Runs
 
-JUDGE_VERSION = "4"
+JUDGE_VERSION = "6"
 
 
 class Judge:
@@ -25,7 +25,7 @@ class Judge:
         self.isolation = isolation
         self.builder = Builder(isolation, cache)
         self.languages = ProvenLanguages(self.builder)
-        self.asserting = AssertingJails(isolation)
+        self.assertion_jails = AssertionJails(isolation)
 
     def __enter__(self) -> Judge:
         return self
@@ -36,32 +36,46 @@ class Judge:
     def close(self) -> None:
         """End all jails."""
         self.builder.close()
-        self.asserting.close()
+        self.assertion_jails.close()
 
     def judge(self, submission: Submission) -> Judgement:
         """The judgement. Raises SandboxUnavailable where no jail can start."""
         tier = self.isolation.tier
         if not submission.tests:
             return judge_error(submission, "there are no tests", tier)
+        if not submission.program.strip():
+            # Whatever the language: an answer without a program is a failure of its author.
+            return conclude(submission, tier, verdict="no_program")
         try:
             language, toolchain = self.languages.require(submission.language)
         except JailDied as error:
             return judge_error(submission, f"while trying its language: {error}", tier)
         except LanguageUnavailable as error:
             return conclude(submission, tier, verdict="language_unavailable", compile_output=str(error))
+        if submission.files:
+            language = with_neighbours(language)
+        if not language.in_landlock and self.isolation.kind == "landlock":
+            reason = f"language {submission.language} with files beside it needs the first kind of jail"
+            return conclude(submission, tier, toolchain, "language_unavailable", compile_output=reason)
         if not language.in_supervisor and any(test.mode != "stdin" for test in submission.tests):
             reason = "function tests need Python"
             return conclude(submission, tier, toolchain, "language_unavailable", compile_output=reason)
         try:
-            with Runs(submission, language, self.builder, self.asserting) as runs:
+            with Runs(submission, language, self.builder, self.assertion_jails) as runs:
+                toolchain = runs.program.stamped(toolchain)
                 results, outputs = run_tests(runs)
+                score = runs.score(results)
         except CompileError as error:
             return conclude(submission, tier, toolchain, "compile_error", compile_output=str(error))
         except JailDied as error:
             return judge_error(submission, f"while compiling: {error}", tier, toolchain)
         except CheckerFailed as error:
             return judge_error(submission, str(error), tier, toolchain)
-        return conclude(submission, tier, toolchain, results=results, outputs=outputs, isolated=runs.isolated)
+        built = runs.program.built
+        return conclude(
+            submission, tier, toolchain, results=results, outputs=outputs, isolated=runs.isolated,
+            compile_s=built.compile_s if built else 0.0, score=score,
+        )  # fmt: skip
 
 
 def run_tests(runs: Runs) -> tuple[tuple[TestResult, ...], tuple[Output, ...]]:
@@ -69,7 +83,7 @@ def run_tests(runs: Runs) -> tuple[tuple[TestResult, ...], tuple[Output, ...]]:
     results: list[TestResult] = []
     for result in runs.results():
         results.append(result)
-        if runs.submission.stop_at_first_failure and result.verdict != "accepted":
+        if runs.stops_at_failure and result.verdict != "accepted":
             break
     outputs = tuple(runs.outputs[result.test_id] for result in results if result.test_id in runs.outputs)
     return tuple(results), outputs
@@ -84,6 +98,8 @@ def conclude(
     compile_output: str = "",
     outputs: tuple[Output, ...] = (),
     isolated: bool | None = None,
+    compile_s: float = 0.0,
+    score: float | None = None,
 ) -> Judgement:
     """The judgement of a submission.
 
@@ -105,6 +121,8 @@ def conclude(
         toolchain=toolchain,
         outputs=outputs,
         isolated_check=isolated,
+        score=score,
+        compile_s=compile_s,
     )
 
 

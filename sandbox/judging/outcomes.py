@@ -5,25 +5,28 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 
 from sandbox.contracts import Checker, Limits, Test, TestResult, Verdict
 from sandbox.isolation import Run, protocol
 from sandbox.judging.assertions import Report
 from sandbox.judging.functions import Job, answer_matches, shown_answer
+from sandbox.languages import Language
 
 HEAD_CHARACTERS = 200
 DETAIL_BYTES = 600
+MESSAGE_BYTES = 8192  # at each end of standard error
 
 
-def result_of(test: Test, verdict: Verdict, run: Run, output: bytes, detail: str) -> TestResult:
+def make_result(test: Test, verdict: Verdict, run: Run, output: bytes, detail: str) -> TestResult:
     return TestResult(
         test.test_id, verdict, run.cpu_s, run.wall_s, run.memory_mb, run.exit_code, run.signal,
         hashlib.blake2b(output, digest_size=16).hexdigest(), head(output), detail,
     )  # fmt: skip
 
 
-def fault(run: Run, limits: Limits) -> tuple[Verdict | None, str]:
+def run_verdict(run: Run, limits: Limits) -> tuple[Verdict | None, str]:
     """What a run's end alone says, before its output is looked at: memory, then time, then output, then
     failure.
     """
@@ -47,7 +50,7 @@ def report_verdict(report: Report, job: Job, checker: Checker, limits: Limits) -
     said = report.said
     if "failed" in said:
         return "wrong_answer", f"the assertion failed: {said['failed']}".rstrip(": ")[:HEAD_CHARACTERS]
-    verdict, detail = fault(report.run, limits)
+    verdict, detail = run_verdict(report.run, limits)
     if verdict not in (None, "runtime_error"):
         return verdict, f"in the test's own code: {detail}"
     if said.get("passed") is True and not job.has_value:
@@ -62,6 +65,15 @@ def report_verdict(report: Report, job: Job, checker: Checker, limits: Limits) -
 
 def signal_name(number: int) -> str:
     return signal.Signals(number).name if number in signal.Signals._value2member_map_ else "real-time signal"
+
+
+def ran_out_of_heap(language: Language, stderr: int) -> bool:
+    """Whether standard error says, in the words of the language's run time, that its memory is used up."""
+    if not language.memory_errors:
+        return False
+    size = os.fstat(stderr).st_size
+    ends = os.pread(stderr, MESSAGE_BYTES, 0), os.pread(stderr, MESSAGE_BYTES, max(0, size - MESSAGE_BYTES))
+    return any(re.search(language.memory_errors, end.decode("utf-8", "replace")) for end in ends)
 
 
 def head(output: bytes) -> str:

@@ -1,34 +1,42 @@
-"""The runs of one submission: its jail, its tests in order and several at a time, and what each run says."""
+"""The runs of one submission: its jail, its tests in order, several at a time, and their verdicts."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import takewhile
 
-from sandbox.building import Builder, Program, encoded, with_run_time
-from sandbox.contracts import MIB, Output, Submission, Test, TestResult, Verdict
-from sandbox.isolation import JailDied, Run, protocol, sealed
+from sandbox.building import Builder, Program, compile_limits, encoded, with_run_time
+from sandbox.contracts import Output, Submission, Test, TestResult, Verdict
+from sandbox.isolation import JailDied, Run
 from sandbox.judging.assertions import (
     MAX_AT_ONCE,
-    AssertingJailFailed,
-    AssertingJails,
+    AssertionJailFailed,
+    AssertionJails,
     PreambleRefused,
     Report,
 )
-from sandbox.judging.checker_programs import CheckerFailed, CheckerProgram
-from sandbox.judging.compare import first_difference, outputs_match
-from sandbox.judging.functions import Job, answer_matches, make_job, make_job_beside_the_program, shown_answer
-from sandbox.judging.outcomes import fault, last_line, report_verdict, result_of
+from sandbox.judging.batches import (
+    Surroundings,
+    descriptors,
+    next_size,
+    standard_files,
+    surroundings,
+    take_batch,
+    with_preamble,
+)
+from sandbox.judging.checker_programs import CheckerFailed
+from sandbox.judging.checkers import Checkers
+from sandbox.judging.feedback import Feedback, with_feedback
+from sandbox.judging.fetching import Fetched, fetch
+from sandbox.judging.functions import Job, answer_matches, make_job, make_unisolated_job, shown_answer
+from sandbox.judging.graders import Grader
+from sandbox.judging.outcomes import last_line, make_result, ran_out_of_heap, report_verdict, run_verdict
 from sandbox.languages import Language
 
 NEAR_LIMIT = 1.1  # a program may run this far over its time limit, and is then run once more
 ATTEMPTS = 2  # per test, where the jail itself breaks
-
-# Tests go to the supervisor several at a time: what a message costs is shared, and what a failure makes
-# superfluous stays small.
-BATCH_CPU_S = 0.1
-BATCH_BYTES = 8 * MIB
 
 
 class Runs:
@@ -37,50 +45,89 @@ class Runs:
     """
 
     def __init__(
-        self, submission: Submission, language: Language, builder: Builder, asserting: AssertingJails
+        self, submission: Submission, language: Language, builder: Builder, assertion_jails: AssertionJails
     ) -> None:
         self.submission, self.group = submission, builder.isolation.group
+        self.language, self.builder = language, builder
+        # A score may depend on the tests after a failure.
+        self.stops_at_failure = submission.stop_at_first_failure and submission.scoring is None
         self.limits = with_run_time(submission.limits, language)
-        self.program = Program(
-            language,
-            submission.preamble + submission.program,
-            self.limits,
-            submission.limits.memory_mb,
-            builder,
-            self.group,
-        )
+        self.surroundings = surroundings(submission.tests[0])
+        self.program = self._build(self.surroundings)
         self.outputs: dict[str, Output] = {}  # {test: what it wrote}, of the tests that ran
-        self.asserting = asserting
-        self.isolated: bool | None = (
-            None  # whether all function tests so far were judged out of the program's reach
-        )
+        self.fetched: Fetched = ((), "")
+        self.assertion_jails = assertion_jails
+        # Whether all function tests so far were judged out of the program's reach.
+        self.isolated: bool | None = None
         self.jobs: dict[int, Job] = {}  # of function tests, by the test's identity
-        self.checker = CheckerProgram(submission.checker, builder) if submission.checker.is_program else None
+        self.checkers = Checkers(submission.checker, builder)
+        program = submission.scoring.grader if submission.scoring else None
+        self.grader = Grader(program, builder) if program else None
+        self.keeps_errors, self.errors_overflowed = True, False  # of the runs to come, and of the last one
         self.memory_kills = self.group.out_of_memory_kills() if self.group else 0
+
+    def _build(self, surroundings: Surroundings) -> Program:
+        """The program with the arguments and files of a test. Raises CompileError."""
+        arguments, files = surroundings
+        beside = dict(self.submission.files)
+        return Program(
+            self.language,
+            with_preamble(self.submission.preamble, self.submission.program),
+            self.limits,
+            self.submission.limits.memory_mb,
+            self.builder,
+            self.group,
+            arguments=arguments,
+            files=beside,
+            scratch_files=beside | dict(files),
+            collects=bool(self.submission.fetch_files),
+            compiler=compile_limits(self.submission.compile_time_s),
+        )
+
+    def _surround(self, test: Test) -> None:
+        """Give the program the arguments and files of a test, in a jail of its own if they are others."""
+        if (wanted := surroundings(test)) != self.surroundings:
+            self.program.close()
+            self.program, self.surroundings = self._build(wanted), wanted
 
     def __enter__(self) -> Runs:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.program.close()
-        if self.checker:
-            self.checker.close()
+        self.checkers.close()
 
     def results(self) -> Iterator[TestResult]:
         """One result per test, in order; a judge_error where the jail broke twice. Raises CompileError for
         Python.
         """
         tests, at, size = self.submission.tests, 0, 1
+        names, scoring = [test.test_id for test in tests], self.submission.scoring
+        known: dict[str, TestResult] = {}
         while at < len(tests):
+            if scoring and scoring.skips(names[at], names, known, self.grader):
+                at += 1
+                continue
             results = self._judge_batch(self._of_one_kind(take_batch(tests, at, size)))
             yield from results
+            known.update((result.test_id, result) for result in results)
             at += len(results)
             size = next_size(results)
 
+    def score(self, results: Sequence[TestResult]) -> float | None:
+        """The score by the problem's rules; None without any, or without results. Raises CheckerFailed."""
+        scoring = self.submission.scoring
+        if scoring is None or not results:
+            return None
+        names = [test.test_id for test in self.submission.tests]
+        return scoring.score(names, {result.test_id: result for result in results}, self.grader)
+
     def _of_one_kind(self, tests: Sequence[Test]) -> Sequence[Test]:
-        """As many of the first tests as run in the same way."""
+        """The longest prefix of the tests that run in the same way."""
+        if self.submission.fetch_files:
+            return tests[:1]
         if tests[0].mode == "stdin":
-            return tests
+            return list(takewhile(lambda test: surroundings(test) == surroundings(tests[0]), tests))
         isolated = self._job(tests[0]).isolated
         same = list(takewhile(lambda test: self._job(test).isolated == isolated, tests))
         return same[:MAX_AT_ONCE] if isolated else same
@@ -117,12 +164,29 @@ class Runs:
             if result.verdict == "time_limit_exceeded" and limit_s < result.cpu_s <= limit_s * NEAR_LIMIT:
                 again = self._run([tests[number]])
                 results[number] = min(result, again[0], key=lambda result: result.cpu_s)
+        if results[-1].verdict == "output_limit_exceeded" and self.errors_overflowed:
+            again = self._without_errors(tests[len(results) - 1])
+            if again[0].verdict != "time_limit_exceeded":  # a flood without end stays what it is
+                results[-1:] = again
         return results
+
+    def _without_errors(self, test: Test) -> list[TestResult]:
+        """Run a test again whose standard error was larger than the limit, which is for outputs alone: with
+        nobody who keeps it.
+        """
+        self.keeps_errors = False
+        try:
+            return self._run([test])
+        finally:
+            self.keeps_errors = True
 
     def _run(self, tests: Sequence[Test]) -> list[TestResult]:
         """Run some tests of one kind in the jail, up to the first after which the supervisor stops."""
-        if self.checker and self.submission.checker.interactive:
-            return [self._interact(tests[0], self.checker)]
+        self._surround(tests[0])
+        if self.submission.checker.leaves_feedback:
+            return [self._run_in_passes(tests[0])]
+        if self.submission.checker.interactive:
+            return [self._interact(tests[0])]
         jobs = [self._job(test) if test.mode != "stdin" else None for test in tests]
         if jobs[0] and jobs[0].isolated:
             return self._assert(tests)
@@ -130,17 +194,35 @@ class Runs:
             self.isolated = self.isolated is not False
         return self._run_files(tests, jobs)
 
+    def _run_in_passes(self, test: Test) -> TestResult:
+        """Run a test once or, where its checker asks for it, again on the input that the checker has left."""
+        checker = self.checkers.program(self.checkers.of(test))
+        checker.given, slowest_s = {}, 0.0
+        for _ in range(self.submission.checker.passes):
+            checker.feedback = Feedback()
+            interactive = self.submission.checker.interactive
+            result = self._interact(test) if interactive else self._run_files([test], [None])[0]
+            slowest_s = max(slowest_s, result.cpu_s)
+            result, next_input = with_feedback(replace(result, cpu_s=slowest_s), checker.feedback)
+            if next_input is None:
+                return result
+            test, checker.given = replace(test, input=next_input), checker.feedback.kept
+        complaint = f"the checker asks for more than {self.submission.checker.passes} passes"
+        return replace(result, verdict="judge_error", detail=complaint)
+
     def _run_files(self, tests: Sequence[Test], jobs: Sequence[Job | None]) -> list[TestResult]:
         session = self.program.session(function=jobs[0] is not None)
-        files = [descriptors(test, job) for test, job in zip(tests, jobs, strict=True)]
+        files = [descriptors(test, job, self.keeps_errors) for test, job in zip(tests, jobs, strict=True)]
         try:
             runs = session.run_all(files, self.limits.time_s * NEAR_LIMIT, self.limits.wall_s)
+            if self.submission.fetch_files:
+                self.fetched = fetch(session, self.submission.fetch_files)
             if runs[-1].scratch_changed:
                 self.program.close()
             results: list[TestResult] = []
             for test, run, job, own in zip(tests, runs, jobs, files, strict=False):
                 results.append(self._result(test, run, job, own))
-                if self.submission.stop_at_first_failure and results[-1].verdict != "accepted":
+                if self.stops_at_failure and results[-1].verdict != "accepted":
                     break
             return results
         finally:
@@ -152,7 +234,7 @@ class Runs:
         """Run function tests whose assertions have a jail of their own."""
         files = [standard_files(b"") for _ in tests]
         try:
-            runs, reports = self.asserting.run(
+            runs, reports = self.assertion_jails.run(
                 self.program.session(function=True), files, [self._job(test).request for test in tests],
                 self.submission.preamble, self.limits, self.limits.time_s * NEAR_LIMIT,
             )  # fmt: skip
@@ -161,14 +243,14 @@ class Runs:
             results: list[TestResult] = []
             for test, run, report, own in zip(tests, runs, reports, files, strict=False):
                 results.append(self._asserted(test, run, report, own))
-                if self.submission.stop_at_first_failure and results[-1].verdict != "accepted":
+                if self.stops_at_failure and results[-1].verdict != "accepted":
                     break
             return results
-        except AssertingJailFailed as error:
+        except AssertionJailFailed as error:
             self.program.close()
             return [TestResult(tests[0].test_id, "judge_error", detail=str(error))]
         except PreambleRefused:
-            return [self._beside_the_program(tests[0])]
+            return [self._run_unisolated(tests[0])]
         finally:
             for own in files:
                 for file in own:
@@ -176,34 +258,34 @@ class Runs:
 
     def _asserted(self, test: Test, run: Run, report: Report, files: tuple[int, ...]) -> TestResult:
         limit = self.limits.output_bytes
-        verdict, detail = self._fault(run)
-        if verdict in (None, "runtime_error") and "uncrossable" in report.said:
-            return self._beside_the_program(test)
+        verdict, detail = self._run_verdict(run)
+        if verdict in (None, "runtime_error") and "not_plain_data" in report.said:
+            return self._run_unisolated(test)
         self.isolated = self.isolated is not False and report.isolated
         if self.submission.keep_bytes:
             self.outputs[test.test_id] = self._kept(test, files)
         if verdict == "runtime_error":
             detail = f"{detail}; {last_line(files[2])}".strip("; ")
         if verdict in (None, "runtime_error"):
-            found = report_verdict(report, self._job(test), self.submission.checker, self.limits)
+            outcome = report_verdict(report, self._job(test), self.submission.checker, self.limits)
             verdict, detail = (
-                found
-                if verdict is None or found[0] not in ("accepted", "runtime_error")
+                outcome
+                if verdict is None or outcome[0] not in ("accepted", "runtime_error")
                 else (verdict, detail)
             )
-        return result_of(test, verdict, run, os.pread(files[1], min(run.output_bytes, limit), 0), detail)
+        return make_result(test, verdict, run, os.pread(files[1], min(run.output_bytes, limit), 0), detail)
 
-    def _beside_the_program(self, test: Test) -> TestResult:
-        """Run a test that cannot be taken apart from the program."""
+    def _run_unisolated(self, test: Test) -> TestResult:
+        """Run a test in the program's own jail: its assertions need values that are not plain data."""
         self.isolated = False
-        return self._run_files([test], [make_job_beside_the_program(test, self.submission.entry_point)])[0]
+        return self._run_files([test], [make_unisolated_job(test, self.submission.entry_point)])[0]
 
-    def _interact(self, test: Test, interactor: CheckerProgram) -> TestResult:
+    def _interact(self, test: Test) -> TestResult:
         """Run program and interactor against each other."""
         answer = encoded(test.expected_output or "")
         errors = os.memfd_create("stderr")
         try:
-            run, right, detail = interactor.interact(
+            run, right, detail = self.checkers.program(self.checkers.of(test)).interact(
                 self.program,
                 errors,
                 encoded(test.input),
@@ -211,57 +293,53 @@ class Runs:
                 self.limits.time_s * NEAR_LIMIT,
                 self.limits.wall_s,
             )
-            verdict, fault_detail = self._fault(run)
-            if verdict is None or (verdict == "runtime_error" and right is not None):
+            written = self.checkers.program(self.checkers.of(test)).written
+            verdict, fault_detail = self._run_verdict(run)
+            was_refused = run.ending and right is False  # before the program went over a limit
+            if verdict is None or was_refused or (verdict == "runtime_error" and right is not None):
                 verdict = "accepted" if right else "wrong_answer"
+                if right:
+                    verdict, refusal = self.checkers.compare_written(test, written)
+                    detail = refusal or detail
             elif verdict == "runtime_error":
                 detail = f"{fault_detail}; {last_line(errors)}".strip("; ")
             else:
                 detail = fault_detail
         finally:
             os.close(errors)
-        return result_of(test, verdict, run, b"", detail)
+        return make_result(test, verdict, run, b"", detail)
 
     def _result(self, test: Test, run: Run, job: Job | None, files: tuple[int, ...]) -> TestResult:
         limit = self.limits.output_bytes
+        self.errors_overflowed = self.keeps_errors and run.error_bytes > limit >= run.output_bytes
         output = os.pread(files[1], min(run.output_bytes, limit), 0)
-        if self.submission.keep_bytes:
+        if self.submission.keep_bytes or self.submission.fetch_files:
             self.outputs[test.test_id] = self._kept(test, files)
-        verdict, detail = self._fault(run)
+        verdict, detail = self._run_verdict(run)
+        if verdict == "runtime_error" and ran_out_of_heap(self.program.language, files[2]):
+            verdict, detail = "memory_limit_exceeded", last_line(files[2])
         if verdict is None and job is None:
-            verdict, detail = self._compare(test, output)
+            verdict, detail = self.checkers.compare(test, output)
+            # A thread that has died of it may leave the others to go on.
+            if verdict == "wrong_answer" and ran_out_of_heap(self.program.language, files[2]):
+                verdict, detail = "memory_limit_exceeded", last_line(files[2])
         elif verdict is None and job is not None:
             verdict, detail = self._check_answer(os.pread(files[4], limit, 0), job)
         elif verdict == "runtime_error":
             detail = f"{detail}; {last_line(files[2])}".strip("; ")
-        return result_of(test, verdict or "accepted", run, output, detail)
+        return make_result(test, verdict or "accepted", run, output, detail)
 
     def _kept(self, test: Test, files: tuple[int, ...]) -> Output:
-        texts = (
+        stdout, stderr = (
             os.pread(file, self.submission.keep_bytes, 0).decode("utf-8", "replace") for file in files[1:3]
         )
-        return Output(test.test_id, *texts)
+        return Output(test.test_id, stdout, stderr, *self.fetched)
 
-    def _fault(self, run: Run) -> tuple[Verdict | None, str]:
-        verdict, detail = fault(run, self.limits)
+    def _run_verdict(self, run: Run) -> tuple[Verdict | None, str]:
+        verdict, detail = run_verdict(run, self.limits)
         if verdict is not None and self._ran_out_of_memory():
             return "memory_limit_exceeded", self._memory_detail()
         return verdict, detail
-
-    def _compare(self, test: Test, output: bytes) -> tuple[Verdict, str]:
-        if self.checker:
-            stdin, answer = encoded(test.input), encoded(test.expected_output or "")
-            try:
-                right, said = self.checker.judge(stdin, output, answer)
-            except CheckerFailed as error:
-                return "judge_error", str(error)
-            return ("accepted", "") if right else ("wrong_answer", said)
-        if test.expected_output is None:
-            return "accepted", ""
-        expected = encoded(test.expected_output)
-        if outputs_match(output, expected, self.submission.checker):
-            return "accepted", ""
-        return "wrong_answer", first_difference(output, expected, self.submission.checker)
 
     def _check_answer(self, answer: bytes, job: Job) -> tuple[Verdict, str]:
         if answer_matches(answer, job, self.submission.checker):
@@ -269,41 +347,10 @@ class Runs:
         return "wrong_answer" if answer else "runtime_error", shown_answer(answer)
 
     def _ran_out_of_memory(self) -> bool:
-        """Whether the control group has killed for memory since the last look."""
+        """Whether the kernel has killed a process of the control group for memory since the last check."""
         before = self.memory_kills
         self.memory_kills = self.group.out_of_memory_kills() if self.group else 0
         return self.memory_kills > before
 
     def _memory_detail(self) -> str:
         return f"used more than {self.limits.memory_mb} MB"
-
-
-def take_batch(tests: Sequence[Test], start: int, size: int) -> Sequence[Test]:
-    """At most `size` tests of one kind from `start` on, one at least, as far as their files are small."""
-    first = tests[start]
-    held, end = 0, start
-    while end < len(tests) and end - start < size:
-        test = tests[end]
-        held += len(test.input) + len(test.expected_output or "")
-        if end > start and (held > BATCH_BYTES or (test.mode == "stdin") != (first.mode == "stdin")):
-            break
-        end += 1
-    return tests[start:end]
-
-
-def next_size(results: Sequence[TestResult]) -> int:
-    """Twice as many tests as the last time, if that does not take too long or hold too many descriptors."""
-    mean_cpu_s = sum(result.cpu_s for result in results) / len(results)
-    return max(
-        1, min(2 * len(results), protocol.MAX_DESCRIPTORS // 5, int(BATCH_CPU_S / (mean_cpu_s + 1e-6)))
-    )
-
-
-def descriptors(test: Test, job: Job | None) -> tuple[int, ...]:
-    """Standard input, output and error of a run, and for functions job and result."""
-    files = standard_files(encoded(test.input) if job is None else b"")
-    return files if job is None else (*files, sealed(job.request), os.memfd_create("result"))
-
-
-def standard_files(stdin: bytes) -> tuple[int, ...]:
-    return sealed(stdin), os.memfd_create("stdout"), os.memfd_create("stderr")

@@ -5,7 +5,8 @@ and `toolchains.py` finds out what this machine can compile and run. The pipelin
 line use the same table.
 """
 
-from sandbox.languages.language import Language
+from sandbox.languages.environments import BadEnvironment, python_environment
+from sandbox.languages.language import COMPILER_FOLDERS, Language
 from sandbox.languages.table import (
     LANGUAGES,
     UnknownLanguage,
@@ -18,7 +19,9 @@ from sandbox.languages.table import (
 from sandbox.languages.toolchains import locate, toolchain
 
 __all__ = [
+    "COMPILER_FOLDERS",
     "LANGUAGES",
+    "BadEnvironment",
     "Language",
     "UnknownLanguage",
     "did_you_mean",
@@ -26,6 +29,7 @@ __all__ = [
     "language_of_fence",
     "language_of_suffix",
     "locate",
+    "python_environment",
     "require_language",
     "toolchain",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 COMPILER_FOLDERS = ("/usr/bin", "/usr/include", "/usr/libexec", "/etc/alternatives")
 
@@ -16,8 +17,9 @@ class Language:
     `source_name` is stored but cannot be judged.
 
     In `compile` and `run`: {source} is the source file, {program} the folder of built files, {memory_mb} the
-    memory limit, {stack_kb} the stack limit, {main} the main class. A first word without a slash is looked up
-    on PATH.
+    memory limit, {stack_kb} the stack limit, {main} the main class, {standard} one of `standards`,
+    {home} where the tool chain is installed. Of Java's heap, {heap_mb} is all of it and {young_mb} the part
+    for new objects. A first word without a slash is looked up on PATH.
     """
 
     name: str
@@ -34,7 +36,7 @@ class Language:
     variant_of: str = ""
     """The language whose name the store keeps, for a row that differs only in how it is compiled."""
     hello: str = ""
-    """A program that prints `Hello, world!`: it proves that the tool chain works."""
+    """A program that reads `world` and prints `Hello, world!`: it proves that the tool chain works."""
 
     source_name: str = ""
     run: tuple[str, ...] = ()
@@ -49,6 +51,16 @@ class Language:
     extra_processes: int = 0
     """Threads of the run time itself."""
     time_factor: float = 1.0
+    tools: tuple[str, ...] = ()
+    """Other programs of the tool chain that compiling or running needs. {home} is where the first one is."""
+    standards: tuple[str, ...] = ()
+    """Versions of the language to compile by: the first one that takes the program."""
+    compiles_all: bool = False
+    """Sources of the language beside the first one are compiled with it."""
+    keeps_folders: bool = False
+    """The compiler leaves what it makes in folders, too."""
+    memory_errors: str = ""
+    """A regular expression for what a run time without memory writes to standard error."""
     environment: tuple[tuple[str, str], ...] = ()
     static: bool = False
     """The built program needs no shared library."""
@@ -58,8 +70,12 @@ class Language:
     """Programs run in forks of the supervisor's own interpreter; only these languages have function tests."""
     in_landlock: bool = False
     """Programs run without /proc, child processes and a writable folder, as in a Landlock jail."""
+    leaves_archive: bool = False
+    """Compiling leaves one archive of the built files: see `building/scripts.py`."""
     adapt_source: Callable[[str], tuple[str, str]] | None = None
-    """source -> (adapted source, main class)"""
+    """source -> (adapted source, name of its file without the suffix)"""
+    find_main: Callable[[Path, str, str], str] | None = None
+    """(folder of built files, name of the source file, source) -> main class"""
 
     @property
     def is_judged(self) -> bool:

@@ -16,14 +16,15 @@ from sandbox.languages import definitions
 from sandbox.languages.language import Language
 
 ADDITIONS = re.compile(r"\([^)]*\)|\b(?:32|64)[ -]?bit\b")
-TRAILING_NUMBER = re.compile(r"[\s._-]*\d+$")
+BRACKETS = re.compile(r"[()]")
+TRAILING_NUMBER = re.compile(r"[\s._-]*v?\d+$")
 
 
 class UnknownLanguage(ValueError):
     """No row has this name. The message is one line that names similar ones."""
 
     def __init__(self, name: str) -> None:
-        known = ", ".join(language.name for language in LANGUAGES)
+        known = ", ".join(language.name for language in LANGUAGES if not language.variant_of)
         super().__init__(f"unknown language {name!r}{did_you_mean(name)}; known are: {known}")
 
 
@@ -85,10 +86,17 @@ def did_you_mean(name: str) -> str:
 def _spellings(name: str) -> Iterator[str]:
     """A name as it is, and with less and less of what sites add: `GNU C++17 7.3.0 (64 bit)` -> ...
 
-    -> `gnu c++17`.
+    -> `gnu c++17`. What is in brackets may say more, as in `Python (PyPy 3.10)`.
     """
     text = " ".join(name.lower().split())
-    for shortened in dict.fromkeys((text, ADDITIONS.sub("", text).strip(), text.partition(",")[0])):
+    texts = (
+        text,
+        BRACKETS.sub("", text),
+        ADDITIONS.sub("", text).strip(),
+        text.partition(",")[0],
+        text.replace("_", " "),
+    )
+    for shortened in dict.fromkeys(texts):
         while True:
             yield shortened
             yield shortened.replace(" ", "")

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from functools import cache
 
+from sandbox.languages.environments import python_environment
 from sandbox.languages.language import Language
 
 
@@ -36,18 +37,32 @@ def _rustup_default(proxy: str) -> str:
     return answer.stdout.split()[0] if answer.stdout.split() else "stable"
 
 
-@cache
 def toolchain(language: Language) -> str | None:
-    """Name and version of what builds and runs the language here, or None where it is missing."""
+    """Name and version of what builds and runs the language here, or None where it is missing.
+
+    Raises BadEnvironment, for Python alone.
+    """
     if not language.is_judged:
         return None
     if language.in_supervisor:
-        return "python " + ".".join(map(str, sys.version_info[:3]))
-    tools = {words[0] for words in (language.compile, language.run) if words and "{" not in words[0]}
+        return _python()
+    commands = (language.compile, language.run, language.version)
+    tools = {*language.tools, *(words[0] for words in commands if words and "{" not in words[0])}
     if not all(locate(tool) for tool in tools):
         return None
+    return _version(language)
+
+
+def _python() -> str:
+    version = "python " + ".".join(map(str, sys.version_info[:3]))
+    environment = python_environment()
+    return f"{version} with {environment.description}" if environment else version
+
+
+@cache
+def _version(language: Language) -> str | None:
     answer = subprocess.run(
         [locate(language.version[0]) or "", *language.version[1:]], capture_output=True, text=True
     )
-    lines = (answer.stdout or answer.stderr).strip().splitlines()
+    lines = [line for line in (answer.stdout or answer.stderr).strip().splitlines() if "warning" not in line]
     return lines[0] if answer.returncode == 0 and lines else None

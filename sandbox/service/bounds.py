@@ -4,7 +4,7 @@ with 422 or 413.
 
 from __future__ import annotations
 
-from sandbox.contracts import MIB
+from sandbox.bounds import MIB
 
 MAX_BODY_BYTES = 64 * MIB
 MAX_BODIES_BYTES = 256 * MIB  # of all requests that are being read or served
@@ -15,6 +15,7 @@ MAX_TIME_S, MAX_WALL_S = 600.0, 3600.0  # per test
 MAX_MEMORY_MB = 16_384
 MAX_OUTPUT_BYTES = 64 * MIB
 MAX_PROCESSES = 512
+MAX_FILES_BYTES = 16 * MIB  # beside a program
 
 HEADER_S = 10.0  # for the head of a request to arrive, from the connection's or the last answer's on
 BODY_S = 60.0  # for its body

@@ -35,8 +35,8 @@ def checked_token(token: str | None) -> str | None:
 class Budget:
     """Bytes that all requests together may hold."""
 
-    def __init__(self, most_bytes: int) -> None:
-        self.free_bytes = most_bytes
+    def __init__(self, max_bytes: int) -> None:
+        self.free_bytes = max_bytes
 
     def take(self, count: int) -> None:
         """Raises Refused where there is no room."""
@@ -49,8 +49,8 @@ class Budget:
 
 
 class Guard:
-    """ASGI middleware: refuses web pages and strangers before anything is read, and cuts off clients that
-    do not take their answers."""
+    """ASGI middleware: refuses web pages and requests without the token before it reads them, and disconnects
+    clients that do not receive their answers."""
 
     def __init__(self, app: ASGIApp, token: str | None) -> None:
         self.app, self.token = app, checked_token(token)
@@ -63,7 +63,7 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
             return
         try:
-            self.let_in(scope)
+            self.check_access(scope)
         except Refused as refused:
             from starlette.responses import JSONResponse
 
@@ -76,7 +76,7 @@ class Guard:
 
         await self.app(scope, receive, send_in_time)
 
-    def let_in(self, scope: Scope) -> None:
+    def check_access(self, scope: Scope) -> None:
         """Raises Refused."""
         headers: dict[bytes, Any] = dict(scope["headers"])
         if b"origin" in headers or headers.get(b"sec-fetch-site", b"none") not in SAME_SITES:

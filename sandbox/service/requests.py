@@ -11,7 +11,8 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from sandbox.contracts import MIB, Checker, Limits, Submission, Test, is_number, shown
+from sandbox.bounds import MIB, Files, is_number, is_plain_name, shown
+from sandbox.contracts import Checker, Limits, Submission, Test
 from sandbox.service import bounds
 from sandbox.service.guard import Budget, Refused
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 PARTS = {"limits": Limits, "checker": Checker, "tests": Test}  # of a submission
-MOST_CHARACTERS = 300  # of a refusal
+MAX_CHARACTERS = 300  # of a refusal
 LIMITS = {
     "time_s": bounds.MAX_TIME_S,
     "memory_mb": bounds.MAX_MEMORY_MB,
@@ -77,8 +78,8 @@ def read_json(text: bytes) -> Any:
     levels.
     """
     try:
-        found = json.loads(text, parse_constant=refuse_constant)
-        for string in strings_in(found):
+        value = json.loads(text, parse_constant=refuse_constant)
+        for string in strings_in(value):
             if not string.isascii():
                 string.encode()
     except RecursionError as error:
@@ -86,17 +87,17 @@ def read_json(text: bytes) -> Any:
     except UnicodeEncodeError as error:
         raise Refused(422, "the body holds half a surrogate pair, which is no character") from error
     except ValueError as error:
-        raise Refused(422, f"the body is not JSON: {error}"[:MOST_CHARACTERS]) from error
-    return found
+        raise Refused(422, f"the body is not JSON: {error}"[:MAX_CHARACTERS]) from error
+    return value
 
 
 def refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a number of JSON")
 
 
-def strings_in(found: Any) -> Iterator[str]:
+def strings_in(document: Any) -> Iterator[str]:
     """All strings, keys too."""
-    waiting = [found]
+    waiting = [document]
     while waiting:
         value = waiting.pop()
         if isinstance(value, str):
@@ -123,18 +124,38 @@ def read_submissions(given: Any) -> list[Submission]:
     for number, one in enumerate(given["submissions"]):
         check_fields(one, Submission, f"submissions.{number}")
     try:
-        found = TypeAdapter(list[Submission]).validate_python(given["submissions"])
+        submissions = TypeAdapter(list[Submission]).validate_python(given["submissions"])
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise Refused(422, f"submissions.{where}: {first['msg']}"[:MOST_CHARACTERS]) from error
-    for number, submission in enumerate(found):
+        raise Refused(422, f"submissions.{where}: {first['msg']}"[:MAX_CHARACTERS]) from error
+    for number, submission in enumerate(submissions):
         check_limits(submission.limits, f"submissions.{number}.limits")
-    if sum(len(submission.tests) for submission in found) > bounds.MAX_TESTS:
+        check_file_names(submission, f"submissions.{number}")
+        if submission.fetch_files:
+            raise Refused(422, f"submissions.{number}.fetch_files: only /run_code returns files")
+    if sum(len(submission.tests) for submission in submissions) > bounds.MAX_TESTS:
         raise Refused(422, f"submissions: more than {bounds.MAX_TESTS} tests in all")
-    if sum(2 * submission.keep_bytes * len(submission.tests) for submission in found) > bounds.MAX_KEPT_BYTES:
+    if (
+        sum(2 * submission.keep_bytes * len(submission.tests) for submission in submissions)
+        > bounds.MAX_KEPT_BYTES
+    ):
         raise Refused(422, f"keep_bytes: more than {bounds.MAX_KEPT_BYTES // MIB} MiB of output in all")
-    return found
+    return submissions
+
+
+def check_file_names(submission: Submission, where: str) -> None:
+    """Raises Refused for a file in a folder: packages have such files, clients name plain files only."""
+    holders: list[tuple[str, Files]] = [("", submission.files), (".checker", submission.checker.files)]
+    if submission.checker.then:
+        holders.append((".checker.then", submission.checker.then.files))
+    if submission.scoring and submission.scoring.grader:
+        holders.append((".scoring.grader", submission.scoring.grader.files))
+    holders += [(f".tests.{number}", test.files) for number, test in enumerate(submission.tests)]
+    for field, files in holders:
+        for name, _ in files:
+            if not is_plain_name(name):
+                raise Refused(422, f"{where}{field}.files: {shown(name)} is not a plain file name")
 
 
 def check_fields(given: Any, kind: type, where: str) -> None:
@@ -149,6 +170,8 @@ def check_fields(given: Any, kind: type, where: str) -> None:
         value = given.get(field)
         if value is not None and not is_number(value, (int, float)):
             raise Refused(422, f"{where}.{field}: not {shown(value)}; a number is required")
+    if kind is Checker:
+        check_fields(given.get("then"), Checker, f"{where}.then")
     for name, part in PARTS.items() if kind is Submission else ():
         values = given.get(name)
         for number, value in enumerate(values) if isinstance(values, list) else ():

@@ -2,11 +2,14 @@
 
 POST /run_code   one run of one program; fields of request and response are SandboxFusion's
                  (https://bytedance.github.io/SandboxFusion/docs/api/run-code-run-code-post), for clients such
-                 as verl's. `files` and `fetch_files` are answered with SandboxError; `compile_timeout` is
-                 read and not used: compilers have limits of their own. Times are CPU time, and sleep counts
-                 up to `run_timeout` as well.
+                 as verl's. `files` and `fetch_files` are relative to the working folder, or start with
+                 /tmp/, which is that folder here; other places are answered with SandboxError. Both timeouts
+                 limit CPU time, in which waiting for a processor is not counted, and `run_timeout` also
+                 limits sleep; `execution_time` is wall time.
 POST /judge      {"submissions": [...]} -> {"judgements": [...]} with the fields of `contracts.py`, in the
-same order. GET /health      {"tier", "judge_version", "workers"}; GET /v1/ping says "pong".
+                 same order.
+GET /health      {"tier", "judge_version", "workers"}
+GET /v1/ping     pong
 
 Every request needs `Authorization: Bearer TOKEN` (but for ping), and none may come from a web page. What is
 out of bounds (`bounds.py`) is refused with 4xx and one line. Requests take turns, one program each, so that a
@@ -67,9 +70,9 @@ def application(pool: Pool, token: str | None = None, everywhere: bool = False) 
         return PlainTextResponse("pong")
 
     routes = [
-        Route("/run_code", answered(service.run_code), methods=["POST"]),
-        Route("/judge", answered(service.judge), methods=["POST"]),
-        Route("/health", answered(service.health)),
+        Route("/run_code", json_endpoint(service.run_code), methods=["POST"]),
+        Route("/judge", json_endpoint(service.judge), methods=["POST"]),
+        Route("/health", json_endpoint(service.health)),
         Route("/v1/ping", ping),
     ]
     # A web page must not reach a loopback service under a name of its own.
@@ -94,23 +97,25 @@ class Service:
             submission = run_request(given)
             if isinstance(submission, dict):
                 return submission
-            (judgement,) = await self.judged(request, [submission])
-            return run_response(submission, judgement)
+            (judgement,) = await self.judge_all(request, [submission])
+            return run_response(submission, judgement, given.get("fetch_files") or [])
 
     async def judge(self, request: Request) -> Any:
         async with Body(request, self.budget) as given:
             submissions = await asyncio.to_thread(read_submissions, given)
-            judgements = await self.judged(request, submissions)
-            return {"judgements": await asyncio.to_thread(lambda: [asdict(found) for found in judgements])}
+            judgements = await self.judge_all(request, submissions)
+            return {
+                "judgements": await asyncio.to_thread(lambda: [asdict(judgement) for judgement in judgements])
+            }
 
     async def health(self, _: Request) -> Any:
         pool = self.pool
         return {"tier": pool.tier, "judge_version": pool.judge_version, "workers": len(pool.workers)}
 
-    async def judged(self, request: Request, submissions: list[Submission]) -> list[Judgement]:
+    async def judge_all(self, request: Request, submissions: list[Submission]) -> list[Judgement]:
         """The judgements, in order. Raises Refused where the client goes before they are there."""
         work = asyncio.gather(*(self.judge_in_turn(request, submission) for submission in submissions))
-        gone = asyncio.ensure_future(disconnected(request))
+        gone = asyncio.ensure_future(wait_for_disconnect(request))
         either: tuple[asyncio.Future[Any], ...] = (work, gone)
         try:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -147,13 +152,13 @@ class Service:
                 raise
 
 
-async def disconnected(request: Request) -> None:
+async def wait_for_disconnect(request: Request) -> None:
     """Return when the client has closed the connection. The body must have been read."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
-def answered(handler: Callable[[Request], Awaitable[Any]]) -> Callable[[Request], Awaitable[Response]]:
+def json_endpoint(handler: Callable[[Request], Awaitable[Any]]) -> Callable[[Request], Awaitable[Response]]:
     """The endpoint that sends what a handler returns, or why it refused the request, as JSON."""
     from starlette.responses import JSONResponse
 

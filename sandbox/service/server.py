@@ -1,4 +1,4 @@
-"""The server around the application: uvicorn, with an end to the patience for clients that are slow to ask."""
+"""The server around the application: uvicorn, with a time limit for the head of each request."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
 
-class PatientOnce(H11Protocol):
+class HeaderTimeoutProtocol(H11Protocol):
     """A connection that is closed where the head of a request does not arrive in time.
 
     Beyond MAX_CONNECTIONS, the one that has kept the server waiting longest makes room.
@@ -41,9 +41,9 @@ class PatientOnce(H11Protocol):
         self.stop_waiting()
         super().connection_lost(exc)
 
-    def longest_waiting(self) -> PatientOnce:
-        """The connection that has waited longest for the head of a request: this one, where no other waits."""
-        all_here = [each for each in self.connections if isinstance(each, PatientOnce)]
+    def longest_waiting(self) -> HeaderTimeoutProtocol:
+        """The connection that has waited longest for the head of a request; this one if no other waits."""
+        all_here = [each for each in self.connections if isinstance(each, HeaderTimeoutProtocol)]
         return min(all_here, key=lambda each: each.waiting_since or time.monotonic(), default=self)
 
     def is_serving(self) -> bool:
@@ -69,7 +69,7 @@ def server_config(app: Starlette, **options: Any) -> Config:
     """uvicorn's settings for the service; `options` are more of them, such as host and port."""
     return Config(
         app,
-        http=PatientOnce,
+        http=HeaderTimeoutProtocol,
         ws="none",
         h11_max_incomplete_event_size=bounds.MAX_HEADER_BYTES,
         timeout_keep_alive=5,

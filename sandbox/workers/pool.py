@@ -14,7 +14,8 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from sandbox.contracts import LARGEST, Checker, Judgement, Limits, SandboxUnavailable, Submission, Test
+from sandbox.bounds import LARGEST
+from sandbox.contracts import Checker, Judgement, Limits, SandboxUnavailable, Submission, Test
 from sandbox.isolation import Kind, remove_groups, remove_left_over_groups, requested_kind
 from sandbox.judging import JUDGE_VERSION, judge_error
 
@@ -84,9 +85,7 @@ class Ticket:
         self.worker: Worker | None = None  # while it is judged
 
     def cancel(self, patience_s: float = 0.0) -> None:
-        """Nobody waits for it any more: it does not start, and what runs is ended unless it ends within
-        `patience_s`.
-        """
+        """Cancel: a waiting submission does not start; a running one is ended after `patience_s`."""
         with self.lock:
             self.cancelled = True
             running = self.worker is not None
@@ -170,7 +169,7 @@ class Pool:
         return sorted(self.stream(work), key=lambda judgement: int(judgement.key))
 
     def stream(self, submissions: Iterable[Submission]) -> Iterator[Judgement]:
-        """Judge as they come; results in the order they are ready. Reads ahead by two submissions per worker."""
+        """Judge submissions as they arrive; yield results when ready. Reads two ahead per worker."""
         results: queue.SimpleQueue[Result] = queue.SimpleQueue()
         source = iter(submissions)
         in_flight, exhausted = 0, False

@@ -12,7 +12,7 @@ from sandbox.contracts import SandboxUnavailable
 from sandbox.isolation import KINDS, Isolation, Kind, establish
 from sandbox.judging import Judge, judge_error
 
-MOST_CHARACTERS = 300  # of what an exception says
+MAX_CHARACTERS = 300  # of what an exception says
 
 
 def main(descriptor: int, cache: Path, kind: Kind | None) -> None:
@@ -59,7 +59,7 @@ def serve(connection: Connection, isolation: Isolation, cache: Path) -> None:
             except Exception as error:
                 traceback.print_exc()
                 reason = f"the judge failed: {type(error).__name__}: {error}"
-                judgement = judge_error(submission, reason[:MOST_CHARACTERS], isolation.tier)
+                judgement = judge_error(submission, reason[:MAX_CHARACTERS], isolation.tier)
             connection.send(judgement)
 
 

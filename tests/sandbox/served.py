@@ -64,8 +64,9 @@ def checker(name: str, language: str) -> dict[str, Any]:
 def bodies(victims: Path) -> Iterator[tuple[str, str, bytes]]:
     """(name, path, body) of requests that must be refused with 4xx."""
     names = [
-        f"{victims}/absolute", "../" * 12 + f"{victims}/dots".lstrip("/"), "sub/deep/file", "sub/../../up", "..", ".", "",
-        "a\x00b", "./x", "x/", "//x", "-o", ".hidden", "a" * 300, "c:\\x", "a\nb", "/proc/self/mem", "/dev/shm/x", "~/x",
+        f"{victims}/absolute", "../" * 12 + f"{victims}/dots".lstrip("/"), "sub/deep/file", "sub/../../up",
+        "..", ".", "", "a\x00b", "./x", "x/", "//x", "-o", ".hidden", "a" * 300, "c:\\x", "a\nb",
+        "/proc/self/mem", "/dev/shm/x", "~/x",
     ]  # fmt: skip
     for name in names:
         for language in ("javascript", "cpp", "python3"):
@@ -128,7 +129,8 @@ def bodies(victims: Path) -> Iterator[tuple[str, str, bytes]]:
                 json.dumps(PLAIN | {field: "WORD"}).replace('"WORD"', word).encode(),
             )
     for name, text in (
-        ("deep lists", b"[" * 100_000 + b"]" * 100_000), ("deep objects", b'{"a":' * 50_000), ("half a surrogate", b'"\\ud800"'),
+        ("deep lists", b"[" * 100_000 + b"]" * 100_000), ("deep objects", b'{"a":' * 50_000),
+        ("half a surrogate", b'"\\ud800"'),
         ("invalid UTF-8", b'"\xff"'), ("a NUL", b'"\x00"'), ("not closed", b'"'),
     ):  # fmt: skip
         for path, start in (
@@ -200,7 +202,8 @@ def connect(port: int) -> socket.socket:
 
 def request(body: bytes, length: int | None = None, token: str = TOKEN) -> bytes:
     head = (
-        f"POST /run_code HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nAuthorization: bearer {token}\r\n"
+        "POST /run_code HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        f"Authorization: bearer {token}\r\n"
         f"Content-Length: {len(body) if length is None else length}\r\n\r\n"
     )
     return head.encode() + body

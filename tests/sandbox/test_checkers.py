@@ -17,10 +17,12 @@ int main(int argc, char **argv) {
     FILE *in = fopen(argv[1], "r"), *out = fopen(argv[2], "r"), *answer = fopen(argv[3], "r");
     long sum, a, b, x, y;
     char rest[9];
-    if (!in || !out || !answer || fscanf(in, "%ld", &sum) != 1 || fscanf(answer, "%ld%ld", &x, &y) != 2 || x + y != sum) return 3;
+    if (!in || !out || !answer || fscanf(in, "%ld", &sum) != 1) return 3;
+    if (fscanf(answer, "%ld%ld", &x, &y) != 2 || x + y != sum) return 3;
     if (fscanf(out, "%ld", &a) != 1) { fprintf(stderr, "no number"); return 2; }
     if (fscanf(out, "%ld", &b) != 1) return 8;
-    if (fscanf(out, "%8s", rest) == 1) return !strcmp(rest, "crash") ? *(volatile int *)0 : !strcmp(rest, "fail") ? 3 : 4;
+    if (fscanf(out, "%8s", rest) == 1)
+        return !strcmp(rest, "crash") ? *(volatile int *)0 : !strcmp(rest, "fail") ? 3 : 4;
     if (a == 0) return 7;
     fprintf(stderr, "%ld plus %ld", a, b);
     return a + b == sum ? 0 : 1;
@@ -91,11 +93,14 @@ def test_arguments_come_last(judge):
     checker = Checker(
         "kattis", program=program, language="python3", arguments=("case_sensitive", "float_tolerance", "1e-6")
     )
-    assert judge("python3", "", TEST, checker=checker).verdict == "accepted"
+    assert judge("python3", "pass", TEST, checker=checker).verdict == "accepted"
 
 
 HEADER = "#include <stdio.h>\n#define quit(code) return code\n"
-INCLUDES = '#include "testlib.h"\nint main(int argc, char **argv) { FILE *out = fopen(argv[2], "r"); quit(fgetc(out) != \'y\'); }'
+INCLUDES = (
+    '#include "testlib.h"\nint main(int argc, char **argv) { FILE *out = '
+    "fopen(argv[2], \"r\"); quit(fgetc(out) != 'y'); }"
+)
 
 
 def test_testlib_is_the_users(judge, monkeypatch):

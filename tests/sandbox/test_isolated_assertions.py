@@ -48,25 +48,34 @@ def verdict(judge, program, *lines, **fields):
         ("def f(x): return map(str, x)", "assert ','.join(candidate([1, 2])) == '1,2'"),
         ("def f(x): return x ** 400", "assert candidate(10) == 10 ** 400 and candidate(-10) == (-10) ** 400"),
         ("def f(x): return x / 3", "assert candidate(1) == 1 / 3 and abs(candidate(2) - 0.6667) < 1e-3"),
-        ("def f(x): return float(x)", "assert candidate('inf') == float('inf') and candidate('nan') != candidate('nan')"),
+        ("def f(x): return float(x)", ("assert candidate('inf') == float('inf') and "
+                                       "candidate('nan') != candidate('nan')")),
         ("def f(x): return -0.0", "import math; assert math.copysign(1, candidate(1)) == -1"),
-        ("def f(x): return {1: (x, None), (1, 2): {x}}", "assert candidate(3) == {1: (3, None), (1, 2): {3}}"),
+        (("def f(x): return {1: (x, "
+          "None), (1, 2): {x}}"), "assert candidate(3) == {1: (3, None), (1, 2): {3}}"),
         ("def f(x): return frozenset(x)", "assert candidate([1, 1]) == {1} and {candidate([1])}"),
         ("def f(x): return complex(x, 1)", "assert candidate(2) == 2 + 1j"),
-        ("def f(x): return x + b'\\xff', bytearray(x)", "assert candidate(b'a') == (b'a\\xff', bytearray(b'a'))"),
+        (("def f(x): return x + b'\\xff', "
+          "bytearray(x)"), "assert candidate(b'a') == (b'a\\xff', bytearray(b'a'))"),
         ("def f(x): return x + '\\ud800\\n'", "assert candidate('\\u00e9') == '\\u00e9\\ud800\\n'"),
         ("def f(x): return True", "assert candidate(1) is True"),
         ("def f(x): return None", "assert candidate(1) is None"),
-        ("from fractions import Fraction\ndef f(x): return Fraction(1, x)", "from fractions import Fraction; assert candidate(3) == Fraction(1, 3)"),
-        ("from decimal import Decimal\ndef f(x): return Decimal(x)", "assert str(candidate('0.10')) == '0.10'"),
-        ("from collections import Counter\ndef f(x): return Counter(x)", "assert candidate('aab') == {'a': 2, 'b': 1}"),
-        ("from collections import deque\ndef f(x): return deque(x)", "assert candidate([1]) != [1] and list(candidate([1])) == [1]"),
+        (("from fractions import Fraction\ndef f(x): "
+          "return Fraction(1, x)"), "from fractions import Fraction; assert candidate(3) == Fraction(1, 3)"),
+        (("from decimal import Decimal\ndef f(x): "
+          "return Decimal(x)"), "assert str(candidate('0.10')) == '0.10'"),
+        (("from collections import Counter\ndef f(x): "
+          "return Counter(x)"), "assert candidate('aab') == {'a': 2, 'b': 1}"),
+        (("from collections import deque\ndef "
+          "f(x): return deque(x)"), "assert candidate([1]) != [1] and list(candidate([1])) == [1]"),
         ("def f(x): return range(x)", "assert candidate(3) == range(3) and candidate(3) != [0, 1, 2]"),
         ("def f(x): return {x: 1}.keys()", "assert candidate(3) == {3}"),
         ("def f(*a, b=1, **k): return a, b, k", "assert candidate(1, 2, b=3, c=4) == ((1, 2), 3, {'c': 4})"),
         ("import re\ndef f(x): return re.match('a', x)", "assert candidate('ab') and not candidate('b')"),
-        ("from enum import IntEnum\nclass E(IntEnum):\n    A = 3\ndef f(x): return E.A", "assert candidate(0) == 3"),
-        ("from typing import NamedTuple\nclass P(NamedTuple):\n    x: int\ndef f(x): return P(x)", "assert candidate(3) == (3,)"),
+        (("from enum import IntEnum\nclass E(IntEnum):\n    A = "
+          "3\ndef f(x): return E.A"), "assert candidate(0) == 3"),
+        (("from typing import NamedTuple\nclass P(NamedTuple):\n    x: "
+          "int\ndef f(x): return P(x)"), "assert candidate(3) == (3,)"),
         ("def f(x): return int", "assert candidate(0) is int"),
     ],
 )  # fmt: skip
@@ -79,9 +88,13 @@ def test_values_cross_as_they_are(judge, program, line):
     [
         ("def f(x): x.append(9)", "a = [1]; candidate(a); assert a == [1, 9]"),
         ("def f(x): x[0][1].add(9)", "b = {1}; a = [(0, b)]; candidate(a); assert b == {1, 9}"),
-        ("def f(x): x['a'].sort(); del x['b']", "l = [3, 1]; d = {'a': l, 'b': 0}; candidate(d); assert d == {'a': [1, 3]} and l == [1, 3]"),
+        (("def f(x): x['a'].sort(); "
+          "del x['b']"), ("l = [3, 1]; d = {'a': l, 'b': 0}; candidate(d); assert d == "
+                          "{'a': [1, 3]} and l == [1, 3]")),
         ("def f(*, x): x.clear()", "a = [1]; candidate(x=a); assert a == []"),
-        ("def f(x):\n    x.append(1)\n    raise ValueError", "a = []\n    try: candidate(a)\n    except ValueError: pass\n    assert a == [1]"),
+        (("def f(x):\n    x.append(1)\n    "
+          "raise ValueError"), ("a = []\n    try: candidate(a)\n    except ValueError: "
+                                "pass\n    assert a == [1]")),
         ("def f(x): return sorted(x)", "a = [2, 1]; assert candidate(a) == [1, 2] and a == [2, 1]"),
     ],
 )  # fmt: skip
@@ -115,7 +128,10 @@ def test_exceptions_cross_by_class(judge, error, caught, expected):
 
 
 def test_lists_of_nodes(judge):
-    reverse = "def f(head):\n    last = None\n    while head:\n        head.next, last, head = last, head, head.next\n    return last"
+    reverse = (
+        "def f(head):\n    last = None\n    while head:\n        head.next, last, head = "
+        "last, head, head.next\n    return last"
+    )
     line = "assert to_list(candidate(list_node(list(range(5000))))) == list(range(5000))[::-1]"
     assert verdict(judge, reverse, line, preamble=NODES) == ("accepted", True)
     same = "def f(head): return head"
@@ -208,11 +224,14 @@ def test_a_preamble_that_does_not_compile_is_judged_as_before(judge):
 
 MESSAGES = [
     b"", b"{}", b"[]", b"null", b"[1, 2]", b'[["value"], 3, []]', b'[["value"], [{"list": []}], []]',
-    b'[["value"], [{"int": 3}], []]', b'[["value"], [{"int": "0x1", "bytes": ""}], []]', b'[["value"], [{"set": [[]]}], []]',
+    (b'[["value"], [{"int": '
+     b'3}], []]'), b'[["value"], [{"int": "0x1", "bytes": ""}], []]', b'[["value"], [{"set": [[]]}], []]',
     b'[["value"], [{"instance": [0, "Node"]}], []]', b'[["value"], [{"instance": ["0", "Node"]}], [[]]]',
     b'[["value"], [{"instance": [0, "Node"]}], [[[1, 2]]]]', b'[["value"], [{"dict": [[[], 1]]}], []]',
-    b'[["value"], [{"Fraction": [1, 0]}], []]', b'[["value"], [{"range": [1.5, 2, 1]}], []]', b'[["value"], [{"type": "open"}], []]',
-    b"[" * 100_000, b"\xff", b'[["value"], [' + b"9" * 5000 + b"], []]", b'[["value"], [{"iterator": "ab"}], []]',
+    (b'[["value"], [{"Fraction": '
+     b'[1, 0]}], []]'), b'[["value"], [{"range": [1.5, 2, 1]}], []]', b'[["value"], [{"type": "open"}], []]',
+    b"[" * 100_000, b"\xff", b'[["value"], [' + b"9" * 5000 + b"], []]", (b'[["value"], [{"iterator": '
+                                                                          b'"ab"}], []]'),
 ]  # fmt: skip
 
 

@@ -78,7 +78,8 @@ PROGRAMS = {
     "#include <bits/stdc++.h>\nint main() { int n; std::cin >> n; std::cout << 2 * n; }", "21\n", "42\n", {}),
     "threads": (
         "python3",
-        "import threading\nfound = []\nthreads = [threading.Thread(target=found.append, args=(n,)) for n in range(4)]\n"
+        "import threading\nfound = []\nthreads = "
+         "[threading.Thread(target=found.append, args=(n,)) for n in range(4)]\n"
         "for thread in threads: thread.start()\nfor thread in threads: thread.join()\nprint(sum(found))", "",
         "6\n", {},
     ),
@@ -156,23 +157,34 @@ def attacks(names):
     return work, allowed
 
 
+def breaches(cache: Path, names: tuple[str, ...]) -> dict[str, list[str]]:
+    """{attack: what it broke}, of those whose language is there."""
+    work, allowed = attacks(names)
+    _, found = judged(cache, work)
+    assert len(found) == len(work) >= len(QUICK)
+    return {
+        key: faults_of(judgement, allowed[key])
+        for key, judgement in found.items()
+        if judgement["verdict"] != "language_unavailable"
+    }
+
+
+def faults_of(judgement: dict, allowed: set[str]) -> list[str]:
+    by_id = {test["test_id"]: test for test in judgement["tests"]}
+    verdict = by_id["attack"]["verdict"] if "attack" in by_id else judgement["verdict"]
+    faults = [] if verdict in allowed else [f"ended with {verdict}"]
+    if any("escaped" in test["output_head"] for test in by_id.values()):
+        faults.append("escaped")
+    if "root:" in judgement["compile_output"]:
+        faults.append("read a file of the host")
+    harmed = [name for name in ("before", "after") if name in by_id and by_id[name]["verdict"] != "accepted"]
+    return faults + [f"the test {name} it is not accepted" for name in harmed]
+
+
 @needs_landlock
 @pytest.mark.parametrize("names", [QUICK, pytest.param((), marks=pytest.mark.slow)], ids=["some", "all"])
 def test_attacks(tmp_path, names):
-    work, allowed = attacks(names)
-    _, found = judged(tmp_path / "programs", work)
-    assert len(found) == len(work) >= len(QUICK)
-    for key, judgement in found.items():
-        if judgement["verdict"] == "language_unavailable":
-            continue
-        by_id = {test["test_id"]: test for test in judgement["tests"]}
-        verdict = by_id["attack"]["verdict"] if "attack" in by_id else judgement["verdict"]
-        assert verdict in allowed[key], judgement
-        assert not any("escaped" in test["output_head"] for test in by_id.values()), judgement
-        assert "root:" not in judgement["compile_output"]
-        assert all(by_id[name]["verdict"] == "accepted" for name in ("before", "after") if name in by_id), (
-            judgement
-        )
+    assert {key: faults for key, faults in breaches(tmp_path / "programs", names).items() if faults} == {}
 
 
 @pytest.mark.parametrize(("version", "says"), [(0, "no Landlock"), (5, "Linux 6.12")])

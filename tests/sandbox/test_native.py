@@ -9,7 +9,7 @@ import pytest
 
 from sandbox import Judgement, Limits, Submission, Test
 from sandbox.isolation import native
-from sandbox.judging import runs
+from sandbox.judging import batches, runs
 from sandbox.judging.judge import Judge
 
 CC = shutil.which("cc")
@@ -32,7 +32,8 @@ int main(void) {
     if (!strcmp(word, "hoard")) for (;;) memset(malloc(1 << 20), 1, 1 << 20);
     if (!strcmp(word, "flood")) for (;;) puts(word);
     if (!strcmp(word, "litter")) close(open("/tmp/left", O_CREAT | O_WRONLY, 0600));
-    if (!strcmp(word, "descriptors")) for (int fd = 0; fd < 256; fd++) if (fcntl(fd, F_GETFD) >= 0) printf("%d ", fd);
+    if (!strcmp(word, "descriptors"))
+        for (int fd = 0; fd < 256; fd++) if (fcntl(fd, F_GETFD) >= 0) printf("%d ", fd);
     if (!strcmp(word, "look")) return printf("%d", access("/tmp/left", F_OK)), 0;
     printf("%d\n", 2 * atoi(word));
 }
@@ -146,14 +147,14 @@ def test_batches_grow_and_stay_small():
     tests = [Test(str(i), "stdin", "x" * (3 << 20) if i > 4 else "", "") for i in range(9)] + [
         Test("f", "call", "1", "1")
     ]
-    assert [len(runs.take_batch(tests, start, 8)) for start in range(10)] == [7, 6, 5, 4, 3, 2, 2, 2, 1, 1]
+    assert [len(batches.take_batch(tests, start, 8)) for start in range(10)] == [7, 6, 5, 4, 3, 2, 2, 2, 1, 1]
     quick, slow = (
-        runs.result_of(tests[0], "accepted", runs.Run(0, cpu_s, 0, 0, 0, False), b"", "")
+        runs.make_result(tests[0], "accepted", runs.Run(0, cpu_s, 0, 0, 0, False), b"", "")
         for cpu_s in (0.0, 0.06)
     )
-    assert [runs.next_size([quick] * count) for count in (1, 2, 4, 8)] == [2, 4, 8, 16]
-    assert runs.next_size([quick] * 16) == 19
-    assert runs.next_size([quick, slow]) == 3 and runs.next_size([slow]) == 1
+    assert [batches.next_size([quick] * count) for count in (1, 2, 4, 8)] == [2, 4, 8, 16]
+    assert batches.next_size([quick] * 16) == 19
+    assert batches.next_size([quick, slow]) == 3 and batches.next_size([slow]) == 1
 
 
 def test_it_is_built_once_per_source_and_flags(cache, tmp_path, monkeypatch):

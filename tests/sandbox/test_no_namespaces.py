@@ -25,7 +25,8 @@ REPORT = """
 import json, sys
 from dataclasses import asdict
 from pathlib import Path
-from sandbox import Pool, Submission, Test, probe
+from sandbox import Pool, Submission, Test
+from sandbox.probe import probe
 report = asdict(probe())
 if report["tier"]:
     with Pool(1, cache=Path(sys.argv[1])) as pool:

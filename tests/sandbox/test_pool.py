@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import Checker, Limits, Pool, SandboxUnavailable, Submission, Test, judge_version, probe
+from sandbox import Checker, Limits, Pool, SandboxUnavailable, Submission, Test, judge_version
 from sandbox.isolation import bubblewrap, establish, seccomp
 from sandbox.judging import runs
 from sandbox.judging.judge import Judge
+from sandbox.probe import probe
 from sandbox.workers.pool import IN_FLIGHT_PER_WORKER
 
 ROOT = Path(__file__).parents[2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import threading
 import time
 
@@ -11,6 +12,7 @@ import pytest
 import uvicorn
 
 from sandbox import judge_version
+from sandbox.languages import find_language, toolchain
 from sandbox.service import application, is_loopback
 
 FIELDS = {"status", "message", "compile_result", "run_result", "executor_pod_name", "files"}
@@ -57,7 +59,8 @@ def run(client, code, language="python", **fields):
 def test_a_run_that_ends_well(client):
     # The fields that verl's client sends.
     found = run(
-        client, "print(int(input()) * 2)", stdin="21\n", compile_timeout=10, run_timeout=10, memory_limit_MB=1024, files={},
+        client, "print(int(input()) * 2)", stdin="21\n", compile_timeout=10, run_timeout=10,
+        memory_limit_MB=1024, files={},
         fetch_files=[],
     )  # fmt: skip
     assert (found["status"], found["message"], found["compile_result"]) == ("Success", "", None)
@@ -90,6 +93,47 @@ def test_runs_that_fail(client, language, code, status, compiled, ran):
     assert (found["status"], *results) == (status, compiled, ran), found
 
 
+SLOW_TO_COMPILE = """template <int a, int b> struct S { enum { x = S<a - 1, b>::x + S<a - 1, b + 1>::x }; };
+template <int b> struct S<0, b> { enum { x = 1 }; };
+int main() { return S<500, 0>::x; }"""
+
+
+def test_the_compiler_keeps_to_its_timeout(client):
+    found = run(client, SLOW_TO_COMPILE, "cpp17", compile_timeout=0.5)
+    compiled = found["compile_result"]
+    assert (found["status"], compiled["status"], found["run_result"]) == ("Failed", "TimeLimitExceeded", None)
+    assert "0.5 s of CPU time" in compiled["stderr"]
+
+
+def test_times_are_seconds_and_hold_for_every_language(client):
+    spin = "class A { public static void main(String[] a) { while (true); } }"
+    found = run(client, spin, "java", run_timeout=0.6)
+    assert found["run_result"]["status"] == "TimeLimitExceeded"
+    assert 0.0 < found["compile_result"]["execution_time"] < 60
+    asleep = run(client, "import time\ntime.sleep(0.3)", run_timeout=5)["run_result"]
+    assert 0.3 <= asleep["execution_time"] < 3
+
+
+GO_TESTS = """package main
+import "testing"
+func add(a, b int) int { return a + b }
+func TestAdd(t *testing.T) { if add(1, 2) != %d { t.Fatal("wrong") } }
+"""
+D_TESTS = "int add(int a, int b) { return a + b; }\nunittest { assert(add(1, 2) == %d); }\nvoid main() {}"
+
+
+@pytest.mark.parametrize(("language", "code"), [("go_test", GO_TESTS), ("D_ut", D_TESTS)])
+def test_programs_that_are_run_for_their_tests(client, language, code):
+    if toolchain(find_language(language)) is None:
+        pytest.skip(f"no tool chain for {language} here")
+    statuses = [run(client, code % answer, language)["status"] for answer in (3, 4)]
+    assert statuses == ["Success", "Failed"]
+
+
+def test_no_memory_limit_is_the_default_one(client):
+    assert run(client, "print(len(bytearray(300 << 20)))", memory_limit_MB=-1)["status"] == "Success"
+
+
 def test_whole_outputs_come_back(client):
     found = run(client, "import sys\nprint('y' * 300_000)\nsys.stderr.write('z' * 5000)")
     assert (
@@ -97,9 +141,77 @@ def test_whole_outputs_come_back(client):
     )
 
 
-def test_files_are_said_not_to_be_served(client):
-    assert "files" in run(client, "", files={"a": "eA=="})["message"]
-    assert run(client, "", fetch_files=["a"])["status"] == "SandboxError"
+def test_files_are_beside_the_program_and_in_its_folder(client):
+    # As SandboxFusion, nothing is written for null, and for a name that says so.
+    files = {"lib.py": "d29yZCA9ICdoZXJlJw==", "./data/a b.txt": "eA==", "/tmp/empty": "", "none": None}
+    files |= {"IGNORE_THIS_FILE": "eA=="}
+    code = "import lib, os\nprint(lib.word, open('data/a b.txt').read(), sorted(os.listdir()))"
+    found = run(client, code, files=files)
+    names = "['data', 'empty', 'lib.py']"
+    assert (found["status"], found["run_result"]["stdout"]) == ("Success", f"here x {names}\n"), found
+
+
+BYTES = bytes(range(256))
+COPY = "a = open('in.bin', 'rb').read()\nopen('out.bin', 'wb').write(a[::-1])"
+COPY_C = C % (
+    'FILE *a = fopen("in.bin", "rb"), *b = fopen("out.bin", "wb"); int n; char all[256]; '
+    "fread(all, 1, 256, a); for (n = 255; n >= 0; n--) fputc(all[n], b); fclose(b);"
+)
+
+
+@pytest.mark.parametrize(("language", "code"), [("python", COPY), ("c", COPY_C)])
+def test_bytes_go_in_and_come_back(client, language, code):
+    files = {"in.bin": base64.b64encode(BYTES).decode()}
+    wanted = ["./out.bin", "/tmp/in.bin", "missing", "out.bin"]
+    found = run(client, code, language, files=files, fetch_files=wanted)
+    assert found["status"] == "Success", found
+    backwards = base64.b64encode(BYTES[::-1]).decode()
+    assert found["files"] == {
+        "./out.bin": backwards, "/tmp/in.bin": files["in.bin"], "out.bin": backwards,
+    }  # fmt: skip
+
+
+def test_files_come_back_from_a_run_that_fails(client):
+    found = run(
+        client, "import os\nos.mkdir('d')\nopen('d/é x', 'w').write('1')\n1/0", fetch_files=["d/é x", "d"]
+    )
+    assert (found["status"], found["files"]) == ("Failed", {"d/é x": "MQ=="})
+    found = run(client, "open('a', 'w').write('1')\nwhile True: pass", run_timeout=0.3, fetch_files=["a"])
+    assert (found["run_result"]["status"], found["files"]) == ("TimeLimitExceeded", {"a": "MQ=="})
+
+
+def test_no_link_is_followed_to_a_file_that_comes_back(client):
+    code = (
+        "import os\nos.symlink('/program', 'folder')\nos.symlink('/program/main.py', 'file')\n"
+        "os.symlink('/proc/1', 'one')\nos.mkfifo('pipe')\nprint(open('file').read() != '')"
+    )
+    wanted = ["folder/main.py", "file", "one/environ", "one/cmdline", "pipe", "folder"]
+    found = run(client, code, fetch_files=wanted)
+    assert (found["run_result"]["stdout"], found["files"]) == ("True\n", {})
+
+
+def test_files_that_are_not_served(client):
+    for path in ("../a", "/etc/passwd", "/tmp/../a", "a/../../b", ".", ""):
+        for fields in ({"files": {path: ""}}, {"fetch_files": [path]}):
+            found = run(client, "print(1)", **fields)
+            assert "is not a plain file name" in found["message"] and found["status"] == "SandboxError"
+    large = run(client, "for a in 'ab': open(a, 'wb').truncate(9 << 20)", fetch_files=["a", "b"])
+    assert (large["status"], large["files"]) == ("SandboxError", {}) and "16 MiB" in large["message"]
+    for fetched in ("a", [1], {"a": 1}):
+        body = {"code": "print(1)", "language": "python", "fetch_files": fetched}
+        assert client.post("/run_code", json=body).status_code == 422
+    tests = [{"test_id": "1", "mode": "stdin", "input": ""}]
+    one = {"program": "print(1)", "language": "python", "tests": tests, "fetch_files": ["a"]}
+    refused = client.post("/judge", json={"submissions": [one]})
+    assert (refused.status_code, "only /run_code" in refused.json()["detail"]) == (422, True)
+    for files in ({"a": "?"}, {"a": 1}, ["a"]):
+        body = {"code": "print(1)", "language": "python", "files": files}
+        assert client.post("/run_code", json=body).status_code == 422
+
+
+def test_code_of_blanks(client):
+    assert run(client, " ")["status"] == "Success"
+    assert run(client, " ", language="cpp")["status"] == "Failed"
 
 
 def test_many_at_once_in_order(client):
@@ -170,7 +282,8 @@ def test_a_token(serve, pool):
     )
     with pytest.raises(ValueError, match="token"):
         application(pool, everywhere=True)
-    assert [is_loopback(host) for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "10.0.0.1", "example.org")] == [
+    hosts = ("127.0.0.1", "::1", "localhost", "0.0.0.0", "10.0.0.1", "example.org")
+    assert [is_loopback(host) for host in hosts] == [
         True, True, True, False, False, False,
     ]  # fmt: skip
 

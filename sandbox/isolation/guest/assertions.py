@@ -1,4 +1,4 @@
-"""The asserting jail: runs a test's own code, out of reach of the program that it tests.
+"""The assertion jail: runs a test's own code, out of reach of the program that it tests.
 
 `candidate`, and every other name that only the program can know, is a `Remote`: a call of it crosses to the
 program's jail as plain data, and so does what comes back (`crossing.py`, `functions.py`). Descriptors: the
@@ -14,7 +14,7 @@ import crossing
 import functions
 
 CALLS, ANSWERS = 5, 6
-MOST_CHARACTERS = 300  # of what an exception says
+MAX_CHARACTERS = 300  # of what an exception says
 exit_now = os._exit
 
 
@@ -50,11 +50,11 @@ class Peer:
         arguments = [*positional, *keywords.values()]
         try:
             request = crossing.Encoder(self.shapes, self.refuse).message([name, *keywords], *arguments)
-        except crossing.Uncrossable as error:
+        except crossing.NotPlainData as error:
             self.give_up(f"an argument is {error}")
         try:
             crossing.send(CALLS, request)
-            answer = crossing.receive(ANSWERS, crossing.MOST_BYTES)
+            answer = crossing.receive(ANSWERS, crossing.MAX_MESSAGE_BYTES)
             if answer is None:
                 self.report({"left": "left before the end of the test"})
             head, values = crossing.Decoder(self.shapes).message(answer)
@@ -64,18 +64,22 @@ class Peer:
             self.report({"left": f"left before the end of the test: {type(error).__name__}"})
         for old, new in zip(arguments, changed):  # noqa: B905
             if type(old) is type(new):
-                crossing.bring_up_to_date(old, new)
+                crossing.update_in_place(old, new)
         if kind != "value":
             raise raised(words)
+        # By its own text the test makes an object of the program's, which cannot cross: no program can bring
+        # this about.
+        if isinstance(result, crossing.Opaque) and name[:1].isupper():
+            self.give_up(f"the test makes a {name}")
         return result
 
     def refuse(self, value):
         if isinstance(value, crossing.Opaque):
             self.report({"failed": f"gave {value!r}"})
-        raise crossing.Uncrossable(f"of type {type(value).__name__}")
+        raise crossing.NotPlainData(f"of type {type(value).__name__}")
 
     def give_up(self, why):
-        self.report({"uncrossable": why})
+        self.report({"not_plain_data": why})
 
 
 def raised(words):
@@ -96,8 +100,8 @@ def run(preamble, namespace, job_descriptor, result_descriptor):
 
     A job is {"candidate": entry point or "", "names": names that mean it} with {"call": expression} or
     {"code": statements, "check": whether they define check(candidate)}; a report has one of passed, value,
-    failed, error, left and uncrossable, and beside the first two `called`: how many functions of the program
-    the test has called.
+    failed, error, left and not_plain_data, and beside the first two `called`: how many functions of the
+    program the test has called.
     """
     _signal.signal(_signal.SIGPIPE, _signal.SIG_IGN)  # the program may leave before its time
     job = json.loads(os.pread(job_descriptor, os.fstat(job_descriptor).st_size, 0))
@@ -117,9 +121,9 @@ def run(preamble, namespace, job_descriptor, result_descriptor):
     try:
         found = run_test(job, namespace, peer)
     except AssertionError as error:
-        found = {"failed": str(error)[:MOST_CHARACTERS]}
+        found = {"failed": str(error)[:MAX_CHARACTERS]}
     except BaseException as error:
-        found = {"error": f"{type(error).__name__}: {error}"[:MOST_CHARACTERS]}
+        found = {"error": f"{type(error).__name__}: {error}"[:MAX_CHARACTERS]}
     report(found)
 
 
@@ -142,8 +146,8 @@ def run_test(job, namespace, peer):
 
 def names_in(code):
     """Names that code may look up: global ones, and those of attributes, which do no harm."""
-    found = set(code.co_names)
+    names = set(code.co_names)
     for constant in code.co_consts:
         if isinstance(constant, type(code)):
-            found |= names_in(constant)
-    return found
+            names |= names_in(constant)
+    return names

@@ -64,7 +64,7 @@ class Confinement:
         install(bytes.fromhex(asked["filter"]))
 
     def check(self):
-        """Raises OSError unless signals stay inside: the supervisor signals all processes that it can reach."""
+        """Raises OSError if signals can leave the jail: the supervisor signals every process it can reach."""
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # only now, because a change of user resets it
         try:
             posix.kill(self.parent, 0)

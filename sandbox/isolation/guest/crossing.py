@@ -12,9 +12,9 @@ import os
 import sys
 
 EXACT_INTEGERS = 1 << 53
-MOST_ITEMS = 100_000  # of an iterator, which may have no end
+MAX_ITEMS = 100_000  # of an iterator, which may have no end
 HEADER_BYTES = 8
-MOST_BYTES = 64 << 20  # of a message
+MAX_MESSAGE_BYTES = 64 << 20  # of a message
 SCALARS = (int, str, float, bool, type(None))
 VIEWS = {type({}.keys()): "keys", type({}.values()): "values", type({}.items()): "items"}
 TYPES = {
@@ -26,7 +26,7 @@ class Malformed(Exception):
     """A message that an honest peer does not send."""
 
 
-class Uncrossable(Exception):
+class NotPlainData(Exception):
     """A value that is not plain data. The text says what it is."""
 
 
@@ -51,7 +51,7 @@ class Encoder:
         self.indices, self.instances = {}, []
 
     def message(self, head, *values):
-        """JSON of [head, values, attributes of the instances in them]. Raises Uncrossable where `refuse`
+        """JSON of [head, values, attributes of the instances in them]. Raises NotPlainData where `refuse`
         does.
         """
         plain = [self.plain(value) for value in values]
@@ -108,7 +108,7 @@ class Encoder:
         if hasattr(kind, "__next__"):
             items = []
             for item in value:
-                if len(items) == MOST_ITEMS:
+                if len(items) == MAX_ITEMS:
                     return {"iterator": [items, False]}
                 items.append(self.plain(item))
             return {"iterator": [items, True]}
@@ -150,8 +150,8 @@ class Decoder:
             raise Malformed(str(error)) from None
         return head, values
 
-    def tagged(self, found):
-        ((tag, value),) = found.items()
+    def tagged(self, crossed):
+        ((tag, value),) = crossed.items()
         if tag == "instance":
             return self.instance(*value)
         return READERS[tag](value)
@@ -178,7 +178,7 @@ def _pairs(items):
 def _replay(items, whole):
     yield from items
     if not whole:
-        raise RuntimeError(f"an iterator of more than {MOST_ITEMS} items")
+        raise RuntimeError(f"an iterator of more than {MAX_ITEMS} items")
 
 
 def _decimal(text):
@@ -221,8 +221,8 @@ READERS = {
 }
 
 
-def bring_up_to_date(old, new):
-    """Give containers and instances the contents of their later copies, keeping who they are."""
+def update_in_place(old, new):
+    """Give containers and instances the contents of their later copies, keeping their identity."""
     waiting, done = [(old, new)], set()
     while waiting:
         old, new = waiting.pop()
@@ -260,7 +260,7 @@ def _same_kind(before, after):
 
 
 def _kept(before, after, waiting):
-    """The object that was there, to be brought up to date, where its successor is of the same type."""
+    """The old object, to be updated in place, if its successor has the same type; else the successor."""
     if not _same_kind(before, after) or hasattr(before, "__next__"):
         return after
     waiting.append((before, after))
@@ -275,20 +275,20 @@ def send(descriptor, text):
         data = data[os.write(descriptor, data) :]
 
 
-def receive(descriptor, most_bytes):
+def receive(descriptor, max_bytes):
     """The next message; None where the other side has closed its end. Raises Malformed."""
     header = _read(descriptor, HEADER_BYTES)
     size = int.from_bytes(header, "little")
     if len(header) < HEADER_BYTES:
         return None
-    if size > most_bytes:
+    if size > max_bytes:
         raise Malformed(f"a message of {size} bytes")
     text = _read(descriptor, size)
     return text if len(text) == size else None
 
 
 def _read(descriptor, size):
-    """So many bytes, or fewer where there are no more."""
+    """`size` bytes, or fewer at the end of the input."""
     data = os.read(descriptor, size)
     if len(data) in (0, size):
         return data

@@ -1,4 +1,4 @@
-"""Function tests, inside the program's jail: call what is asked for, and hand the results out as data."""
+"""Function tests inside the program's jail: make the requested calls, and return the results as data."""
 
 import json
 import os
@@ -18,12 +18,12 @@ def run(program, namespace, job_descriptor, result_descriptor):
     whether they define check(candidate), "token": secret}. Where the job comes from a pipe, it is calls from
     another jail: see `serve`.
     """
-    found = os.fstat(job_descriptor)
-    if found.st_mode & FILE_TYPE != REGULAR_FILE:
+    status = os.fstat(job_descriptor)
+    if status.st_mode & FILE_TYPE != REGULAR_FILE:
         exec(program, namespace)
         serve(namespace, job_descriptor, result_descriptor)
         return
-    job = json.loads(os.pread(job_descriptor, found.st_size, 0))
+    job = json.loads(os.pread(job_descriptor, status.st_size, 0))
     os.close(job_descriptor)
     exec(program, namespace)
     if job["candidate"]:
@@ -36,17 +36,19 @@ def run(program, namespace, job_descriptor, result_descriptor):
 
 
 def serve(namespace, calls, answers):
-    """Answer calls until the asserting jail closes its end: see `assertions.py`.
+    """Answer calls until the assertion jail closes its end: see `assertions.py`.
 
     The first message is [entry point, names of classes whose instances cross]; a call is [[name, words of its
     keyword arguments], arguments, attributes]; an answer [["value" or "raise", ...], [result, arguments after
     the call], attributes].
     """
-    (entry_point, *shapes), _ = crossing.Decoder({}).message(crossing.receive(calls, crossing.MOST_BYTES))
+    (entry_point, *shapes), _ = crossing.Decoder({}).message(
+        crossing.receive(calls, crossing.MAX_MESSAGE_BYTES)
+    )
     if entry_point:
         namespace["candidate"] = eval(entry_point, namespace)
     classes = {name: namespace[name] for name in shapes if isinstance(namespace.get(name), type)}
-    while (text := crossing.receive(calls, crossing.MOST_BYTES)) is not None:
+    while (text := crossing.receive(calls, crossing.MAX_MESSAGE_BYTES)) is not None:
         (name, *words), values = crossing.Decoder(classes).message(text)
         positional = values[: len(values) - len(words)]
         keywords = dict(zip(words, values[len(positional) :], strict=True))
@@ -63,7 +65,7 @@ def answer_call(namespace, name, positional, keywords, request, shapes):
             head, result, *changed([name, *keywords], arguments, request, shapes)
         )
     except Exception as error:
-        head = ["raise", said_by(error), *(kind.__name__ for kind in type(error).__mro__)]
+        head = ["raise", error_text(error), *(kind.__name__ for kind in type(error).__mro__)]
     try:
         again = changed([name, *keywords], arguments, request, shapes)
         return crossing.Encoder(shapes, opaque).message(head, None, *again)
@@ -72,14 +74,14 @@ def answer_call(namespace, name, positional, keywords, request, shapes):
 
 
 def changed(head, arguments, request, shapes):
-    """The arguments, if they are no longer what was sent."""
+    """The arguments if the call has changed them, else an empty list."""
     if all(isinstance(argument, crossing.SCALARS) for argument in arguments) or b'{"iterator"' in request:
         return []
     now = crossing.Encoder(shapes, opaque).message(head, *arguments)
     return [] if now.encode() == request else arguments
 
 
-def said_by(error):
+def error_text(error):
     try:
         return str(error)
     except Exception:
@@ -91,7 +93,7 @@ def opaque(value):
 
 
 def run_assertion(job, namespace):
-    """The token, or what the assertion said."""
+    """The token, or the assertion's message."""
     try:
         exec(compile(job["code"], "/program/test.py", "exec", dont_inherit=True), namespace)
         if job["check"]:
@@ -107,8 +109,8 @@ def write_all(descriptor, data):
 
 
 def encode(value):
-    """A value as JSON that keeps Python's types apart; what is no plain data becomes its type's name,
-    equal to nothing.
+    """A value as JSON that keeps Python's types apart. A value that is not plain data becomes its type's
+    name, which equals nothing.
     """
     if value is None or isinstance(value, bool | str):
         return str(value) if isinstance(value, str) else value

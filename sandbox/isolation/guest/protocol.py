@@ -18,9 +18,11 @@ CHECK = b"K"
 PYTHON = (
     b"P"  # PYTHON_FIELDS; descriptors as for CHECK. The program is Python, run in forks of the supervisor.
 )
-FILE = b"F"  # a name; one descriptor: contents. Puts a file into the scratch folder.
+FILE = b"F"  # a path; one descriptor: contents. Puts a file into the scratch folder.
 COLLECT = b"C"  # a name. The answer carries a descriptor of that file of the scratch folder, or is REFUSED.
-LIST = b"L"  # empty. The answer is the names of the files in the scratch folder, NUL between them.
+# A folder in the scratch folder, or nothing. The answer is the names in it, NUL between them; a slash ends
+# those of folders.
+LIST = b"L"
 # TEST_FIELDS; the descriptors of the tests, one test after the other: those that the program finds as 0, 1, 2
 # and so on; for functions, 3 and 4 are job and result. There is one answer per test, up to the first test
 # after which the next one could be judged wrongly: it did not end with status 0, left something behind, or

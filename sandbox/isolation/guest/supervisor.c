@@ -43,6 +43,7 @@ struct scratch {
 
 static const char *const SCRATCH[] = {"/tmp", "/dev/shm"};
 static struct scratch clean_scratch[2];
+static int scratch_folders[2]; /* kept open: each path would be looked up in every test */
 static int control = -1;
 static double watch_s = 0.01;
 static long memory_kb, cores = 1;
@@ -62,14 +63,11 @@ static void send_answer(int what) {
     send_answers(&answer, 1);
 }
 
-static bool look_at_scratch(const char *folder, struct scratch *found) {
+static bool look_at_scratch(int folder, struct scratch *found) {
     struct stat status;
     memset(found, 0, sizeof *found);
-    int directory = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (directory < 0) return false;
-    bool seen = fstat(directory, &status) == 0;
-    found->listing_size = syscall(SYS_getdents64, directory, found->listing, LISTING_BYTES);
-    close(directory);
+    bool seen = fstat(folder, &status) == 0 && lseek(folder, 0, SEEK_SET) == 0;
+    found->listing_size = syscall(SYS_getdents64, folder, found->listing, LISTING_BYTES);
     found->changed = status.st_ctim;
     found->mode = status.st_mode;
     found->links = status.st_nlink;
@@ -77,13 +75,17 @@ static bool look_at_scratch(const char *folder, struct scratch *found) {
 }
 
 static bool remember_scratch(void) {
-    return look_at_scratch(SCRATCH[0], &clean_scratch[0]) && look_at_scratch(SCRATCH[1], &clean_scratch[1]);
+    for (int i = 0; i < 2; i++) {
+        scratch_folders[i] = open(SCRATCH[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (scratch_folders[i] < 0 || !look_at_scratch(scratch_folders[i], &clean_scratch[i])) return false;
+    }
+    return true;
 }
 
 static bool scratch_changed(void) {
     struct scratch found;
     for (int i = 0; i < 2; i++)
-        if (!look_at_scratch(SCRATCH[i], &found) || memcmp(&found, &clean_scratch[i], sizeof found))
+        if (!look_at_scratch(scratch_folders[i], &found) || memcmp(&found, &clean_scratch[i], sizeof found))
             return true;
     return false;
 }
@@ -104,6 +106,7 @@ static void limit(int what, rlim_t value) {
 static void set_up(const struct setup *setup) {
     memory_kb = setup->memory_kb;
     watch_s = (double)setup->watch_ms / 1000;
+    shared_growth_kb();
     if (setup->uid) become((uid_t)setup->uid);
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)) die("prctl"); /* closes /proc/1/{mem,fd,maps} to the programs */
     limit(RLIMIT_FSIZE, (rlim_t)setup->file_bytes);
@@ -166,14 +169,22 @@ static int watch(pid_t pid, double cpu_s, double wall_s, struct usage *usage) {
 
 static int64_t microseconds(struct timeval time) { return time.tv_sec * 1000000LL + time.tv_usec; }
 
-/* Kill and reap all other processes, and add to the answer what they have used. */
+/* Kill and reap all other processes, and add to the answer what they have used.
+ *
+ * A signal to all makes the kernel look at every process of the machine. It is not needed where process 1 has
+ * no child left: all others of its namespace descend from it, and orphans become its children. */
 static void clean_up(pid_t main_pid, struct answer *answer) {
     struct rusage used;
     pid_t reaped;
-    int status;
-    kill(-1, SIGKILL);
-    while ((reaped = wait4(-1, &status, 0, &used)) > 0 || (reaped < 0 && errno == EINTR)) {
+    int status, options = answer->ending == ENDED && getpid() == 1 ? WNOHANG : 0;
+    if (!options) kill(-1, SIGKILL);
+    while ((reaped = wait4(-1, &status, options, &used)) >= 0 || errno == EINTR) {
         if (reaped < 0) continue;
+        if (reaped == 0) {
+            kill(-1, SIGKILL);
+            options = 0;
+            continue;
+        }
         if (reaped == main_pid) answer->status = status;
         if (used.ru_maxrss > answer->peak_kb) answer->peak_kb = used.ru_maxrss;
         answer->cpu_us += microseconds(used.ru_utime) + microseconds(used.ru_stime);

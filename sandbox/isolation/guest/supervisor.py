@@ -25,7 +25,7 @@ sys.path.remove(GUEST_FOLDER)
 SCRATCH = ("/tmp", "/dev/shm")
 CORES = posix.cpu_count() or 1
 NO_SOCKET = -1
-FILE_TYPE, REGULAR_FILE = 0o170000, 0o100000
+FILE_TYPE, REGULAR_FILE, FOLDER = 0o170000, 0o100000, 0o040000
 
 
 class Supervisor:
@@ -170,20 +170,26 @@ class Supervisor:
         return what, *outcome
 
     def take_file(self, body, descriptors):
-        with open(f"{self.folder}/{decoded(body)}", "wb", buffering=0) as file:
+        *folders, name = decoded(body).split("/")
+        path = self.folder
+        for folder in folders:
+            path = f"{path}/{folder}"
+            try:  # noqa: SIM105 (importing contextlib would slow down every jail)
+                posix.mkdir(path)
+            except FileExistsError:
+                pass
+        with open(f"{path}/{name}", "wb", buffering=0) as file:
             posix.sendfile(file.fileno(), descriptors[0], 0, posix.fstat(descriptors[0]).st_size)
         self.answer(OK)
 
-    def list_files(self, *_):
-        self.control.send(
-            "\0".join(sorted(posix.listdir(self.folder))[:500]).encode("utf-8", "surrogateescape")
-        )
+    def list_files(self, body, _):
+        folder = f"{self.folder}/{decoded(body)}"
+        names = [name + is_folder(f"{folder}/{name}") * "/" for name in sorted(posix.listdir(folder))[:500]]
+        self.control.send("\0".join(names).encode("utf-8", "surrogateescape") or b"\0")  # never empty
 
     def collect(self, body, _):
         try:
-            descriptor = posix.open(
-                f"{self.folder}/{decoded(body)}", posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK
-            )
+            descriptor = open_inside(self.folder, decoded(body).split("/"))
         except OSError:
             self.answer(REFUSED)
             return
@@ -282,8 +288,27 @@ class Supervisor:
             posix.close(pidfd)
 
 
+def open_inside(folder, names):
+    """Open a file below a folder without following any link: the program may have put it there."""
+    descriptor = posix.open(folder, posix.O_RDONLY)
+    for depth, name in enumerate(names, start=1):
+        flags = posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK
+        if depth < len(names):
+            flags |= posix.O_DIRECTORY
+        try:
+            below = posix.open(name, flags, dir_fd=descriptor)
+        finally:
+            posix.close(descriptor)
+        descriptor = below
+    return descriptor
+
+
 def is_file(descriptor):
     return posix.fstat(descriptor).st_mode & FILE_TYPE == REGULAR_FILE
+
+
+def is_folder(path):
+    return posix.lstat(path).st_mode & FILE_TYPE == FOLDER
 
 
 def close_all(descriptors):
@@ -319,8 +344,8 @@ def scratch_state():
     state = []
     try:
         for folder in SCRATCH:
-            found = posix.stat(folder)
-            state.append((found.st_ctime_ns, found.st_mode, found.st_nlink, tuple(posix.listdir(folder))))
+            status = posix.stat(folder)
+            state.append((status.st_ctime_ns, status.st_mode, status.st_nlink, tuple(posix.listdir(folder))))
     except OSError:
         return None
     return state
@@ -336,7 +361,9 @@ def read_all(descriptor):
 
 if __name__ == "__main__":
     gc.disable()  # the supervisor leaves little to collect; programs switch it on again
+    sys.set_int_max_str_digits(0)  # a limit against attacks on servers; contest programs print long integers
     children.default_signals()
+    children.use_packages()
     children.forget_own_environment()
     channel = _socket.socket(fileno=int(sys.argv.pop()))
     confinement = confine.Confinement(sys.argv.pop()) if len(sys.argv) == 2 else None

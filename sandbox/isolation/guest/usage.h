@@ -6,6 +6,7 @@
 
 #include <ctype.h>
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -93,13 +94,7 @@ static bool has_runnable_thread(long pid) {
     return runnable;
 }
 
-/* Resident memory, with shared pages divided among their users, so that forks are not counted twice. */
-static long proportional_kb(long pid, long otherwise_kb) {
-    char path[64], text[TEXT_BYTES];
-    snprintf(path, sizeof path, "/proc/%ld/smaps_rollup", pid);
-    const char *found = read_text(path, text) ? strstr(text, "\nPss:") : NULL;
-    return found ? atol(found + 5) : otherwise_kb;
-}
+#include "memory.h"
 
 /* The process's CPU clock; `otherwise_s` where it has just exited. */
 static double precise_cpu_s(long pid, double otherwise_s) {
@@ -134,6 +129,7 @@ static void usage_look(struct usage *usage, long memory_limit_kb) {
             if (pid <= 1 || pid >= PID_LIMIT) continue;
             snprintf(path, sizeof path, "/proc/%ld/stat", pid);
             if (!read_status(path, &status)) continue;
+            if (!status.pages && status.threads > 1) status.pages = pages_of_threads(pid);
             if (round == 1) {
                 fair_kb += proportional_kb(pid, status.pages * PAGE_KB);
                 continue;
@@ -150,6 +146,8 @@ static void usage_look(struct usage *usage, long memory_limit_kb) {
     }
     if (all) closedir(all);
     if (crowded) memory_kb = fair_kb;
+    long grown_kb = shared_growth_kb();
+    if (grown_kb > memory_limit_kb / 4) memory_kb = (long)larger((double)memory_kb, (double)with_shared_kb(grown_kb));
     if (memory_kb > usage->peak_kb) usage->peak_kb = memory_kb;
     usage->cpu_s = larger(usage->cpu_s, larger(cpu_s, usage->seen_cpu_s));
     usage->wall_s = now_s() - usage->started_s;

@@ -1,26 +1,35 @@
-"""Java. The source file is named after the class that holds `main`."""
+"""Java. The source file is named after its public class; the class files say where `main` is."""
 
-import re
+from typing import Any
 
+from sandbox.languages.java_classes import main_class, public_class
 from sandbox.languages.language import Language
 
-HELLO = """public class Main {
-    public static void main(String[] arguments) { System.out.println("Hello, world!"); }
+HELLO = """import java.util.Scanner;
+public class Main {
+    public static void main(String[] arguments) {
+        System.out.println("Hello, " + new Scanner(System.in).next() + "!");
+    }
 }
 """
+# Shared with the other languages of the Java virtual machine.
+JVM_OPTIONS = (
+    "-Xss64m", "-Xms16m", "-Xmx{heap_mb}m", "-XX:MaxNewSize={young_mb}m", "-XX:+UseSerialGC",
+    "-XX:-UsePerfData", "-XX:TieredStopAtLevel=4", "-XX:CICompilerCount=2", "-Xshare:auto",
+    "-DONLINE_JUDGE=true",
+)  # fmt: skip
+JVM_COMPILER_OPTIONS = ("-Xss64m", "-Xmx768m", "-XX:+UseSerialGC", "-XX:-UsePerfData")
+JVM_LIMITS: dict[str, Any] = {
+    "memory_overhead_mb": 256,
+    "extra_processes": 32,
+    "time_factor": 1.5,
+    "memory_errors": r"java\.lang\.OutOfMemoryError(?!: unable to create)",
+}
 
 
 def adapt_java(source: str) -> tuple[str, str]:
-    """The source without its package, which would need folders, and the class that names its file."""
-    source = re.sub(r"^\s*package\s+[\w.]+\s*;", "", source, count=1, flags=re.M)
-    public = re.search(r"\bpublic\s+(?:final\s+|abstract\s+|strictfp\s+)*class\s+(\w+)", source)
-    if public:
-        return source, public.group(1)
-    main = re.search(r"\bstatic\s+(?:\w+\s+)*void\s+main\b", source)
-    classes = re.findall(
-        r"^\s*(?:\w+\s+)*class\s+(\w+)", source[: main.start()] if main else source, flags=re.M
-    )
-    return source, classes[-1] if classes else "Main"
+    """The source, and the class that names its file."""
+    return source, public_class(source) or "Main"
 
 
 LANGUAGES = (
@@ -31,20 +40,17 @@ LANGUAGES = (
         lexer="java",
         hello=HELLO,
         source_name="{main}.java",
-        run=(
-            "java", "-cp", "{program}", "-Xss64m", "-Xms16m", "-Xmx{memory_mb}m", "-XX:+UseSerialGC",
-            "-XX:-UsePerfData", "-XX:TieredStopAtLevel=4", "-XX:CICompilerCount=2", "-Xshare:auto",
-            "-DONLINE_JUDGE=true", "{main}",
-        ),
+        run=("java", "-cp", "{program}", *JVM_OPTIONS, "{main}"),
         compile=(
-            "javac", "-encoding", "UTF-8", "-nowarn", "-proc:none", "-J-Xss64m", "-J-Xmx768m",
-            "-J-XX:+UseSerialGC", "-J-XX:-UsePerfData", "-d", ".", "{source}",
+            "javac", "-encoding", "UTF-8", "-nowarn", "-proc:none",
+            *(f"-J{option}" for option in JVM_COMPILER_OPTIONS), "-d", ".", "{source}",
         ),
         version=("javac", "-version"),
         folders=("/etc/java*",),
-        memory_overhead_mb=256,
-        extra_processes=32,
-        time_factor=1.5,
+        **JVM_LIMITS,
+        compiles_all=True,
+        keeps_folders=True,
         adapt_source=adapt_java,
+        find_main=main_class,
     ),
 )  # fmt: skip

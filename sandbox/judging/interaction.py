@@ -18,17 +18,24 @@ from sandbox.isolation import Run, StartedRuns
 
 LOOK_S = 0.004
 QUIET_LOOKS = 8  # in a row, without a process that runs or CPU time spent
+BOTH_QUIET_S, BOTH_LOOK_S = (
+    0.3,
+    0.05,
+)  # of program and interactor, before one may miss the other's end of file
 BLIND_S = 0.25  # where the processes of a jail cannot be seen
 
 
 @dataclass(frozen=True)
 class Ends:
-    """How the two runs ended, and whether each ended before the pipes were closed."""
+    """How the two runs ended, whether each ended before the pipes were closed, and whether the interactor was
+    the first of them.
+    """
 
     program: Run
     interactor: Run
     program_by_itself: bool
     interactor_by_itself: bool
+    interactor_first: bool
 
 
 class Pipes:
@@ -52,18 +59,42 @@ class Pipes:
 
 def wait_for_first(
     program: StartedRuns, interactor: StartedRuns, pipes: Pipes, limit_s: float
-) -> tuple[bool, bool]:
+) -> tuple[bool, bool, bool]:
     """Wait until one has ended and the other has, too, or waits in vain; then close the pipes.
 
-    Returns whether the program and the interactor had ended by then.
+    Returns whether the program and the interactor had ended by then, and whether the interactor alone was
+    seen to end first.
     """
     both = [program, interactor]
-    ended = select.select(both, [], [], limit_s)[0]
+    ended = select.select(both, [], [], BOTH_QUIET_S)[0] or await_first(both, pipes, limit_s)
+    if not pipes.open:
+        # Who ended first cannot be told any more: a failure of the program counts as its own.
+        select.select(both, [], [], limit_s)
+        return True, False, False
+    interactor_first = ended == [interactor]
     if len(ended) == 1:
         other = interactor if ended == [program] else program
         ended += await_end_or_quiet(other, limit_s)
     pipes.close()
-    return program in ended, interactor in ended
+    return program in ended, interactor in ended, interactor_first
+
+
+def await_first(both: list[StartedRuns], pipes: Pipes, limit_s: float) -> list[StartedRuns]:
+    """The runs that end first; none where the pipes were closed, because both wait: one may have closed its
+    end without exiting, which the other sees only when the judge closes it, too.
+    """
+    quiet, before, begun = 0.0, None, time.monotonic()
+    while time.monotonic() - begun < limit_s:
+        if ended := select.select(both, [], [], BOTH_LOOK_S)[0]:
+            return ended
+        seen = [activity(started.supervisor_pid) for started in both]
+        still = None not in seen and not any(one[0] for one in seen if one) and seen == before
+        quiet = quiet + BOTH_LOOK_S if still else 0.0
+        if quiet > BOTH_QUIET_S:
+            pipes.close()
+            return []
+        before = seen
+    return []
 
 
 def await_end_or_quiet(started: StartedRuns, limit_s: float) -> list[StartedRuns]:
@@ -104,12 +135,12 @@ def activity(supervisor_pid: int) -> tuple[bool, int] | None:
 
 def descendants(pid: int) -> list[int]:
     """The processes below one. Raises OSError."""
-    found, waiting = [], [pid]
+    process_ids, waiting = [], [pid]
     while waiting:
         parent = waiting.pop()
         for thread in os.listdir(f"/proc/{parent}/task"):
             with open(f"/proc/{parent}/task/{thread}/children", "rb") as file:
                 children = [int(word) for word in file.read().split()]
-            found += children
+            process_ids += children
             waiting += children
-    return found
+    return process_ids

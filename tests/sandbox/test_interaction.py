@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sandbox.talks import CASES, verdict_flips
+from tests.sandbox.interaction_cases import CASES, verdict_flips
 
 
 def test_one_verdict_in_repeated_runs(pool):

@@ -1,4 +1,4 @@
-"""Interactors and programs that leave one another at every moment, each with the one verdict that is right."""
+"""Interactors and programs that exit at every possible moment, each with its only right verdict."""
 
 from __future__ import annotations
 
@@ -27,6 +27,13 @@ for _ in range(10):
     print("no", flush=True)
 sys.exit(43)
 """
+# Says all it has to say, and waits for the answer.
+CLOSING = """
+import os, sys
+print("2\\n3", flush=True)
+os.close(1)
+sys.exit(42 if sys.stdin.readline().strip() == "5" else 43)
+"""
 BROKEN = r"""
 #include <cstdio>
 #include <cstdlib>
@@ -35,6 +42,7 @@ int main() { int guess; if (scanf("%d", &guess) == 1 && guess == 1) abort(); ret
 INTERACTORS = {
     "c++": Checker("kattis", program=GUESS, interactive=True),
     "python": Checker("kattis", program=GUESS_PYTHON, language="python3", interactive=True),
+    "closing": Checker("kattis", program=CLOSING, language="python3", interactive=True),
     "broken": Checker("kattis", program=BROKEN, interactive=True),
 }
 # interactor, program, verdict
@@ -53,11 +61,20 @@ CASES = {
     "fails after a guess": ("c++", "input(); print(1, flush=True); 1 / 0", "runtime_error"),
     "fails after a guess, Python": ("python", "input(); print(1, flush=True); 1 / 0", "runtime_error"),
     "fails at once": ("python", "1 / 0", "runtime_error"),
-    "ten wrong guesses": ("c++", "for _ in range(10): input(); print(1, flush=True); input()", "wrong_answer"),
+    "ten wrong guesses": ("c++", ("for _ in range(10): input(); print(1, "
+                                  "flush=True); input()"), "wrong_answer"),
     "ten wrong guesses, and fails": (
         "c++", "for _ in range(10): input(); print(1, flush=True); input()\n1 / 0", "runtime_error",
     ),
-    "more guesses than allowed": ("c++", "while True: input(); print(1, flush=True); input()", "wrong_answer"),
+    "more guesses than allowed": ("c++", ("while True: input(); print(1, "
+                                          "flush=True); input()"), "wrong_answer"),
+    "ten wrong guesses, and loops": (
+        "c++", "for _ in range(10): input(); print(1, flush=True); input()\nwhile True: pass", "wrong_answer",
+    ),
+    "right, and loops": ("c++", "input(); print(7, flush=True)\nwhile True: pass", "time_limit_exceeded"),
+    "reads to the end": ("closing", "import sys; print(sum(map(int, sys.stdin)))", "accepted"),
+    "reads to the end, wrong": ("closing", "import sys; print(len(list(sys.stdin)))", "wrong_answer"),
+    "reads to the end, and fails": ("closing", "import sys; list(sys.stdin); 1 / 0", "runtime_error"),
     "no number": ("python", "input(); print('x', flush=True); input()", "judge_error"),
     "breaks the interactor": ("broken", "print(1, flush=True); input()", "judge_error"),
     "breaks the interactor, and leaves": ("broken", "print(1, flush=True)", "judge_error"),
@@ -70,7 +87,14 @@ def verdict_flips(pool: Pool, runs: int, cases: list[str] | None = None) -> dict
     """{case: verdicts} of those that had another verdict than theirs in one of the runs."""
     chosen = cases or list(CASES)
     work = (
-        Submission(CASES[case][1], "python3", (Test("1", "stdin", "", ""),), LIMITS, INTERACTORS[CASES[case][0]], key=case)
+        Submission(
+            CASES[case][1],
+            "python3",
+            (Test("1", "stdin", "", ""),),
+            LIMITS,
+            INTERACTORS[CASES[case][0]],
+            key=case,
+        )
         for case in chosen
         for _ in range(runs)
     )  # fmt: skip
