@@ -1,7 +1,6 @@
-"""YAML of strangers: bounded in size, nesting, and in what its aliases stand for, before anything is built
-from it.
+"""Loads untrusted YAML with limits on size, nesting and alias expansion.
 
-libyaml's events are counted first (PyYAML's `CSafeLoader`); only a text within the bounds is loaded, by the
+The parser events are counted first (PyYAML's `CSafeLoader`). Only text within the limits is loaded, by the
 safe loader.
 """
 
@@ -13,16 +12,16 @@ import yaml
 
 MAX_YAML_CHARACTERS = 256 << 10
 MAX_YAML_DEPTH = 32
-# Values after every alias is replaced by what it stands for.
+# Number of values after all aliases are expanded.
 MAX_YAML_VALUES = 20_000
-# A number in base 60 takes time with the square of its length.
+# Parsing a base 60 number takes quadratic time.
 MAX_NUMBER_CHARACTERS = 1_000
 NUMBER_BEGINS = tuple("+-.0123456789")
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def load_yaml(text: str, name: str) -> Any:
-    """The value of a YAML text. Raises ValueError where it is beyond the bounds, and yaml.YAMLError."""
+    """The value of a YAML text. Raises ValueError if it exceeds a limit, and yaml.YAMLError."""
     if len(text) > MAX_YAML_CHARACTERS:
         raise ValueError(f"{name} has more than {MAX_YAML_CHARACTERS:,} characters")
     _check(text, name)
@@ -30,9 +29,9 @@ def load_yaml(text: str, name: str) -> Any:
 
 
 def _check(text: str, name: str) -> None:
-    """Raises ValueError where loading the text would go beyond the bounds."""
-    # Values below each open collection, the document last; and of each anchor: None while its collection is
-    # open.
+    """Raise ValueError if loading the text would exceed a limit."""
+    # Number of values in each open collection, the document first; and of each anchor, None while its
+    # collection is open.
     counts: list[int] = [0]
     anchors: list[str | None] = []
     values_of: dict[str, int | None] = {}
@@ -56,8 +55,10 @@ def _check(text: str, name: str) -> None:
         elif isinstance(event, yaml.AliasEvent):
             held = values_of.get(event.anchor, 0)
             if held is None:
-                raise ValueError(f"{name} has the alias *{event.anchor} inside of what it stands for")
+                raise ValueError(f"{name} has the alias *{event.anchor} inside its own anchor")
             added = held
         counts[-1] += added
         if counts[-1] > MAX_YAML_VALUES:
-            raise ValueError(f"{name} has more than {MAX_YAML_VALUES:,} values once its aliases are replaced")
+            raise ValueError(
+                f"{name} has more than {MAX_YAML_VALUES:,} values after its aliases are expanded"
+            )

@@ -1,9 +1,8 @@
 """The contest bundle: a folder with problems.jsonl.gz, human_solutions.jsonl.gz and model_samples.jsonl.gz.
 
-Format as its README documents it: 16 sources of problems under one schema, human solutions, samples of a
-dozen models with the verdicts that their sources recorded. Human solutions become origin `human` by policy
-`human`, model samples origin `other_policy` by the model's name. Where a source recorded no temperature, null
-stays null.
+The format is in its README: 16 sources of problems under one schema, human solutions, and samples of a dozen
+models with the verdicts that their sources recorded. Human solutions get origin `human` and policy `human`,
+model samples get origin `other_policy` and the model's name. A missing temperature is null.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ from pipeline.adapters import (
 )
 from pipeline.adapters.lines import JsonRow, json_rows, parse
 from pipeline.adapters.rows import refused_row
-from pipeline.adapters.sample import Place, bounded
+from pipeline.adapters.sample import SampleKey, bounded_sample
+from pipeline.adapters.setup_code import place_setup
 from pipeline.text import language_name, verdict_name
 
 PROBLEMS, HUMAN, MODEL = "problems.jsonl.gz", "human_solutions.jsonl.gz", "model_samples.jsonl.gz"
 CHECKERS = {"token": "tokens", "float": "float", "custom": "custom"}
-# The splits of their sources; MBPP's ten few-shot examples are called `prompt` and belong to no split of
-# ours.
+# Splits are those of the sources. The ten few-shot examples of MBPP have the split `prompt`, here none.
 SPLITS = {"prompt": "none"}
 
 
@@ -45,40 +44,40 @@ class Bundle(Adapter):
         if missing:
             raise SourceError(f"no {missing[0]} in {source}")
         files = [local_file(root / name, root) for name in (PROBLEMS, HUMAN, MODEL)]
-        return files if limit is None else bounded(files, limit, place_of)
+        return files if limit is None else bounded_sample(files, limit, sample_key)
 
     def read(self, file: SourceFile) -> Iterator[ReadItem]:
         translate = TRANSLATORS[Path(file.path).name]
         for row in json_rows(file):
-            yield row if isinstance(row, Refused) else guarded(translate, row)
+            yield row if isinstance(row, Refused) else translate_or_refuse(translate, row)
 
     def reread(self, raw: bytes, line: int, file: SourceFile) -> list[ReadItem]:
         row = parse(line, raw)
-        return [row if isinstance(row, Refused) else guarded(TRANSLATORS[Path(file.name).name], row)]
+        return [
+            row if isinstance(row, Refused) else translate_or_refuse(TRANSLATORS[Path(file.name).name], row)
+        ]
 
 
 register(Bundle())
 
 
-def guarded(translate: Any, row: JsonRow) -> ReadItem:
-    """A row whose shape is not the documented one is refused, with the key that was missing or of another
-    kind.
-    """
+def translate_or_refuse(translate: Any, row: JsonRow) -> ReadItem:
+    """Translate a row; refuse it with the key at fault if it does not have the documented shape."""
     try:
         return translate(row)
     except Exception as error:
         return refused_row(row, error)
 
 
-def place_of(row: JsonRow) -> Place | None:
-    """What decides whether a line belongs to a bounded sample."""
+def sample_key(row: JsonRow) -> SampleKey | None:
+    """The key that decides whether a line is in a bounded sample."""
     value = row.value
     if not isinstance(value.get("problem_id"), str):
         return None
     if "statement" in value:
-        return Place(row.line, value["problem_id"], str(value.get("source")))
+        return SampleKey(row.line, value["problem_id"], str(value.get("source")))
     policy, key = value.get("model", "human"), value.get("solution_id") or value.get("sample_id")
-    return Place(row.line, value["problem_id"], "", str(policy), str(key))
+    return SampleKey(row.line, value["problem_id"], "", str(policy), str(key))
 
 
 def read_problem(row: JsonRow) -> ReadItem:
@@ -108,6 +107,7 @@ def read_problem(row: JsonRow) -> ReadItem:
     }
     tests = [read_test(test, "public", n) for n, test in enumerate(value["public_tests"], start=1)]
     tests += [read_test(test, "private", n) for n, test in enumerate(value["hidden_tests"], start=1)]
+    problem["preamble"], tests = place_setup(problem["preamble"], tests)
     return ReadProblem(row.line, row.raw, problem, tests, row.size)
 
 
@@ -144,7 +144,7 @@ def read_model(row: JsonRow) -> ReadItem:
         "origin": "other_policy",
         "policy_id": value["model"],
         "source_key": value["sample_id"],
-        # `<...>#<index>` counts the samples of a prompt only where several were drawn; elsewhere it counts
+        # `<...>#<index>` is the index of the sample only if a prompt has several samples; else it counts
         # rows.
         "sample_index": int(value["sample_id"].rpartition("#")[2]) if sampling["n"] > 1 else None,
         "temperature": sampling.get("temperature"),

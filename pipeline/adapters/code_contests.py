@@ -1,16 +1,16 @@
 """DeepMind CodeContests (Li et al. 2022, arXiv:2203.07814), from the Hub or from Parquet files in its schema.
 
-Source: a Parquet file, a folder of them, or a name on the Hub: `deepmind/code_contests`,
-`deepmind/code_contests@<revision>`. A row of a file holds a problem and its solutions; each counts as one
-item of that row. Schema as the data set's card gives it: tests and solutions are structs of lists, languages,
-sources and difficulties are class labels.
+Source: a Parquet file, a folder of Parquet files, or a name on the Hub: `deepmind/code_contests`,
+`deepmind/code_contests@<revision>`. A row contains a problem and its solutions; each is one item of the row.
+Schema as in the data set's card: tests and solutions are structs of lists; languages, sources and
+difficulties are class labels.
 
-The data set carries no checkers. Outputs are compared by tokens with case folded, or, where an expected
-output has a decimal fraction, as numbers within FLOAT_TOL. Problems that read or write named files are
-refused: the judge gives standard input.
+The data set has no checkers. Outputs are compared by tokens with case folded, or as numbers within FLOAT_TOL
+if an expected output has a decimal fraction. Problems that read or write named files are refused, because the
+judge uses standard input and output.
 
-`limit` takes the first `limit` rows of each file and, of each row, SOLUTIONS_PER_KIND solutions of each
-language and verdict.
+`limit` reads the first `limit` rows of each file and, per row, SOLUTIONS_PER_KIND solutions of each language
+and verdict.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from pipeline.adapters import (
 from pipeline.adapters.io_tests import DECIMAL, FLOAT_TOL
 from pipeline.adapters.lines import parse
 from pipeline.adapters.rows import SHAPE_ERRORS, source_files
-from pipeline.adapters.tables import table_rows, written
+from pipeline.adapters.tables import json_bytes, table_rows
 from pipeline.store import content_id
-from pipeline.text import detect_language, split_of
+from pipeline.text import detect_language, split_name
 
 SOURCES = ("unknown", "codechef", "codeforces", "hackerearth", "codejam", "atcoder", "aizu")
 LANGUAGES = ("unknown", "python2", "cpp", "python3", "java")
@@ -50,6 +50,8 @@ LABELS = {
     **{name: number for number, name in enumerate(("UNKNOWN_LANGUAGE", "PYTHON", "CPP", "PYTHON3", "JAVA"))},
 }
 TESTS = (("public_tests", "public"), ("private_tests", "private"), ("generated_tests", "generated"))
+# Generated tests are mutations of the others, by a program (section 3.2.1 of the paper).
+ORIGINS = {"public": "statement", "private": "judge", "generated": "program"}
 SOLUTIONS = (("solutions", "accepted"), ("incorrect_solutions", "rejected"))
 SOLUTIONS_PER_KIND = 3
 BASIS = "CodeContests `{}` (verdict of the original site)"
@@ -69,19 +71,17 @@ class CodeContests(Adapter):
                 yield row
             else:
                 yield from read_row(
-                    row.line, row.value, split_of(file.name), SOLUTIONS_PER_KIND if limit else None
+                    row.line, row.value, split_name(file.name), SOLUTIONS_PER_KIND if limit else None
                 )
 
     def reread(self, raw: bytes, line: int, file: SourceFile) -> list[ReadItem]:
-        """What the quarantine keeps: a row, its problem without the solutions, or one solution without the
-        problem.
-        """
+        """The items of a row, of a problem without solutions, or of a solution without its problem."""
         row = parse(line, raw)
         if isinstance(row, Refused):
             return [row]
         value = dict.fromkeys(dict(SOLUTIONS)) | row.value
         return list(
-            read_row(line, value, split_of(file.name), None, only_solutions="description" not in value)
+            read_row(line, value, split_name(file.name), None, only_solutions="description" not in value)
         )
 
 
@@ -96,19 +96,21 @@ def read_row(
     *,
     only_solutions: bool = False,
 ) -> Iterator[ReadItem]:
-    """A row as its problem and then its solutions."""
+    """The problem of a row, then its solutions."""
     try:
         if not only_solutions:
             yield read_problem(number, row, split)
         yield from read_solutions(number, row, solutions_per_kind)
     except (KeyError, *SHAPE_ERRORS) as error:
         yield Refused(
-            number, partial(written, row), f"not the schema of CodeContests: {type(error).__name__} {error}"
+            number,
+            partial(json_bytes, row),
+            f"not the schema of CodeContests: {type(error).__name__} {error}",
         )
 
 
 def read_problem(number: int, row: dict[str, Any], split: str) -> ReadItem:
-    raw = partial(written, {key: value for key, value in row.items() if key not in dict(SOLUTIONS)})
+    raw = partial(json_bytes, {key: value for key, value in row.items() if key not in dict(SOLUTIONS)})
     for column in ("input_file", "output_file"):
         if row.get(column):
             return Refused(
@@ -122,9 +124,9 @@ def read_problem(number: int, row: dict[str, Any], split: str) -> ReadItem:
         inputs, outputs = columns_of(row[column], "input", "output")
         if len(inputs) != len(outputs):
             return Refused(number, raw, f"{len(inputs)} inputs but {len(outputs)} outputs", column)
-        for place, (given, expected) in enumerate(zip(inputs, outputs, strict=True), start=1):
-            test = {"test_id": f"{kind}/{place}", "kind": kind, "mode": "stdin"}
-            tests.append({**test, "input": given, "expected_output": expected})
+        for index, (stdin, expected) in enumerate(zip(inputs, outputs, strict=True), start=1):
+            test = {"test_id": f"{kind}/{index}", "kind": kind, "mode": "stdin", "origin": ORIGINS[kind]}
+            tests.append({**test, "input": stdin, "expected_output": expected})
     size = len(row["description"] or "") + sum(
         len(test["input"] or "") + len(test["expected_output"] or "") for test in tests
     )
@@ -155,7 +157,7 @@ def problem_row(row: dict[str, Any], split: str, tests: list[dict[str, Any]]) ->
 
 
 def problem_id_of(row: dict[str, Any]) -> str:
-    # Names agree between sites, as the card warns, so the site is part of the id.
+    # Different sites have problems of the same name (see the card), so the site is part of the id.
     return f"codecontests/{label(row['source'], SOURCES)}/{row['name']}"
 
 
@@ -163,19 +165,19 @@ def read_solutions(number: int, row: dict[str, Any], per_kind: int | None) -> It
     problem_id = problem_id_of(row)
     for column, verdict in SOLUTIONS:
         languages, programs = columns_of(row[column], "language", "solution")
-        taken: Counter[str] = Counter()
-        for place, (code, program) in enumerate(zip(languages, programs, strict=True)):
+        selected: Counter[str] = Counter()
+        for index, (code, program) in enumerate(zip(languages, programs, strict=True)):
             language = label(code, LANGUAGES)
             if language == "unknown":
                 language = detect_language(program or "")
-            taken[language] += 1
-            if per_kind is not None and taken[language] > per_kind:
+            selected[language] += 1
+            if per_kind is not None and selected[language] > per_kind:
                 continue
             solution = {
                 "problem_id": problem_id,
                 "origin": "human",
                 "policy_id": "human",
-                # By content: the same solution has the same key in every revision of the data set.
+                # A content hash, so that a solution has the same key in every revision of the data set.
                 "source_key": f"{column}#{content_id(program)}",
                 "program": program,
                 "extraction": "given",
@@ -183,18 +185,18 @@ def read_solutions(number: int, row: dict[str, Any], per_kind: int | None) -> It
                 "claimed_verdict": verdict,
                 "claimed_basis": BASIS.format(column),
             }
-            named = {"name": row["name"], "source": row["source"], "place": place}
-            raw = partial(written, named | {column: {"language": [code], "solution": [program]}})
+            named = {"name": row["name"], "source": row["source"], "place": index}
+            raw = partial(json_bytes, named | {column: {"language": [code], "solution": [program]}})
             yield ReadTrajectory(number, raw, solution, len(program or ""))
 
 
 def columns_of(value: Any, first: str, second: str) -> tuple[list[Any], list[Any]]:
-    """A nested field as two lists: Parquet files carry it as a struct of lists or as a list of structs."""
+    """A nested field as two lists; Parquet files have a struct of lists or a list of structs."""
     if isinstance(value, dict):
         return list(value[first] or []), list(value[second] or [])
     return [item[first] for item in value or []], [item[second] for item in value or []]
 
 
 def label(value: int | str, names: tuple[str, ...]) -> str:
-    """A class label, as its number or by its name in the data set, in the word of `names`."""
+    """The name in `names` of a class label, given as number or as name in the data set."""
     return names[value if isinstance(value, int) else LABELS[value]]

@@ -1,5 +1,5 @@
-"""Files of a data set on the Hub, named by their content as the Hub states it; nothing is downloaded
-before it is read.
+"""Lists the files of a data set on the Hub, with the content hashes that the Hub states. Nothing is
+downloaded until it is read.
 """
 
 from __future__ import annotations
@@ -11,38 +11,37 @@ from pipeline.adapters.source_policy import printable, refused
 
 
 def hub_files(source: str, suffixes: tuple[str, ...]) -> list[SourceFile]:
-    """The files with one of these suffixes in a data set `OWNER/NAME` or `OWNER/NAME@REVISION`. Raises
-    SourceError.
+    """The files with one of the suffixes in a data set `OWNER/NAME` or `OWNER/NAME@REVISION`.
+
+    Raises SourceError.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     name, _, revision = source.partition("@")
     try:
-        found = HfApi().dataset_info(name, revision=revision or None, files_metadata=True)
+        info = HfApi().dataset_info(name, revision=revision or None, files_metadata=True)
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise SourceError(
-            f"{source} is no file or folder here and not to be had from the Hub: {reason}"
+            f"{source} is not a local file or folder, and cannot be read from the Hub: {reason}"
         ) from error
-    folder, base = name.rpartition("/")[2], f"hf://datasets/{name}@{found.sha}"
+    folder, base = name.rpartition("/")[2], f"hf://datasets/{name}@{info.sha}"
     return [
         hub_file(f"{base}/{one.rfilename}", f"{folder}/{one.rfilename}", one)
-        for one in found.siblings or []
+        for one in info.siblings or []
         if one.rfilename.endswith(suffixes) and not one.rfilename.rpartition("/")[2].startswith("._")
     ]
 
 
 def hub_file(path: str, name: str, sibling: Any) -> SourceFile:
-    """A file by the name that its owner gave it; one that could lead to another file is not read."""
+    """A file under the name its owner gave it; a name that could point to another file is refused."""
     if name != printable(name) or {"", ".", ".."} & set(name.split("/")):
-        fault = refused("a name that is not one of a file in a data set", name, "rename it there")
+        fault = refused("an invalid file name in a data set", name, "rename it there")
         return refused_file(path, printable(name), str(fault))
     return SourceFile(path, name, content_name(sibling), sibling.size or 0)
 
 
 def content_name(sibling: Any) -> str:
-    """SHA-256 of a large file's content; of a small one the id of its git blob, which names its content as
-    well.
-    """
+    """SHA-256 of a large file, or the id of the git blob of a small file, which is a content hash too."""
     return sibling.lfs.sha256 if sibling.lfs is not None else f"git-blob-{sibling.blob_id}"

@@ -1,10 +1,10 @@
 """HumanEval (Chen et al. 2021, arXiv:2107.03374) and HumanEval+ (Liu et al. 2023, arXiv:2305.01210).
 
-Keys of HumanEval: `task_id` ("HumanEval/0"), `prompt`, `canonical_solution` (the body that goes on from the
-prompt), `entry_point`, `test` (defines `check(candidate)`). HumanEval+ comes with `test` too on the Hub
-(`evalplus/humanevalplus`), or as EvalPlus' release file HumanEvalPlus.jsonl with `base_input`, `plus_input`
-and `atol`; there the tests compare with the canonical solution, run beside the program inside the sandbox.
-What has EvalPlus' keys, or stands in a file named after it, is HumanEval+.
+Keys of HumanEval: `task_id` ("HumanEval/0"), `prompt`, `canonical_solution` (the function body after the
+prompt), `entry_point`, `test` (defines `check(candidate)`). HumanEval+ on the Hub (`evalplus/humanevalplus`)
+has `test` too. EvalPlus' release file HumanEvalPlus.jsonl has `base_input`, `plus_input` and `atol` instead;
+its tests compare the program with the canonical solution, which runs next to it in the sandbox. A row with
+EvalPlus' keys, or in a file named humanevalplus, is HumanEval+.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from pipeline.adapters import ReadItem, ReadProblem, ReadTrajectory, SourceFile,
 from pipeline.adapters.io_tests import human_solution
 from pipeline.adapters.lines import JsonRow
 from pipeline.adapters.rows import RowAdapter
-from pipeline.adapters.sample import Place
+from pipeline.adapters.sample import SampleKey
 
 BASIS = "HumanEval `canonical_solution`"
 INPUTS = ("base_input", "plus_input")
-# Expected values are what the canonical solution gives; floats may differ by `atol`, or a millionth of
-# themselves. It runs in the program's own name space, hence the names.
+# The canonical solution gives the expected values; floats may differ by `atol` or a relative 1e-6. The code
+# shares the namespace of the program, hence the prefix `spo_`.
 ORACLE = """\
 import copy as spo_copy, math as spo_math
 
@@ -46,8 +46,8 @@ def check(candidate):
 class HumanEval(RowAdapter):
     name = "humaneval"
 
-    def place(self, row: JsonRow) -> Place:
-        return Place(row.line, str(row.value["task_id"]), "humaneval")
+    def sample_key(self, row: JsonRow) -> SampleKey:
+        return SampleKey(row.line, str(row.value["task_id"]), "humaneval")
 
     def items(self, row: JsonRow, file: SourceFile) -> Iterator[ReadItem]:
         value = row.value

@@ -1,16 +1,16 @@
-"""Tests that data sets give as lists of inputs and outputs, and what data sets without a checker are
-compared by.
-"""
+"""Tests from lists of inputs and outputs, and the default comparison for data sets without a checker."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from datetime import UTC, date, datetime
 from typing import Any
 
-# Modules that call-based graders put before every program (APPS, TACO, LiveCodeBench, LeetCode).
+# Imports that call-based graders put before each program (APPS, TACO, LiveCodeBench, LeetCode).
 PREAMBLE = """\
-import bisect, collections, copy, datetime, functools, heapq, itertools, math, operator, random, re, string, sys
+import bisect, collections, copy, datetime, functools, heapq, itertools, math, operator, random, re, string, \
+sys
 from bisect import *
 from collections import *
 from functools import *
@@ -21,21 +21,26 @@ from typing import *
 """
 DECIMAL = re.compile(r"(?:^|\s)-?\d+\.\d+(?:\s|$)")
 FLOAT_TOL = 1e-6
+ISO_DAY = re.compile(r"\d{4}-(?:0\d|1[0-2])-(?:[0-2]\d|3[01])(?!\d)")
+LAST_SECOND = 1e11  # of the year 5138; larger numbers are in other units
 
 
-def stdin_test(kind: str, number: int, given: Any, expected: Any) -> dict[str, Any]:
-    """A test on standard input; both texts may be lists of lines, as in APPS and TACO."""
+def stdin_test(
+    kind: str, number: int, value: Any, expected: Any, origin: str | None = None
+) -> dict[str, Any]:
+    """A test on standard input; input and output may be lists of lines, as in APPS and TACO."""
     return {
         "test_id": f"{kind}/{number}",
         "kind": kind,
         "mode": "stdin",
-        "input": text_of(given),
-        "expected_output": text_of(expected),
+        "input": joined_lines(value),
+        "expected_output": joined_lines(expected),
+        "origin": origin,
     }
 
 
 def call_test(kind: str, number: int, arguments: list[Any], expected: Any) -> dict[str, Any]:
-    """A test that calls the entry point with JSON values and compares what it gives."""
+    """A test that calls the entry point with JSON values and compares its result."""
     call = f"candidate({', '.join(map(repr, arguments))})"
     return {
         "test_id": f"{kind}/{number}",
@@ -46,24 +51,33 @@ def call_test(kind: str, number: int, arguments: list[Any], expected: Any) -> di
     }
 
 
-def text_of(value: Any) -> Any:
-    """Lines as one text; anything that is neither a text nor lines is handed on, for the contract to refuse."""
+def day(value: Any) -> str | None:
+    """The day of a time as YYYY-MM-DD, from text in ISO 8601 or seconds since 1970; None for other values."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < LAST_SECOND:
+        return datetime.fromtimestamp(value, UTC).date().isoformat()
+    if isinstance(value, datetime | date):
+        return value.isoformat()[:10]
+    match = ISO_DAY.match(value) if isinstance(value, str) else None
+    return match[0] if match else None
+
+
+def joined_lines(value: Any) -> Any:
+    """A list of lines as one text; any other value is returned unchanged and left to validation."""
     if isinstance(value, list) and all(isinstance(line, str) for line in value):
         return "\n".join(value)
     return value
 
 
-def io_tests(given: dict[str, Any]) -> list[dict[str, Any]]:
+def io_tests(value: dict[str, Any]) -> list[dict[str, Any]]:
     """Tests of {"inputs": [...], "outputs": [...], "fn_name"?: ...}, the form of APPS and TACO.
 
-    With `fn_name` each input is a list of arguments. Expected values are then usually wrapped in a list of
-    one; they are unwrapped where all of a problem's are. Raises ValueError for inputs and outputs of unequal
-    number.
+    With `fn_name` each input is a list of arguments. If all outputs of a problem are lists with one element,
+    as is usual, they are unwrapped. Raises ValueError for different numbers of inputs and outputs.
     """
-    inputs, outputs = given.get("inputs") or [], given.get("outputs") or []
+    inputs, outputs = value.get("inputs") or [], value.get("outputs") or []
     if len(inputs) != len(outputs):
         raise ValueError(f"{len(inputs)} inputs but {len(outputs)} outputs")
-    if not given.get("fn_name"):
+    if not value.get("fn_name"):
         return [
             stdin_test("private", n, one, other)
             for n, (one, other) in enumerate(zip(inputs, outputs, strict=True), start=1)
@@ -77,7 +91,7 @@ def io_tests(given: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def entry_point(name: str | None, starter_code: str | None) -> str | None:
-    """How tests reach a function: as a method where the stub has a class `Solution`."""
+    """Expression for the function under test: a method if the stub has a class `Solution`."""
     if not name:
         return None
     return f"Solution().{name}" if "class Solution" in (starter_code or "") else name
@@ -86,9 +100,9 @@ def entry_point(name: str | None, starter_code: str | None) -> str | None:
 def mode_columns(
     name: str | None, starter_code: str | None, tests: Iterable[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Input mode, entry point and comparison of a problem that comes without a checker.
+    """Input mode, entry point and comparison of a problem without a checker.
 
-    On standard input: tokens with case folded, or numbers within FLOAT_TOL where an expected output has a
+    On standard input: tokens with case folded, or numbers within FLOAT_TOL if an expected output has a
     decimal fraction.
     """
     if name:
@@ -115,7 +129,7 @@ def mode_columns(
 def human_solution(
     problem_id: str, key: str, program: Any, language: Any, verdict: str | None, basis: str
 ) -> dict[str, Any]:
-    """A person's program in the columns of `trajectories`."""
+    """A human program in the columns of `trajectories`."""
     return {
         "problem_id": problem_id,
         "origin": "human",

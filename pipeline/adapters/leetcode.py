@@ -1,10 +1,10 @@
 """LeetCodeDataset (Xia et al. 2025, arXiv:2504.14655): `newfacade/LeetCodeDataset`, JSON lines of versions
 0.1 to 0.3.
 
-Keys as its README gives them: `task_id` (the slug), `problem_description`, `starter_code`, `prompt` (imports
-and helper classes that programs rely on), `completion` (canonical solution), `entry_point`, `test` (defines
-`check(candidate)`), `difficulty`, `tags`. Where `check` is nothing but assertions, each becomes a test of its
-own, so that a verdict says which one failed.
+Keys as in its README: `task_id` (the slug), `problem_description`, `starter_code`, `prompt` (imports and
+helper classes that programs use), `completion` (canonical solution), `entry_point`, `test` (defines
+`check(candidate)`), `difficulty`, `tags`. If `check` has only assertions, each becomes a separate test, so
+that a verdict says which one failed.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from pipeline.adapters import ReadItem, ReadProblem, ReadTrajectory, SourceFile,
 from pipeline.adapters.io_tests import human_solution
 from pipeline.adapters.lines import JsonRow
 from pipeline.adapters.rows import RowAdapter
-from pipeline.adapters.sample import Place
-from pipeline.text import split_of
+from pipeline.adapters.sample import SampleKey
+from pipeline.text import split_name
 
 BASIS = "LeetCodeDataset `completion` (canonical solution)"
-# Python's own parser takes about a hundred times a source's size.
+# Python's parser needs about a hundred times the size of the source.
 MAX_PARSED_CHARACTERS = 1 << 20
 
 
 class LeetCode(RowAdapter):
     name = "leetcode"
 
-    def place(self, row: JsonRow) -> Place:
-        return Place(row.line, problem_id_of(row.value), "leetcode")
+    def sample_key(self, row: JsonRow) -> SampleKey:
+        return SampleKey(row.line, problem_id_of(row.value), "leetcode")
 
     def items(self, row: JsonRow, file: SourceFile) -> Iterator[ReadItem]:
         value = row.value
@@ -37,7 +37,7 @@ class LeetCode(RowAdapter):
         problem = {
             "problem_id": problem_id,
             "source": "leetcode",
-            "split": split_of(file.name),
+            "split": split_name(file.name),
             "title": value["task_id"].replace("-", " "),
             "statement": value["problem_description"],
             "input_mode": "function",
@@ -64,14 +64,14 @@ register(LeetCode())
 
 def problem_id_of(value: dict[str, Any]) -> str:
     if not isinstance(value["task_id"], str) or not value["task_id"]:
-        raise TypeError("task_id is no text")
+        raise TypeError("task_id is not a string")
     return f"leetcode/{value['task_id']}"
 
 
 def check_tests(code: str) -> list[dict[str, Any]]:
-    """Tests of code that defines `check(candidate)`: an assertion each, or the code as a whole."""
+    """Tests of code that defines `check(candidate)`: one per assertion, or the whole code as one test."""
     if not isinstance(code, str):
-        raise TypeError("test is no text")
+        raise TypeError("test is not a string")
     assertions = assertions_of(code) if len(code) <= MAX_PARSED_CHARACTERS else None
     if assertions:
         numbered = enumerate(assertions, start=1)
@@ -83,7 +83,7 @@ def check_tests(code: str) -> list[dict[str, Any]]:
 
 
 def assertions_of(code: str) -> list[str] | None:
-    """The assertions of `check`, where the code holds nothing else."""
+    """The assertions of `check`; None if the code has anything else."""
     try:
         body = ast.parse(code).body
     except (SyntaxError, ValueError, MemoryError, RecursionError):

@@ -1,6 +1,6 @@
-"""JSON lines out of plain, gzip and zstd files: one row at a time, and a `Refused` for each row that is none.
+"""Reads JSON lines from plain, gzip and zstd files: one row at a time, and `Refused` for each invalid row.
 
-Memory is bounded by `source_policy.MAX_ROW_BYTES`, whatever the size of the file or of a row.
+`source_policy.MAX_ROW_BYTES` bounds the memory, whatever the size of the file or of a row.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import gzip
 import io
 import json
 import re
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,29 +27,29 @@ from pipeline.adapters.source_policy import (
     allowed_rows,
     is_too_deep,
     open_regular,
-    stored_bytes_of,
+    stored_size,
     too_large,
     too_many_rows,
 )
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
-KEPT_OF_GIANT_BYTES = 1 << 20
-# pyarrow throws away the whole of a read that hits the end of a truncated stream, so zstd is read in small
-# pieces.
+LARGE_ROW_KEPT_BYTES = 1 << 20
+# pyarrow discards a read that hits the end of a truncated stream, so zstd is read in small blocks.
 BLOCK_BYTES = {".gz": 1 << 20, ".zst": 1 << 16}
 BROKEN_STREAM = (EOFError, gzip.BadGzipFile, zlib.error, pa.ArrowInvalid)
 SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
-# orjson reads integers over 64 bits as floats: rows with that many digits in a row are left to `json`.
+# orjson reads integers over 64 bits as floats, so `json` parses rows with that many consecutive digits.
 DIGITS_AS_ZEROS = bytes.maketrans(b"123456789", b"000000000")
 MANY_DIGITS = b"0" * 19
+SIMPLE = frozenset((str, int, bool, type(None)))
+# Smaller floats are not integers that orjson could not hold.
+SURE = 1e18
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclass(slots=True)
 class JsonRow:
-    """An object of a JSON lines file, with its 1-based line and the line's bytes; also a row of a table,
-    written out as JSON.
-    """
+    """An object of a JSON lines file with its 1-based line and its bytes; also a row of a table as JSON."""
 
     line: int
     raw: Raw
@@ -57,7 +58,7 @@ class JsonRow:
 
     @property
     def text(self) -> bytes:
-        """The row as it was read."""
+        """The bytes of the row."""
         return self.raw if isinstance(self.raw, bytes) else self.raw()
 
 
@@ -65,11 +66,13 @@ P = ParamSpec("P")
 Rows = Iterator[JsonRow | Refused]
 
 
-def refused_in_place(
+def end_with_refusal(
     rows: Callable[Concatenate[SourceFile, P], Rows],
 ) -> Callable[Concatenate[SourceFile, P], Rows]:
-    """Rows of a file that end with a `Refused` where the policy for sources ends them: line 0 where none
-    was read before.
+    """Decorator: if the source policy stops the reading, the rows end with a `Refused` instead of an
+    exception.
+
+    Its line is that after the last row, or 0 if no row was read.
     """
 
     @wraps(rows)
@@ -86,12 +89,10 @@ def refused_in_place(
     return bounded
 
 
-@refused_in_place
+@end_with_refusal
 def json_rows(file: SourceFile) -> Iterator[JsonRow | Refused]:
-    """Every chosen line that is not blank, as an object or as refused. Sets `file.rows_in_file` to the
-    lines it holds.
-    """
-    lines = file.draw() if file.draw else None
+    """Every selected line that is not blank, as `JsonRow` or `Refused`. Sets `file.rows_in_file`."""
+    lines = file.select_lines() if file.select_lines else None
     file.rows_in_file = 0
     for number, raw, fault in numbered_lines(file):
         file.rows_in_file += 1
@@ -102,48 +103,70 @@ def json_rows(file: SourceFile) -> Iterator[JsonRow | Refused]:
 
 
 def parse(number: int, raw: bytes) -> JsonRow | Refused:
-    """One line as an object; refused where it is not UTF-8, not JSON, not an object, or text that no file
-    can hold.
-    """
+    """One line as an object; refused if it is not UTF-8, not JSON, not an object, or has invalid text."""
     try:
-        value = value_of(raw)
+        value, is_plain = _parsed(raw)
     except UnicodeDecodeError as error:
         return Refused(number, raw, f"not UTF-8: {error.reason} at byte {error.start}", size=len(raw))
     except UnicodeEncodeError:
-        return Refused(number, raw, "holds an unpaired surrogate, which is no text", size=len(raw))
+        return Refused(number, raw, "contains an unpaired surrogate, which is not valid text", size=len(raw))
     except RecursionError:
-        reason = (
-            f"not JSON that can be read: nested too deeply, more than {source_policy.MAX_JSON_DEPTH} levels"
-        )
+        reason = f"JSON that is nested too deeply, more than {source_policy.MAX_JSON_DEPTH} levels"
         return Refused(number, raw, reason, size=len(raw))
     except ValueError as error:
         return Refused(number, raw, f"not JSON: {error}", size=len(raw))
-    # Each level of nesting begins with a bracket, so few rows have to be looked through.
-    if raw.count(b"[") + raw.count(b"{") > source_policy.MAX_JSON_DEPTH and is_too_deep(value):
-        reason = (
-            f"not JSON that can be read: nested too deeply, more than {source_policy.MAX_JSON_DEPTH} levels"
-        )
+    # Each level begins with a bracket, so only rows with many brackets need the check.
+    if (
+        not is_plain
+        and raw.count(b"[") + raw.count(b"{") > source_policy.MAX_JSON_DEPTH
+        and is_too_deep(value)
+    ):
+        reason = f"JSON that is nested too deeply, more than {source_policy.MAX_JSON_DEPTH} levels"
         return Refused(number, raw, reason, size=len(raw))
     if not isinstance(value, dict):
-        return Refused(number, raw, f"not a JSON object but {type(value).__name__}", size=len(raw))
+        return Refused(number, raw, f"expected a JSON object, found {type(value).__name__}", size=len(raw))
     return JsonRow(number, raw, value, len(raw))
 
 
-def value_of(raw: bytes) -> Any:
-    """A JSON value, as `json` reads it. Raises UnicodeEncodeError for text that no file can hold."""
-    if MANY_DIGITS not in raw.translate(DIGITS_AS_ZEROS):
-        try:
-            return orjson.loads(raw)
-        except orjson.JSONDecodeError:
-            pass  # `json` says what is wrong, and takes NaN, which the contracts refuse with its column
+def parse_json(raw: bytes) -> Any:
+    """A JSON value, parsed like `json` does. Raises UnicodeEncodeError for an unpaired surrogate."""
+    return _parsed(raw)[0]
+
+
+def _parsed(raw: bytes) -> tuple[Any, bool]:
+    """A JSON value, and whether it is known to be plain (`is_plain_row`)."""
+    try:
+        value = orjson.loads(raw)
+        if is_plain_row(value):
+            return value, True
+        if MANY_DIGITS not in raw.translate(DIGITS_AS_ZEROS):
+            return value, False
+    except orjson.JSONDecodeError:
+        pass  # `json` has the better message, and accepts NaN, which validation refuses with its column
     value = json.loads(raw.decode())
     if SURROGATE_ESCAPE.search(raw):
         json.dumps(value, ensure_ascii=False).encode()
-    return value
+    return value, False
 
 
-def json_in_row(text: str) -> Any:
-    """A JSON value that a row holds as text. Raises ValueError, also where it is nested too deeply."""
+def is_plain_row(value: Any) -> bool:
+    """Whether a value is an object of simple values, or of objects and lists of those, with no number that
+    may be an integer over 64 bits. Most rows are: they need no look at their bytes.
+    """
+    if type(value) is not dict:
+        return False
+    for inner in value.values():
+        if type(inner) in SIMPLE:
+            continue
+        parts = inner.values() if type(inner) is dict else inner if type(inner) is list else (inner,)
+        for part in parts:
+            if type(part) not in SIMPLE and not (type(part) is float and -SURE < part < SURE):
+                return False
+    return True
+
+
+def parse_nested_json(text: str) -> Any:
+    """A JSON value in a text column. Raises ValueError, also if it is nested too deeply."""
     value = json.loads(text)
     if is_too_deep(value):
         raise ValueError(
@@ -154,30 +177,43 @@ def json_in_row(text: str) -> Any:
 
 def numbered_lines(file: SourceFile) -> Iterator[tuple[int, bytes, str | None]]:
     """(1-based number, bytes without line end, fault or None) of every line that is not blank."""
-    with opened(file) as stored:
-        for number, (raw, fault) in enumerate(_split(blocks(file, stored)), start=1):
+    with open_stored(file) as stored:
+        most = row_limit(file, stored)
+        for number, (raw, fault) in enumerate(_split(read_blocks(file, stored, count_rows=False)), start=1):
+            if number > most:
+                raise too_many_rows(file.name, stored_size(stored, file.size_bytes))
             if number == 1 and fault is None:
                 raw = raw.removeprefix(b"\xef\xbb\xbf")
                 if raw[:2] in UTF16_MARKS:
-                    yield 0, raw[:KEPT_OF_GIANT_BYTES], "the file is UTF-16; convert it to UTF-8"
+                    yield 0, raw[:LARGE_ROW_KEPT_BYTES], "the file is UTF-16; convert it to UTF-8"
                     return
             if fault is not None or raw.strip():
                 yield number, raw, fault
 
 
-def opened(file: SourceFile) -> Any:
-    """The stored bytes of a file, here or on the Hub. Raises SourceRefused for a file that is not to be read."""
+def open_stored(file: SourceFile) -> Any:
+    """The stored bytes of a file, local or on the Hub. Raises SourceRefused if the file must not be read."""
     if file.fault:
         raise SourceRefused(file.fault)
     if "://" not in file.path:
-        return open_regular(file.path, file.places, file.name)
+        return open_regular(file.path, file.roots, file.name)
     from huggingface_hub import HfFileSystem
 
     return HfFileSystem().open(file.path, "rb")
 
 
-def blocks(file: SourceFile, stored: BinaryIO) -> Iterator[bytes]:
-    """The file's text, unpacked. Raises SourceRefused where it expands too far, and what BROKEN_STREAM names."""
+def row_limit(file: SourceFile, stored: BinaryIO) -> int:
+    """Largest number of rows of a file; a file that is not compressed is its own limit."""
+    if Path(file.path).suffix not in BLOCK_BYTES:
+        return sys.maxsize
+    return allowed_rows(stored_size(stored, file.size_bytes)) + 1
+
+
+def read_blocks(file: SourceFile, stored: BinaryIO, *, count_rows: bool = True) -> Iterator[bytes]:
+    """Decompressed blocks of a file. Raises SourceRefused if it expands too far, and BROKEN_STREAM errors.
+
+    `count_rows` False: the caller counts the lines.
+    """
     suffix = Path(file.path).suffix
     block_bytes = BLOCK_BYTES.get(suffix, 1 << 20)
     stream: Any = stored
@@ -186,21 +222,22 @@ def blocks(file: SourceFile, stored: BinaryIO) -> Iterator[bytes]:
     elif suffix == ".zst":
         stream = pa.CompressedInputStream(pa.PythonFile(stored, mode="r"), "zstd")
     read = stream.read1 if isinstance(stream, (gzip.GzipFile, io.BufferedReader)) else stream.read
-    stored_bytes = stored_bytes_of(stored, file.size_bytes)
+    stored_bytes = stored_size(stored, file.size_bytes)
     expanded = lines = 0
     while True:
         try:
             block = read(block_bytes)
         except OSError as error:
-            # pyarrow reports a broken stream as an OSError without errno; a failing disk has one and must be
-            # heard.
+            # pyarrow reports a broken stream as an OSError without errno. A disk error has an errno and must
+            # be raised.
             if error.errno is not None:
                 raise
             raise EOFError(str(error)) from error
         if not block:
             return
         if stream is not stored:
-            expanded, lines = expanded + len(block), lines + block.count(b"\n")
+            expanded += len(block)
+            lines += block.count(b"\n") if count_rows else 0
             if expanded > allowed_bytes(stored_bytes):
                 raise too_large(file.name, stored_bytes)
             if lines > allowed_rows(stored_bytes):
@@ -210,8 +247,8 @@ def blocks(file: SourceFile, stored: BinaryIO) -> Iterator[bytes]:
 
 
 def _split(blocks: Iterator[bytes]) -> Iterator[tuple[bytes, str | None]]:
-    """Lines of a stream; a row over source_policy.MAX_ROW_BYTES keeps only its beginning, a broken stream
-    ends with what was left.
+    """(line, fault) of a stream. Of a line over MAX_ROW_BYTES only the beginning is kept; a broken stream
+    ends with its last partial line.
     """
     pending: list[bytes] = []
     held = dropped = 0
@@ -222,9 +259,9 @@ def _split(blocks: Iterator[bytes]) -> Iterator[tuple[bytes, str | None]]:
                 yield _joined(pending, piece, dropped)
                 pending, held, dropped = [], 0, 0
             if held + len(rest) > source_policy.MAX_ROW_BYTES:
-                kept = b"".join(pending) + rest
-                dropped += len(kept) - KEPT_OF_GIANT_BYTES
-                pending, held = [kept[:KEPT_OF_GIANT_BYTES]], source_policy.MAX_ROW_BYTES
+                beginning = b"".join(pending) + rest
+                dropped += len(beginning) - LARGE_ROW_KEPT_BYTES
+                pending, held = [beginning[:LARGE_ROW_KEPT_BYTES]], source_policy.MAX_ROW_BYTES
             elif rest:
                 pending.append(rest)
                 held += len(rest)
@@ -240,6 +277,6 @@ def _joined(pending: list[bytes], last: bytes, dropped: int) -> tuple[bytes, str
     length = len(whole) + dropped
     if length > source_policy.MAX_ROW_BYTES:
         return whole[
-            :KEPT_OF_GIANT_BYTES
-        ], f"row of {length} bytes; at most {source_policy.MAX_ROW_BYTES}; only its beginning is kept"
+            :LARGE_ROW_KEPT_BYTES
+        ], f"row of {length} bytes; limit {source_policy.MAX_ROW_BYTES}; only its beginning is kept"
     return whole.removesuffix(b"\r"), None

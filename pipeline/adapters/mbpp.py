@@ -2,11 +2,11 @@
 and MBPP+.
 
 Keys: `task_id`, `code`, `test_list` (assertions that call the function by its name); the whole set has
-`text`, `test_setup_code` and `challenge_test_list`, the sanitized one `prompt` and `test_imports`. MBPP+
-(`evalplus/mbppplus`) has `test` besides: a script with its inputs and results in it. The three have ids of
-their own, for their statements and tests differ. EvalPlus' release file MbppPlus.jsonl has inputs only and no
-code to read them: its rows are refused with a word on where to get the others. Splits by number, as the paper
-has them: 11 to 510 test, 511 to 600 validation, from 601 training, up to 10 for prompts.
+`text`, `test_setup_code` and `challenge_test_list`, the sanitized set `prompt` and `test_imports`. MBPP+
+(`evalplus/mbppplus`) has `test` in addition: a script with inputs and results. The three sets have different
+ids, because their statements and tests differ. EvalPlus' release file MbppPlus.jsonl has inputs without test
+code; its rows are refused with a message that names the other source. Splits by number, as in the paper: 1 to
+10 prompts, 11 to 510 test, 511 to 600 validation, from 601 training.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from pipeline.adapters import ReadItem, ReadProblem, ReadTrajectory, Refused, So
 from pipeline.adapters.io_tests import human_solution
 from pipeline.adapters.lines import JsonRow
 from pipeline.adapters.rows import RowAdapter
-from pipeline.adapters.sample import Place
+from pipeline.adapters.sample import SampleKey
+from pipeline.adapters.setup_code import place_setup
 
 BASIS = "MBPP `code` (reference solution)"
 RELEASE = "EvalPlus' release file has no test code; read the same problems from the Hub: evalplus/mbppplus"
@@ -28,8 +29,8 @@ LAST = ((10, "none"), (510, "test"), (600, "valid"))
 class Mbpp(RowAdapter):
     name = "mbpp"
 
-    def place(self, row: JsonRow) -> Place:
-        return Place(row.line, problem_id_of(row.value), "mbpp")
+    def sample_key(self, row: JsonRow) -> SampleKey:
+        return SampleKey(row.line, problem_id_of(row.value), "mbpp")
 
     def items(self, row: JsonRow, file: SourceFile) -> Iterator[ReadItem]:
         value = row.value
@@ -37,7 +38,9 @@ class Mbpp(RowAdapter):
             yield Refused(row.line, row.raw, RELEASE, "plus_input", row.size)
             return
         problem_id = problem_id_of(value)
-        yield ReadProblem(row.line, row.raw, problem(problem_id, value), tests_of(value), row.size)
+        read, tests = problem(problem_id, value), tests_of(value)
+        read["preamble"], tests = place_setup(read["preamble"], tests)
+        yield ReadProblem(row.line, row.raw, read, tests, row.size)
         if value.get("code"):
             solution = human_solution(problem_id, "code", value["code"], "python3", "accepted", BASIS)
             yield ReadTrajectory(row.line, row.raw, solution, len(value["code"]))

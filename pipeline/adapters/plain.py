@@ -1,31 +1,34 @@
-"""Our own format: JSON lines, `.jsonl`, `.jsonl.gz` or `.jsonl.zst`, UTF-8, one object a line; a file or a
-folder of such files.
+"""The project's own format: JSON lines (`.jsonl`, `.jsonl.gz`, `.jsonl.zst`), UTF-8, one object per line; a
+file or a folder of such files.
 
 A line with `statement` is a problem:
 
     {"problem_id": "mine/sum", "title": "Sum", "statement": "Read two numbers ...", "input_mode": "stdin",
-     "time_limit_s": 2, "memory_limit_mb": 256, "checker": {"kind": "tokens", "case_sensitive": true, "float_tol": null},
+     "time_limit_s": 2, "memory_limit_mb": 256,
+     "checker": {"kind": "tokens", "case_sensitive": true, "float_tol": null},
      "tags": ["math"], "difficulty": "easy", "split": "train", "licence": "CC0-1.0",
-     "tests": [{"test_id": "1", "kind": "public", "mode": "stdin", "input": "1 2\n", "expected_output": "3\n"}]}
+     "tests": [{"test_id": "1", "kind": "public", "mode": "stdin", "input": "1 2\n",
+                "expected_output": "3\n"}]}
 
-`problem_id` is `<source>/<id>`; required besides it are `statement` and `tests`. Defaults: input_mode stdin,
-checker tokens and case-sensitive, split none, test kind private, test mode stdin, test_id its 1-based
-position, everything else null. Function problems add `entry_point`, `preamble`, `starter_code`, and tests of
-mode assert, check or call (`Tests` in `pipeline/store/contracts.py`). A test on standard input needs its
-expected output unless the checker is custom.
+Required: `problem_id` (`<source>/<id>`), `statement` and `tests`. Defaults: input_mode stdin, checker tokens
+and case-sensitive, split none, test kind private, test mode stdin, test_id the 1-based position, everything
+else null. Function problems add `entry_point`, `preamble`, `starter_code`, and tests with mode assert, check
+or call (`Tests` in `pipeline/store/contracts.py`). A test on standard input needs its expected output unless
+the checker is custom.
 
 A line with `program` or `completion` is a trajectory:
 
-    {"source_key": "mine#1", "problem_id": "mine/sum", "origin": "human", "policy_id": "human", "language": "python3",
-     "program": "print(...)", "claimed_verdict": "accepted", "claimed_basis": "the site's judge"}
+    {"source_key": "mine#1", "problem_id": "mine/sum", "origin": "human", "policy_id": "human",
+     "language": "python3", "program": "print(...)", "claimed_verdict": "accepted",
+     "claimed_basis": "the site's judge"}
 
-Required: `problem_id`, `origin`, `policy_id`, and `program` or `completion`. Without `program` it is taken
-from the completion (`pipeline/text/extract.py`); without `language` it is told by the text. `source_key`
-names the sample within its source, by default it is a hash of the line. Optional: run_id, policy_step,
-sample_index, temperature, top_p, prompt, token_ids, behaviour_logprob, finish_reason. Languages and verdicts
-may go by other names (`pipeline/text/names.py`).
+Required: `problem_id`, `origin`, `policy_id`, and `program` or `completion`. A missing `program` is extracted
+from the completion (`pipeline/text/extract.py`), and a missing `language` is detected. `source_key`
+identifies the sample within its source; the default is a hash of the line. Optional: run_id, policy_step,
+sample_index, temperature, top_p, prompt, token_ids, behaviour_logprob, token_logprobs, finish_reason.
+Other names of languages and verdicts are accepted (`pipeline/text/names.py`).
 
-Any other key is refused, so that a misspelt one is noticed.
+Any other key is refused, so that a misspelt key is noticed.
 """
 
 from __future__ import annotations
@@ -45,7 +48,7 @@ from pipeline.adapters import (
 )
 from pipeline.adapters.lines import SUFFIXES, JsonRow, json_rows, parse
 from pipeline.adapters.rows import refused_row, source_files
-from pipeline.adapters.sample import Place, bounded
+from pipeline.adapters.sample import SampleKey, bounded_sample
 from pipeline.store import content_id
 from pipeline.text import detect_language, extract_program, language_name, verdict_name
 
@@ -67,9 +70,10 @@ PROBLEM_KEYS = {
     "preamble",
     "starter_code",
     "tests_quality",
+    "contest_date",
 }
-TEST_KEYS = {"test_id", "kind", "mode", "input", "expected_output"}
-CHECKER_KEYS = {"kind", "case_sensitive", "float_tol"}
+TEST_KEYS = {"test_id", "kind", "mode", "input", "expected_output", "origin"}
+CHECKER_KEYS = {"kind", "case_sensitive", "float_tol", "arguments"}
 TRAJECTORY_KEYS = {
     "source_key",
     "problem_id",
@@ -87,6 +91,7 @@ TRAJECTORY_KEYS = {
     "top_p",
     "token_ids",
     "behaviour_logprob",
+    "token_logprobs",
     "finish_reason",
     "prompt",
 }
@@ -98,7 +103,7 @@ class Plain(Adapter):
     def files(self, source: str, limit: int | None) -> list[SourceFile]:
         files = source_files(source, SUFFIXES, any_name=True, from_hub=False)
         files.sort(key=lambda file: not Path(file.name).name.startswith("problem"))
-        return files if limit is None else bounded(files, limit, place_of)
+        return files if limit is None else bounded_sample(files, limit, sample_key)
 
     def read(self, file: SourceFile) -> Iterator[ReadItem]:
         for row in json_rows(file):
@@ -112,27 +117,27 @@ class Plain(Adapter):
 register(Plain())
 
 
-def place_of(row: JsonRow) -> Place | None:
-    """What decides whether a line belongs to a bounded sample."""
+def sample_key(row: JsonRow) -> SampleKey | None:
+    """The key that decides whether a line is in a bounded sample."""
     value = row.value
     problem_id, policy = value.get("problem_id"), value.get("policy_id")
     if not isinstance(problem_id, str):
         return None
     source = problem_id.partition("/")[0]
     if "statement" in value:
-        return Place(row.line, problem_id, source)
-    return Place(row.line, problem_id, source, str(policy), str(value.get("source_key")))
+        return SampleKey(row.line, problem_id, source)
+    return SampleKey(row.line, problem_id, source, str(policy), str(value.get("source_key")))
 
 
 def read_row(row: JsonRow) -> ReadItem:
-    """A line as a problem or a trajectory, or as refused with the key at fault."""
+    """A line as a problem or a trajectory, or a refusal with the key at fault."""
     try:
-        return translated(row)
+        return translate(row)
     except Exception as error:
         return refused_row(row, error)
 
 
-def translated(row: JsonRow) -> ReadItem:
+def translate(row: JsonRow) -> ReadItem:
     value, size = row.value, row.size
     if "statement" in value:
         fault = problem_fault(value)
@@ -148,9 +153,7 @@ def translated(row: JsonRow) -> ReadItem:
 
 
 def problem_fault(value: dict[str, Any]) -> tuple[str | None, str] | None:
-    """(key, reason) of what keeps a problem line from being translated; values are checked later, by the
-    contract.
-    """
+    """(key, reason) if a problem line cannot be translated, else None. Validation checks the values later."""
     if unknown := value.keys() - PROBLEM_KEYS:
         return min(unknown), "unknown key"
     problem_id = value.get("problem_id")
@@ -177,6 +180,7 @@ def problem_row(value: dict[str, Any]) -> dict[str, Any]:
     row["checker"] = checker.get("kind", "tokens")
     row["case_sensitive"] = checker.get("case_sensitive", True)
     row["float_tol"] = checker.get("float_tol")
+    row["checker_arguments"] = checker.get("arguments")
     for key, default in (("title", ""), ("input_mode", "stdin"), ("split", "none"), ("tags", [])):
         row.setdefault(key, default)
     return row

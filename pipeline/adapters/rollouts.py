@@ -1,71 +1,57 @@
-"""What samples of language models have in common, whatever program wrote them down: prompts, answers, scores,
-problems.
+"""Shared translation of samples of language models: answers, scores, problem ids, names of runs.
 
-A prompt or an answer is a text or a list of chat messages ({role, content}, content a text or a list of
-parts). A prompt in messages is stored as their JSON, for no template was applied to it yet. Dumps seldom name
-a problem as the store does: where none of `ID_KEYS` holds `<source>/<id>`, admission looks for the problem
-whose statement stands in the prompt.
+Dumps rarely have the store's problem ids. If none of `ID_KEYS` has the form `<source>/<id>`, admission finds
+the problem by the statement in the prompt. An answer without a program is a trajectory, too: its author has
+earned the lowest reward.
 """
 
 from __future__ import annotations
 
-import json
+import ast
 import math
-from pathlib import PurePosixPath
+import re
 from typing import Any
 
-from pipeline.adapters import ReadTrajectory
+from pipeline.adapters import ReadTrajectory, SourceFile
 from pipeline.adapters.lines import JsonRow
-from pipeline.adapters.sample import Place
+from pipeline.adapters.messages import last_answer, plain_prompt, stored_prompt
+from pipeline.adapters.path_names import named_folder, telling_name
+from pipeline.adapters.sample import SampleKey
 from pipeline.store import content_id
-from pipeline.text import detect_language, extract_program, language_name, verdict_name
+from pipeline.text import detect_language, extract_program, language_name, reasoning_length, verdict_name
 
 ID_KEYS = ("problem_id", "task_id", "question_id", "custom_id", "id", "example_id")
+# The text of a tensor with one number.
+TENSOR = re.compile(r"tensor\((.*?)(?:, *(?:device|dtype|grad_fn)=.*)?\)")
+MAX_SCORE_CHARACTERS = 1_000
 NESTED = ("extra_info", "info", "metadata")
 FINISH_REASONS = {
     "stop": "stop",
     "eos": "stop",
     "end_turn": "stop",
+    "stop_sequence": "stop",
+    "completed": "stop",
+    "tool_calls": "stop",
+    "tool_use": "stop",
+    "function_call": "stop",
     "length": "length",
     "max_tokens": "length",
+    "max_output_tokens": "length",
+    "model_length": "length",
+    "content_filter": "refused",
+    "refusal": "refused",
+    "timeout": "timeout",
+    "error": "error",
 }
 
 
-def text_of(prompt: Any) -> str:
-    """The words of a text or of messages. Raises TypeError for anything else."""
-    if isinstance(prompt, str):
-        return prompt
-    if not isinstance(prompt, list):
-        raise TypeError(f"expected a text or messages, found {type(prompt).__name__}")
-    return "\n".join(content_of(message) for message in prompt)
-
-
-def content_of(message: Any) -> str:
-    content = message["content"]
-    if isinstance(content, list):
-        return "".join(part.get("text") or "" for part in content)
-    if content is not None and not isinstance(content, str):
-        raise TypeError(f"content of a message is {type(content).__name__}")
-    return content or ""
-
-
-def stored_prompt(prompt: Any) -> str:
-    return prompt if isinstance(prompt, str) else json.dumps(prompt, ensure_ascii=False)
-
-
-def answer_of(completion: Any) -> str:
-    """The text of an answer: of messages that of the last one, by the assistant. Raises ValueError where
-    there is none.
-    """
-    if isinstance(completion, str):
-        return completion
-    if not completion or completion[-1].get("role", "assistant") != "assistant":
-        raise ValueError("the completion does not end with an answer of the assistant")
-    return content_of(completion[-1])
+def finish_reason(name: Any) -> str | None:
+    """The store's word for why an answer ended; None if it is unknown."""
+    return FINISH_REASONS.get(str(name).lower()) if name else None
 
 
 def problem_id_of(value: dict[str, Any]) -> str | None:
-    """The `<source>/<id>` that a row names, or one of the objects inside it; `#3` at its end counts samples."""
+    """The `<source>/<id>` in a row or its nested objects, without a sample number such as `#3`; or None."""
     for held in (value, *(value[key] for key in NESTED if isinstance(value.get(key), dict))):
         for key in ID_KEYS:
             name = held.get(key)
@@ -74,30 +60,77 @@ def problem_id_of(value: dict[str, Any]) -> str | None:
     return None
 
 
-def claim(score: Any) -> str | None:
-    """The verdict that a score claims: 1 or more accepted, 0 or less rejected, in between partial; null is
-    no claim.
+def number_of(score: Any) -> float | None:
+    """A score as a number: also text ("1.0", "True", "tensor(1.)"), a list of one, the `score` of an object,
+    and either of these as text, as older dumps have them.
+
+    None for null, NaN, "None" and a list of several. Raises TypeError for anything else.
     """
-    if score is None or (isinstance(score, float) and math.isnan(score)):
-        return None
+    if isinstance(score, dict):
+        keys = [key for key in ("score", "reward", "acc", "value") if key in score]
+        if not keys:
+            raise TypeError(f"score is an object without the key score: {list(score)!s:.80}")
+        return number_of(score[keys[0]])
+    if isinstance(score, list):
+        return number_of(score[0]) if len(score) == 1 else None
+    if isinstance(score, str):
+        text = score.strip().lower()
+        if text in ("true", "false"):
+            return float(text == "true")
+        if text in ("", "none", "null", "nan"):
+            return None
+        match = TENSOR.fullmatch(text)
+        return number_of(literal_of(match[1] if match else text))
+    if score is None or isinstance(score, bool):
+        return None if score is None else float(score)
     if not isinstance(score, int | float):
         raise TypeError(f"score is {type(score).__name__}")
-    return "accepted" if score >= 1 else "partial" if score > 0 else "rejected"
+    return None if math.isnan(score) else float(score)
 
 
-def scored(score: Any, key: str, program: str) -> dict[str, Any]:
-    """The columns of a claim that rests on a score."""
-    verdict = claim(score)
-    return {"claimed_verdict": verdict, "claimed_basis": f"{program}: {key} = {score}"} if verdict else {}
+def literal_of(text: str) -> Any:
+    """A number, a list or an object in a text, as Python or JSON writes them. Raises TypeError."""
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        value = ast.literal_eval(text) if len(text) <= MAX_SCORE_CHARACTERS else text
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        value = text
+    if not isinstance(value, list | dict):
+        raise TypeError(f"score is the text {text[:40]!r}")
+    return value
+
+
+def claim(score: Any) -> str | None:
+    """The verdict that a score claims: >= 1 accepted, <= 0 rejected, else partial; no number: no claim."""
+    number = number_of(score)
+    if number is None:
+        return None
+    return "accepted" if number >= 1 else "partial" if number > 0 else "rejected"
+
+
+def score_claim(score: Any, key: str, program: str) -> dict[str, Any]:
+    """The columns of a claim based on a score; a score that cannot be read has a basis and no verdict."""
+    if score is None:
+        return {}
+    try:
+        verdict = claim(score)
+    except TypeError:
+        verdict = None
+    return {"claimed_verdict": verdict, "claimed_basis": f"{program}: {key} = {score!s:.200}"}
 
 
 def sample(row: JsonRow, prompt: Any, completion: Any, **columns: Any) -> ReadTrajectory:
-    """A sample of a policy as a trajectory; `columns` says the rest (origin, policy_id, source_key and
-    what is known).
+    """A sample of a policy as a trajectory; `columns` has the other columns (origin, policy_id, source_key,
+    ...), and `program` if the source has it separately.
     """
-    answer, asked = answer_of(completion), text_of(prompt) if prompt is not None else None
+    answer, prompt_text = last_answer(completion), plain_prompt(prompt) if prompt is not None else None
     expected = language_name(columns.pop("language", None))
-    program, rule, fenced = extract_program(answer, expected if isinstance(expected, str) else None)
+    program, rule, fenced = columns.pop("program", None), "given", None
+    if program is None:
+        program, rule, fenced = extract_program(answer, expected if isinstance(expected, str) else None)
     columns = {
         "problem_id": problem_id_of(row.value),
         "prompt": stored_prompt(prompt) if prompt is not None else None,
@@ -105,23 +138,41 @@ def sample(row: JsonRow, prompt: Any, completion: Any, **columns: Any) -> ReadTr
         "program": program,
         "extraction": rule,
         "language": expected or fenced or detect_language(program),
+        "reasoning_length": reasoning_length(answer),
         **columns,
     }
-    if columns["problem_id"] is None and asked is None:
-        raise ValueError("it names no problem, and has no prompt to find one by")
+    if columns["problem_id"] is None and prompt_text is None:
+        raise ValueError("the row names no problem, and has no prompt to find it by")
     columns["claimed_verdict"] = verdict_name(columns.get("claimed_verdict"))
-    return ReadTrajectory(row.line, row.raw, columns, row.size, asked)
+    return ReadTrajectory(row.line, row.raw, columns, row.size, prompt_text)
 
 
-def run_columns(file_name: str, step: Any = None) -> dict[str, Any]:
-    """Columns of a sample of a run that a trainer wrote: the run goes by the name of the folder ingested."""
-    run = PurePosixPath(file_name).parts[0]
-    if step is not None and not isinstance(step, int):
-        raise TypeError(f"step is {type(step).__name__}")
-    return {"origin": "earlier_run", "policy_id": run, "run_id": run, "policy_step": step}
+def step_of(step: Any) -> int | None:
+    """A step as an integer, also from text or an integral float. Raises TypeError for anything else."""
+    if isinstance(step, str) and step.strip().isdigit():
+        return int(step)
+    if isinstance(step, float) and step.is_integer():
+        return int(step)
+    if step is None or (isinstance(step, int) and not isinstance(step, bool)):
+        return step
+    raise TypeError(f"step is {type(step).__name__} {step!r:.40}")
 
 
-def place_by_prompt(row: JsonRow, prompt: Any, policy: str) -> Place:
-    """The place of a sample in a bounded sample: prompts stand for problems."""
-    problem = problem_id_of(row.value) or content_id(text_of(prompt))
-    return Place(row.line, problem, "", policy, str(row.line))
+def path_name(file: SourceFile) -> str:
+    """The name of a run or a policy from the path of a file; `file.path_names` keeps its folder."""
+    name, above = telling_name(file.name)
+    if name not in file.path_names:
+        file.path_names[name] = named_folder(file.path, above)
+    return name
+
+
+def run_columns(file: SourceFile, step: Any = None) -> dict[str, Any]:
+    """Columns of a sample that a trainer wrote. The run id is the nearest telling folder above the file."""
+    run = path_name(file)
+    return {"origin": "earlier_run", "policy_id": run, "run_id": run, "policy_step": step_of(step)}
+
+
+def prompt_sample_key(row: JsonRow, prompt: Any, policy: str) -> SampleKey:
+    """The sample key of a rollout without a problem id: the prompt identifies the problem."""
+    problem = problem_id_of(row.value) or content_id(plain_prompt(prompt))
+    return SampleKey(row.line, problem, "", policy, str(row.line))

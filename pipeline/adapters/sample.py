@@ -1,11 +1,10 @@
-"""The bounded sample: which rows of a source are read when only `limit` problems are wanted.
+"""The bounded sample: selects the rows of a source to read if only `limit` problems are wanted.
 
-Deterministic, and the same wherever and whenever it is drawn, because it hangs on hashes of ids alone:
-* problems are taken source by source in turn, within a source in the order of the hash of their id, up to
-  `limit`;
-* trajectories are taken where their problem was, at most `PER_PROBLEM_AND_POLICY` for each policy and
-  `PER_PROBLEM` in all, in the order of the hash of their key. A row that was not chosen is not read, hence
-  neither accepted nor refused. Lines that cannot be parsed are always read, and refused.
+The sample depends only on hashes of ids, so it is the same on every machine and at any time:
+* problems: up to `limit`, round robin over the sources, within a source in the order of the hash of the id;
+* trajectories of selected problems: at most `PER_PROBLEM_AND_POLICY` per policy and `PER_PROBLEM` in total,
+  in the order of the hash of the sample id. Other rows are not read, so they are neither accepted nor
+  refused. Lines that cannot be parsed are always read, and refused.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from itertools import islice, zip_longest
 
 from pipeline.adapters import Refused, SourceFile
 from pipeline.adapters.lines import JsonRow, json_rows
-from pipeline.adapters.source_policy import is_about_this_machine
+from pipeline.adapters.source_policy import is_machine_error
 from pipeline.store import content_id, digest
 
 PER_PROBLEM_AND_POLICY = 5
@@ -27,104 +26,110 @@ PER_PROBLEM = 20
 
 
 @dataclass(slots=True, frozen=True)
-class Place:
-    """Where a row is, and what decides whether it is taken. `policy` None: the row is a problem of `source`."""
+class SampleKey:
+    """The line of a row, and the ids that decide its selection. `policy` None: the row is a problem."""
 
     line: int
     problem_id: str
     source: str = ""
     policy: str | None = None
-    key: str = ""
+    sample_id: str = ""
 
 
-PlaceOf = Callable[[JsonRow], Place | None]
-RowsOf = Callable[[SourceFile], Iterator[JsonRow | Refused]]
+SampleKeyFunction = Callable[[JsonRow], SampleKey | None]
+RowReader = Callable[[SourceFile], Iterator[JsonRow | Refused]]
 
 
-def bounded(
-    files: list[SourceFile], limit: int, place_of: PlaceOf, rows: RowsOf = json_rows
+def bounded_sample(
+    files: list[SourceFile], limit: int, sample_key: SampleKeyFunction, rows: RowReader = json_rows
 ) -> list[SourceFile]:
-    """The same files, each with the draw of its lines from one sample over all of them; `place_of` None:
-    read it anyway.
+    """The files, each with its lines of one sample over all of them.
+
+    A row whose `sample_key` is None is always read.
     """
-    drawn = cache(lambda: draw(files, limit, place_of, rows))
-    # The sample hangs on all files of the source, so all of them name it.
+    selections = cache(lambda: select_lines(files, limit, sample_key, rows))
+    # The sample depends on all files of the source, so the options of each file have a hash of all.
     options = {"limit": limit, "among": content_id([file.sha256 for file in files])}
     return [
-        replace(file, options=options, draw=partial(_lines_of, drawn, number))
+        replace(file, options=options, select_lines=partial(_lines_of_file, selections, number))
         for number, file in enumerate(files)
     ]
 
 
-def _lines_of(drawn: Callable[[], list[frozenset[int]]], number: int) -> frozenset[int]:
-    return drawn()[number]
+def _lines_of_file(selections: Callable[[], list[frozenset[int]]], number: int) -> frozenset[int]:
+    return selections()[number]
 
 
-def draw(
-    files: list[SourceFile], limit: int, place_of: PlaceOf, rows: RowsOf = json_rows
+def select_lines(
+    files: list[SourceFile], limit: int, sample_key: SampleKeyFunction, rows: RowReader = json_rows
 ) -> list[frozenset[int]]:
-    """The lines to read of each file."""
-    found: list[list[Place]] = []
+    """The lines to read, per file."""
+    keys_by_file: list[list[SampleKey]] = []
     lines: list[set[int]] = []
     for file in files:
-        placed = _placed(file, place_of, rows)
-        found.append([place for _, place in placed if place is not None])
-        lines.append({line for line, place in placed if place is None})
-    everything = [place for places in found for place in places]
-    problems = [place for place in everything if place.policy is None] or everything
-    taken = take_problems(((place.source, place.problem_id) for place in problems), limit)
-    for places, chosen in zip(found, lines, strict=True):
-        chosen.update(place.line for place in places if place.policy is None and place.problem_id in taken)
-        chosen.update(take_trajectories((place for place in places if place.policy is not None), taken))
-    return [frozenset(chosen) for chosen in lines]
+        keyed_lines = _read_keys(file, sample_key, rows)
+        keys_by_file.append([key for _, key in keyed_lines if key is not None])
+        lines.append({line for line, key in keyed_lines if key is None})
+    all_keys = [key for keys in keys_by_file for key in keys]
+    problems = [key for key in all_keys if key.policy is None] or all_keys
+    selected = select_problems(((key.source, key.problem_id) for key in problems), limit)
+    for keys, selected_lines in zip(keys_by_file, lines, strict=True):
+        selected_lines.update(key.line for key in keys if key.policy is None and key.problem_id in selected)
+        selected_lines.update(select_trajectories((key for key in keys if key.policy is not None), selected))
+    return [frozenset(selected_lines) for selected_lines in lines]
 
 
-def _placed(file: SourceFile, place_of: PlaceOf, rows: RowsOf) -> list[tuple[int, Place | None]]:
-    """The lines of a file and their places. Where an adapter fails at a file, what was read of it counts:
-    reading it says why.
+def _read_keys(
+    file: SourceFile, sample_key: SampleKeyFunction, rows: RowReader
+) -> list[tuple[int, SampleKey | None]]:
+    """(line, sample key) of each row. If the adapter fails in this file, the rows before the failure count;
+    reading the file later reports the failure.
     """
-    placed: list[tuple[int, Place | None]] = []
+    keyed_lines: list[tuple[int, SampleKey | None]] = []
     try:
         for row in rows(file):
-            placed.append((row.line, None if isinstance(row, Refused) else place_of(row)))
+            keyed_lines.append((row.line, None if isinstance(row, Refused) else sample_key(row)))
     except Exception as error:
-        if is_about_this_machine(error):
+        if is_machine_error(error):
             raise
-    return placed
+    return keyed_lines
 
 
-def take_problems(problems: Iterable[tuple[str, str]], limit: int) -> set[str]:
-    """At most `limit` ids out of (source, problem_id), spread evenly over the sources."""
+def select_problems(problems: Iterable[tuple[str, str]], limit: int) -> set[str]:
+    """At most `limit` ids of the (source, problem_id) pairs, spread evenly over the sources."""
     by_source: dict[str, set[str]] = defaultdict(set)
     for source, problem_id in problems:
         by_source[source].add(problem_id)
     ordered = [nsmallest(limit, ids, key=digest) for _, ids in sorted(by_source.items())]
-    in_turn = (problem_id for turn in zip_longest(*ordered) for problem_id in turn if problem_id is not None)
-    return set(islice(in_turn, limit))
+    round_robin = (
+        problem_id
+        for ids_of_turn in zip_longest(*ordered)
+        for problem_id in ids_of_turn
+        if problem_id is not None
+    )
+    return set(islice(round_robin, limit))
 
 
-def take_trajectories(places: Iterable[Place], taken: set[str]) -> set[int]:
-    """Lines of the trajectories to read: of problems that were taken, capped for each policy and each
-    problem.
-    """
-    candidates: dict[str, list[tuple[bytes, Place]]] = defaultdict(list)
-    for place in places:
-        if place.problem_id in taken:
-            candidates[place.problem_id].append((digest(place.policy, place.key), place))
+def select_trajectories(keys: Iterable[SampleKey], selected: set[str]) -> set[int]:
+    """Lines of the trajectories of selected problems, capped per policy and per problem."""
+    candidates: dict[str, list[tuple[bytes, SampleKey]]] = defaultdict(list)
+    for key in keys:
+        if key.problem_id in selected:
+            candidates[key.problem_id].append((digest(key.policy, key.sample_id), key))
     lines: set[int] = set()
-    for found in candidates.values():
-        lines.update(_capped(found))
+    for keys_by_file in candidates.values():
+        lines.update(_capped(keys_by_file))
     return lines
 
 
-def _capped(found: list[tuple[bytes, Place]]) -> list[int]:
-    found.sort(key=lambda pair: (pair[0], pair[1].line))
+def _capped(keys_by_file: list[tuple[bytes, SampleKey]]) -> list[int]:
+    keys_by_file.sort(key=lambda pair: (pair[0], pair[1].line))
     rank: Counter[str | None] = Counter()
     ranked = []
-    for order, place in found:
-        rank[place.policy] += 1
-        if rank[place.policy] <= PER_PROBLEM_AND_POLICY:
-            ranked.append((rank[place.policy], order, place.line))
-    # Every policy's first sample goes before any policy's second, so that a cap drops no policy before it
-    # must.
+    for order, key in keys_by_file:
+        rank[key.policy] += 1
+        if rank[key.policy] <= PER_PROBLEM_AND_POLICY:
+            ranked.append((rank[key.policy], order, key.line))
+    # The first sample of every policy comes before the second of any policy, so that the cap keeps as many
+    # policies as possible.
     return [line for _, _, line in sorted(ranked)[:PER_PROBLEM]]

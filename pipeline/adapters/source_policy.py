@@ -1,14 +1,14 @@
-"""What a source can make this program open, read and expand: the one policy that every adapter keeps.
+"""The source policy: limits what an untrusted source can make this program open, read and expand.
 
-A source may be made by a stranger. Adapters open its files here and nowhere else:
+All adapters open files of a source through this module:
 
-* A link is followed inside the source and never out of it. FIFOs, sockets and devices are never opened.
+* Links are followed only inside the source. FIFOs, sockets and devices are never opened.
 * A compressed file or a table expands to at most `EXPANSION_RATIO` times its stored size, or to
   `EXPANSION_FLOOR_BYTES`.
-* Rows, folders, nesting and names are bounded by the constants below.
+* The constants below bound rows, folders, nesting and names.
 
-What the policy does not read is a `SourceRefused`: one line with the kind, the name, and what to do. Whoever
-reads the source puts that line into the quarantine and goes on with the next file.
+If the policy forbids reading something, it raises `SourceRefused`: one line with the kind, the name, and what
+to do. Ingestion puts this line into the quarantine and continues with the next file.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-# Expanded bytes per stored byte. Programs and statements compress 3 to 20 times, very repetitive rollouts 100
-# times.
+# Expanded bytes per stored byte. Programs and statements compress 3 to 20 times, repetitive rollouts up to
+# 100 times.
 EXPANSION_RATIO = 200
 EXPANSION_FLOOR_BYTES = 512 << 20
 MAX_EXPANDED_BYTES = 1 << 40
-# Beyond these, a stored byte may make one row at most.
+# A file may have this many rows, and one more per stored byte.
 FREE_ROWS = 100_000
 MAX_ROW_BYTES = 64 << 20
 MAX_JSON_DEPTH = 200
@@ -34,8 +34,8 @@ MAX_FOLDER_DEPTH = 32
 MAX_FOLDER_ENTRIES = 200_000
 MAX_TREE_ENTRIES = 1_000_000
 MAX_PLAIN_NAME_BYTES = 100
-FOLDER_KIND, FOLDER_ADVICE = "a folder named like a file", "rename it, or ingest it by itself"
-# Errors of opening a file that say something about the file; any other one is about this machine.
+FOLDER_KIND, FOLDER_ADVICE = "a folder named like a file", "rename it, or ingest it separately"
+# Errors that are about the file that was opened; all others are about this machine.
 FILE_ERRORS = {
     errno.ENOENT,
     errno.ENOTDIR,
@@ -56,11 +56,11 @@ SPECIAL = {
 
 
 class SourceError(ValueError):
-    """A source or adapter that cannot be used at all; the message says what was looked for and where."""
+    """A source or adapter cannot be used at all; the message says what is missing and where."""
 
 
 class SourceRefused(SourceError):
-    """A file or folder of a source that is not read. The message is one line: `kind: name; what to do`."""
+    """A file or folder of a source is not read. The message is one line: `kind: name; what to do`."""
 
 
 def refused(kind: str, name: str, advice: str) -> SourceRefused:
@@ -68,25 +68,25 @@ def refused(kind: str, name: str, advice: str) -> SourceRefused:
 
 
 def printable(text: str) -> str:
-    """The text with every character escaped that a terminal would not print: control characters, bytes
-    that are not UTF-8.
+    """The text with escapes for characters that are not printable, such as control characters and invalid
+    UTF-8.
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def is_plain_name(name: str) -> bool:
-    """Whether a file name is safe to create in a folder of ours and to hand to a compiler."""
+    """Whether a file name is safe to create in one of our folders and to pass to a compiler."""
     fits = name.isprintable() and 0 < len(name.encode()) <= MAX_PLAIN_NAME_BYTES
     return fits and "/" not in name and name[0] not in "-."
 
 
 def allowed_bytes(stored_bytes: int) -> int:
-    """How far a compressed file or a table of that stored size may expand."""
+    """Largest expanded size of a compressed file or a table with that stored size."""
     return min(MAX_EXPANDED_BYTES, max(EXPANSION_FLOOR_BYTES, EXPANSION_RATIO * stored_bytes))
 
 
 def allowed_rows(stored_bytes: int) -> int:
-    """How many rows, blank ones included, a file of that stored size may hold."""
+    """Largest number of rows, blank ones included, of a file with that stored size."""
     return FREE_ROWS + stored_bytes
 
 
@@ -117,9 +117,9 @@ def is_too_deep(value: Any, limit: int = MAX_JSON_DEPTH) -> bool:
     return bool(level)
 
 
-def places_of(root: Path) -> tuple[str, ...]:
-    """The folders in which files of a source may really be: its own and, for a snapshot in the Hub's
-    cache, the blobs beside it.
+def allowed_roots(root: Path) -> tuple[str, ...]:
+    """The folders where files of a source may be: its own and, in the Hub's cache, the blobs of the
+    snapshot.
     """
     real = Path(os.path.realpath(root if root.is_dir() else root.parent))
     for folder in (real, *real.parents):
@@ -129,109 +129,103 @@ def places_of(root: Path) -> tuple[str, ...]:
     return (str(real),)
 
 
-def is_inside(real: str, places: tuple[str, ...]) -> bool:
-    return any(real == place or real.startswith(place.rstrip("/") + "/") for place in places)
+def is_inside(real: str, roots: tuple[str, ...]) -> bool:
+    return any(real == root or real.startswith(root.rstrip("/") + "/") for root in roots)
 
 
-def open_regular(path: str, places: tuple[str, ...], name: str) -> BufferedReader:
+def open_regular(path: str, roots: tuple[str, ...], name: str) -> BufferedReader:
     """Open a regular file of a source for reading. Raises SourceRefused.
 
-    What a link leads to must be in one of `places`; without places the user named this very file. The checks
-    look at a descriptor that opens nothing (O_PATH), so a device is not touched, and the file checked is the
-    file opened.
+    The target of a link must be in one of `roots`; no roots means that the user named this file itself. The
+    checks use a descriptor opened with O_PATH, so a device is not touched, and the file that is checked is
+    the file that is opened.
     """
     try:
         handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError as error:
-        raise refusal_of(error, path, name) from error
+        raise open_refusal(error, path, name) from error
     try:
         real = os.readlink(f"/proc/self/fd/{handle}")
-        if places and not is_inside(real, places):
-            raise leads_out(name)
+        if roots and not is_inside(real, roots):
+            raise link_outside_source(name)
         refuse_special(os.fstat(handle), name)
         stream = open(f"/proc/self/fd/{handle}", "rb")  # noqa: SIM115 - the caller closes it
     except OSError as error:
-        raise refusal_of(error, path, name) from error
+        raise open_refusal(error, path, name) from error
     finally:
         os.close(handle)
     try:
-        refuse_holes(stream, name)
+        refuse_sparse(stream, name)
     except SourceRefused:
         stream.close()
         raise
     return stream
 
 
-def read_bounded(path: str, places: tuple[str, ...], name: str, limit_bytes: int) -> bytes:
+def read_bounded(path: str, roots: tuple[str, ...], name: str, limit_bytes: int) -> bytes:
     """The content of a file of a source. Raises SourceRefused, also for a file of more than `limit_bytes`."""
-    with open_regular(path, places, name) as stream:
+    with open_regular(path, roots, name) as stream:
         content = stream.read(limit_bytes + 1)
     if len(content) > limit_bytes:
         raise refused(f"a file of more than {limit_bytes:,} bytes", name, "make it smaller")
     return content
 
 
-def fingerprint(path: str, places: tuple[str, ...], name: str) -> tuple[str, int]:
+def fingerprint(path: str, roots: tuple[str, ...], name: str) -> tuple[str, int]:
     """(SHA-256, size in bytes) of a file of a source. Raises SourceRefused."""
-    with open_regular(path, places, name) as stream:
+    with open_regular(path, roots, name) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest(), os.fstat(stream.fileno()).st_size
 
 
-def stored_bytes_of(stream: Any, stated: int = 0) -> int:
-    """Size of an open file here, or the size that the Hub states for one there."""
+def stored_size(stream: Any, stated: int = 0) -> int:
+    """Size of an open local file, or the size that the Hub states for a remote one."""
     try:
         return os.fstat(stream.fileno()).st_size
     except (AttributeError, OSError):
         return stated
 
 
-def leads_out(name: str) -> SourceRefused:
-    return refused("a link that leads out of the source", name, "put the file itself there")
+def link_outside_source(name: str) -> SourceRefused:
+    return refused("a link that leads out of the source", name, "replace it by the file itself")
 
 
-def refusal_of(error: OSError, path: str, name: str) -> OSError | SourceRefused:
-    """The refusal that an error of opening stands for; the error itself where it is about this machine and
-    not about the file.
-    """
-    if is_about_this_machine(error):
+def open_refusal(error: OSError, path: str, name: str) -> OSError | SourceRefused:
+    """The refusal for an error of opening a file; the error itself if it is about this machine."""
+    if is_machine_error(error):
         return error
     if error.errno == errno.ELOOP:
-        return refused("links in a circle", name, "put the file itself there")
+        return refused("a circle of links", name, "replace it by the file itself")
     if error.errno == errno.ENOENT and os.path.islink(path):
-        return refused("a link that leads nowhere", name, "remove it, or put the file itself there")
+        return refused("a link to a missing file", name, "remove it, or replace it by the file itself")
     if error.errno in (errno.EACCES, errno.EPERM):
-        return refused("not readable by this user", name, "give the permission to read it")
-    return refused(f"cannot be opened ({error.strerror})", name, "repair or remove it")
+        return refused("not readable by this user", name, "change its permissions")
+    return refused(f"cannot be opened ({error.strerror})", name, "fix or remove it")
 
 
-def is_about_this_machine(error: BaseException) -> bool:
-    """Whether reading failed for a disk, a network or the like, and not for what is in the file: then it
-    can succeed later.
-    """
+def is_machine_error(error: BaseException) -> bool:
+    """Whether reading failed because of this machine (disk, network), so that it may succeed later."""
     if isinstance(error, OSError):
         return error.errno not in FILE_ERRORS
     return type(error).__module__.partition(".")[0] in NETWORK_LIBRARIES
 
 
-def refuse_special(facts: os.stat_result, name: str) -> None:
-    """Raises SourceRefused for anything but a regular file."""
-    kind = stat.S_IFMT(facts.st_mode)
+def refuse_special(status: os.stat_result, name: str) -> None:
+    """Raise SourceRefused for anything but a regular file."""
+    kind = stat.S_IFMT(status.st_mode)
     if kind == stat.S_IFDIR:
         raise refused(FOLDER_KIND, name, FOLDER_ADVICE)
     if kind != stat.S_IFREG:
-        raise refused(f"{SPECIAL.get(kind, 'a special file')} and not a file", name, "remove it")
+        raise refused(f"{SPECIAL.get(kind, 'a special file')} instead of a file", name, "remove it")
 
 
-def refuse_holes(stream: BufferedReader, name: str) -> None:
-    """Raises SourceRefused for a file that is nearly all a hole: it takes no room here and would take
-    hours to read.
-    """
-    facts = os.fstat(stream.fileno())
-    allocated = facts.st_blocks * 512
-    if facts.st_size <= allowed_bytes(allocated):
+def refuse_sparse(stream: BufferedReader, name: str) -> None:
+    """Raise SourceRefused for a sparse file with almost no data: it needs no disk space but hours to read."""
+    status = os.fstat(stream.fileno())
+    allocated = status.st_blocks * 512
+    if status.st_size <= allowed_bytes(allocated):
         return
     if not allocated:
-        # Some file systems state no blocks; there only a file without any data is known to be a hole.
+        # Some file systems report no blocks; there, only a file without any data counts as sparse.
         try:
             os.lseek(stream.fileno(), 0, os.SEEK_DATA)
             return
@@ -241,7 +235,7 @@ def refuse_holes(stream: BufferedReader, name: str) -> None:
         finally:
             os.lseek(stream.fileno(), 0, os.SEEK_SET)
     raise refused(
-        f"a file of {facts.st_size:,} bytes that are nearly all a hole",
+        f"a sparse file of {status.st_size:,} bytes with almost no data",
         name,
-        "remove it, or cut it to its data",
+        "remove it, or truncate it to its data",
     )

@@ -3,9 +3,9 @@
 
 JSON lines of a buffer with `storage_type: file`: `eid` {batch, task, run, step, suffix}, `type` (single_turn,
 multi_turn, dpo), `prompt_text` and `response_text` or `messages`, `reward`, `info` (`model_version`: the
-explorer's step), `truncate_status`. Of several turns the last answer is taken, and what came before it is its
-prompt. Pairs of preferences (dpo) are no samples and are refused. Buffers in a database hold tensors in a
-form of their own: write them to a file first.
+explorer's step), `truncate_status`. Of several turns the last answer is used, and the messages before it are
+its prompt. Preference pairs (dpo) are not samples and are refused. Buffers in a database have serialised
+tensors: write them to a file first.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from typing import Any
 
 from pipeline.adapters import ReadItem, Refused, SourceFile, register
 from pipeline.adapters.lines import SUFFIXES, JsonRow
-from pipeline.adapters.rollouts import place_by_prompt, run_columns, sample, scored
+from pipeline.adapters.rollouts import prompt_sample_key, run_columns, sample, score_claim
 from pipeline.adapters.rows import RowAdapter
-from pipeline.adapters.sample import Place
+from pipeline.adapters.sample import SampleKey
 
 
 class Trinity(RowAdapter):
     name = "trinity"
     suffixes = (*SUFFIXES, ".json")
 
-    def place(self, row: JsonRow) -> Place:
+    def sample_key(self, row: JsonRow) -> SampleKey:
         prompt, _ = turns(row.value)
-        return place_by_prompt(row, prompt, str(row.value.get("info", {}).get("model_version")))
+        return prompt_sample_key(row, prompt, str(row.value.get("info", {}).get("model_version")))
 
     def items(self, row: JsonRow, file: SourceFile) -> Iterator[ReadItem]:
         value = row.value
         if value["type"] == "dpo":
-            yield Refused(row.line, row.raw, "a pair of preferences, not a sample", "type", row.size)
+            yield Refused(row.line, row.raw, "a preference pair, not a sample", "type", row.size)
             return
         eid = value["eid"]
         prompt, answer = turns(value)
@@ -42,8 +42,8 @@ class Trinity(RowAdapter):
             source_key="/".join(str(eid[part]) for part in ("batch", "task", "run", "step", "suffix")),
             sample_index=eid["run"],
             finish_reason="length" if value.get("truncate_status") else None,
-            **run_columns(file.name, value.get("info", {}).get("model_version")),
-            **scored(value.get("reward"), "reward", "Trinity-RFT workflow"),
+            **run_columns(file, value.get("info", {}).get("model_version")),
+            **score_claim(value.get("reward"), "reward", "Trinity-RFT workflow"),
         )
 
 

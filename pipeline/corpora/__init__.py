@@ -1,5 +1,7 @@
-"""Corpora: the rows a query selects, published at pinned versions, compared, and exported as plain Parquet."""
+"""Corpora: sets of rows selected by a query. Publish them at pinned versions, compare and export them."""
 
+from pipeline.corpora.interchange import INTERCHANGE, export_as
+from pipeline.corpora.interchange import LOST as INTERCHANGE_LOST
 from pipeline.corpora.parquet_export import export
 from pipeline.corpora.publication import (
     Corpus,
@@ -14,12 +16,15 @@ from pipeline.corpora.publication import (
 )
 
 __all__ = [
+    "INTERCHANGE",
+    "INTERCHANGE_LOST",
     "Corpus",
     "CorpusError",
     "Spec",
     "corpus_id",
     "diff",
     "export",
+    "export_as",
     "list_corpora",
     "load",
     "publish",

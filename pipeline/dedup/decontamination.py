@@ -151,26 +151,28 @@ def found_marks(
     ).with_columns(pl.lit("problem").alias("kind"), pl.col("subject_id").alias("problem_id"))
     parts = [of_problems]
     every = store.snapshot("trajectories").scan() if trajectories is None else trajectories
+    # A trajectory that leaks its own problem, or one that its problem is marked for, adds nothing.
+    given = pl.concat(
+        [known, shared.select(pl.col("subject_id").alias("problem_id"), "evaluation_problem_id")]
+    )
     for rows in texts_of(every) if telling.height else ():
-        own = rows.select(pl.col("trajectory_id").alias("subject_id"), "problem_id").unique("subject_id")
-        shared_by_rows = shared_ngrams(rows["trajectory_id"], rows["text"], telling).join(
-            own, on="subject_id"
-        )
-        # A trajectory that leaks its own problem, or one that its problem is marked for, adds nothing.
-        given = pl.concat(
-            [known, shared.select(pl.col("subject_id").alias("problem_id"), "evaluation_problem_id")]
-        )
-        shared_by_rows = shared_by_rows.join(given, on=["problem_id", "evaluation_problem_id"], how="anti")
-        marks = marked(shared_by_rows, "ngrams", "problem_id").with_columns(
-            pl.lit("trajectory").alias("kind")
-        )
-        parts.append(marks.select(of_problems.columns))
+        parts.append(trajectory_marks(rows, telling, given).select(of_problems.columns))
     key = ["kind", "subject_id", "evaluation_problem_id"]
     return (
         pl.concat(parts)
         .sort([*key, "overlap"], descending=[False] * 3 + [True])
         .unique(key, keep="first", maintain_order=True)
     )
+
+
+def trajectory_marks(rows: pl.DataFrame, telling: pl.DataFrame, given: pl.DataFrame) -> pl.DataFrame:
+    """Marks of trajectories that share n-grams with an evaluation problem, without those of `given` (columns
+    problem_id, evaluation_problem_id). `rows` has trajectory_id, problem_id and text.
+    """
+    own = rows.select(pl.col("trajectory_id").alias("subject_id"), "problem_id").unique("subject_id")
+    shared = shared_ngrams(rows["trajectory_id"], rows["text"], telling).join(own, on="subject_id")
+    shared = shared.join(given, on=["problem_id", "evaluation_problem_id"], how="anti")
+    return marked(shared, "ngrams", "problem_id").with_columns(pl.lit("trajectory").alias("kind"))
 
 
 def marked(pairs: pl.DataFrame, evidence: str, *more: str) -> pl.DataFrame:

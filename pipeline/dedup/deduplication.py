@@ -110,7 +110,7 @@ def deduplicate(store: Store, on_progress: OnProgress | None = None) -> DedupSum
         if on_progress:
             on_progress(DedupProgress(stage, done, total, time.monotonic() - begin))
 
-    with store.still():
+    with store.pinned_reads():
         state, levels = _run_pass(store, report)
     return DedupSummary(
         state.signed,
@@ -202,12 +202,12 @@ def _sign_missing(state: Pass) -> None:
             _sign_rows(part, language)
             for (language,), part in rows.group_by(["language"], maintain_order=True)
         ]
-        made = pl.concat(parts)
-        state.store.append_next("program_signatures", made, producer=PRODUCER)
+        signatures = pl.concat(parts)
+        state.store.append_next("program_signatures", signatures, producer=PRODUCER)
         state.signed += rows.height
         if state.added is not None:
             few = total <= FOLLOWED_ROWS
-            state.added = pl.concat([state.added, made.select(state.added.columns)]) if few else None
+            state.added = pl.concat([state.added, signatures.select(state.added.columns)]) if few else None
         state.report("sign", state.signed, total)
 
 

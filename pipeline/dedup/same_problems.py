@@ -107,18 +107,18 @@ def tests_of(store: Store) -> pl.DataFrame:
 
     Very short and very long inputs are left out.
     """
-    given, expected = (
+    inputs, expected = (
         pl.col("input").str.strip_chars(),
         pl.col("expected_output").fill_null("").str.strip_chars(),
     )
-    size = given.str.len_bytes()
+    size = inputs.str.len_bytes()
     tests = (
         store.snapshot("tests")
         .scan()
         .filter(pl.col("input").str.len_bytes() <= LONGEST_TEST_BYTES)
         .select(
             "problem_id",
-            pl.struct(given.alias("input"), expected.alias("output")).hash().alias("test"),
+            pl.struct(inputs.alias("input"), expected.alias("output")).hash().alias("test"),
             size.alias("bytes"),
         )
         .filter(pl.col("bytes") >= SHORTEST_TEST_BYTES)
@@ -137,7 +137,13 @@ def same_problems(problems: pl.DataFrame, tests: pl.DataFrame) -> pl.DataFrame:
     ]
     texts = _statements(problems["statement"])
     indices = pl.DataFrame({"problem_id": problems["problem_id"], "place": np.arange(problems.height)})
-    near, equal = near_pairs(texts), _equal_pairs(texts.token.tolist())
+    near = near_pairs(texts)
+    # Problems without a statement have no words in common.
+    words = [
+        token if size else None
+        for token, size in zip(texts.token.tolist(), problems["statement"].str.len_bytes(), strict=True)
+    ]
+    equal = _equal_pairs(words)
     edges = {
         "identity": _equal_pairs(identities),
         "statement": _compatible(identities, np.append(near[0], equal[0]), np.append(near[1], equal[1])),

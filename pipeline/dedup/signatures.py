@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 from importlib.metadata import version
-from itertools import pairwise
+from itertools import pairwise, starmap
 from struct import Struct
 
 import numpy as np
@@ -40,7 +40,9 @@ ALGORITHM = (
 )
 # Odd constants for multiply-and-shift hashing of a window of tokens (Dietzfelbinger et al. 1997).
 MULTIPLIERS = text_hashes([f"multiplier {place}" for place in range(LONGEST_WINDOW)]) | np.uint64(1)
-# rensa returns lists of numbers; packing each list is the fastest conversion to an array.
+# rensa returns lists of Python integers; packing each list is the fastest conversion to an array, and the
+# integers of this many programs stay in the processor's cache.
+ROWS_AT_ONCE = 100
 PACKED = Struct(f"<{PERMUTATIONS}I")
 LINE_END, RENAMED = (text_hashes([name])[0] for name in ("\n line end", "\n name"))
 
@@ -203,11 +205,15 @@ def windows_of(
 
 def minhash_of(shingles: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """MinHash of each program's shingles, uint32 [programs, PERMUTATIONS]."""
-    digest = RMinHash.digest_matrix_from_flat_token_hashes(
-        mix_bits(shingles.astype(np.uint64)), offsets.astype(np.uint64), PERMUTATIONS, SEED
-    )
-    packed = b"".join([PACKED.pack(*row) for row in digest.to_rows()])
-    return np.frombuffer(packed, dtype="<u4").reshape(-1, PERMUTATIONS)
+    hashes, cuts = mix_bits(shingles.astype(np.uint64)), offsets.astype(np.uint64)
+    packed: list[bytes] = []
+    for first in range(0, len(cuts) - 1, ROWS_AT_ONCE):
+        ends = cuts[first : first + ROWS_AT_ONCE + 1]
+        digest = RMinHash.digest_matrix_from_flat_token_hashes(
+            hashes[ends[0] : ends[-1]], ends - ends[0], PERMUTATIONS, SEED
+        )
+        packed += starmap(PACKED.pack, digest.to_rows())
+    return np.frombuffer(b"".join(packed), dtype="<u4").reshape(-1, PERMUTATIONS)
 
 
 def mix_bits(values: np.ndarray) -> np.ndarray:

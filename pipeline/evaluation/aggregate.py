@@ -25,7 +25,7 @@ in these counts: a failure of the judge is neither a success nor a failure of th
 6. **Intervals** are bootstraps over problems and seeds (`intervals.py`).
 
 The ready views `evaluated_problems`, `problem_pass_at_k` and `pass_at_k` apply rules 1 to 4 in SQL; a test
-holds both to the same numbers.
+checks that both give the same numbers.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ def without_seed(settings: str) -> str:
     object.
     """
     try:
-        found = json.loads(settings)
+        fields = json.loads(settings)
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
+        fields = None
+    if not isinstance(fields, dict):
         return json.dumps({"settings": settings})
-    return json.dumps({name: value for name, value in found.items() if name != "seed"}, sort_keys=True)
+    return json.dumps({name: value for name, value in fields.items() if name != "seed"}, sort_keys=True)
 
 
 def run_name(policy_id: str) -> str:
@@ -96,7 +96,7 @@ def per_problem(evaluations: pl.DataFrame) -> pl.DataFrame:
 
 
 def _pass_at(rows: pl.DataFrame, k: int) -> pl.Series:
-    """pass@k of each row; null where there are fewer than k samples."""
+    """pass@k of each row; null for fewer than k samples."""
     samples, correct = rows["samples"].to_numpy(), rows["correct"].to_numpy()
     enough = samples >= k
     values = np.full(len(samples), np.nan)
@@ -119,8 +119,9 @@ def matrix(rows: pl.DataFrame, column: str, policies: list[str]) -> tuple[NDArra
 
 
 def rates(rows: pl.DataFrame) -> dict[str, Estimate | None]:
-    """pass@1, pass@10, pass@100 and distinct correct programs of one policy; None where no problem allows the
-    estimate.
+    """pass@1, pass@10, pass@100 and distinct correct programs of one policy.
+
+    None if no problem allows the estimate.
 
     `rows` are those of `evaluations` for one policy; they may differ in the seed of their settings, and are
     pooled. Raises ValueError for rows of several policies or settings.
@@ -128,12 +129,12 @@ def rates(rows: pl.DataFrame) -> dict[str, Estimate | None]:
     pooled = per_problem(rows)
     if pooled.select("policy_id", "comparable").n_unique() > 1:
         raise ValueError("rows of several policies or settings have no common rate; choose one of each")
-    found: dict[str, Estimate | None] = {}
+    estimates: dict[str, Estimate | None] = {}
     for column, name in METRICS.items():
         values = pooled[column].drop_nulls().to_numpy()
         left_out = pooled.height - len(values)
-        found[name] = over_problems(values, left_out=left_out) if len(values) else None
-    return found
+        estimates[name] = over_problems(values, left_out=left_out) if len(values) else None
+    return estimates
 
 
 def by_group(rows: pl.DataFrame, groups: pl.DataFrame) -> list[dict]:
@@ -154,7 +155,9 @@ def by_group(rows: pl.DataFrame, groups: pl.DataFrame) -> list[dict]:
 
 
 def verdict_mix(rows: pl.DataFrame) -> dict[str, int]:
-    """Samples by verdict, the most frequent first; empty for evaluations made before verdicts were kept."""
+    """Samples by verdict, the most frequent first; empty for evaluations made before verdicts were
+    recorded.
+    """
     total: dict[str, int] = {}
     for text in rows["verdicts"].drop_nulls():
         for verdict, count in json.loads(text).items():
@@ -163,8 +166,6 @@ def verdict_mix(rows: pl.DataFrame) -> dict[str, int]:
 
 
 def mean_entropy(rows: pl.DataFrame) -> float | None:
-    """Mean over problems of the policy's next-token entropy in nats per token; None where it was not
-    measured.
-    """
+    """Mean over problems of the policy's next-token entropy in nats per token; None if not measured."""
     known = rows["token_entropy"].drop_nulls().to_numpy()
     return float(known.mean()) if known.size else None

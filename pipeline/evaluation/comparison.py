@@ -91,9 +91,9 @@ def pair(evaluations: pl.DataFrame, a: Sequence[str], b: Sequence[str]) -> Pairi
         .sort("policies", "test", "problems", "latest", "comparable", descending=True)
     )
     for comparable in candidates["comparable"]:
-        found = _pairing(rows.filter(pl.col("comparable") == comparable), comparable, a, b)
-        if found:
-            return found
+        pairing = _pairing(rows.filter(pl.col("comparable") == comparable), comparable, a, b)
+        if pairing:
+            return pairing
     raise NotComparable(
         f"{', '.join(a)} and {', '.join(b)} share no problem under the same settings;"
         " evaluate both with the same command"
@@ -114,8 +114,8 @@ def _pairing(rows: pl.DataFrame, comparable: str, a: Sequence[str], b: Sequence[
 
 def differences(pairing: Pairing) -> list[Difference]:
     """Every metric that at least one problem allows for all policies of the pairing."""
-    found = (difference(pairing.rows, column, pairing.a, pairing.b) for column in METRICS)
-    return [item for item in found if item]
+    results = (difference(pairing.rows, column, pairing.a, pairing.b) for column in METRICS)
+    return [item for item in results if item]
 
 
 def difference(rows: pl.DataFrame, column: str, a: Sequence[str], b: Sequence[str]) -> Difference | None:

@@ -73,15 +73,15 @@ def _resample(
 ) -> NDArray[np.float64]:
     """Means of `count` resamples: of the first side, minus those of the second one if there is one."""
     problems = sides[0].shape[1]
-    drawn = generator.integers(0, problems, (count, problems))
-    return _difference([_side_means(side, drawn, generator) for side in sides])
+    indices = generator.integers(0, problems, (count, problems))
+    return _difference([_side_means(side, indices, generator) for side in sides])
 
 
 def _side_means(
-    side: NDArray[np.float64], drawn: NDArray[np.int64], generator: np.random.Generator
+    side: NDArray[np.float64], indices: NDArray[np.int64], generator: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Mean of each resample over the drawn problems [resamples, problems] and over drawn seeds."""
-    means = np.stack([row[drawn].mean(axis=1) for row in side], axis=1)
+    """Mean of each resample over the resampled problems [resamples, problems] and over resampled seeds."""
+    means = np.stack([row[indices].mean(axis=1) for row in side], axis=1)
     count, seeds = means.shape
     if seeds == 1:
         return means[:, 0]

@@ -1,8 +1,8 @@
-"""Ingestion: adapters translate files of other systems into rows; admission accepts each row, finds it
-present, or quarantines it.
+"""Ingestion: adapters translate files of other systems into rows. Admission accepts a row, finds that the
+store has it already, or puts it into quarantine.
 """
 
 from pipeline.ingest.ingestion import BatchSummary, ingest
-from pipeline.ingest.quarantine import Selection, entries, groups, raw_of, retry
+from pipeline.ingest.quarantine import Selection, entries, groups, read_raw, retry
 
-__all__ = ["BatchSummary", "Selection", "entries", "groups", "ingest", "raw_of", "retry"]
+__all__ = ["BatchSummary", "Selection", "entries", "groups", "ingest", "read_raw", "retry"]

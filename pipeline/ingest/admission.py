@@ -1,14 +1,13 @@
-"""Admission: which of the rows read are accepted, which are in the store already, and which go to the
-quarantine.
+"""Admission: decides for each item read whether it is accepted, already present, or quarantined.
 
-Every item is exactly one of the three, so read = accepted + present + quarantined. The state of a batch is
-what the store holds of it; a batch that was killed is read again from its beginning and comes to the same
+Each item has exactly one of these outcomes, so read = accepted + present + quarantined. The state of a batch
+is the rows that the store has from it. A killed batch is read again from its beginning and makes the same
 decisions:
-* a row this batch has put into the quarantine stays there, a row it has accepted stays accepted;
-* everything else is decided against the rows of other batches, which are never deleted.
+* a row that this batch has quarantined stays in quarantine, a row that it has accepted stays accepted;
+* all other rows are compared with the rows of other batches, which are never deleted.
 
-A problem's tests are committed before the problem. They are those of its own batch: read tests by
-(problem_id, batch_id), and what a killed batch left behind is never seen.
+The tests of a problem are committed before the problem, with the same batch_id. Read tests by (problem_id,
+batch_id): then the leftovers of a killed batch are never seen.
 """
 
 from __future__ import annotations
@@ -25,24 +24,30 @@ import numpy as np
 import polars as pl
 
 from pipeline.adapters import ReadItem, ReadProblem, ReadTrajectory, Refused, SourceFile
-from pipeline.ingest.conformity import ITEM, Fault, conform
-from pipeline.ingest.idset import ID_TYPE, IdSet
-from pipeline.ingest.statements import Statements
+from pipeline.ingest.id_set import ID_TYPE, IdSet
+from pipeline.ingest.statement_index import StatementIndex
+from pipeline.ingest.validation import COLUMNS, ITEM, Fault, validate
 from pipeline.store import TABLES, Store, content_id, digest, test_set_hash, trajectory_id
+from pipeline.text import extract_program
 
 UNKNOWN_PROBLEM = "the problem is neither in the store nor earlier in this source"
-UNKNOWN_STATEMENT = (
-    "the row names no problem of the store, and no statement of the store stands in its prompt"
-)
-PROBLEM_REFUSED = "the problem that it was written for was refused"
-OTHER_CONTENT = "this id is taken by a problem with other content"
+UNKNOWN_STATEMENT = "the row names no problem of the store, and its prompt contains no statement of the store"
+NO_STATEMENT = "these are tests of a problem that is not in the store: ingest that first"
+PROBLEM_REFUSED = "the problem that it solves was refused"
+OTHER_CONTENT = "another problem with different content has this id"
 LINEAGE = ("batch_id", "source_file", "source_line")
-PROBLEM_CONTENT = [name for name in TABLES["problems"].schema.column_names() if name not in LINEAGE]
+# Columns that tests without a problem take from the stored one.
+JOINED = [name for name in COLUMNS["problems"] if name not in ("problem_id", "source", "tests_quality")]
+# Facts about a problem that do not make it another one: a later version of a source may add them.
+ADDED_FACTS = ("contest_date",)
+PROBLEM_CONTENT = [
+    name for name in TABLES["problems"].schema.column_names() if name not in (*LINEAGE, *ADDED_FACTS)
+]
 
 
 @dataclass
 class Counts:
-    """What became of the rows read so far; `rows` counts what was accepted by table."""
+    """Outcomes of the rows read so far; `rows` counts the accepted rows per table."""
 
     accepted: int = 0
     present: int = 0
@@ -57,16 +62,16 @@ class Counts:
 
 @dataclass(frozen=True)
 class Chunk:
-    """What the store must hold because of one chunk of a file, in the order of commitment; without what it
-    holds already.
+    """Rows to append for one chunk of a file, in the order of the commits. Rows that the store has are left
+    out.
     """
 
     quarantine: pl.DataFrame
     tests: pl.DataFrame
     problems: pl.DataFrame
     trajectories: pl.DataFrame
-    # Why items were refused, by their number in the chunk; those of `quarantine`, which leaves out what lies
-    # there already.
+    # Reasons of all refused items, by item number in the chunk; item numbers of the rows of `quarantine`,
+    # which has only new entries.
     faults: dict[int, Fault]
     newly_refused: list[int]
 
@@ -76,7 +81,7 @@ class Chunk:
 
 
 class Admission:
-    """Decides over the items of one batch, chunk by chunk, in the order of the file."""
+    """Decides the items of one batch, chunk by chunk, in file order."""
 
     def __init__(
         self,
@@ -96,13 +101,13 @@ class Admission:
         self._other_problems = set(keys.filter(~own)["problem_id"])
         tested = store.snapshot("tests").scan().filter(own).select(pl.col("problem_id").unique())
         self._own_tested = set(tested.collect()["problem_id"])
-        # What trajectories may refer to, and the content of the problems of this file.
-        self._known = self._own_problems | self._other_problems
-        self._seen_problems: dict[str, bytes] = {}
+        # Problems that trajectories may refer to, and content digests of the problems of this file.
+        self._known_problems = self._own_problems | self._other_problems
+        self._problems_of_file: dict[str, bytes] = {}
         ids = store.snapshot("trajectories").scan()
         self._own_ids = IdSet(ids.filter(own).select("trajectory_id").collect()["trajectory_id"])
         self._other_ids = IdSet(ids.filter(~own).select("trajectory_id").collect()["trajectory_id"])
-        self._seen_ids = IdSet()
+        self._ids_of_file = IdSet()
         refused = (
             store.snapshot("quarantine")
             .scan()
@@ -113,14 +118,16 @@ class Admission:
         self._own_refused: dict[str, Fault] = {
             name: (column, reason) for name, column, reason in refused.iter_rows()
         }
-        self._line, self._place = -1, 0
-        # Lines of this file whose problem did not get in: a problem of that name in the store is another one.
+        self._line, self._item_index = -1, 0
+        # Lines of this file whose problem was refused: a problem in the store with the same id is a different
+        # one.
         self._refused_lines = set(refused_lines)
 
     def decide(self, items: list[ReadItem]) -> Chunk:
-        """Decide over the next items of the file, and count them."""
+        """Decide the next items of the file, and count them."""
         self._name_problems(items)
-        faults, frames = conform(items)
+        self._join_statements([item for item in items if isinstance(item, ReadProblem) and item.statement_of])
+        faults, frames = validate(items)
         rows = {number: item.row for number, item in enumerate(items) if not isinstance(item, Refused)}
         stored = self._stored_content(frames["problems"]["problem_id"])
         refused: dict[int, Fault] = {}
@@ -128,23 +135,28 @@ class Admission:
         quarantine: dict[int, dict[str, Any]] = {}
         candidates: list[int] = []
         for number, item in enumerate(items):
-            self._place = self._place + 1 if item.line == self._line else 0
+            self._item_index = self._item_index + 1 if item.line == self._line else 0
             self._line = item.line
             fault = faults.get(number)
-            if self._own_refused and (held := self._own_refused.get(self._quarantine_id())):
-                self._count_refused(held)
-                refused[number] = held
+            if self._own_refused and (earlier_fault := self._own_refused.get(self._quarantine_id())):
+                self._count_refused(earlier_fault)
+                refused[number] = earlier_fault
                 self._refused_lines.add(item.line)
                 continue
+            if isinstance(item, ReadProblem) and item.statement_of and "statement" not in item.row:
+                fault = ("problem_id", f"{NO_STATEMENT}, found {' or '.join(item.statement_of)}")
             if fault is None and isinstance(item, ReadProblem):
                 fault = self._decide_problem(number, item, stored, accepted)
             elif fault is None and isinstance(item, ReadTrajectory):
                 if item.problem_line in self._refused_lines:
                     fault = (None, PROBLEM_REFUSED)
-                elif item.row["problem_id"] in self._known:
+                elif item.row["problem_id"] in self._known_problems:
                     candidates.append(number)
                 else:
-                    fault = ("problem_id", UNKNOWN_STATEMENT if item.asked is not None else UNKNOWN_PROBLEM)
+                    fault = (
+                        "problem_id",
+                        UNKNOWN_STATEMENT if item.prompt_text is not None else UNKNOWN_PROBLEM,
+                    )
             if fault is not None:
                 refused[number] = fault
                 self._refused_lines.add(item.line)
@@ -160,34 +172,66 @@ class Admission:
         )
 
     def _name_problems(self, items: list[ReadItem]) -> None:
-        """Give rows that name no problem of the store the one whose statement stands in their prompt."""
+        """Set the problem of rows that name none in the store: by their other ids, then by the statement in
+        their prompt. Joins continuations to the starter code of their problem.
+        """
         for item in items:
+            if isinstance(item, ReadTrajectory) and item.other_ids:
+                names = (item.row.get("problem_id"), *item.other_ids)
+                known = next((name for name in names if name in self._known_problems), None)
+                item.row["problem_id"] = known or item.row.get("problem_id") or item.other_ids[0]
             if (
                 isinstance(item, ReadTrajectory)
-                and item.asked is not None
-                and item.row.get("problem_id") not in self._known
+                and item.prompt_text is not None
+                and item.row.get("problem_id") not in self._known_problems
             ):
-                found = self._statements.find(item.asked)
-                item.row["problem_id"] = found or item.row.get("problem_id") or "unknown"
+                problem_id = self._statements.find(item.prompt_text)
+                item.row["problem_id"] = problem_id or item.row.get("problem_id") or "unknown"
+
+        continued = [item for item in items if isinstance(item, ReadTrajectory) and item.continues]
+        stubs = self._starter_codes({str(item.row["problem_id"]) for item in continued}) if continued else {}
+        for item in continued:
+            stub, text = stubs.get(item.row["problem_id"]), item.row["completion"] or ""
+            if stub is not None and text.strip():
+                extraction = extract_program(text, item.row["language"], stub)
+                item.row["program"], item.row["extraction"] = extraction[:2]
+
+    def _join_statements(self, items: list[ReadProblem]) -> None:
+        """Give problems that are tests only the other columns of their stored problem."""
+        names = {name for item in items for name in item.statement_of} & self._known_problems
+        if not names:
+            return
+        rows = self._stored_problems.scan().filter(pl.col("problem_id").is_in(list(names))).collect()
+        stored = {row["problem_id"]: row for row in rows.iter_rows(named=True)}
+        for item in items:
+            held = next((stored[name] for name in item.statement_of if name in stored), None)
+            if held is not None:
+                item.row = {name: held[name] for name in JOINED if name in held} | item.row
+
+    def _starter_codes(self, problem_ids: set[str]) -> dict[str, str]:
+        """What a program of each problem begins with: its starter code, else its statement."""
+        wanted = pl.col("problem_id").is_in(list(problem_ids))
+        columns = ("problem_id", pl.coalesce("starter_code", "statement"))
+        return dict(self._stored_problems.scan().filter(wanted).select(columns).collect().iter_rows())
 
     @cached_property
-    def _statements(self) -> Statements:
-        return Statements(self._stored_problems.read(["problem_id", "statement"]).iter_rows())
+    def _statements(self) -> StatementIndex:
+        return StatementIndex(self._stored_problems.read(["problem_id", "statement"]).iter_rows())
 
     def _decide_problem(
         self, number: int, item: ReadProblem, stored: dict[str, bytes], accepted: dict[int, Any]
     ) -> Fault | None:
-        """Accept a problem or find it present; a fault where its id belongs to another content."""
+        """Accept a problem or find it present; a fault if its id belongs to different content."""
         problem_id = item.row["problem_id"]
         added = {"test_set_hash": test_set_hash(item.row, item.tests), "test_count": len(item.tests)}
-        content = problem_content({**item.row, **added})
-        before = self._seen_problems.get(problem_id)
+        content = content_digest({**item.row, **added})
+        before = self._problems_of_file.get(problem_id)
         is_new = before is None and (
             problem_id in self._own_problems or problem_id not in self._other_problems
         )
         if is_new:
-            self._seen_problems[problem_id] = content
-            self._known.add(problem_id)
+            self._problems_of_file[problem_id] = content
+            self._known_problems.add(problem_id)
             accepted[number] = added
             self.counts.accepted += 1
             self.counts.rows["problems"] += 1
@@ -195,48 +239,48 @@ class Admission:
             return None
         if (before or stored[problem_id]) != content:
             return "problem_id", OTHER_CONTENT
-        self._seen_problems[problem_id] = content
+        self._problems_of_file[problem_id] = content
         self.counts.present += 1
         return None
 
     def _decide_trajectories(self, candidates: dict[int, str]) -> dict[int, str]:
-        """Those to append, of {item number: trajectory_id}; counts all of them."""
+        """The candidates to append, as {item number: trajectory_id}; counts all candidates."""
         ids = np.frombuffer(bytes.fromhex("".join(candidates.values())), dtype=ID_TYPE)
-        repeated = self._seen_ids.contains(ids)
+        repeated = self._ids_of_file.contains(ids)
         own = self._own_ids.contains(ids)
         present = repeated | (self._other_ids.contains(ids) & ~own)
-        here: set[str] = set()
+        accepted_ids: set[str] = set()
         append: dict[int, str] = {}
         for (number, name), is_present, is_own in zip(
             candidates.items(), present.tolist(), own.tolist(), strict=True
         ):
-            if is_present or name in here:
+            if is_present or name in accepted_ids:
                 self.counts.present += 1
                 continue
-            here.add(name)
+            accepted_ids.add(name)
             self.counts.accepted += 1
             self.counts.rows["trajectories"] += 1
             if not is_own:
                 append[number] = name
-        self._seen_ids.add(np.frombuffer(bytes.fromhex("".join(here)), dtype=ID_TYPE))
+        self._ids_of_file.add(np.frombuffer(bytes.fromhex("".join(accepted_ids)), dtype=ID_TYPE))
         return append
 
     def _stored_content(self, problem_ids: pl.Series) -> dict[str, bytes]:
-        """Content of the problems of other batches among these."""
+        """Content digests of those problems that other batches have stored."""
         wanted = [problem_id for problem_id in problem_ids if problem_id in self._other_problems]
         if not wanted:
             return {}
         theirs = (pl.col("batch_id") != self.batch_id) & pl.col("problem_id").is_in(wanted)
         rows = self._stored_problems.scan().filter(theirs).collect()
-        return {row["problem_id"]: problem_content(row) for row in rows.iter_rows(named=True)}
+        return {row["problem_id"]: content_digest(row) for row in rows.iter_rows(named=True)}
 
     def _quarantine_id(self) -> str:
-        """Hash of the batch, the line, and the place in the line: several items may come from one line."""
-        return content_id(self.batch_id, self._line, self._place)
+        """Hash of batch, line and position in the line: one line may give several items."""
+        return content_id(self.batch_id, self._line, self._item_index)
 
     def _count_refused(self, fault: Fault) -> None:
         self.counts.quarantined += 1
-        self.counts.reasons[kind_of(fault)] += 1
+        self.counts.reasons[fault_kind(fault)] += 1
 
     def _refusal(self, item: ReadItem, fault: Fault) -> dict[str, Any]:
         column, reason = fault
@@ -305,13 +349,13 @@ class Admission:
         return self._lineage(rows, items)
 
 
-def problem_content(row: dict[str, Any]) -> bytes:
-    """Digest of what a problem says, without where it was found."""
+def content_digest(row: dict[str, Any]) -> bytes:
+    """Digest of the columns of a problem, without its lineage."""
     return digest(*[row.get(column) for column in PROBLEM_CONTENT])
 
 
-def kind_of(fault: Fault) -> str:
-    """A fault without the value and the position it names, so that like faults can be counted together."""
+def fault_kind(fault: Fault) -> str:
+    """A fault without its value and position, so that similar faults are counted together."""
     column, reason = fault
     kind = reason.partition(", found ")[0].partition(": ")[0]
     return f"{re.sub(r'[0-9]+', '', column)}: {kind}" if column else kind

@@ -1,13 +1,14 @@
-"""Ingestion: a source goes into the store once, chunk by chunk, and every row of it is accounted for.
+"""Ingestion: writes a source into the store exactly once, chunk by chunk, and accounts for every row.
 
-One batch for each file. A batch is named by adapter, options, file name and file content, so a finished one
-costs a look-up, and a killed one goes on under its own name: chunks lie at the same rows, and each append
-carries (batch, chunk) in its commit.
+Each file is one batch. The batch id is a hash of adapter, options, file name and file content. So a finished
+batch costs one lookup. A killed batch resumes under the same id: its chunks have the same boundaries, and
+each append has (batch, chunk) in its commit.
 """
 
 from __future__ import annotations
 
 import gc
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -18,9 +19,9 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.adapters import Adapter, ReadItem, ReadTrajectory, SourceError, SourceFile, find
-from pipeline.ingest.admission import Admission, Counts, kind_of
-from pipeline.ingest.reading import Reading
+from pipeline.adapters import Adapter, Mappable, ReadItem, ReadTrajectory, SourceError, SourceFile, find
+from pipeline.ingest.admission import Admission, Counts, fault_kind
+from pipeline.ingest.file_reader import FileReader
 from pipeline.store import TABLES, Store, content_id
 
 CHUNK_ROWS = 25_000
@@ -29,7 +30,7 @@ CHUNK_BYTES = 48 << 20
 
 @dataclass(frozen=True)
 class Progress:
-    """Where an ingestion is: rows of this file so far, and how many of the source's stored bytes are read."""
+    """Progress of an ingestion: rows read from this file, and stored bytes read from the source."""
 
     source_file: str
     read: int
@@ -40,10 +41,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class BatchSummary:
-    """What became of one file. `rows` counts accepted rows by table, `reasons` the refused ones by reason.
+    """Outcome of one file. `rows` counts accepted rows by table, `reasons` refused rows by reason.
 
-    `rows_in_file` counts its rows, read or not (a bounded sample reads some); None where a finished batch was
-    not opened again.
+    `rows_in_file` counts all rows of the file, also those that a bounded sample skips; None for a batch that
+    was finished earlier, because its file is not opened again.
     """
 
     batch_id: str
@@ -59,9 +60,10 @@ class BatchSummary:
     rows_in_file: int | None = None
     was_finished: bool = False
     limit: int | None = field(default=None)
-    # What the adapter passed over beside this file, by kind: links out of the source, hidden folders and the
-    # like.
+    # What the adapter skipped next to this file, by kind: links out of the source, hidden folders and so on.
     skipped: dict[str, int] = field(default_factory=dict)
+    # What the adapter guessed, and what it does not know and did not use.
+    notes: dict[str, int] = field(default_factory=dict)
 
 
 OnProgress = Callable[[Progress], None]
@@ -74,24 +76,26 @@ def ingest(
     *,
     limit: int | None = None,
     columns: Mapping[str, Any] | None = None,
+    mapping: Mapping[str, str] | None = None,
     on_progress: OnProgress | None = None,
 ) -> list[BatchSummary]:
     """Ingest every file of a source; with `limit`, a bounded sample of it (`pipeline/adapters/sample.py`).
 
-    `columns` says of all its trajectories what their source does not, e.g. {"policy_id": "qwen3",
-    "temperature": 0.8}. Raises SourceError where the source or the adapter cannot be used at all; bad rows
-    and bad files raise nothing, they are quarantined. `adapter_name` names a known adapter; a file of code is
-    run by `pipeline.adapters.load` only. One source is ingested by one process at a time; different sources
-    may go in side by side where their ids differ.
+    `columns` sets values that the source does not have on all trajectories, e.g. {"policy_id": "qwen3",
+    "temperature": 0.8}. `mapping` names the keys of facts for `samples`. Raises SourceError if the
+    source or the adapter cannot be used at all. Bad rows and bad files raise nothing, they are quarantined.
+    `adapter_name` names a known adapter; only `pipeline.adapters.load` runs a file of code. Ingest a source
+    in one process at a time; sources with different ids can be ingested in parallel.
     """
     adapter = find(adapter_name)
-    said = checked_columns(columns or {})
+    adapter = with_mapping(adapter, mapping or {})
+    checked = check_columns(columns or {})
     files = adapter.files(str(source), limit)
     total, before = sum(file.size_bytes for file in files), 0
     summaries = []
     for file in files:
         summaries.append(
-            ingest_file(store, adapter, file, limit, of_source(on_progress, before, total), said)
+            ingest_file(store, adapter, file, limit, source_progress(on_progress, before, total), checked)
         )
         before += file.size_bytes
         if on_progress and summaries[-1].was_finished:
@@ -99,8 +103,17 @@ def ingest(
     return summaries
 
 
-def of_source(on_progress: OnProgress | None, before: int, total: int) -> OnProgress | None:
-    """Progress of one file as progress of its source, of which `before` bytes are read."""
+def with_mapping(adapter: Adapter, mapping: Mapping[str, str]) -> Adapter:
+    """The adapter, with the keys that a user named. Raises SourceError if it takes none."""
+    if not mapping:
+        return adapter
+    if not isinstance(adapter, Mappable):
+        raise SourceError(f"--map is for the adapter samples, not for {adapter.name}")
+    return adapter.mapped(mapping)
+
+
+def source_progress(on_progress: OnProgress | None, before: int, total: int) -> OnProgress | None:
+    """Turns progress of one file into progress of its source, of which `before` bytes are read."""
     if on_progress is None:
         return None
     return lambda p: on_progress(
@@ -116,7 +129,7 @@ def ingest_file(
     on_progress: OnProgress | None = None,
     columns: Mapping[str, Any] | None = None,
 ) -> BatchSummary:
-    """Ingest one file as one batch, from where it was left."""
+    """Ingest one file as one batch; a killed batch resumes."""
     if columns:
         file = replace(file, options=file.options | {"columns": dict(columns)})
     begin, started_at = time.monotonic(), datetime.now(UTC)
@@ -125,12 +138,13 @@ def ingest_file(
     if finished.height:
         return replace(finished_summary(store, finished.row(0, named=True)), skipped=dict(file.skipped))
     admission = Admission(store, batch_id, adapter.name, file)
-    reading = Reading(adapter, file)
-    with cycles_wait():
-        for sequence, items in enumerate(chunks(with_columns(iter(reading), columns or {}))):
+    file_reader = FileReader(adapter, file)
+    with garbage_collection_paused():
+        for sequence, items in enumerate(split_chunks(with_columns(iter(file_reader), columns or {}))):
+            check_path_names(store, file, columns or {})
             for table, rows in admission.decide(items).tables():
                 append_missing(store, table, rows, batch_id, sequence)
-            # The next chunk is read before this one goes, and two at a time would cost twice the memory.
+            # Free this chunk before the next one is read: two chunks at once would need twice the memory.
             items.clear()
             gc.collect(0)
             if on_progress:
@@ -143,22 +157,22 @@ def ingest_file(
                         time.monotonic() - begin,
                     )
                 )
-    if not reading.failed:
+    if not file_reader.failed:
         append_batch(store, batch_id, adapter.name, file, admission.counts, limit, started_at)
-    return summary_of(batch_id, adapter.name, file, admission.counts, limit, time.monotonic() - begin)
+    return batch_summary(batch_id, adapter.name, file, admission.counts, limit, time.monotonic() - begin)
 
 
-# What a person may say of a whole source: where its samples come from and how they were drawn.
-SAID_COLUMNS = ("origin", "policy_id", "run_id", "policy_step", "temperature", "top_p", "language")
+# Columns that a user may set for a whole source: where its samples come from and how they were sampled.
+SOURCE_COLUMNS = ("origin", "policy_id", "run_id", "policy_step", "temperature", "top_p", "language")
 
 
-def checked_columns(columns: Mapping[str, Any]) -> dict[str, Any]:
-    """Columns with values of their types; texts are converted. Raises SourceError for others."""
+def check_columns(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns with values of their types; strings are converted. Raises SourceError for other columns."""
     checked: dict[str, Any] = {}
     for name, value in columns.items():
-        if name not in SAID_COLUMNS:
+        if name not in SOURCE_COLUMNS:
             raise SourceError(
-                f"{name!r} cannot be said of a whole source; these can: {', '.join(SAID_COLUMNS)}"
+                f"column {name!r} cannot be set for a whole source; possible: {', '.join(SOURCE_COLUMNS)}"
             )
         kind = {"policy_step": int, "temperature": float, "top_p": float}.get(name, str)
         try:
@@ -168,18 +182,38 @@ def checked_columns(columns: Mapping[str, Any]) -> dict[str, Any]:
     return checked
 
 
+def check_path_names(store: Store, file: SourceFile, columns: Mapping[str, Any]) -> None:
+    """Raise SourceError if a run or a policy would be named like one from another folder.
+
+    Nothing of the file has been accepted then. Names that the user set are not checked.
+    """
+    names = {} if {"run_id", "policy_id"} <= columns.keys() else file.path_names
+    if not names or not any(names.values()):
+        return
+    before = store.snapshot("batches").scan().select("path_names").drop_nulls().unique().collect()
+    for text in before["path_names"]:
+        for name, folder in json.loads(text).items():
+            if names.get(name) and folder and folder != names[name]:
+                raise SourceError(
+                    f"the name {name!r} of {names[name]} is in the store for {folder}; if they are different"
+                    f" runs or models, name this one: --set run_id=NAME --set policy_id=NAME; if they are the"
+                    f" same: --set run_id={name} --set policy_id={name}"
+                )
+
+
 def with_columns(items: Iterator[ReadItem], columns: Mapping[str, Any]) -> Iterator[ReadItem]:
-    for item in items:
-        if columns and isinstance(item, ReadTrajectory):
-            item.row.update(columns)
-        yield item
+    return (with_columns_of(item, columns) for item in items) if columns else items
+
+
+def with_columns_of(item: ReadItem, columns: Mapping[str, Any]) -> ReadItem:
+    if isinstance(item, ReadTrajectory):
+        item.row.update(columns)
+    return item
 
 
 @contextmanager
-def cycles_wait() -> Iterator[None]:
-    """No search for reference cycles within: rows hold none, and looking through all of them again and
-    again takes 5 %.
-    """
+def garbage_collection_paused() -> Iterator[None]:
+    """Turn the cyclic garbage collector off: rows have no reference cycles, and scanning them takes time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -189,32 +223,32 @@ def cycles_wait() -> Iterator[None]:
             gc.enable()
 
 
-def chunks(items: Iterator[ReadItem]) -> Iterator[list[ReadItem]]:
-    """Items in lists of at most CHUNK_ROWS and CHUNK_BYTES; an item that is larger stands alone."""
+def split_chunks(items: Iterator[ReadItem]) -> Iterator[list[ReadItem]]:
+    """Split items into lists of at most CHUNK_ROWS and CHUNK_BYTES; a larger item is a list of its own."""
     chunk: list[ReadItem] = []
-    held = 0
+    size_bytes = 0
     for item in items:
-        if chunk and held + item.size > CHUNK_BYTES:
+        if chunk and size_bytes + item.size > CHUNK_BYTES:
             yield chunk
-            chunk, held = [], 0
+            chunk, size_bytes = [], 0
         chunk.append(item)
-        held += item.size
-        if len(chunk) >= CHUNK_ROWS or held >= CHUNK_BYTES:
+        size_bytes += item.size
+        if len(chunk) >= CHUNK_ROWS or size_bytes >= CHUNK_BYTES:
             yield chunk
-            chunk, held = [], 0
+            chunk, size_bytes = [], 0
     if chunk:
         yield chunk
 
 
 def append_missing(store: Store, table: str, rows: pl.DataFrame, batch_id: str, sequence: int) -> None:
-    """Append a chunk's rows to a table, if they are not there. Rows of this batch already in the store are
-    not among them.
+    """Append the rows of a chunk to a table, unless that commit exists. `rows` has no row of this batch that
+    the store has already.
     """
     producer = f"ingest/{batch_id}"
     if not rows.height or store.append(table, rows, producer=producer, sequence=sequence):
         return
-    # The chunk was committed by a run that decided otherwise over some rows, because the store held less
-    # then, or by a twin.
+    # The chunk was committed by a concurrent run, or by an earlier run that decided differently about some
+    # rows because the store had fewer then.
     key = TABLES[table].key
     own = store.snapshot(table).scan().filter(pl.col("batch_id") == batch_id).select(key).collect()
     store.append_next(table, rows.join(own, on=key, how="anti"), producer=f"{producer}/late")
@@ -230,6 +264,8 @@ def append_batch(
     started_at: datetime,
 ) -> None:
     row = {
+        "path_names": json.dumps(file.path_names) if file.path_names else None,
+        "options": options_text(file),
         "batch_id": batch_id,
         "adapter": adapter,
         "source_file": file.name,
@@ -242,10 +278,23 @@ def append_batch(
         "started_at": started_at,
         "finished_at": datetime.now(UTC),
     }
-    store.append("batches", pl.DataFrame([row]), producer=f"ingest/{batch_id}", sequence=0)
+    types = TABLES["batches"].empty.schema
+    store.append(
+        "batches",
+        pl.DataFrame([row], schema={name: types[name] for name in row}),
+        producer=f"ingest/{batch_id}",
+        sequence=0,
+    )
 
 
-def summary_of(
+def options_text(file: SourceFile) -> str | None:
+    """What the user set for a file, as JSON {set, map}, so that a retry of its rows reads them alike."""
+    options = {"set": file.options.get("columns"), "map": file.options.get("map")}
+    options = {name: value for name, value in options.items() if value}
+    return json.dumps(options, ensure_ascii=False, sort_keys=True) if options else None
+
+
+def batch_summary(
     batch_id: str, adapter: str, file: SourceFile, counts: Counts, limit: int | None, seconds: float
 ) -> BatchSummary:
     return BatchSummary(
@@ -262,11 +311,12 @@ def summary_of(
         rows_in_file=file.rows_in_file or None,
         limit=limit,
         skipped=dict(file.skipped.most_common()),
+        notes=dict(file.notes.most_common()),
     )
 
 
 def finished_summary(store: Store, batch: dict) -> BatchSummary:
-    """The summary of a batch that was finished before, from the store; `seconds` is what it took then."""
+    """Summary of a batch that was finished earlier, from the store; `seconds` is its duration then."""
     own = pl.col("batch_id") == batch["batch_id"]
     copied = ("batch_id", "adapter", "source_file", "read", "accepted", "present", "quarantined", "limit")
     rows = {}
@@ -275,7 +325,7 @@ def finished_summary(store: Store, batch: dict) -> BatchSummary:
         if count:
             rows[table] = count
     faults = store.snapshot("quarantine").scan().filter(own).select("field", "reason").collect()
-    reasons = Counter(kind_of(fault) for fault in faults.iter_rows())
+    reasons = Counter(fault_kind(fault) for fault in faults.iter_rows())
     return BatchSummary(
         **{name: batch[name] for name in copied},
         rows=rows,

@@ -1,14 +1,14 @@
-"""The quarantine: what was refused and why, and trying it again after a fix.
+"""The quarantine: list refused rows with their reasons, and retry them after a fix.
 
-A fix is a mended adapter, a problem that has come in meanwhile, or the right encoding. What is tried again
-goes through its adapter from the bytes that were kept, under a batch of its own. Nothing is deleted: the
-table `retries` says what became of each row, and a row counts as open until one of its tries got something of
-it into the store.
+A fix is a corrected adapter, a problem that was ingested later, or the right encoding. A retry passes the
+stored bytes of a row through its adapter again, in a batch of its own. Nothing is deleted: the table
+`retries` records the outcome for each row. A row is open until a retry admits at least one of its items.
 """
 
 from __future__ import annotations
 
 import codecs
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -18,9 +18,16 @@ from typing import Any
 import polars as pl
 
 from pipeline.adapters import ReadItem, Refused, Rereader, SourceError, SourceFile, find
-from pipeline.ingest.admission import Admission, kind_of
-from pipeline.ingest.conformity import Fault
-from pipeline.ingest.ingestion import CHUNK_BYTES, append_batch, append_missing, checked_columns, with_columns
+from pipeline.ingest.admission import Admission, fault_kind
+from pipeline.ingest.ingestion import (
+    CHUNK_BYTES,
+    append_batch,
+    append_missing,
+    check_columns,
+    with_columns,
+    with_mapping,
+)
+from pipeline.ingest.validation import Fault
 from pipeline.store import Store, content_id
 
 ADMITTED, REFUSED = "admitted", "refused"
@@ -30,8 +37,8 @@ OnProgress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Selection:
-    """Which rows of the quarantine: by adapter, a part of the file's name, a part of the reason, the
-    beginning of ids.
+    """Selects rows of the quarantine by adapter, file name, reason (substrings), and prefixes of
+    their ids.
     """
 
     adapter: str | None = None
@@ -41,11 +48,11 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class Retried:
-    """What became of the rows of one batch that were tried again: `rows` is admitted + refused.
+class RetrySummary:
+    """Outcome of retrying the rows of one batch: `rows` = `admitted` + `refused`.
 
-    What was admitted held `accepted` + `present` + `quarantined` problems and trajectories; `reasons` are of
-    the refused rows.
+    The admitted rows contained `accepted` + `present` + `quarantined` problems and trajectories. `reasons`
+    counts the refused rows by reason.
     """
 
     adapter: str
@@ -60,15 +67,13 @@ class Retried:
 
 
 def groups(store: Store) -> pl.DataFrame:
-    """Rows of the quarantine by adapter, file, field and kind of reason: how many there are, and how many
-    are still open.
-    """
-    found = entries(store, Selection(), only_open=False).select(
+    """Number of rows, and of open rows, per adapter, file, field and kind of reason."""
+    rows = entries(store, Selection(), only_open=False).select(
         "adapter", "source_file", "field", "reason", "is_open"
     )
-    kinds = [kind_of((None, reason)) for reason in found["reason"]]
+    kinds = [fault_kind((None, reason)) for reason in rows["reason"]]
     return (
-        found.with_columns(
+        rows.with_columns(
             pl.Series("reason", kinds, dtype=pl.String), pl.col("field").str.replace_all("[0-9]+", "")
         )
         .group_by("adapter", "source_file", "field", "reason")
@@ -80,9 +85,7 @@ def groups(store: Store) -> pl.DataFrame:
 
 
 def entries(store: Store, selection: Selection, *, only_open: bool = True) -> pl.DataFrame:
-    """Rows of the quarantine in the order of their files: all but `raw`, its size in bytes, and whether
-    they are open.
-    """
+    """Rows of the quarantine in file order. `raw_bytes` (size of `raw`) and `is_open` replace `raw`."""
     rows = (
         store.snapshot("quarantine")
         .scan()
@@ -101,21 +104,21 @@ def entries(store: Store, selection: Selection, *, only_open: bool = True) -> pl
             pl.any_horizontal(pl.col("quarantine_id").str.starts_with(name) for name in selection.ids)
         )
     finished = store.snapshot("batches").scan().select("batch_id")
-    tries = (
+    admitted = (
         store.snapshot("retries")
         .scan()
         .filter(pl.col("outcome") == ADMITTED)
         .join(finished, on="batch_id", how="semi")
     )
-    closed = tries.collect()["quarantine_id"].implode()
-    found = rows.collect().with_columns((~pl.col("quarantine_id").is_in(closed)).alias("is_open"))
-    return (found.filter("is_open") if only_open else found).sort(
+    closed = admitted.collect()["quarantine_id"].implode()
+    refused = rows.collect().with_columns((~pl.col("quarantine_id").is_in(closed)).alias("is_open"))
+    return (refused.filter("is_open") if only_open else refused).sort(
         "source_file", "batch_id", "source_line", "quarantine_id"
     )
 
 
-def raw_of(store: Store, names: list[str]) -> dict[str, bytes]:
-    """The bytes kept of rows, by quarantine_id."""
+def read_raw(store: Store, names: list[str]) -> dict[str, bytes]:
+    """The stored bytes of rows, by quarantine_id."""
     rows = store.snapshot("quarantine").scan().filter(pl.col("quarantine_id").is_in(names))
     return dict(rows.select("quarantine_id", "raw").collect().iter_rows())
 
@@ -127,24 +130,23 @@ def retry(
     encoding: str | None = None,
     columns: Mapping[str, Any] | None = None,
     on_progress: OnProgress | None = None,
-) -> list[Retried]:
-    """Try the open rows of a selection again, in a batch for each batch that refused them.
+) -> list[RetrySummary]:
+    """Retry the open rows of a selection, in one new batch per batch that refused them.
 
-    With `encoding` their bytes are read in it and handed on as UTF-8. Raises SourceError where nothing is
-    selected, the encoding is unknown, or an adapter is no longer there.
+    They are read with the columns and the mapping that their ingestion was given; `columns` adds to these.
+    With `encoding` their bytes are decoded from it and passed to the adapter as UTF-8. Raises SourceError if
+    nothing is selected, the encoding is unknown, or an adapter no longer exists.
     """
     chosen = entries(store, selection)
     if not chosen.height:
-        raise SourceError(
-            "no open row of the quarantine is selected; `spo quarantine list` shows what there is"
-        )
-    said = checked_columns(columns or {})
+        raise SourceError("no open row of the quarantine is selected; `spo quarantine list` shows the rows")
+    checked = check_columns(columns or {})
     if encoding is not None:
-        known(encoding)
+        check_encoding(encoding)
     done, results = 0, []
     for _, rows in chosen.group_by("batch_id", maintain_order=True):
-        attempt = _Attempt(store, rows, encoding, said)
-        for part in parts(rows):
+        attempt = _Attempt(store, rows, encoding, checked)
+        for part in split_rows(rows):
             attempt.try_again(part)
             done += part.height
             if on_progress:
@@ -153,76 +155,79 @@ def retry(
     return results
 
 
-def parts(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """Rows in portions of at most CHUNK_ROWS, closed as soon as what is kept of them exceeds CHUNK_BYTES."""
-    begin = held = 0
-    for place, size in enumerate(rows["raw_bytes"], start=1):
-        held += size
-        if place - begin >= CHUNK_ROWS or held >= CHUNK_BYTES or place == rows.height:
-            yield rows[begin:place]
-            begin, held = place, 0
+def split_rows(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Split rows into chunks of at most CHUNK_ROWS; a chunk ends once its raw bytes exceed CHUNK_BYTES."""
+    begin = size_bytes = 0
+    for end, size in enumerate(rows["raw_bytes"], start=1):
+        size_bytes += size
+        if end - begin >= CHUNK_ROWS or size_bytes >= CHUNK_BYTES or end == rows.height:
+            yield rows[begin:end]
+            begin, size_bytes = end, 0
 
 
 class _Attempt:
-    """Rows that one batch refused, tried again under a batch whose name hangs on them: one that was killed
-    goes on.
-    """
+    """A retry of rows that one batch refused. Its batch id depends on the rows, so a killed retry resumes."""
 
     def __init__(self, store: Store, rows: pl.DataFrame, encoding: str | None, columns: Mapping[str, Any]):
-        self.store, self.encoding, self.columns = store, encoding, columns
+        self.store, self.encoding = store, encoding
         origin, name, adapter = rows.select("batch_id", "source_file", "adapter").row(0)
-        self.origin, self.adapter = origin, find(adapter)
-        sha256 = dict(store.read("batches", ["batch_id", "source_sha256"]).iter_rows())
-        self.file = SourceFile("", name, sha256.get(origin, ""), 0)
-        tries = store.read("retries", ["quarantine_id", "batch_id", "origin_batch_id"]).filter(
+        batches = store.read("batches", ["batch_id", "source_sha256", "options"])
+        sha256 = dict(batches.select("batch_id", "source_sha256").iter_rows())
+        stored = batches.filter(pl.col("batch_id") == origin)["options"].drop_nulls()
+        set_then, mapping = given_options(stored[0]) if len(stored) else ({}, {})
+        self.origin, self.adapter = origin, with_mapping(find(adapter), mapping)
+        self.columns = {**set_then, **columns}
+        options = {name: value for name, value in (("columns", self.columns), ("map", mapping)) if value}
+        self.file = SourceFile("", name, sha256.get(origin, ""), 0, options)
+        retries = store.read("retries", ["quarantine_id", "batch_id", "origin_batch_id"]).filter(
             pl.col("origin_batch_id") == origin
         )
-        finished = sum(batch_id in sha256 for batch_id in tries["batch_id"].unique())
+        finished = sum(batch_id in sha256 for batch_id in retries["batch_id"].unique())
         self.batch_id = content_id("retry", origin, finished, sorted(rows["quarantine_id"]))
-        self.recorded = tries.filter(pl.col("batch_id") == self.batch_id)["quarantine_id"]
+        self.recorded = retries.filter(pl.col("batch_id") == self.batch_id)["quarantine_id"]
         self.started_at = datetime.now(UTC)
         refused_then = store.snapshot("quarantine").scan().filter(pl.col("batch_id") == origin)
         lines = refused_then.select("source_line").unique().collect()["source_line"]
         self.admission = Admission(store, self.batch_id, adapter, self.file, lines)
-        self.sequence = self.still_refused = 0
+        self.sequence = self.refused_again = 0
         self.outcomes: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
 
     def try_again(self, rows: pl.DataFrame) -> None:
         names = rows["quarantine_id"].to_list()
-        kept = raw_of(self.store, names)
+        raw_bytes = read_raw(self.store, names)
         items: list[ReadItem] = []
         owners: list[int] = []
-        for number, (name, line) in enumerate(zip(names, rows["source_line"], strict=True)):
-            found = list(with_columns(iter(self._items(line, kept[name])), self.columns))
-            items += found
-            owners += [number] * len(found)
+        for index, (name, line) in enumerate(zip(names, rows["source_line"], strict=True)):
+            read_items = list(with_columns(iter(self._items(line, raw_bytes[name])), self.columns))
+            items += read_items
+            owners += [index] * len(read_items)
         chunk = self.admission.decide(items)
-        got_in = {owner for number, owner in enumerate(owners) if number not in chunk.faults}
-        # A row of which nothing got in stays where it is; what is refused of the others is new to the
-        # quarantine.
-        is_new = [owners[number] in got_in for number in chunk.newly_refused]
-        self.still_refused += sum(owners[number] not in got_in for number in chunk.faults)
+        admitted_rows = {owner for index, owner in enumerate(owners) if index not in chunk.faults}
+        # If no item of a row is admitted, its quarantine entry stays as it is. Items refused from other rows
+        # get new entries.
+        is_new = [owners[index] in admitted_rows for index in chunk.newly_refused]
+        self.refused_again += sum(owners[index] not in admitted_rows for index in chunk.faults)
         for table, frame in replace(
             chunk, quarantine=chunk.quarantine.filter(pl.Series(is_new, dtype=pl.Boolean))
         ).tables():
             append_missing(self.store, table, frame, self.batch_id, self.sequence)
         faults = {
-            owners[number]: fault
-            for number, fault in reversed(chunk.faults.items())
-            if owners[number] not in got_in
+            owners[index]: fault
+            for index, fault in reversed(chunk.faults.items())
+            if owners[index] not in admitted_rows
         }
         records = self._records(names, faults).filter(~pl.col("quarantine_id").is_in(self.recorded.implode()))
         append_missing(self.store, "retries", records, self.batch_id, self.sequence)
-        self.outcomes.update({ADMITTED: len(got_in), REFUSED: len(faults)})
-        self.reasons.update(kind_of(fault) for fault in faults.values())
+        self.outcomes.update({ADMITTED: len(admitted_rows), REFUSED: len(faults)})
+        self.reasons.update(fault_kind(fault) for fault in faults.values())
         self.sequence += 1
 
-    def finish(self) -> Retried:
+    def finish(self) -> RetrySummary:
         counts = self.admission.counts
-        counts.quarantined -= self.still_refused
+        counts.quarantined -= self.refused_again
         append_batch(self.store, self.batch_id, self.adapter.name, self.file, counts, None, self.started_at)
-        return Retried(
+        return RetrySummary(
             self.adapter.name,
             self.file.name,
             self.outcomes.total(),
@@ -236,13 +241,13 @@ class _Attempt:
 
     def _items(self, line: int, raw: bytes) -> list[ReadItem]:
         if line == 0:
-            return [Refused(0, raw, "the file as a whole was refused: mend it, and ingest it again")]
+            return [Refused(0, raw, "the whole file was refused: fix it, and ingest it again")]
         if not isinstance(self.adapter, Rereader):
             return [
                 Refused(
                     line,
                     raw,
-                    f"adapter {self.adapter.name} cannot read single rows again: ingest the source again",
+                    f"adapter {self.adapter.name} cannot retry single rows: ingest the source again",
                 )
             ]
         try:
@@ -251,16 +256,16 @@ class _Attempt:
         except UnicodeDecodeError as error:
             return [Refused(line, raw, f"not {self.encoding}: {error.reason} at byte {error.start}")]
         except Exception as error:
-            return [Refused(line, raw, f"{type(error).__name__} in the adapter {self.adapter.name}: {error}")]
+            return [Refused(line, raw, f"{type(error).__name__} in adapter {self.adapter.name}: {error}")]
 
     def _records(self, names: list[str], faults: dict[int, Fault]) -> pl.DataFrame:
-        found = [faults.get(number) for number in range(len(names))]
+        row_faults = [faults.get(index) for index in range(len(names))]
         return pl.DataFrame(
             {
                 "quarantine_id": names,
-                "outcome": [REFUSED if fault else ADMITTED for fault in found],
-                "field": pl.Series([fault and fault[0] for fault in found], dtype=pl.String),
-                "reason": pl.Series([fault and fault[1] for fault in found], dtype=pl.String),
+                "outcome": [REFUSED if fault else ADMITTED for fault in row_faults],
+                "field": pl.Series([fault and fault[0] for fault in row_faults], dtype=pl.String),
+                "reason": pl.Series([fault and fault[1] for fault in row_faults], dtype=pl.String),
             }
         ).with_columns(
             pl.lit(self.batch_id).alias("batch_id"),
@@ -269,8 +274,24 @@ class _Attempt:
         )
 
 
-def known(encoding: str) -> None:
-    """Raises SourceError for an encoding that Python does not know."""
+def given_options(text: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """(columns, mapping) that an ingestion was given, from `batches.options`.
+
+    A mapping may name a file only on the command line, so pairs without a key are left out: a store may be
+    shared. Raises SourceError for another form.
+    """
+    try:
+        options = json.loads(text)
+        mapping = {
+            str(fact): key for fact, key in options.get("map", {}).items() if isinstance(key, str) and key
+        }
+        return check_columns(options.get("set", {})), mapping
+    except (ValueError, AttributeError) as error:
+        raise SourceError(f"batches.options is not the JSON of an ingestion's options: {error}") from error
+
+
+def check_encoding(encoding: str) -> None:
+    """Raise SourceError if Python does not know the encoding."""
     try:
         codecs.lookup(encoding)
     except LookupError as error:

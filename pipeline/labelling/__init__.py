@@ -1,6 +1,22 @@
-"""Labelling: programs without a verdict are run in the sandbox, with the checker of their problem."""
+"""Labelling: runs programs without a verdict in the sandbox, with the checker of their problem."""
 
-from pipeline.labelling.checkers import CheckerMissing, checker_of
-from pipeline.labelling.labeller import Judgeables, label
+from typing import TYPE_CHECKING
 
-__all__ = ["CheckerMissing", "Judgeables", "checker_of", "label"]
+from pipeline.later import exports
+
+if TYPE_CHECKING:
+    from pipeline.labelling.checkers import CheckerUnavailable, problem_checker
+    from pipeline.labelling.labeller import label
+    from pipeline.labelling.submissions import SubmissionBuilder
+else:
+    # `spo judge` needs the submissions and not the labeller.
+    __getattr__ = exports(
+        __name__,
+        {
+            "checkers": "CheckerUnavailable problem_checker",
+            "labeller": "label",
+            "submissions": "SubmissionBuilder",
+        },
+    )
+
+__all__ = ["CheckerUnavailable", "SubmissionBuilder", "label", "problem_checker"]

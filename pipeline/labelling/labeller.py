@@ -1,7 +1,7 @@
-"""Labelling: run the programs of trajectories that have no verdict yet, and append what the judge found.
+"""Labelling: judges the programs of trajectories that have no verdict yet, and appends the verdicts.
 
-A label is a fact about a program and a set of tests. Programs that are equal to the byte, on the same problem
-and in the same language, are judged once and share the result; every trajectory still gets a row of its own.
+A verdict is a fact about a program and a set of tests. Byte-identical programs in the same language for the
+same problem are judged once and share the result; each trajectory has its own row.
 """
 
 from __future__ import annotations
@@ -10,59 +10,84 @@ import contextlib
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import polars as pl
 
-from pipeline.labelling.checkers import CheckerMissing, checker_of
-from pipeline.store import Store, Verdicts, connect, predicate, query
-from sandbox import LARGEST, Judgement, Limits, Pool, Submission, Test, judge_version
+from pipeline.labelling.checkers import CheckerUnavailable, problem_checker
+from pipeline.labelling.submissions import SubmissionBuilder
+from pipeline.labelling.time_limits import SETS_LIMIT
+from pipeline.store import TEST_RESULT, Store, Verdicts, connect, predicate, query
+from sandbox import Judgement, Pool, judge_version
 
-# A verdict row is durable once its chunk is committed; a kill loses at most this many judgements.
+# Verdicts are durable once their chunk is committed. A kill loses at most one chunk.
 CHUNK_PROGRAMS = 500
 CHUNK_SECONDS = 20.0
 JUDGE_ATTEMPTS = 3
-DEFAULT_TIME_LIMIT_S = 10.0
-DEFAULT_MEMORY_MB = 1024.0
+RESULT_FIELDS = TEST_RESULT.keys()
 
-# Programs still to be judged: no verdict on the problem's present tests under this judge, or only judge
-# errors so far. `twin`: a trajectory with the same bytes that has its verdict on the same tests under the
-# same judge.
+# Programs to judge: without a verdict on the problem's current tests by this judge version, or with judge
+# errors only. `judged_id`: a trajectory with the same program that has a verdict on the same tests by the
+# same judge version. Empty programs that an older version judged like others are judged again. With
+# $all_tests a verdict counts only if every test has a result, or none is needed.
 PENDING = """
 with judged as (
-    select trajectory_id, test_set_hash, max(attempt) as attempts, bool_or(verdict <> 'judge_error') as settled
+    select
+        trajectory_id, test_set_hash, max(attempt) as attempts,
+        bool_or(verdict <> 'judge_error') as judged_before,
+        bool_or(
+            verdict <> 'judge_error' and (
+                not $all_tests or len(tests) >= total
+                or verdict in ('accepted', 'compile_error', 'no_program', 'language_unavailable')
+            )
+        ) as has_verdict,
+        bool_or(verdict = 'no_program') as has_no_program
     from verdicts where judge_version = $judge_version group by all
 ),
-twins as (
-    select t.problem_id, t.language, md5(t.program) as program_hash, j.test_set_hash, min(t.trajectory_id) as twin
-    from judged j join trajectories t using (trajectory_id) where j.settled group by all
+judged_programs as (
+    select
+        t.problem_id, t.language, md5(t.program || coalesce(t.files, '')) as program_hash, j.test_set_hash,
+        min(t.trajectory_id) as judged_id
+    from judged j join trajectories t using (trajectory_id)
+    where j.has_verdict and (j.has_no_program or regexp_matches(t.program, '\\S')) group by all
 )
-select t.trajectory_id, t.problem_id, t.program, t.language, p.test_set_hash, w.twin,
-       (coalesce(j.attempts, 0) + 1)::integer as attempt
+select
+    t.trajectory_id, t.problem_id, t.program, t.files, t.language, p.test_set_hash, e.judged_id,
+    (coalesce(j.attempts, 0) + 1)::integer as attempt, {sets_limit} as sets_limit
 from trajectories t
 join problems p using (problem_id)
 left join judged j on j.trajectory_id = t.trajectory_id and j.test_set_hash = p.test_set_hash
-left join twins w on w.problem_id = t.problem_id and w.language = t.language and w.program_hash = md5(t.program)
-    and w.test_set_hash = p.test_set_hash
-where (p.checker <> 'custom' or p.problem_id in (select unnest($with_program))) and p.test_count > 0
-  and not coalesce(j.settled, false) and coalesce(j.attempts, 0) < $attempts
+left join judged_programs e
+    on e.problem_id = t.problem_id and e.language = t.language
+    and e.program_hash = md5(t.program || coalesce(t.files, '')) and e.test_set_hash = p.test_set_hash
+where ((p.checker not in ('custom', 'default_validator') and p.checker_arguments is null)
+       or p.problem_id in (select unnest($with_checker)))
+  and p.test_count > 0
+  and (
+    not coalesce(j.has_verdict, false)
+    and coalesce(j.attempts, 0) < $attempts * if(j.judged_before, 2, 1)
+    or not coalesce(j.has_no_program, false) and not regexp_matches(t.program, '\\S')
+  )
   and {where}
-order by t.problem_id, t.language, t.program, t.trajectory_id
+order by t.problem_id, t.language, t.program, t.files, t.trajectory_id
 """
 
-WITHOUT_JUDGE = """
+UNJUDGEABLE = """
 select count(*) as rows from trajectories t join problems p using (problem_id)
-where p.checker = 'custom' and p.problem_id not in (select unnest($with_program)) or p.test_count = 0
+where (p.checker in ('custom', 'default_validator') or p.checker_arguments is not null)
+  and p.problem_id not in (select unnest($with_checker))
+  or p.test_count = 0
 """
 
 
 @dataclass
 class LabelSummary:
-    """What one labelling pass did. `rows` counts verdict rows, `programs` those that had to run: equal
-    ones run once.
+    """Counts of one labelling pass: `rows` of verdicts, and `programs` that were run (identical ones
+    once).
     """
 
     rows: int = 0
@@ -70,7 +95,7 @@ class LabelSummary:
     tests: int = 0
     cpu_s: float = 0.0
     seconds: float = 0.0
-    unjudgeable: int = 0  # trajectories of problems without tests or with a checker that is not at hand
+    unjudgeable: int = 0  # trajectories of problems without tests or without a usable checker
     verdicts: Counter[str] = field(default_factory=Counter)
 
 
@@ -81,128 +106,129 @@ def label(
     workers: int | None = None,
     time_factor: float = 1.0,
     where: str = "true",
+    parameters: Mapping[str, Any] | None = None,
+    all_tests: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> LabelSummary:
-    """Judge every trajectory that lacks a verdict; resumable at any moment, since what is missing decides
-    what is run.
+    """Judge every trajectory that has no verdict yet. It can be stopped at any time; the next call resumes.
 
-    Without a pool, one of `workers` and `time_factor` is opened if a program has to run. `where` (SQL over t:
-    trajectories, p: problems) chooses a part; parts that share no problem may be labelled side by side, and
-    give what one pass gives. Two passes over the same rows would both judge them: take `alone(store,
-    "label")` of `pipeline/store/locks.py` around it. Raises sandbox.SandboxUnavailable on a machine that
-    cannot isolate. Judge errors are stored as such, tried again on the next pass up to JUDGE_ATTEMPTS times,
-    and never become a reward.
+    Without `pool`, a pool with `workers` and `time_factor` is opened if a program has to run. `where` (SQL
+    over t: trajectories, p: problems) selects a part; `parameters` has a value for each `$name` in it. With
+    `all_tests` every test of a program is run, which rewards that count tests need; programs that were judged
+    up to their first failure are judged again. Parts without common problems may be labelled in
+    parallel, with the same result as one pass. Two passes over the same rows would both judge them, so hold
+    the lock `exclusive(store, "label")` of `pipeline/store/locks.py`. Judge errors are stored, retried by
+    later passes up to JUDGE_ATTEMPTS times, and never become a reward. Raises sandbox.SandboxUnavailable on
+    a machine without isolation.
     """
     started = time.monotonic()
     version = pool.judge_version if pool else judge_version(time_factor)
     producer = f"label/{uuid.uuid4().hex}"
-    with connect(store) as connection:
-        with_program = problems_with_program(store)
-        known = {"judge_version": version, "attempts": JUDGE_ATTEMPTS, "with_program": with_program}
-        pending = query(connection, PENDING.format(where=predicate(where)), known)
-        summary = LabelSummary(
-            unjudgeable=query(connection, WITHOUT_JUDGE, {"with_program": with_program})["rows"][0]
-        )
-    shared = copy_from_twins(store, pending.filter(pl.col("twin").is_not_null()), version)
-    append(store, shared, producer)
-    summary.rows += shared.height
-    summary.verdicts.update(shared["verdict"])
-    fresh = pending.filter(pl.col("twin").is_null())
-    groups = fresh.group_by("problem_id", "language", "program", maintain_order=True).agg(
-        "trajectory_id", "attempt", pl.first("test_set_hash")
+    pending, unjudgeable = pending_rows(store, version, where, parameters, all_tests)
+    summary = LabelSummary(unjudgeable=unjudgeable)
+    copied = copy_verdicts(store, pending.filter(pl.col("judged_id").is_not_null()), version)
+    append(store, copied, producer)
+    summary.rows += copied.height
+    summary.verdicts.update(copied["verdict"])
+    unjudged = pending.filter(pl.col("judged_id").is_null())
+    programs = unjudged.group_by("problem_id", "language", "program", "files", maintain_order=True).agg(
+        "trajectory_id", "attempt", pl.first("test_set_hash"), pl.max("sets_limit")
     )
-    chunk: list[dict] = []
-    done, flushed = shared.height, time.monotonic()
-    with nullcontext(pool) if pool or groups.is_empty() else Pool(workers, time_factor=time_factor) as opened:
-        for group, judgement in judge_groups(store, opened, groups):
-            chunk += verdict_rows(group, judgement)
-            done += len(group["trajectory_id"])
-            count(summary, group, judgement)
-            if len(chunk) >= CHUNK_PROGRAMS or time.monotonic() - flushed > CHUNK_SECONDS:
-                append(store, framed(chunk), producer)
-                chunk, flushed = [], time.monotonic()
-            if on_progress:
-                on_progress(done, pending.height)
-    append(store, framed(chunk), producer)
+    # Accepted submissions that set the limit of their problem come first.
+    parts = [programs.filter("sets_limit"), programs.filter(~pl.col("sets_limit"))]
+    writer, done = ChunkWriter(store, producer), copied.height
+    no_pool_needed = pool is not None or programs.is_empty()
+    with nullcontext(pool) if no_pool_needed else Pool(workers, time_factor=time_factor) as judge_pool:
+        for part in parts:
+            for group, judgement in judge_groups(store, judge_pool, part, all_tests=all_tests):
+                writer.add(verdict_rows(group, judgement))
+                done += len(group["trajectory_id"])
+                add_counts(summary, group, judgement)
+                if on_progress:
+                    on_progress(done, pending.height)
+            writer.flush()
     summary.seconds = time.monotonic() - started
     return summary
 
 
-def problems_with_program(store: Store) -> list[str]:
-    """Ids of the `custom` problems whose checker is a program that can be run here."""
-    wanted = (pl.col("checker") == "custom") & pl.col("programs").is_not_null()
-    rows = (
-        store.snapshot("problems")
-        .scan()
-        .filter(wanted)
-        .select("problem_id", "checker", "input_mode", "programs")
-        .collect()
+def pending_rows(
+    store: Store, version: str, where: str, parameters: Mapping[str, Any] | None, all_tests: bool
+) -> tuple[pl.DataFrame, int]:
+    """Trajectories that this version of the judge has to judge, and the number of those that none can."""
+    with_checker = problems_with_checker(store)
+    values = {"judge_version": version, "attempts": JUDGE_ATTEMPTS}
+    values |= {"with_checker": with_checker, "all_tests": all_tests}
+    chosen = predicate(where, parameters, taken=tuple(values))
+    with connect(store) as connection:
+        sql = PENDING.format(where=chosen, sets_limit=SETS_LIMIT)
+        pending = query(connection, sql, {**(parameters or {}), **values})
+        unjudgeable = query(connection, UNJUDGEABLE, {"with_checker": with_checker})["rows"][0]
+    return pending, unjudgeable
+
+
+class ChunkWriter:
+    """Appends verdicts in chunks, so that a kill loses little."""
+
+    def __init__(self, store: Store, producer: str):
+        self.store, self.producer = store, producer
+        self.rows: list[dict] = []
+        self.flushed = time.monotonic()
+
+    def add(self, rows: list[dict]) -> None:
+        self.rows += rows
+        if len(self.rows) >= CHUNK_PROGRAMS or time.monotonic() - self.flushed > CHUNK_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        append(self.store, verdict_frame(self.rows), self.producer)
+        self.rows, self.flushed = [], time.monotonic()
+
+
+def problems_with_checker(store: Store) -> list[str]:
+    """Ids of the problems whose checker has arguments or a program, and can run here with those of every
+    test.
+    """
+    with_arguments = (
+        pl.col("checker").is_in(["custom", "default_validator"]) | pl.col("checker_arguments").is_not_null()
     )
-    found = []
+    columns = (
+        "problem_id", "checker", "input_mode", "programs", "checker_arguments",
+        "validation_passes", "scoring", "case_sensitive", "float_tol",
+    )  # fmt: skip
+    rows = store.snapshot("problems").scan().filter(with_arguments).select(columns).collect()
+    of_tests = dict(
+        store.snapshot("tests")
+        .scan()
+        .filter(pl.col("checker_arguments").is_not_null())
+        .group_by("problem_id")
+        .agg(pl.col("checker_arguments").unique())
+        .collect()
+        .iter_rows()
+    )
+    problems = []
     for row in rows.iter_rows(named=True):
-        with contextlib.suppress(CheckerMissing):
-            checker_of(row)
-            found.append(row["problem_id"])
-    return found
+        with contextlib.suppress(CheckerUnavailable, ValueError):
+            checker = problem_checker(row)
+            for arguments in of_tests.get(row["problem_id"], ()):
+                replace(checker, arguments=tuple(arguments))
+            problems.append(row["problem_id"])
+    return problems
 
 
-def judge_groups(store: Store, pool: Pool | None, groups: pl.DataFrame) -> Iterator[tuple[dict, Judgement]]:
-    """Stream (group, judgement); a group is one distinct program and the trajectories that share it."""
-    if pool is None or groups.is_empty():
+def judge_groups(
+    store: Store, pool: Pool | None, programs: pl.DataFrame, *, all_tests: bool = False
+) -> Iterator[tuple[dict, Judgement]]:
+    """Yield (group, judgement); a group is one distinct program and the trajectories that have it."""
+    if pool is None or programs.is_empty():
         return
-    problems = Judgeables(store, groups["problem_id"].unique().to_list())
-    rows = groups.to_dicts()
-    submissions = (problems.submission(row, key=str(i)) for i, row in enumerate(rows))
+    problems = SubmissionBuilder(store, programs["problem_id"].unique().to_list())
+    rows = programs.to_dicts()
+    submissions = (
+        replace(problems.submission(row, key=str(i)), stop_at_first_failure=not all_tests)
+        for i, row in enumerate(rows)
+    )
     for judgement in pool.stream(submissions):
         yield rows[int(judgement.key)], judgement
-
-
-class Judgeables:
-    """Problems and tests as the judge wants them, for the problems that are about to be judged."""
-
-    def __init__(self, store: Store, problem_ids: list[str]):
-        wanted = pl.col("problem_id").is_in(problem_ids)
-        problems = store.snapshot("problems").scan().filter(wanted).drop("statement").collect()
-        self._problems = {row["problem_id"]: row for row in problems.to_dicts()}
-        # The tests of a problem are those of its own batch: a killed batch of another file may have left
-        # others.
-        own = pl.LazyFrame(
-            [{"problem_id": r["problem_id"], "batch_id": r["batch_id"]} for r in self._problems.values()]
-        )
-        scan = (
-            store.snapshot("tests").scan().filter(wanted).join(own, on=["problem_id", "batch_id"], how="semi")
-        )
-        tests = scan.sort("problem_id", "position").collect()
-        self._tests = {key[0]: frame for key, frame in tests.partition_by("problem_id", as_dict=True).items()}
-
-    def public_tests(self, problem_id: str) -> set[str]:
-        """test_ids of the tests that a contestant may see."""
-        tests = self._tests[problem_id]
-        return set(tests.filter(pl.col("kind") == "public")["test_id"])
-
-    def submission(self, row: dict, key: str) -> Submission:
-        problem = self._problems[row["problem_id"]]
-        tests = tuple(
-            Test(t["test_id"], t["mode"], t["input"], t["expected_output"])
-            for t in self._tests[row["problem_id"]]
-            .select("test_id", "mode", "input", "expected_output")
-            .to_dicts()
-        )
-        return Submission(
-            program=row["program"],
-            language=row["language"],
-            tests=tests,
-            limits=Limits(
-                time_s=min(problem["time_limit_s"] or DEFAULT_TIME_LIMIT_S, LARGEST["time_s"][1]),
-                memory_mb=int(
-                    max(1.0, min(problem["memory_limit_mb"] or DEFAULT_MEMORY_MB, LARGEST["memory_mb"][1]))
-                ),
-            ),
-            checker=checker_of(problem),
-            preamble=problem["preamble"] or "",
-            entry_point=problem["entry_point"] or "",
-            key=key,
-        )
 
 
 def verdict_rows(group: dict, judgement: Judgement) -> list[dict]:
@@ -214,13 +240,17 @@ def verdict_rows(group: dict, judgement: Judgement) -> list[dict]:
         "passed": judgement.passed,
         "total": judgement.total,
         "first_failure": judgement.first_failure,
-        "tests": [asdict(result) for result in judgement.tests],
+        "tests": [
+            {name: value for name, value in asdict(result).items() if name in RESULT_FIELDS}
+            for result in judgement.tests
+        ],
         "cpu_s": judgement.cpu_s,
         "memory_mb": judgement.memory_mb,
         "tier": judgement.tier,
         "toolchain": judgement.toolchain,
         "judged_at": datetime.now(UTC),
         "isolated_check": judgement.isolated_check,
+        "score": judgement.score,
     }
     return [
         {"trajectory_id": trajectory, "attempt": attempt, **shared}
@@ -228,7 +258,7 @@ def verdict_rows(group: dict, judgement: Judgement) -> list[dict]:
     ]
 
 
-def count(summary: LabelSummary, group: dict, judgement: Judgement) -> None:
+def add_counts(summary: LabelSummary, group: dict, judgement: Judgement) -> None:
     summary.rows += len(group["trajectory_id"])
     summary.programs += 1
     summary.tests += len(judgement.tests)
@@ -236,27 +266,30 @@ def count(summary: LabelSummary, group: dict, judgement: Judgement) -> None:
     summary.verdicts[judgement.verdict] += len(group["trajectory_id"])
 
 
-def copy_from_twins(store: Store, pending: pl.DataFrame, judge_version: str) -> pl.DataFrame:
-    """Verdict rows for trajectories whose program was judged before, taken from their twins."""
-    wanted = pending.select("trajectory_id", "attempt", "test_set_hash", "twin")
+def copy_verdicts(store: Store, pending: pl.DataFrame, judge_version: str) -> pl.DataFrame:
+    """Verdict rows of trajectories whose program has been judged before, copied from that verdict."""
+    wanted = pending.select("trajectory_id", "attempt", "test_set_hash", "judged_id")
     verdicts = (
         store.snapshot("verdicts")
         .scan()
-        .filter(pl.col("trajectory_id").is_in(wanted["twin"].unique().to_list()))
+        .filter(pl.col("trajectory_id").is_in(wanted["judged_id"].unique().to_list()))
     )
     settled = verdicts.filter(
         (pl.col("verdict") != "judge_error") & (pl.col("judge_version") == judge_version)
     ).collect()
-    twins = (
-        settled.unique(["trajectory_id", "test_set_hash"], keep="any")
-        .rename({"trajectory_id": "twin"})
+    judged = (
+        settled.sort("attempt", descending=True)  # a later attempt may have run more tests
+        .unique(["trajectory_id", "test_set_hash"], keep="first", maintain_order=True)
+        .rename({"trajectory_id": "judged_id"})
         .drop("attempt")
     )
-    rows = wanted.join(twins, on=["twin", "test_set_hash"]).with_columns(judged_at=pl.lit(datetime.now(UTC)))
+    rows = wanted.join(judged, on=["judged_id", "test_set_hash"]).with_columns(
+        judged_at=pl.lit(datetime.now(UTC))
+    )
     return rows.select(Verdicts.column_names())
 
 
-def framed(rows: list[dict]) -> pl.DataFrame:
+def verdict_frame(rows: list[dict]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=Verdicts.create_empty().schema)
 
 

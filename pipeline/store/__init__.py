@@ -4,44 +4,88 @@ snapshots, and SQL over them.
 Everything that processes share is here. `Store` appends and reads; `connect` and `query` ask it in DuckDB's
 SQL."""
 
-from pipeline.store.contract_tables import kind_of, meaning
-from pipeline.store.contracts import (
-    CLAIMED_VERDICTS,
-    LANGUAGES,
-    NOT_A_REWARD,
-    ORIGINS,
-    TABLES,
-    VERDICTS,
-    Evaluations,
-    OneOf,
-    Policies,
-    ReferencePolicies,
-    ReferenceScores,
-    Trajectories,
-    Verdicts,
-)
-from pipeline.store.errors import StoreError
-from pipeline.store.files import flush_file, name_folder, publish_folder, write_whole
-from pipeline.store.identity import ID_BYTES, content_id, digest, test_set_hash, trajectory_id
-from pipeline.store.locks import alone, one_of, say
-from pipeline.store.passk import pass_at_k
-from pipeline.store.rewards import DEFAULT, RewardError, macro, reward
-from pipeline.store.sql import (
-    VIEWS,
-    SqlError,
-    connect,
-    errors_in_one_line,
-    in_one_line,
-    leading_comment,
-    predicate,
-    query,
-    question,
-    questions,
-    relation,
-    tables_behind,
-)
-from pipeline.store.sql_output import write_file, write_rows
-from pipeline.store.store import COMPACT_AFTER_COMMITS, Store
+from typing import TYPE_CHECKING
+
+from pipeline.later import exports
+
+if TYPE_CHECKING:
+    from pipeline.store.checking import CheckReport, Finding, RepairStep, check_store, repair_store
+    from pipeline.store.contract_tables import describe_column, type_name
+    from pipeline.store.contracts import (
+        LANGUAGES,
+        TEST_RESULT,
+        Evaluations,
+        OneOf,
+        Policies,
+        ReferencePolicies,
+        ReferenceScores,
+        Trajectories,
+        Verdicts,
+    )
+    from pipeline.store.errors import StoreError
+    from pipeline.store.files import flush_file, flush_folder, name_folder, publish_folder, write_whole
+    from pipeline.store.identity import (
+        ID_BYTES,
+        content_id,
+        digest,
+        included_files,
+        test_set_hash,
+        trajectory_id,
+    )
+    from pipeline.store.ledger import Ledger, check_ledger
+    from pipeline.store.locks import exclusive, one_slot, print_to_stderr
+    from pipeline.store.order import undetermined
+    from pipeline.store.passk import pass_at_k
+    from pipeline.store.rewards import DEFAULT, Reward, RewardError, macro, reward
+    from pipeline.store.sampling import MAY_BE_SAMPLED, report_not_sampled
+    from pipeline.store.sql import (
+        VIEWS,
+        SqlError,
+        connect,
+        errors_in_one_line,
+        in_one_line,
+        leading_comment,
+        predicate,
+        query,
+        question,
+        questions,
+        relation,
+        tables_behind,
+    )
+    from pipeline.store.sql_output import write_file, write_rows
+    from pipeline.store.store import COMPACT_AFTER_COMMITS, Store
+    from pipeline.store.tables import TABLES
+    from pipeline.store.vocabularies import CLAIMED_VERDICTS, NOT_A_REWARD, ORIGINS, VERDICTS
+else:
+    # Each name is imported when it is first used.
+    __getattr__ = exports(
+        __name__,
+        {
+            "checking": "CheckReport Finding RepairStep check_store repair_store",
+            "contract_tables": "describe_column type_name",
+            "contracts": (
+                "Evaluations LANGUAGES OneOf Policies ReferencePolicies ReferenceScores "
+                "TEST_RESULT Trajectories Verdicts"
+            ),
+            "errors": "StoreError",
+            "files": "flush_file flush_folder name_folder publish_folder write_whole",
+            "identity": "ID_BYTES content_id digest included_files test_set_hash trajectory_id",
+            "ledger": "Ledger check_ledger",
+            "locks": "exclusive one_slot print_to_stderr",
+            "order": "undetermined",
+            "passk": "pass_at_k",
+            "rewards": "DEFAULT Reward RewardError macro reward",
+            "sampling": "MAY_BE_SAMPLED report_not_sampled",
+            "sql": (
+                "SqlError VIEWS connect errors_in_one_line in_one_line leading_comment predicate "
+                "query question questions relation tables_behind"
+            ),
+            "sql_output": "write_file write_rows",
+            "store": "COMPACT_AFTER_COMMITS Store",
+            "tables": "TABLES",
+            "vocabularies": "CLAIMED_VERDICTS NOT_A_REWARD ORIGINS VERDICTS",
+        },
+    )
 
 __all__ = [
     "CLAIMED_VERDICTS",
@@ -49,47 +93,61 @@ __all__ = [
     "DEFAULT",
     "ID_BYTES",
     "LANGUAGES",
+    "MAY_BE_SAMPLED",
     "NOT_A_REWARD",
     "ORIGINS",
     "TABLES",
+    "TEST_RESULT",
     "VERDICTS",
     "VIEWS",
+    "CheckReport",
     "Evaluations",
+    "Finding",
+    "Ledger",
     "OneOf",
     "Policies",
     "ReferencePolicies",
     "ReferenceScores",
+    "RepairStep",
+    "Reward",
     "RewardError",
     "SqlError",
     "Store",
     "StoreError",
     "Trajectories",
     "Verdicts",
-    "alone",
+    "check_ledger",
+    "check_store",
     "connect",
     "content_id",
+    "describe_column",
     "digest",
     "errors_in_one_line",
+    "exclusive",
     "flush_file",
+    "flush_folder",
     "in_one_line",
-    "kind_of",
+    "included_files",
     "leading_comment",
     "macro",
-    "meaning",
     "name_folder",
-    "one_of",
+    "one_slot",
     "pass_at_k",
     "predicate",
+    "print_to_stderr",
     "publish_folder",
     "query",
     "question",
     "questions",
     "relation",
+    "repair_store",
+    "report_not_sampled",
     "reward",
-    "say",
     "tables_behind",
     "test_set_hash",
     "trajectory_id",
+    "type_name",
+    "undetermined",
     "write_file",
     "write_rows",
     "write_whole",

@@ -9,21 +9,28 @@ import random
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING, TypeAlias
 
-import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
+from pipeline.later import later
 from pipeline.store import layout
-from pipeline.store.bucket_log import BucketLog
-from pipeline.store.contracts import Table
 from pipeline.store.data_files import DataFile
-from pipeline.store.disk_log import DiskLog
 from pipeline.store.errors import StoreError
 from pipeline.store.log_entry import MARK, Commit
-from pipeline.store.parquet import PRODUCER_KEY, SEQUENCE_KEY, write_rows
+from pipeline.store.parquet import COMMIT_KEY, PRODUCER_KEY, SEQUENCE_KEY, write_rows
+from pipeline.store.tables import Table
 
-TableLog = DiskLog | BucketLog
+if TYPE_CHECKING:
+    import polars as pl
+
+    from pipeline.store.bucket_log import BucketLog
+    from pipeline.store.disk_log import DiskLog
+else:
+    pl = later("polars")
+
+TableLog: TypeAlias = "DiskLog | BucketLog"
 # Each failed attempt is another process's commit, so only very many writers come near this.
 COMMIT_ATTEMPTS = 300
 LONGEST_PAUSE_S = 0.05
@@ -39,7 +46,7 @@ def append(
     other's.
     """
     commit = Commit("WRITE", transaction=(producer, sequence))
-    metadata = {PRODUCER_KEY: producer, SEQUENCE_KEY: str(sequence)}
+    metadata = {PRODUCER_KEY: producer, SEQUENCE_KEY: str(sequence), COMMIT_KEY: commit.identity}
     files: list[DataFile] | None = None
     for _ in attempts():
         if sequence_of(handle, producer) >= sequence:
@@ -79,7 +86,12 @@ def swept_since(log: TableLog, handle: DeltaTable) -> bool:
     """
     before = handle.version()
     refresh(log, handle)
-    return any(info.get(MARK, {}).get("sweep") for info in log.infos(before, handle.version()))
+    return sweeps(log, before, handle.version())
+
+
+def sweeps(log: TableLog, after: int, until: int) -> bool:
+    """Whether maintenance announced between two versions that it deletes files."""
+    return any(info.get(MARK, {}).get("sweep") for info in log.infos(after, until))
 
 
 def refresh(log: TableLog, handle: DeltaTable) -> None:
@@ -109,5 +121,5 @@ def checkpoint_if_due(log: TableLog, handle: DeltaTable) -> None:
 
 def sequence_of(handle: DeltaTable, producer: str) -> int:
     """Highest sequence of a producer in the version that the handle shows; -1 if it has none."""
-    found = handle.transaction_version(producer)
-    return -1 if found is None else found
+    sequence = handle.transaction_version(producer)
+    return -1 if sequence is None else sequence

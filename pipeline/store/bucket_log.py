@@ -12,9 +12,9 @@ from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction, PostCommitHookProperties, RemoveAction
 
 from pipeline.store import layout
-from pipeline.store.contracts import Table
+from pipeline.store.bucket import Bucket
 from pipeline.store.log_entry import MARK, Commit
-from pipeline.store.places import Bucket
+from pipeline.store.tables import Table
 
 
 class BucketLog:

@@ -41,14 +41,14 @@ def write_checkpoint(log: Path, own: Path, version: int) -> None:
         for needed in needed_names(log, version):
             os.link(log / needed, folder / LOG_FOLDER / needed)
         DeltaTable(str(folder)).create_checkpoint()
-        made = folder / LOG_FOLDER / name
+        checkpoint = folder / LOG_FOLDER / name
         hint = (folder / LOG_FOLDER / HINT).read_text()
-        flush_file(made)
+        flush_file(checkpoint)
         # Before the checkpoint itself, so that there is none without its hash.
-        hash_file = own / checkpoint_hash_name(version, content_hash(made))
+        hash_file = own / checkpoint_hash_name(version, content_hash(checkpoint))
         write_whole(hash_file, hint)
         try:
-            os.link(made, log / name)
+            os.link(checkpoint, log / name)
         except FileExistsError:
             hash_file.unlink()
             return
@@ -59,7 +59,9 @@ def write_checkpoint(log: Path, own: Path, version: int) -> None:
 
 def needed_names(log: Path, version: int) -> list[str]:
     """The newest checkpoint before a version, and the entries from it to that version."""
-    start = max((found for found in versions_of(log, CHECKPOINT) if found < version), default=-1)
+    start = max(
+        (checkpoint for checkpoint in versions_of(log, CHECKPOINT) if checkpoint < version), default=-1
+    )
     names = [entry_name(number) for number in range(max(start, 0), version + 1)]
     return names if start < 0 else [checkpoint_name(start), *names]
 

@@ -1,35 +1,29 @@
-"""The contract of every table in the store: columns, types, keys, allowed values, units. Decided here and
-nowhere else.
+"""The contract of every table in the store: columns, types, keys, allowed values, units.
 
-Each table is a dataframely schema, so the same object checks an append (`check`), splits good rows from
-refused ones (`Schema.filter`) and gives the Arrow schema on disk (`arrow_schema`). `pipeline/README.md` is
-generated from this file.
+Each table is a dataframely schema. It checks appends (`pipeline/store/contract_check.py`) and separates valid
+rows from refused ones (`Schema.filter`). After a change run `python -m pipeline.store.contract_tables`, which
+writes the types into `columns.json` and the tables of `pipeline/README.md`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from functools import cached_property
 
-import dataframely as dy
 import polars as pl
-import pyarrow as pa
 
-from sandbox.languages import LANGUAGES as TABLE
-from sandbox.verdicts import NO_VERDICTS, PROGRAM_VERDICTS, VERDICTS
+from pipeline.later import without
+from pipeline.store.vocabularies import CLAIMED_VERDICTS, NOT_PROGRAMS, ORIGINS, SPLITS, VERDICTS
+from sandbox.languages import LANGUAGES as LANGUAGE_TABLE
 
-LAYOUT_VERSION = 1
+# dataframely uses it only to write schemas for SQL databases. Its import takes as long as that of polars.
+with without("sqlalchemy"):
+    import dataframely as dy  # other modules of the store take it from here
 
-ORIGINS = ("human", "earlier_training", "earlier_run", "other_policy", "search", "online")
-SPLITS = ("train", "valid", "test", "none")
-LANGUAGES = (*(row.name for row in TABLE if not row.variant_of), "unknown")
-CLAIMED_VERDICTS = (*PROGRAM_VERDICTS, "partial", "rejected")
-NOT_A_REWARD = NO_VERDICTS
+LANGUAGES = (*(row.name for row in LANGUAGE_TABLE if not row.variant_of), *NOT_PROGRAMS, "unknown")
 
 
 class OneOf:
-    """A membership rule that can say what it allows; null-safe, for a null fails the column's own rule."""
+    """Rule that a value is one of `allowed`; null passes, because the column's own rule covers it."""
 
     def __init__(self, allowed: Iterable[str]):
         self.allowed = list(allowed)
@@ -39,7 +33,7 @@ class OneOf:
 
 
 def one_of(values: Iterable[str]) -> dict:
-    """A rule under a name that appears in the reason of a refused row."""
+    """The rule with the name that appears in the reason of a refused row."""
     rule = OneOf(values)
     return {"one_of_" + "_".join(rule.allowed)[:60]: rule}
 
@@ -52,43 +46,73 @@ def text(description: str, **options) -> dy.String:
     return dy.String(description=description, **options)
 
 
-def maybe(description: str, **options) -> dy.String:
+def nullable_text(description: str, **options) -> dy.String:
     return dy.String(nullable=True, description=description, **options)
+
+
+IS_DATE = {"is_a_date_yyyy_mm_dd": lambda column: column.str.contains(r"^\d{4}-\d{2}-\d{2}$")}
+CHECKERS = (
+    "tokens", "exact", "lines", "float", "function", "custom", "default_validator", "domjudge",
+    "rcmp", "rcmp4", "rcmp6", "rcmp9", "wcmp", "lcmp", "fcmp", "ncmp", "icmp", "hcmp", "yesno", "nyesno",
+)  # fmt: skip
 
 
 class Problems(dy.Schema):
     problem_id = key("`<source>/<id>`")
     source = text("data set the problem came from", min_length=1)
-    split = text("train, valid, test or none, as the source has it", check=one_of(SPLITS))
+    split = text("train, valid, test or none, as in the source", check=one_of(SPLITS))
     title = text("title")
-    statement = text("plain text shown to the policy", min_length=1)
+    statement = text("plain text shown to the policy; empty only where `not_sampled` says why")
     input_mode = text("stdin: whole program; function: a callable", check=one_of(("stdin", "function")))
-    entry_point = maybe("function problems: the callable under test, e.g. `Solution().twoSum`")
-    preamble = maybe("function problems: code run before the program")
-    starter_code = maybe("function problems: the stub shown to the policy")
+    entry_point = nullable_text("function problems: the callable under test, e.g. `Solution().twoSum`")
+    preamble = nullable_text("function problems: code run before the program")
+    starter_code = nullable_text("function problems: the stub shown to the policy")
     time_limit_s = dy.Float64(
-        nullable=True, min_exclusive=0, description="CPU seconds a test; null: the source has none"
+        nullable=True, min_exclusive=0, description="CPU seconds per test; null: the source has none"
+    )
+    time_limit_rule = nullable_text(
+        "JSON {factor, resolution_s}: how the limit follows from the slowest accepted submission, see"
+        " `pipeline/labelling/time_limits.py`; null: not derived"
     )
     memory_limit_mb = dy.Float64(nullable=True, min_exclusive=0, description="MiB; null: the source has none")
     checker = text(
-        "how outputs are compared", check=one_of(("tokens", "exact", "lines", "float", "function", "custom"))
+        "how outputs are compared; default_validator, domjudge: with flags in `checker_arguments`; rcmp"
+        " and so on: as testlib's standard checkers",
+        check=one_of(CHECKERS),
     )
     case_sensitive = dy.Bool(description="false: letter case is folded before comparing")
     float_tol = dy.Float64(
         nullable=True, min=0, description="absolute or relative tolerance of the float checker"
     )
-    tags = dy.List(dy.String(), description="topics, as the source gives them")
-    difficulty = maybe("as the source gives it; scales differ")
-    licence = maybe("as the source states it")
-    tests_quality = maybe("full, partial or examples")
-    programs = maybe(
-        "JSON: checkers, validators, generators of the source: [{role, interface, path, text, arguments}]"
+    tags = dy.List(dy.String(), description="topics, as in the source")
+    difficulty = nullable_text("as in the source; scales differ")
+    licence = nullable_text("as stated by the source")
+    tests_quality = nullable_text("full, partial or examples")
+    contest_date = nullable_text(
+        "day of its contest, YYYY-MM-DD, as in the source; null: unknown", check=IS_DATE
     )
+    programs = nullable_text(
+        "JSON: checkers, validators and generators of the source: [{role, interface, path, text, arguments}]"
+    )
+    checker_arguments = dy.List(
+        dy.String(), nullable=True, description="words for the checker, see also `tests.checker_arguments`"
+    )
+    validation_passes = dy.Int32(
+        nullable=True,
+        min=1,
+        description="largest number of runs per test that its checker may ask for; null: 1",
+    )
+    scoring = nullable_text("JSON: rules of its score, see `sandbox/scoring.py`; null: it has none")
+    not_sampled = nullable_text("why no policy is asked to solve it; null: it may be sampled")
     test_set_hash = text("hash of all tests, their modes and the checker", min_length=1)
     test_count = dy.Int32(min=0, description="number of tests")
     batch_id = text("ingestion batch, see `batches`")
     source_file = text("file the row was read from")
     source_line = dy.Int64(min=0, description="1-based line or row in that file")
+
+    @dy.rule()
+    def statement_or_not_sampled(cls) -> pl.Expr:
+        return (pl.col("statement").str.len_bytes() > 0) | pl.col("not_sampled").is_not_null()
 
 
 class Tests(dy.Schema):
@@ -98,25 +122,36 @@ class Tests(dy.Schema):
     kind = text("public, private or generated", check=one_of(("public", "private", "generated")))
     mode = text("what `input` is", check=one_of(("stdin", "assert", "check", "call")))
     input = text("standard input, or the code of a function test")
-    expected_output = maybe(
-        "standard output, or the expected value of a call; null where the code itself asserts"
+    expected_output = nullable_text(
+        "standard output, or the expected value of a call; null: the code asserts by itself"
     )
-    batch_id = text("ingestion batch; the tests of a problem are those of the batch of its row in `problems`")
+    checker_arguments = dy.List(
+        dy.String(),
+        nullable=True,
+        description="words for the checker on this test; null: those of the problem",
+    )
+    arguments = dy.List(dy.String(), nullable=True, description="the program's command line; null: empty")
+    files = nullable_text("JSON: [[path, text], ...] in the program's working folder; null: none")
+    origin = nullable_text(
+        "author: statement (example), judge (of the site), people, program, model; null: unknown",
+        check=one_of(("statement", "judge", "people", "program", "model")),
+    )
+    batch_id = text("ingestion batch; the tests of a problem have the batch_id of its row in `problems`")
 
 
 class Trajectories(dy.Schema):
-    trajectory_id = key("content hash of what makes the sample distinct")
+    trajectory_id = key("content hash of the columns that identify the sample")
     problem_id = text("problem it tries to solve", min_length=1)
-    origin = text("where it comes from", check=one_of(ORIGINS))
-    policy_id = text("who wrote it: `human`, a model's name, or a policy of `policies`", min_length=1)
-    run_id = maybe("training or sampling run")
-    policy_step = dy.Int64(nullable=True, min=0, description="optimiser step of the policy that wrote it")
+    origin = text("kind of source", check=one_of(ORIGINS))
+    policy_id = text("author: `human`, a model's name, or a policy of `policies`", min_length=1)
+    run_id = nullable_text("training or sampling run")
+    policy_step = dy.Int64(nullable=True, min=0, description="optimiser step of the policy")
     source_key = text("identity of the sample within its source", min_length=1)
     sample_index = dy.Int32(nullable=True, min=0, description="index among the samples of one prompt")
     temperature = dy.Float64(nullable=True, min=0, description="sampling temperature")
-    top_p = dy.Float64(nullable=True, min=0, max=1, description="nucleus of the sampling")
-    prompt = maybe("prompt as the policy saw it; null: to be rendered from the problem")
-    completion = maybe("raw answer, where it differs from the program")
+    top_p = dy.Float64(nullable=True, min=0, max=1, description="probability mass of nucleus sampling")
+    prompt = nullable_text("prompt as given to the policy; null: rendered from the problem")
+    completion = nullable_text("raw answer, if it differs from the program")
     program = text("the program, as extracted")
     extraction = text("rule that found the program in the completion", min_length=1)
     language = text("language of the program", check=one_of(LANGUAGES))
@@ -126,16 +161,32 @@ class Trajectories(dy.Schema):
     behaviour_logprob = dy.Float64(
         nullable=True, max=1e-3, description="nats, summed over `token_ids`, at temperature 1"
     )
-    finish_reason = maybe("stop: ended by itself; length: cut")
-    claimed_verdict = maybe("what the source says of it", check=one_of(CLAIMED_VERDICTS))
-    claimed_basis = maybe("on what the claim rests")
-    created_at = dy.Datetime(time_zone="UTC", description="when it entered the store")
+    finish_reason = nullable_text("stop: the policy ended it; length: truncated; timeout, error, refused")
+    claimed_verdict = nullable_text("verdict stated by the source", check=one_of(CLAIMED_VERDICTS))
+    claimed_basis = nullable_text("basis of the claimed verdict")
+    created_at = dy.Datetime(time_zone="UTC", description="time of the append")
     batch_id = text("ingestion batch or rollout")
     source_file = text("file it was read from, or the rollout's name")
     source_line = dy.Int64(min=0, description="1-based line or row in that file")
-    search = maybe(
-        "JSON: how a search made it, by method, parent and settings, see `trainer/rollouts/program_search.py`; null: by none"
+    reasoning_length = dy.Int32(
+        nullable=True, min=0, description="characters of the completion that are reasoning, its tags included"
     )
+    search = nullable_text(
+        "JSON: method, parent and settings of the search that made it, see"
+        " `trainer/rollouts/program_search.py`; null: not made by a search"
+    )
+    files = nullable_text(
+        "JSON: [[path, text], ...] beside the program; of language script the whole program, with its script"
+        " `build` or `run`; null: one file"
+    )
+    token_logprobs = dy.List(
+        dy.Float32(), nullable=True, description="`behaviour_logprob` of each of `token_ids`, nats"
+    )
+
+    @dy.rule()
+    def each_token_has_its_logprob(cls) -> pl.Expr:
+        fits = pl.col("token_logprobs").list.len() == pl.col("token_ids").list.len()
+        return pl.col("token_logprobs").is_null() | fits.fill_null(False)
 
 
 TEST_RESULT = {
@@ -155,28 +206,29 @@ TEST_RESULT = {
 class Verdicts(dy.Schema):
     trajectory_id = key("trajectory that was judged")
     test_set_hash = key("tests it was judged on, see `problems.test_set_hash`")
-    judge_version = key("semantics it was judged under")
+    judge_version = key("version of the judge and its settings")
     attempt = dy.Int32(
-        primary_key=True, min=1, description="1 for the first judging; more after judge errors"
+        primary_key=True, min=1, description="1 for the first judgement; higher after judge errors"
     )
     problem_id = text("problem judged against")
-    verdict = text("verdict of the first failing test, in order", check=one_of(VERDICTS))
+    verdict = text("verdict of the first failing test, or accepted", check=one_of(VERDICTS))
     passed = dy.Int32(min=0, description="tests passed")
     total = dy.Int32(min=0, description="tests in the set, including those not run after a failure")
-    first_failure = maybe("test_id of the first failing test")
+    first_failure = nullable_text("test_id of the first failing test")
     tests = dy.List(
         dy.Struct(TEST_RESULT), description="result of each test that ran: CPU and wall seconds, MiB"
     )
     cpu_s = dy.Float64(min=0, description="CPU seconds of all tests")
     memory_mb = dy.Float64(nullable=True, min=0, description="peak MiB over all tests")
     tier = text("kind of isolation it ran in")
-    toolchain = maybe("interpreter or compiler version")
+    toolchain = nullable_text("interpreter or compiler version")
     judged_at = dy.Datetime(time_zone="UTC", description="when it was judged")
     isolated_check = dy.Bool(
         nullable=True,
-        description="function tests: whether every one was checked out of the program's reach; false: the program could have"
-        " forged the pass; null: whole programs, and verdicts of judge versions before 4",
+        description="function tests: whether all were checked outside of the program's process; false: the"
+        " program could have forged the pass; null: whole programs, and judge versions before 4",
     )
+    score = dy.Float64(nullable=True, description="points by `problems.scoring`; null: none")
 
 
 class ReferenceScores(dy.Schema):
@@ -185,21 +237,21 @@ class ReferenceScores(dy.Schema):
     problem_id = text("problem of the trajectory")
     prompt_ids = dy.List(dy.Int32(), description="tokens of the rendered prompt")
     completion_ids = dy.List(dy.Int32(), description="tokens of the completion, end token included")
-    logprobs = dy.List(dy.Float32(), description="nats, one for each completion token, fp32")
+    logprobs = dy.List(dy.Float32(), description="nats, one per completion token, fp32")
     logprob_sum = dy.Float64(max=1e-3, description="nats, sum over the completion")
     scored_at = dy.Datetime(time_zone="UTC", description="when it was scored")
 
 
 class ReferencePolicies(dy.Schema):
     reference = key("fingerprint, as in `reference_scores.reference`")
-    folder = key("where the reference policy lay when it was scored")
+    folder = key("folder of the reference policy when it was scored")
     weights = text("hash of the weights")
-    tokenizer = text("hash of what makes tokens of text")
+    tokenizer = text("hash of the tokenizer")
     template = text("hash of the prompt format or chat template and the end token")
     dtype = text("type of the weights")
-    precision = text("that of the forward pass: fp32 or bf16")
+    precision = text("precision of the forward pass: fp32 or bf16")
     code = text("version of the scoring code")
-    begun_at = dy.Datetime(time_zone="UTC", description="when its first scoring began")
+    begun_at = dy.Datetime(time_zone="UTC", description="start of its first scoring")
 
 
 class ProgramSignatures(dy.Schema):
@@ -208,86 +260,87 @@ class ProgramSignatures(dy.Schema):
     problem_id = text("scope of the comparison")
     language = text("lexer that was used")
     raw_hash = text("hash of the bytes")
-    token_hash = text("hash of the tokens, comments and space dropped")
-    abstract_hash = text("hash of the tokens with identifiers abstracted; annotates, never merges")
+    token_hash = text("hash of the tokens without comments and whitespace")
+    abstract_hash = text("hash of the tokens with identifiers abstracted; not used for clusters")
     token_count = dy.Int32(min=0, description="tokens")
     shingles = dy.Binary(description="sorted distinct hashes of token 5-grams, little-endian uint32")
-    minhash = dy.Binary(description="MinHash values, one a permutation, little-endian uint32")
+    minhash = dy.Binary(description="MinHash values, one per permutation, little-endian uint32")
 
 
 class Duplicates(dy.Schema):
     trajectory_id = key("member of the cluster")
     algorithm = key("see `program_signatures.algorithm`")
     pass_number = dy.Int64(
-        primary_key=True, min=1, description="deduplication pass; the highest one of a trajectory holds"
+        primary_key=True, min=1, description="deduplication pass; the highest of a trajectory is current"
     )
     problem_id = text("scope of the cluster")
     cluster_id = text("smallest trajectory_id of the cluster")
-    representative_id = text("member a training corpus takes")
+    representative_id = text("member that represents the cluster in training corpora")
     level = text("closest tie to the cluster", check=one_of(("unique", "exact", "token", "near")))
     cluster_size = dy.Int32(min=1, description="members at that pass")
 
 
 class SameProblems(dy.Schema):
     problem_id = key("member of the cluster")
-    algorithm = key("what ties problems together, see `pipeline/dedup/same_problems.py`")
-    pass_number = dy.Int64(primary_key=True, min=1, description="pass; the highest one of a problem holds")
+    algorithm = key("rules that match problems, see `pipeline/dedup/same_problems.py`")
+    pass_number = dy.Int64(primary_key=True, min=1, description="pass; the highest of a problem is current")
     cluster_id = text("smallest problem_id of the cluster")
     tie = text("closest tie to the cluster", check=one_of(("identity", "statement", "tests", "unique")))
-    identity = maybe("name on its site, e.g. `codeforces/1041/E`; null: not known")
+    identity = nullable_text("name on its site, e.g. `codeforces/1041/E`; null: unknown")
     cluster_size = dy.Int32(min=1, description="members at that pass")
 
 
 class Contaminations(dy.Schema):
     pass_number = dy.Int64(
-        primary_key=True, min=1, description="see `decontaminations`; the latest pass holds"
+        primary_key=True, min=1, description="see `decontaminations`; the latest pass is current"
     )
     kind = dy.String(primary_key=True, description="what is marked", check=one_of(("problem", "trajectory")))
     subject_id = key("problem_id or trajectory_id of what is marked")
-    evaluation_problem_id = key("problem of the evaluation set that it would give away")
+    evaluation_problem_id = key("problem of the evaluation set that it leaks")
     evidence = text(
-        "itself: of the evaluation set; same: see `same_problems`; ngrams: shares its words",
+        "itself: in the evaluation set; same: see `same_problems`; ngrams: shares n-grams",
         check=one_of(("itself", "same", "ngrams")),
     )
     problem_id = text("the problem, or that of the trajectory", min_length=1)
     overlap = dy.Float64(
-        min=0, max=1, description="share of the evaluation problem's telling n-grams that are in it"
+        min=0, max=1, description="share of the evaluation problem's distinctive n-grams that it has"
     )
-    example = maybe("the first words they share")
+    example = nullable_text("first shared words")
 
 
 class Decontaminations(dy.Schema):
-    pass_number = dy.Int64(primary_key=True, min=1, description="counts passes; the highest one holds")
-    algorithm = text("length of the n-grams, thresholds and version")
-    evaluation = text("SQL condition on `problems` that chose the evaluation set", min_length=1)
+    pass_number = dy.Int64(primary_key=True, min=1, description="number of the pass; the highest is current")
+    algorithm = text("n-gram length, thresholds and version")
+    evaluation = text("SQL condition on `problems` that selects the evaluation set", min_length=1)
     evaluation_problems = dy.List(dy.String(), description="problem_ids of the evaluation set, sorted")
-    pins = text("JSON: table -> version that was looked at")
+    pins = text("JSON: table -> version that was read")
     marked = dy.Int64(min=0, description="rows of this pass in `contaminations`")
-    made_at = dy.Datetime(time_zone="UTC", description="when")
+    made_at = dy.Datetime(time_zone="UTC", description="time of the pass")
 
 
 class Quarantine(dy.Schema):
-    quarantine_id = key("hash of batch, line and place in the line: several items may come from one line")
+    quarantine_id = key("hash of batch, line and position in the line (a line may give several items)")
     batch_id = text("ingestion batch")
     adapter = text("adapter that refused it")
     source_file = text("file")
-    source_line = dy.Int64(min=0, description="1-based line or row; 0: the file as a whole")
-    field = maybe("column or key at fault")
+    source_line = dy.Int64(min=0, description="1-based line or row; 0: the whole file")
+    field = nullable_text("column or key at fault")
     reason = text("what is wrong", min_length=1)
-    raw = dy.Binary(description="the row as it was read, whole")
+    raw = dy.Binary(description="the whole row as it was read")
     refused_at = dy.Datetime(time_zone="UTC", description="when it was refused")
 
 
 class Retries(dy.Schema):
-    quarantine_id = key("row of `quarantine` that was tried again")
-    batch_id = key("batch of the try; the record counts once that is among `batches`")
+    quarantine_id = key("retried row of `quarantine`")
+    batch_id = key("batch of the retry; the record counts once `batches` has it")
     origin_batch_id = text("batch that refused the row")
     outcome = text(
-        "admitted: something of it got in, the rest was refused anew", check=one_of(("admitted", "refused"))
+        "admitted: at least one item was accepted or present; other items were refused again",
+        check=one_of(("admitted", "refused")),
     )
-    field = maybe("column or key still at fault")
-    reason = maybe("what is still wrong")
-    retried_at = dy.Datetime(time_zone="UTC", description="when")
+    field = nullable_text("column or key still at fault")
+    reason = nullable_text("what is still wrong")
+    retried_at = dy.Datetime(time_zone="UTC", description="time of the retry")
 
 
 class Batches(dy.Schema):
@@ -302,10 +355,14 @@ class Batches(dy.Schema):
     limit = dy.Int64(
         nullable=True,
         min=1,
-        description="problems taken at most, see `adapters/sample.py`; null: the whole file",
+        description="largest number of problems, see `adapters/sample.py`; null: the whole file",
     )
-    started_at = dy.Datetime(time_zone="UTC", description="begin")
+    started_at = dy.Datetime(time_zone="UTC", description="start")
     finished_at = dy.Datetime(time_zone="UTC", description="end")
+    path_names = nullable_text("JSON: {name of a run or policy: folder that it was taken from}")
+    options = nullable_text(
+        "JSON {set, map}: what --set and --map gave; a retry uses it again; null: nothing"
+    )
 
     @dy.rule()
     def read_is_accepted_present_and_quarantined(cls) -> pl.Expr:
@@ -315,11 +372,11 @@ class Batches(dy.Schema):
 class Policies(dy.Schema):
     policy_id = key("name used in `trajectories.policy_id`")
     fingerprint = text("hash of weights, tokenizer, template and dtype")
-    parent_id = maybe("policy it was trained from")
-    run_id = maybe("run that made it")
+    parent_id = nullable_text("policy it was trained from")
+    run_id = nullable_text("run that made it")
     step = dy.Int64(nullable=True, min=0, description="optimiser step")
-    folder = text("where its weights lie; empty where they were not kept")
-    details = text("JSON: configuration and figures of its training")
+    folder = text("folder of its weights; empty if they were not kept")
+    details = text("JSON: configuration and metrics of its training")
     created_at = dy.Datetime(time_zone="UTC", description="when it was published")
 
 
@@ -332,161 +389,58 @@ class Corpora(dy.Schema):
     rows = dy.List(dy.String(), description="trajectory_ids, sorted")
     statistics = text("JSON: counts by origin and verdict")
     published_at = dy.Datetime(time_zone="UTC", description="when it was published")
-    parameters = maybe("JSON: name -> value of each `$name` in the query")
-    description = maybe("what it is for, as its TOML file says")
+    parameters = nullable_text("JSON: name -> value of each `$name` in the query")
+    description = nullable_text("purpose, as in its TOML file")
 
 
 class Pins(dy.Schema):
-    label = key("who keeps the versions, e.g. a run")
+    label = key("name of the pin, e.g. a run")
     revision = dy.Int64(
-        primary_key=True, min=0, description="counts changes of the label; the highest one holds"
+        primary_key=True, min=0, description="number of the change of the label; the highest is current"
     )
     versions = text("JSON: table -> version")
     held = dy.Bool(description="false: released")
-    pinned_at = dy.Datetime(time_zone="UTC", description="when")
+    pinned_at = dy.Datetime(time_zone="UTC", description="time of the change")
 
 
 class Evaluations(dy.Schema):
     policy_id = key("policy that was evaluated")
     problem_id = key("problem")
     settings = key("JSON: temperature, top_p, samples, tokens, judge version")
-    run_id = maybe("training run the policy belongs to")
+    run_id = nullable_text("training run the policy belongs to")
     seed = dy.Int64(nullable=True, description="seed of that run")
     step = dy.Int64(nullable=True, min=0, description="optimiser step of the policy")
     split = text("split of the problem", check=one_of(SPLITS))
     samples = dy.Int32(min=0, description="samples with a verdict; 0: the judge failed on all of them")
     correct = dy.Int32(min=0, description="samples accepted")
-    distinct_correct = dy.Int32(min=0, description="accepted programs that differ after normalisation")
+    distinct_correct = dy.Int32(min=0, description="accepted programs that are distinct after normalisation")
     judge_errors = dy.Int32(min=0, description="samples without a verdict; not in `samples`")
-    evaluated_at = dy.Datetime(time_zone="UTC", description="when")
-    verdicts = maybe("JSON: verdict -> samples; null: evaluated before this was kept")
+    evaluated_at = dy.Datetime(time_zone="UTC", description="time of the evaluation")
+    verdicts = nullable_text("JSON: verdict -> samples; null: evaluated before this was recorded")
     token_entropy = dy.Float64(
         nullable=True,
         min=0,
-        description="nats a token: next-token entropy of the policy along samples; null: not known",
+        description="nats per token: next-token entropy of the policy along its samples; null: unknown",
     )
 
 
-@dataclass(frozen=True)
-class Table:
-    """One table of the store: its contract, what it is for, and how it is laid out on disk."""
-
-    name: str
-    schema: type[dy.Schema]
-    purpose: str
-    # Delta drops partition columns from the files, so partitions are copies named `p_<column>`.
-    partition_by: tuple[str, ...] = ()
-    bloom_filter: tuple[str, ...] = field(default=())
-
-    @property
-    def key(self) -> list[str]:
-        return self.schema.primary_key()
-
-    @cached_property
-    def arrow_schema(self) -> pa.Schema:
-        """Columns on disk, without the partition copies; Arrow types as Delta knows them."""
-        return pa.schema([pa.field(f.name, plain(f.type), f.nullable) for f in self.empty.to_arrow().schema])
-
-    @cached_property
-    def empty(self) -> pl.DataFrame:
-        """A frame of the contract's columns without rows."""
-        return self.schema.create_empty()
-
-
-def plain(kind: pa.DataType) -> pa.DataType:
-    """Polars' large and view types, as the types Delta Lake stores."""
-    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return pa.string()
-    if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
-        return pa.binary()
-    if pa.types.is_large_list(kind) or pa.types.is_list(kind):
-        return pa.list_(pa.field("element", plain(kind.value_type)))
-    if pa.types.is_struct(kind):
-        return pa.struct([pa.field(f.name, plain(f.type)) for f in kind])
-    return kind
-
-
-TABLES: dict[str, Table] = {
-    table.name: table
-    for table in (
-        Table("problems", Problems, "statements, limits and checkers", bloom_filter=("problem_id",)),
-        Table("tests", Tests, "inputs and expected outputs", bloom_filter=("problem_id",)),
-        Table(
-            "trajectories",
-            Trajectories,
-            "every attempt at a problem, from anywhere",
-            partition_by=("origin",),
-            bloom_filter=("trajectory_id",),
-        ),
-        Table("verdicts", Verdicts, "what the judge found; a reward is a function of it, applied on reading"),
-        Table("reference_scores", ReferenceScores, "tokens and log-probabilities under a reference policy"),
-        Table(
-            "reference_policies",
-            ReferencePolicies,
-            "what the fingerprint of each scored reference is made of",
-        ),
-        Table("program_signatures", ProgramSignatures, "hashes and MinHash of programs"),
-        Table("duplicates", Duplicates, "clusters of equal or nearly equal programs; marks, never deletes"),
-        Table("same_problems", SameProblems, "the same problem in several sources; marks, never deletes"),
-        Table(
-            "contaminations",
-            Contaminations,
-            "what would give an evaluation problem away; marks, never deletes",
-        ),
-        Table(
-            "decontaminations",
-            Decontaminations,
-            "passes of decontamination: evaluation set and what was looked at",
-        ),
-        Table("quarantine", Quarantine, "rows refused at ingestion, whole"),
-        Table("retries", Retries, "rows of the quarantine that were tried again"),
-        Table("batches", Batches, "ingested files and what became of their rows"),
-        Table("policies", Policies, "published policies"),
-        Table("corpora", Corpora, "published, pinned sets of trajectories"),
-        Table("pins", Pins, "versions that maintenance must keep, beside those of published corpora"),
-        Table("evaluations", Evaluations, "samples and successes of a policy on a problem"),
-    )
+SCHEMAS: dict[str, type[dy.Schema]] = {
+    "problems": Problems,
+    "tests": Tests,
+    "trajectories": Trajectories,
+    "verdicts": Verdicts,
+    "reference_scores": ReferenceScores,
+    "reference_policies": ReferencePolicies,
+    "program_signatures": ProgramSignatures,
+    "duplicates": Duplicates,
+    "same_problems": SameProblems,
+    "contaminations": Contaminations,
+    "decontaminations": Decontaminations,
+    "quarantine": Quarantine,
+    "retries": Retries,
+    "batches": Batches,
+    "policies": Policies,
+    "corpora": Corpora,
+    "pins": Pins,
+    "evaluations": Evaluations,
 }
-
-
-class ContractError(ValueError):
-    """Rows break a table's contract; the message names table, row, column and value."""
-
-
-def check(table: Table, frame: pl.DataFrame) -> pl.DataFrame:
-    """Return `frame` with the contract's columns and types, or raise ContractError naming the first fault."""
-    unknown = set(frame.columns) - set(table.schema.column_names())
-    if unknown:
-        raise ContractError(
-            f"{table.name}: unknown column {sorted(unknown)[0]}; contract: pipeline/store/contracts.py"
-        )
-    frame = with_missing_nullable(table, frame)
-    try:
-        frame = table.schema.cast(frame)
-    except (pl.exceptions.PolarsError, dy.exc.SchemaError) as error:
-        raise ContractError(f"{table.name}: {str(error).splitlines()[0]}") from error
-    good, failure = table.schema.filter(frame)
-    if failure.invalid().height:
-        raise ContractError(describe_first_fault(table, frame, failure))
-    return good
-
-
-def with_missing_nullable(table: Table, frame: pl.DataFrame) -> pl.DataFrame:
-    columns = table.schema.columns()
-    missing = [name for name in columns if name not in frame.columns]
-    required = [name for name in missing if not columns[name].nullable]
-    if required:
-        raise ContractError(f"{table.name}: column {required[0]} is missing")
-    return frame.with_columns(pl.lit(None, dtype=columns[name].dtype).alias(name) for name in missing)
-
-
-def describe_first_fault(table: Table, frame: pl.DataFrame, failure: dy.FailureInfo) -> str:
-    rule = next(iter(failure.counts()))
-    details = failure.details()
-    row = details.filter(pl.col(rule) == "invalid").row(0, named=True)
-    column = rule.split("|")[0]
-    value = row.get(column) if column in frame.columns else {name: row[name] for name in table.key}
-    return (
-        f"{table.name}: rule {rule} broken by row {[row[name] for name in table.key]}, {column} = {value!r:.200}"
-        f" ({failure.invalid().height} of {frame.height} rows refused)"
-    )

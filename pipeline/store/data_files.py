@@ -15,14 +15,19 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import unquote
 
-import polars as pl
 import xxhash
 from deltalake import DeltaTable
 
+from pipeline.later import later
 from pipeline.store.errors import StoreError
+
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = later("polars")
 
 NAME = re.compile(r"part-[0-9a-f]{32}-(?P<hash>[0-9a-f]{32})\.zstd\.parquet")
 BLOCK_BYTES = 2**20
@@ -110,12 +115,17 @@ def committed_hash(path: str | Path) -> str | None:
 
 
 def content_hash(path: str | Path) -> str:
-    """xxh3, 128 bits, of a file's bytes."""
-    found = xxhash.xxh3_128()
+    """xxh3, 128 bits, of a local file's bytes."""
     with open(path, "rb", buffering=0) as file:
-        while block := file.read(BLOCK_BYTES):
-            found.update(block)
-    return found.hexdigest()
+        return hash_of(file)
+
+
+def hash_of(file: Any) -> str:
+    """The same of an open file, from where it is to its end."""
+    digest = xxhash.xxh3_128()
+    while block := file.read(BLOCK_BYTES):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def compare(paths: Iterable[str]) -> None:
@@ -126,8 +136,8 @@ def compare(paths: Iterable[str]) -> None:
     """
     due = [(path, seen) for path in paths if (seen := _seen(path)) != _compared.get(path)]
     due = [(path, seen) for path, seen in due if committed_hash(path)]
-    for (path, seen), found in zip(due, _hashes(due), strict=True):
-        if found != committed_hash(path):
+    for (path, seen), actual in zip(due, _hashes(due), strict=True):
+        if actual != committed_hash(path):
             raise StoreError(
                 f"{path} is damaged or gone: its content is not what was committed (spo store check)"
             )

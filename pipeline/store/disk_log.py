@@ -10,6 +10,7 @@ gives lost entries back from them.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from deltalake import DeltaTable
 
 from pipeline.store import log_entry
 from pipeline.store.checkpoints import write_checkpoint
-from pipeline.store.contracts import Table
 from pipeline.store.data_files import content_hash
 from pipeline.store.errors import StoreError
 from pipeline.store.files import flush_all, flush_folder, make_folder
@@ -37,6 +37,7 @@ from pipeline.store.log_files import (
     versions_of,
 )
 from pipeline.store.places import Disk
+from pipeline.store.tables import Table
 
 # Copies of entries are kept of the newest versions; older ones are in a checkpoint.
 COPIES = 200
@@ -75,13 +76,16 @@ class DiskLog:
             file.write(text)
             file.flush()
             data = [self.place.folder / added.path for added in commit.added]
-            flush_all([*data, path], {file.parent for file in data})
             try:
+                flush_all([*data, path], {file.parent for file in data})
                 os.link(path, target)
-            except FileExistsError:
-                # A network file system may say so after its own first try, whose reply was lost.
+            except OSError:
+                # A network file system may report an error of a link that it made: the reply was lost.
                 if os.stat(path).st_nlink < 2:
-                    return False
+                    # Data files that are gone were deleted by maintenance, which makes this version first.
+                    if target.exists():
+                        return False
+                    raise
         flush_folder(self.folder)
         self._compared.add(version)
         self._keep_copy(version, text)
@@ -114,6 +118,10 @@ class DiskLog:
 
     def read(self, version: int) -> bytes:
         return (self.folder / entry_name(version)).read_bytes()
+
+    def actions(self, version: int) -> list[dict[str, Any]]:
+        """What a version's entry does, line by line."""
+        return [json.loads(line) for line in self.read(version).splitlines()]
 
     def versions(self) -> list[int]:
         """Versions whose entries are there, in order."""
@@ -150,7 +158,7 @@ class DiskLog:
 
     def compare_until(self, version: int) -> None:
         """The same for a reader of an older version."""
-        start = max((found for found in self.checkpoints() if found <= version), default=-1)
+        start = max((number for number in self.checkpoints() if number <= version), default=-1)
         if start >= 0:
             self.compare_checkpoint(start)
         self.compare_entries(start, version)
@@ -177,7 +185,7 @@ class DiskLog:
         self._reached = until
 
     def compare_checkpoint(self, version: int) -> None:
-        """Compare a checkpoint with the hash that was kept when it was made. One of another program has none."""
+        """Compare a checkpoint with the hash kept when it was written. Those of other programs have none."""
         hashes = checkpoint_hashes(self.copies, version)
         path = self.folder / checkpoint_name(version)
         if hashes and content_hash(path) not in hashes:
@@ -190,7 +198,7 @@ class DiskLog:
         )
 
     def _keep_copy(self, version: int, text: bytes) -> None:
-        # The commit is made, whatever becomes of its copy; `spo store check` names entries that have none.
+        # The commit is made, whatever becomes of its copy.
         with contextlib.suppress(OSError):
             (self.copies / entry_name(version)).write_bytes(text)
             (self.copies / entry_name(version - COPIES)).unlink(missing_ok=True)

@@ -66,10 +66,10 @@ def make_folder(path: str | Path) -> None:
     for missing in reversed(above[:-1]):
         missing.mkdir(exist_ok=True)
         _named.discard(str(missing))
-    for made in reversed(above[:-1] or above):
-        if str(made) not in _named:
-            flush_folder(made.parent)
-            _named.add(str(made))
+    for ancestor in reversed(above[:-1] or above):
+        if str(ancestor) not in _named:
+            flush_folder(ancestor.parent)
+            _named.add(str(ancestor))
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -77,9 +77,13 @@ def write_whole(path: Path, content: str | bytes) -> None:
     never with a part.
     """
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content.encode() if isinstance(content, str) else content)
-    flush_file(partial)
-    os.replace(partial, path)
+    try:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        flush_file(partial)
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)  # a full disk needs the room
+        raise
     flush_folder(path.parent)
 
 
@@ -91,8 +95,12 @@ def publish_folder(target: Path, write: Callable[[Path], None]) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     make_folder(target.parent)
     partial.mkdir()
-    write(partial)
-    name_folder(partial, target)
+    try:
+        write(partial)
+        name_folder(partial, target)
+    except Exception:
+        shutil.rmtree(partial, ignore_errors=True)  # a full disk needs the room
+        raise
 
 
 def name_folder(partial: Path, target: Path) -> None:

@@ -1,8 +1,7 @@
-"""Content hashes that name rows: the same sample, test set or file has the same name in every store, whoever
-wrote it.
+"""Content hashes as ids: the same sample, test set or file has the same id in every store.
 
-All are BLAKE2b of the canonical JSON of a list (RFC 7693; UTF-8, no spaces), so no two different lists run
-into one.
+All are BLAKE2b (RFC 7693) of the canonical JSON of a list (UTF-8, no spaces), so different lists have
+different ids.
 """
 
 from __future__ import annotations
@@ -16,8 +15,7 @@ from typing import Any
 import orjson
 
 ID_BYTES = 16
-# What makes a sample distinct. Not in it: what is only said about it (claims, times) and where it was found
-# (file, batch).
+# Columns that identify a sample: without claims and times, and without its location (file, batch).
 SAMPLE_IDENTITY = (
     "problem_id",
     "origin",
@@ -33,37 +31,40 @@ SAMPLE_IDENTITY = (
     "program",
     "completion",
 )
+SETTINGS = slice(SAMPLE_IDENTITY.index("temperature"), SAMPLE_IDENTITY.index("top_p") + 1)
 CHECKER_IDENTITY = ("checker", "case_sensitive", "float_tol", "input_mode", "entry_point", "preamble")
 TEST_IDENTITY = ("test_id", "mode", "input", "expected_output")
+CHECKER_EXTRAS = ("validation_passes", "scoring")
+TEST_EXTRAS = ("arguments", "files")
 
 
 ONLY_JSON = (
     orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
 )
-# Types that orjson and `json` write alike.
+# Types that orjson and `json` write identically.
 WRITTEN_ALIKE = frozenset((str, int, bool, type(None)))
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 def digest(*parts: Any) -> bytes:
-    """16 bytes that name the list of JSON values. Raises ValueError for NaN, UnicodeEncodeError for an
-    unpaired surrogate.
+    """16-byte hash of a list of JSON values.
+
+    Raises ValueError for NaN, UnicodeEncodeError for an unpaired surrogate.
     """
     return blake2b(canonical(parts), digest_size=ID_BYTES).digest()
 
 
 def canonical(value: Any) -> bytes:
-    """A JSON value as bytes, the same as `json` writes it but several times faster. Raises as `digest` does."""
+    """A JSON value as bytes, identical to the output of `json` but faster. Raises the errors of `digest`."""
     try:
         return orjson.dumps(_exact(value), option=ONLY_JSON)
-    except (
-        TypeError
-    ):  # an integer over 64 bits, or what is no JSON: `json` writes the one and names the other
+    except TypeError:
+        # An integer over 64 bits, which `json` can write, or no JSON value, for which `json` has the message.
         return _encode(value).encode()
 
 
 def _exact(value: Any) -> Any:
-    """The value, with floats as `json` writes them: orjson has 1e-6 where that has 1e-06."""
+    """The value, with floats in the form of `json`: 1e-06, where orjson writes 1e-6."""
     kind = type(value)
     if kind is float:
         return orjson.Fragment(repr(value) if isfinite(value) else _encode(value))
@@ -75,21 +76,78 @@ def _exact(value: Any) -> Any:
 
 
 def content_id(*parts: Any) -> str:
-    """`digest` as 32 hexadecimal characters, the form of every id in the store."""
+    """`digest` as 32 hexadecimal digits, the form of all ids in the store."""
     return digest(*parts).hex()
 
 
 def trajectory_id(row: Mapping[str, Any]) -> str:
-    """Name of a sample, from its columns in `trajectories`; a column that is missing counts as null."""
-    return content_id(*map(row.get, SAMPLE_IDENTITY))
+    """Id of a sample, from its columns of `trajectories`; a missing column counts as null.
+
+    `files` counts only where there are some, so that samples of one file keep their ids.
+    """
+    files = row.get("files")
+    parts = [*map(row.get, SAMPLE_IDENTITY)]
+    if files is not None:
+        parts.append(files)
+    return blake2b(_canonical_sample(parts), digest_size=ID_BYTES).hexdigest()
+
+
+def _canonical_sample(parts: list[Any]) -> bytes:
+    """`canonical` of the identity of a sample, where only the sampling settings may be numbers with a
+    fraction: if those are written alike by orjson and `json`, no part needs a look.
+    """
+    if all(map(_is_written_alike, parts[SETTINGS])):
+        try:
+            return orjson.dumps(parts, option=ONLY_JSON)
+        except TypeError:
+            pass
+    return canonical(parts)
+
+
+def _is_written_alike(number: Any) -> bool:
+    """Whether orjson and `json` write a setting identically: both use no exponent in this range."""
+    return number is None or (type(number) is float and (number == 0 or 1e-4 <= number < 1e15))
 
 
 def test_set_hash(problem: Mapping[str, Any], tests: Iterable[Mapping[str, Any]]) -> str:
-    """Name of what a verdict was judged on: all tests in order, and how their outputs are compared."""
+    """Hash of everything a verdict depends on in a problem: its tests in order, and its checker."""
     checker = [problem.get(column) for column in CHECKER_IDENTITY]
     if problem.get("checker") == "custom" and problem.get("programs"):
         checker.append(problem["programs"])
-    return content_id(checker, [[test.get(column) for column in TEST_IDENTITY] for test in tests])
+    if problem.get("checker_arguments"):
+        checker.append(problem["checker_arguments"])
+    checker += [[name, problem[name]] for name in CHECKER_EXTRAS if problem.get(name) is not None]
+    if included := included_files(problem):
+        checker.append(["included", included])
+    return content_id(checker, [_test_identity(test) for test in tests])
 
 
-test_set_hash.__test__ = False  # type: ignore[attr-defined]  # pytest takes any imported `test_*` for a test
+def included_files(problem: Mapping[str, Any], language: str | None = None) -> dict[str, str]:
+    """{path: text} that the source of a problem puts beside every program of a language (None: of any, by
+    paths that name the language): entries of `problems.programs` with the role `include` and a path of
+    include/<language or default>/.
+    """
+    if '"include"' not in (problem.get("programs") or ""):
+        return {}
+    files: dict[str, str] = {}
+    for folder in ("default", language):
+        for one in json.loads(problem["programs"]):
+            path = one["path"].removeprefix("include/")
+            if one["role"] != "include":
+                continue
+            if language is None:
+                files[path] = one["text"]
+            elif path.startswith(f"{folder}/"):
+                files[path.removeprefix(f"{folder}/")] = one["text"]
+    return files
+
+
+def _test_identity(test: Mapping[str, Any]) -> list[Any]:
+    identity = [test.get(column) for column in TEST_IDENTITY]
+    if test.get("checker_arguments") is not None:
+        identity.append(test["checker_arguments"])
+    # Named, so that tests without them keep their hash, and none passes for another.
+    return identity + [[name, test[name]] for name in TEST_EXTRAS if test.get(name) is not None]
+
+
+test_set_hash.__test__ = False  # type: ignore[attr-defined]  # pytest collects every imported `test_*`

@@ -11,9 +11,9 @@ from typing import Any
 
 from deltalake import DeltaTable, Schema
 
-from pipeline.store.contracts import LAYOUT_VERSION, Table
 from pipeline.store.errors import StoreError
 from pipeline.store.parquet import partition_name, with_partitions
+from pipeline.store.tables import LAYOUT_VERSION, Table
 
 LAYOUT_KEY = "spo.layoutVersion"
 CONFIGURATION = {

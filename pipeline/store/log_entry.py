@@ -119,6 +119,12 @@ def fault(text: bytes, version: int, table: str | None = None) -> str | None:
     return None if all(isinstance(line, dict) for line in lines) else "is damaged: a line of it says nothing"
 
 
+def table_of(text: bytes) -> str | None:
+    """The id of the table that an entry says it belongs to, whole or not."""
+    match = re.search(rb'"table":"([0-9a-f-]{36})"', text.partition(b"\n")[0])
+    return match[1].decode() if match else None
+
+
 def info_of(text: bytes) -> dict[str, Any]:
     """The commitInfo of an entry; empty if it has none."""
     return next(

@@ -26,7 +26,7 @@ def checkpoint_name(version: int) -> str:
 
 
 def checkpoint_hash_name(version: int, content_hash: str) -> str:
-    """The file that keeps the hash of a checkpoint; in it is what `_last_checkpoint` says of that checkpoint."""
+    """Name of the file with the hash of a checkpoint; its content is that of `_last_checkpoint`."""
     return f"{version:020}.{content_hash}.checkpoint"
 
 
@@ -36,7 +36,7 @@ def versions_of(folder: Path, pattern: re.Pattern[str]) -> list[int]:
 
 
 def checkpoint_hashes(own_folder: Path, version: int) -> set[str]:
-    """Hashes that are kept of the checkpoints of a version; two processes may have made one at the same time."""
+    """Stored hashes of the checkpoints of a version; two processes may have made one each."""
     matches = map(CHECKPOINT_HASH.fullmatch, listed(own_folder))
     return {match["hash"] for match in matches if match and int(match[1]) == version}
 
@@ -44,8 +44,16 @@ def checkpoint_hashes(own_folder: Path, version: int) -> set[str]:
 def hint_version(log_folder: Path) -> int:
     """The version that `_last_checkpoint` names; -1 if there is none, or if it cannot be read."""
     try:
-        return int(json.loads((log_folder / HINT).read_bytes())["version"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return version_in_hint((log_folder / HINT).read_bytes())
+    except OSError:
+        return -1
+
+
+def version_in_hint(content: bytes) -> int:
+    """The version in the text of a `_last_checkpoint`; -1 if it cannot be read."""
+    try:
+        return int(json.loads(content)["version"])
+    except (ValueError, KeyError, TypeError):
         return -1
 
 

@@ -8,20 +8,27 @@ before its own, and writes them again.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
+from pipeline.later import later
 from pipeline.store.appending import TableLog, attempts, discard, refresh, swept_since
-from pipeline.store.contracts import Table
 from pipeline.store.data_files import DataFile, live_files
 from pipeline.store.errors import StoreError
 from pipeline.store.log_entry import Commit
 from pipeline.store.parquet import COMPACT_LEVEL, FILE_BYTES, ROW_GROUP_ROWS, write_groups
+from pipeline.store.tables import Table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+else:
+    pa = later("pyarrow")
+    pq = later("pyarrow.parquet")
 
 DEFAULT_RETENTION_HOURS = 7 * 24
 
@@ -123,23 +130,36 @@ def has_bounds(footer: pq.FileMetaData, name: str) -> bool:
     number = footer.schema.names.index(name) if name in footer.schema.names else -1
     if number < 0:
         return True
-    found = [footer.row_group(group).column(number).statistics for group in range(footer.num_row_groups)]
-    return all(part is not None and (part.has_min_max or not part.num_values) for part in found)
+    statistics = [footer.row_group(group).column(number).statistics for group in range(footer.num_row_groups)]
+    return all(part is not None and (part.has_min_max or not part.num_values) for part in statistics)
 
 
-def sweep(log: TableLog, handle: DeltaTable, retention_hours: int | None, keep: list[int]) -> int:
+def sweep(
+    log: TableLog, handle: DeltaTable, retention_hours: int | None, keep: Callable[[], list[int]]
+) -> int:
     """Delete files that no version needs which is kept: not those of the last hours, not the present one, not
-    those in `keep`.
+    those that `keep` gives.
 
     Returns how many were deleted.
     """
     hours = DEFAULT_RETENTION_HOURS if retention_hours is None else retention_hours
     for _ in attempts():
-        unneeded = handle.vacuum(
-            hours, dry_run=True, enforce_retention_duration=False, full=True, keep_versions=keep or None
-        )
-        if not unneeded or log.commit(handle, Commit("VACUUM", sweep=True)):
-            log.place.delete(map(unquote, unneeded))
+        unneeded = without_use(handle, hours, keep())
+        if not unneeded:
+            return log.place.sweep(hours)
+        if log.commit(handle, Commit("VACUUM", sweep=True)):
+            refresh(log, handle)
+            # A pin that came in after the first look at the pins, and before that commit, holds too.
+            unneeded &= without_use(handle, hours, keep())
+            log.place.delete(sorted(unneeded))
             return len(unneeded) + log.place.sweep(hours)
         refresh(log, handle)
     raise StoreError("writers commit without a pause; nothing was deleted, try again")
+
+
+def without_use(handle: DeltaTable, hours: int, keep: list[int]) -> set[str]:
+    """Paths of the files in the table's folder that are of no version which is kept."""
+    unused = handle.vacuum(
+        hours, dry_run=True, enforce_retention_duration=False, full=True, keep_versions=keep or None
+    )
+    return set(map(unquote, unused))

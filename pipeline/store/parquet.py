@@ -6,18 +6,23 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Iterator, Mapping
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
-import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from pipeline.store.contracts import Table
+from pipeline.later import later
 from pipeline.store.data_files import DataFile, HashingSink
 from pipeline.store.places import Place
+from pipeline.store.tables import Table
+
+if TYPE_CHECKING:
+    import polars as pl
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+else:
+    pl = later("polars")
+    pa = later("pyarrow")
+    pq = later("pyarrow.parquet")
 
 # A look-up reads one row group: 40,000 rows take a third of the time of 400,000, and cost scans and
 # compression next to nothing.
@@ -30,8 +35,11 @@ APPEND_LEVEL, COMPACT_LEVEL = 1, 3
 STATISTICS_BYTES = 64
 # A file ends with the row group that reaches this size.
 FILE_BYTES = 100 * 2**20
-# In a file's own metadata: whose append it is of, so that a lost log entry can be made again.
+# In a file's own metadata: its append, and which of its partitions, so that a lost log entry can be made
+# again.
 PRODUCER_KEY, SEQUENCE_KEY = "spo.producer", "spo.sequence"
+COMMIT_KEY, PARTITIONS_KEY = "spo.commit", "spo.partitions"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def partition_name(column: str) -> str:
@@ -50,7 +58,9 @@ def write_rows(
     """Data files of new rows, one or more for each partition; not yet committed, and not flushed."""
     keep = columns_with_statistics(rows)
     files: list[DataFile] = []
-    for values, part in partitions(table, rows):
+    parts = list(partitions(table, rows))
+    metadata = dict(metadata or {}) | {PARTITIONS_KEY: str(len(parts))}
+    for values, part in parts:
         groups = (to_arrow(table, group) for group in part.iter_slices(ROW_GROUP_ROWS))
         files += write_groups(place, table, groups, values, APPEND_LEVEL, keep, metadata)
     return files
@@ -97,9 +107,9 @@ def write_groups(
     folder = "/".join(f"{name}={value}" for name, value in partition_values.items())
     files = []
     for first in groups:
-        made = _ParquetFile(table, first, groups, level, statistics_of, dict(metadata or {}))
-        path, size = place.put(folder, made.write)
-        files.append(DataFile(path, size, partition_values, time.time_ns() // 10**6, made.stats()))
+        written = _ParquetFile(table, first, groups, level, statistics_of, dict(metadata or {}))
+        path, size, modified_ms = place.put(folder, written.write)
+        files.append(DataFile(path, size, partition_values, modified_ms, written.stats()))
     return files
 
 
@@ -128,45 +138,73 @@ class _ParquetFile:
         }
 
     def write(self, sink: HashingSink) -> None:
-        with pq.ParquetWriter(pa.PythonFile(sink, mode="w"), self.first.schema, **self.options) as writer:
-            if self.metadata:
-                writer.add_key_value_metadata(self.metadata)
-            group: pa.Table | None = self.first
-            while group is not None:
-                writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
-                group = next(self.more, None) if sink.size < FILE_BYTES else None
+        try:
+            with pq.ParquetWriter(pa.PythonFile(sink, mode="w"), self.first.schema, **self.options) as writer:
+                if self.metadata:
+                    writer.add_key_value_metadata(self.metadata)
+                group: pa.Table | None = self.first
+                while group is not None:
+                    writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
+                    group = next(self.more, None) if sink.size < FILE_BYTES else None
+        except RuntimeError as error:
+            # The writer reports that it cannot finish the file; why not is what the disk said before.
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
+            raise
 
     def stats(self) -> str:
         return statistics(self.footer[0])
 
 
 def statistics(footer: pq.FileMetaData) -> str:
-    """Rows, least and greatest values and nulls of each column that has them, as JSON of the Delta protocol."""
+    """Number of rows, and minima, maxima and null counts by column, as JSON of the Delta protocol."""
     least: dict[str, Any] = {}
     greatest: dict[str, Any] = {}
     nulls: dict[str, int] = {}
     for number in range(footer.num_columns):
         chunks = [footer.row_group(group).column(number) for group in range(footer.num_row_groups)]
         name = chunks[0].path_in_schema if chunks else ""
-        found = [chunk.statistics for chunk in chunks]
-        if "." in name or not found or any(part is None or not part.has_null_count for part in found):
+        chunk_statistics = [chunk.statistics for chunk in chunks]
+        if (
+            "." in name
+            or not chunk_statistics
+            or any(part is None or not part.has_null_count for part in chunk_statistics)
+        ):
             continue
-        nulls[name] = sum(part.null_count for part in found)
-        bounds = [part for part in found if part.has_min_max]
-        values = [plain(value) for part in bounds for value in (part.min, part.max)]
-        if values and None not in values and all(part.has_min_max or not part.num_values for part in found):
-            least[name] = min(plain(part.min) for part in bounds)
-            greatest[name] = max(plain(part.max) for part in bounds)
+        nulls[name] = sum(part.null_count for part in chunk_statistics)
+        bounds = [part for part in chunk_statistics if part.has_min_max]
+        limits = [limits_of(part) for part in bounds]
+        if (
+            limits
+            and not any(None in pair for pair in limits)
+            and all(part.has_min_max or not part.num_values for part in chunk_statistics)
+        ):
+            least[name] = min(low for low, _ in limits)
+            greatest[name] = max(high for _, high in limits)
     return json.dumps(
         {"numRecords": footer.num_rows, "minValues": least, "maxValues": greatest, "nullCount": nulls},
         separators=(",", ":"),
     )
 
 
+def limits_of(part: pq.Statistics) -> tuple[Any, Any]:
+    """Least and greatest value of a chunk as JSON of the Delta protocol; None for what it cannot say.
+
+    Times are read as microseconds: `min` and `max` of a time import pandas, which takes as long as ingesting
+    thousands of rows.
+    """
+    if part.logical_type.type == "TIMESTAMP":
+        return time_text(part.min_raw), time_text(part.max_raw)
+    return plain(part.min), plain(part.max)
+
+
+def time_text(microseconds: int) -> str:
+    """A time in microseconds since 1970, UTC, as the Delta protocol writes it."""
+    return (EPOCH + timedelta(microseconds=microseconds)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
 def plain(value: Any) -> Any:
     """A bound as JSON of the Delta protocol has it; None for one that it cannot say."""
-    if isinstance(value, datetime):
-        return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     return value if not isinstance(value, float) or math.isfinite(value) else None

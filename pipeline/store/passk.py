@@ -10,8 +10,15 @@ a macro for SQL; means over problems and seeds are in `pipeline/evaluation/aggre
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from typing import TYPE_CHECKING
+
+from pipeline.later import later
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
+else:
+    np = later("numpy")
 
 # pass_at(samples, correct, k): NULL where k > samples or a count is missing. The absolute error is about k *
 # 1e-16.

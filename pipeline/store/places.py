@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import io
 import os
 import shutil
 import time
@@ -12,8 +11,6 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
-
-from deltalake.fs import DeltaStorageHandler
 
 from pipeline.store.data_files import DataFile, HashingSink, compare
 from pipeline.store.errors import StoreError
@@ -25,15 +22,15 @@ PARTIAL = ".partial"
 STAGED_BY_OTHERS = "*.parquet#*"
 # Whoever writes such a file may be on another machine, whose lock is not seen here.
 LEFTOVER_HOURS = 1
-# Clocks of a file server and of its clients differ.
-CLOCK_STEP_S = 2
 
 
 class Place(Protocol):
     """Where the data files of one table are. Paths are relative to the table's folder, with `/`."""
 
-    def put(self, folder: str, write: Callable[[HashingSink], None]) -> tuple[str, int]:
-        """Make a file in a folder of the table, named after the hash of its content; its path and size."""
+    def put(self, folder: str, write: Callable[[HashingSink], None]) -> tuple[str, int, int]:
+        """Make a file in a folder of the table, named after the hash of its content; its path, its size and
+        when it was written, in ms.
+        """
 
     def open(self, path: str) -> Any:
         """A file, as pyarrow takes it."""
@@ -62,15 +59,16 @@ class Disk:
         self.folder = folder
         self.own = folder / OWN_FOLDER
 
-    def put(self, folder: str, write: Callable[[HashingSink], None]) -> tuple[str, int]:
+    def put(self, folder: str, write: Callable[[HashingSink], None]) -> tuple[str, int, int]:
         make_folder(self.folder / folder)
         with self.partial() as (path, file):
             sink = HashingSink(file)
             write(sink)
             file.flush()
             name = f"{folder}/{sink.new_name()}" if folder else sink.new_name()
+            modified_ms = modification_ms(os.fstat(file.fileno()))
             os.rename(path, self.folder / name)
-        return name, sink.size
+        return name, sink.size, modified_ms
 
     @contextlib.contextmanager
     def partial(self) -> Iterator[tuple[Path, BinaryIO]]:
@@ -101,9 +99,10 @@ class Disk:
                 raise StoreError(f"{self.folder / file.path} is gone: {error.strerror}") from error
             if now.st_size != file.size:
                 raise StoreError(
-                    f"{self.folder / file.path} is damaged: it has {now.st_size} bytes, {file.size} were committed"
+                    f"{self.folder / file.path} is damaged: it has {now.st_size} bytes,"
+                    f" {file.size} were committed"
                 )
-            if now.st_mtime > file.modified_ms / 1000 + CLOCK_STEP_S:
+            if modification_ms(now) > file.modified_ms:
                 later.append(file.path)
         self.compare(later)
 
@@ -121,6 +120,10 @@ class Disk:
             else:
                 path.unlink(missing_ok=True)
         return len(left)
+
+
+def modification_ms(status: os.stat_result) -> int:
+    return status.st_mtime_ns // 10**6
 
 
 def hold(descriptor: int) -> None:
@@ -144,47 +147,3 @@ def is_abandoned(path: Path) -> bool:
         return False
     finally:
         os.close(descriptor)
-
-
-class _Objects(DeltaStorageHandler):
-    """delta-rs's objects below a prefix."""
-
-    def put(self, path: str, content: bytes) -> None:
-        # Its `open_output_stream` is for pyarrow, which from version 25 hands it buffers that it does not
-        # take.
-        stream = self._handler.open_output_stream(path, None)
-        stream.write(content)
-        stream.close()  # type: ignore[attr-defined]
-
-
-class Bucket:
-    """A prefix of object storage. What it has confirmed is on its disks, so there is nothing to flush."""
-
-    def __init__(self, uri: str, storage_options: dict[str, str] | None):
-        self._objects = _Objects(uri, storage_options)
-
-    def put(self, folder: str, write: Callable[[HashingSink], None]) -> tuple[str, int]:
-        # The name needs the hash of the whole, and renaming there is copying.
-        content = io.BytesIO()
-        sink = HashingSink(content)
-        write(sink)
-        name = f"{folder}/{sink.new_name()}" if folder else sink.new_name()
-        self._objects.put(name, content.getvalue())
-        return name, sink.size
-
-    def open(self, path: str) -> Any:
-        return self._objects.open_input_file(path)
-
-    def compare(self, paths: Iterable[str]) -> None:
-        pass
-
-    def inspect(self, files: list[DataFile]) -> None:
-        pass
-
-    def delete(self, paths: Iterable[str]) -> None:
-        for path in paths:
-            with contextlib.suppress(FileNotFoundError):
-                self._objects.delete_file(path)
-
-    def sweep(self, retention_hours: float) -> int:
-        return 0

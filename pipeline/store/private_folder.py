@@ -41,13 +41,13 @@ def private_folder(name: str) -> Path:
 
 def check_private(folder: Path) -> None:
     """Raise PrivateFolderError unless a path is a folder of this user that nobody else may enter."""
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode):
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode):
         fault = "is not a folder"
-    elif found.st_uid != os.geteuid():
-        fault = f"belongs to user {found.st_uid}"
-    elif found.st_mode & 0o077:
-        fault = f"can be entered by others (mode {stat.S_IMODE(found.st_mode):04o})"
+    elif status.st_uid != os.geteuid():
+        fault = f"belongs to user {status.st_uid}"
+    elif status.st_mode & 0o077:
+        fault = f"can be entered by others (mode {stat.S_IMODE(status.st_mode):04o})"
     else:
         return
     raise PrivateFolderError(f"{folder} {fault}: remove it, or set TMPDIR to a folder of your own")
@@ -71,8 +71,8 @@ def open_regular(path: Path, flags: int, mode: int = 0o600) -> int:
                 f"{path}: it or its folder is a link or no plain file; remove it"
             ) from error
         raise
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
         os.close(descriptor)
         raise PrivateFolderError(f"{path}: not a plain file with one name; remove it")
     return descriptor

@@ -104,9 +104,9 @@ class ReadOnlyFile:
     def read(self, size: int = -1) -> bytes:
         offset = self.tell()
         length = os.fstat(self._descriptor).st_size - offset if size < 0 else size
-        found = os.pread(self._descriptor, max(0, length), offset)
-        self._place.offset = offset + len(found)
-        return found
+        data = os.pread(self._descriptor, max(0, length), offset)
+        self._place.offset = offset + len(data)
+        return data
 
     def readable(self) -> bool:
         return True

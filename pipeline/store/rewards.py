@@ -1,13 +1,12 @@
-"""Rewards: functions of a verdict, applied when rows are read and never stored in one.
+"""Rewards: functions of a verdict, computed when rows are read and never stored.
 
-One definition serves both engines: a reward is an SQL expression over `verdict`, `passed` and `total`, which
-DuckDB runs as the macro `reward_<name>(verdict, passed, total)` and polars as the expression it parses to. A
-verdict that says nothing about the program (`NOT_A_REWARD`: the judge failed, or lacks the language) gives
-null, never a number.
+A reward is an SQL expression over `verdict`, `passed` and `total`. DuckDB runs it as the macro
+`reward_<name>(verdict, passed, total)`, polars as a parsed expression, so there is one definition. A verdict
+that says nothing about the program (`NOT_A_REWARD`: judge error, or language not available) gives null.
 
-`binary` and `fraction` are at most 0, as the cross-entropy form of Soft Policy Optimization asks (arXiv
-2503.05453: exp(r / beta) is then the probability that the outcome is optimal); `signed` and `success` serve
-methods that want another scale.
+`binary` and `fraction` are at most 0, as required by the cross-entropy form of Soft Policy Optimization
+(arXiv:2503.05453), where exp(r / beta) is the probability that the outcome is optimal. `signed` and `success`
+are for methods with another scale.
 """
 
 from __future__ import annotations
@@ -16,45 +15,54 @@ import difflib
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-import polars as pl
+from pipeline.later import later
+from pipeline.store.vocabularies import NOT_A_REWARD, VERDICTS
 
-from pipeline.store.contracts import NOT_A_REWARD, VERDICTS
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = later("polars")
 
 DEFAULT = "binary"
 
 
 class RewardError(ValueError):
-    """No reward of that name, or one that is taken; the message says which there are."""
+    """No reward has that name, or the name is in use; the message lists the rewards."""
 
 
 @dataclass(frozen=True)
 class Reward:
-    """A reward by name, with its range; `scored` is SQL over verdict, passed and total for a verdict that
-    counts.
+    """A reward with its range.
+
+    `judged_sql`: SQL over verdict, passed and total, for verdicts with a reward. `needs_all_tests`: it has no
+    meaning for a program that was judged up to its first failure, because it would depend on their order.
     """
 
     name: str
     description: str
     lowest: float
     highest: float
-    scored: str
+    judged_sql: str
+    needs_all_tests: bool = False
 
     @property
     def sql(self) -> str:
         """SQL expression (DOUBLE or NULL) over columns or macro parameters named verdict, passed, total."""
-        kept_out = ", ".join(f"'{verdict}'" for verdict in NOT_A_REWARD)
-        return f"CASE WHEN verdict IN ({kept_out}) THEN NULL WHEN verdict IS NULL THEN NULL ELSE {self.scored} END"
+        excluded = ", ".join(f"'{verdict}'" for verdict in NOT_A_REWARD)
+        return (
+            f"CASE WHEN verdict IN ({excluded}) THEN NULL WHEN verdict IS NULL THEN NULL"
+            f" ELSE {self.judged_sql} END"
+        )
 
     @cached_property
     def expression(self) -> pl.Expr:
         """The same as a polars expression (Float64) over columns verdict, passed and total."""
         return pl.sql_expr(self.sql).cast(pl.Float64).alias("reward")
 
-    def of(self, verdict: str, passed: int, total: int) -> float | None:
-        """Reward of one verdict; None where there is none. Raises RewardError for a verdict the contracts
-        don't know.
-        """
+    def value(self, verdict: str, passed: int, total: int) -> float | None:
+        """Reward of one verdict; None if it has none. Raises RewardError for an unknown verdict."""
         if verdict not in VERDICTS:
             raise RewardError(f"no verdict {verdict!r}; there are: {', '.join(VERDICTS)}")
         row = pl.DataFrame({"verdict": [verdict], "passed": [passed], "total": [total]})
@@ -65,21 +73,21 @@ REWARDS: dict[str, Reward] = {}
 
 
 def register(reward: Reward) -> Reward:
-    """Make a reward known by its name, for corpora and for SQL, where it is part of the name of a macro.
+    """Register a reward by its name, for corpora and as SQL macro `reward_<name>`.
 
-    Raises RewardError if another one has the name, or if it is not a word of small letters, digits and
-    underscores.
+    Raises RewardError if another reward has the name, or if the name is not a word of lower-case letters,
+    digits and underscores.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", reward.name):
-        raise RewardError(f"reward {reward.name!r}: a name is small letters, digits and underscores")
+        raise RewardError(f"reward {reward.name!r}: use only lower-case letters, digits and underscores")
     if REWARDS.get(reward.name, reward) != reward:
-        raise RewardError(f"reward {reward.name} is defined already; choose another name")
+        raise RewardError(f"reward {reward.name} exists already; choose another name")
     REWARDS[reward.name] = reward
     return reward
 
 
 def reward(name: str = DEFAULT) -> Reward:
-    """The reward of that name; RewardError says which was meant, or names those there are."""
+    """The reward with that name. Raises RewardError with the known names and the nearest one."""
     try:
         return REWARDS[name]
     except KeyError:
@@ -89,17 +97,12 @@ def reward(name: str = DEFAULT) -> Reward:
 
 
 def macro(name: str) -> str:
-    """The macro that gives the reward of that name, as SQL. Raises RewardError where there is none."""
+    """Name of the SQL macro of a reward. Raises RewardError if there is no such reward."""
     return f"reward_{reward(name).name}"
 
 
-def with_reward(frame: pl.DataFrame, name: str = DEFAULT) -> pl.DataFrame:
-    """`frame` (columns verdict, passed, total) with a column `reward`."""
-    return frame.with_columns(reward(name).expression)
-
-
 def macros() -> list[str]:
-    """DuckDB statements that make every registered reward a macro `reward_<name>(verdict, passed, total)`."""
+    """DuckDB statements that define `reward_<name>(verdict, passed, total)` for every registered reward."""
     return [
         f"CREATE OR REPLACE MACRO reward_{known.name}(verdict, passed, total) AS CAST({known.sql} AS DOUBLE)"
         for known in REWARDS.values()
@@ -114,9 +117,9 @@ register(
         "share of tests passed, minus 1; accepted 0",
         -1.0,
         0.0,
-        # Judging may stop at the first failure: `passed` then counts the tests before it, and the share is a
-        # lower bound.
-        f"CASE WHEN {ACCEPTED} THEN 0.0 WHEN total = 0 THEN -1.0 ELSE CAST(passed AS DOUBLE) / total - 1.0 END",
+        f"CASE WHEN {ACCEPTED} THEN 0.0 WHEN total = 0 THEN -1.0"
+        " ELSE CAST(passed AS DOUBLE) / total - 1.0 END",
+        needs_all_tests=True,
     )
 )
 register(Reward("signed", "accepted 1, else -1", -1.0, 1.0, f"CASE WHEN {ACCEPTED} THEN 1.0 ELSE -1.0 END"))

@@ -1,25 +1,32 @@
-"""Snapshots: the rows of a table at one version, as polars, pyarrow and DuckDB read them."""
+"""Snapshots: the rows of a table at one version, for polars, pyarrow and DuckDB."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
-from pipeline.store.contracts import Table
+from pipeline.later import later
 from pipeline.store.data_files import compare
 from pipeline.store.errors import StoreError
-from pipeline.store.parquet import partition_name
+from pipeline.store.tables import Table
 
 if TYPE_CHECKING:
-    # Loading it takes a second, for pandas comes with it; only stores elsewhere need it.
-    import pyarrow.dataset
+    import polars as pl
+    import pyarrow as pa
 
-# A table that nobody has written to yet is at this version, and empty.
+    # Importing it is slow because it imports pandas; only remote stores need it.
+    import pyarrow.dataset
+    import pyarrow.parquet as pq
+else:
+    pl = later("polars")
+    pa = later("pyarrow")
+    pq = later("pyarrow.parquet")
+
+
+# Version of a table that was never written to; it is empty.
 NOT_CREATED = -1
 
 
@@ -34,30 +41,35 @@ class Snapshot:
     uri: str = ""
 
     def verify(self) -> None:
-        """Compare local files with what was committed, each once while it is unchanged in this process.
+        """Compare local files with their commits; an unchanged file only once per process.
 
-        Raises StoreError, which names the first file that is damaged, exchanged or gone.
+        Raises StoreError with the first file that is damaged, replaced or missing.
         """
         try:
             compare(file for file in self.files if "://" not in file)
         except StoreError as error:
             raise StoreError(f"{self.table.name}: {error}") from error
 
+    def missing_files(self) -> list[str]:
+        """Local files of this version that are gone."""
+        return [file for file in self.files if "://" not in file and not Path(file).exists()]
+
     def scan(self) -> pl.LazyFrame:
         """Lazy frame with the contract's columns; a column newer than a file reads as null there.
 
-        Raises StoreError for a file that is not what was committed.
+        Raises StoreError for a file that differs from its commit.
         """
         self.verify()
         empty = self.table.empty
         if not self.files:
             return empty.lazy()
-        columns = dict(empty.schema) | {partition_name(c): pl.String() for c in self.table.partition_by}
         frame = pl.scan_parquet(
             list(self.files),
             glob=False,
-            schema=pl.Schema(columns),
-            hive_partitioning=bool(self.table.partition_by),
+            schema=empty.schema,
+            # Every column is in the files. A folder above the store that is named like `origin=x` is no
+            # partition.
+            hive_partitioning=False,
             missing_columns="insert",
             extra_columns="ignore",
             storage_options=self.storage_options,
@@ -65,8 +77,9 @@ class Snapshot:
         return frame.select(empty.columns)
 
     def read(self, columns: list[str] | None = None) -> pl.DataFrame:
-        """All rows, or some columns of them. Raises StoreError for an unknown column or a damaged file,
-        which it names.
+        """All rows, optionally only some columns.
+
+        Raises StoreError for an unknown column or a damaged file.
         """
         frame = self.scan()
         unknown = set(columns or []) - set(self.table.schema.column_names())
@@ -79,7 +92,7 @@ class Snapshot:
             raise StoreError(f"{self.table.name}: {damaged(self.files) or error}") from error
 
     def dataset(self) -> pyarrow.dataset.Dataset:
-        """The same rows as a pyarrow dataset, for engines that cannot read object storage themselves."""
+        """The same rows as a pyarrow dataset, for engines that cannot read object storage."""
         self.verify()
         return DeltaTable(
             self.uri, version=self.version, storage_options=self.storage_options
@@ -87,7 +100,7 @@ class Snapshot:
 
 
 def damaged(files: tuple[str, ...]) -> str | None:
-    """What is wrong with the first local file that cannot be read to its end; None if none can be blamed."""
+    """The fault of the first local file that cannot be read completely; None if there is none."""
     for file in files:
         if "://" in file:
             continue
@@ -95,7 +108,6 @@ def damaged(files: tuple[str, ...]) -> str | None:
             for _ in pq.ParquetFile(file).iter_batches():
                 pass
         except (pa.ArrowInvalid, OSError) as error:
-            return (
-                f"{file} is damaged or gone (lost, or deleted by maintenance): {str(error).splitlines()[0]}"
-            )
+            reason = str(error).splitlines()[0]
+            return f"{file} is damaged or gone (lost, or deleted by maintenance): {reason}"
     return None

@@ -15,20 +15,26 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import duckdb
-import polars as pl
-import pyarrow as pa
-
-from pipeline.store import passk, rewards
-from pipeline.store.contracts import TABLES, Table
+from pipeline.later import later
+from pipeline.store import passk, rewards, unique
 from pipeline.store.private_folder import private_folder
 from pipeline.store.read_only_files import ReadOnlyFiles, url
 from pipeline.store.snapshot import Snapshot, StoreError, damaged
 from pipeline.store.sql_guard import check_query, predicate
 from pipeline.store.sql_parser import SqlError, in_one_line, nodes, select_node
 from pipeline.store.store import Store
+from pipeline.store.tables import TABLES, Table
+
+if TYPE_CHECKING:
+    import duckdb
+    import polars as pl
+    import pyarrow as pa
+else:
+    duckdb = later("duckdb")
+    pl = later("polars")
+    pa = later("pyarrow")
 
 __all__ = [
     "VIEWS",
@@ -73,26 +79,10 @@ VIEWS = (
     "clean_trajectories",
     "problem_clusters",
     "evaluated",
+    "problem_properties",
+    "pass_at_k_by_property",
+    "pass_at_k_of_samples_by_property",
 )
-SCALAR_TYPES = {
-    pa.string(): "VARCHAR",
-    pa.large_string(): "VARCHAR",
-    pa.bool_(): "BOOLEAN",
-    pa.binary(): "BLOB",
-    pa.large_binary(): "BLOB",
-    pa.int8(): "TINYINT",
-    pa.int16(): "SMALLINT",
-    pa.int32(): "INTEGER",
-    pa.int64(): "BIGINT",
-    pa.uint8(): "UTINYINT",
-    pa.uint16(): "USMALLINT",
-    pa.uint32(): "UINTEGER",
-    pa.uint64(): "UBIGINT",
-    pa.float32(): "FLOAT",
-    pa.float64(): "DOUBLE",
-}
-
-
 _spills = itertools.count()
 
 
@@ -116,18 +106,32 @@ def connect(
     else:
         for snapshot in snapshots.values():
             snapshot.verify()
+    for macro in [*rewards.macros(), passk.MACRO, unique.MACRO]:
+        connection.execute(macro)
+    create_views(connection)
     for name, snapshot in snapshots.items():
         try:
             create_table_view(connection, TABLES[name], snapshot, read_only=read_only)
         except duckdb.Error as error:
             raise StoreError(f"{name}: {damaged(snapshot.files) or in_one_line(error)}") from error
-    for macro in [*rewards.macros(), passk.MACRO]:
-        connection.execute(macro)
-    for name in VIEWS:
-        connection.execute(f"CREATE VIEW {name} AS {text_of('views', name)}")
     if read_only:
         close_off(connection, local)
     return connection
+
+
+def create_views(connection: duckdb.DuckDBPyConnection) -> None:
+    """The ready views, over names that do not exist yet.
+
+    DuckDB binds a view with all that is behind it when it is created. Behind these are empty tables, which
+    are dropped at the end: binding the files instead would take three times as long.
+    """
+    for table in TABLES.values():
+        columns = ", ".join(f"{quoted(name)} {kind}" for name, kind in table.duckdb_types.items())
+        connection.execute(f"CREATE TABLE {table.name} ({columns})")
+    for name in VIEWS:
+        connection.execute(f"CREATE VIEW {name} AS {text_of('views', name)}")
+    for name in TABLES:
+        connection.execute(f"DROP TABLE {name}")
 
 
 def serve_read_only(connection: duckdb.DuckDBPyConnection, files: list[str]) -> None:
@@ -140,7 +144,7 @@ def serve_read_only(connection: duckdb.DuckDBPyConnection, files: list[str]) -> 
 
 
 def close_off(connection: duckdb.DuckDBPyConnection, files: list[str]) -> None:
-    """Nothing from elsewhere, nothing to write to but a folder of its own for what does not fit into memory."""
+    """Forbid access to other files, except a private folder for data that does not fit into memory."""
     spill = private_folder("spill") / f"{os.getpid()}-{next(_spills)}"
     connection.execute(f"SET temp_directory = {literal(str(spill))}")
     connection.execute(f"SET allowed_paths = {sql_list([url(file) for file in files])}")
@@ -159,8 +163,8 @@ def query(
     statements the last one counts.
     """
     with errors_in_one_line():
-        found = relation(connection, sql, parameters)
-        return pl.DataFrame() if found is None else found.pl()
+        result = relation(connection, sql, parameters)
+        return pl.DataFrame() if result is None else result.pl()
 
 
 def relation(
@@ -169,7 +173,11 @@ def relation(
     """The same query, not yet run: to be shown in part or read batch by batch. None for a statement
     without rows.
     """
-    sql = question(sql[1:].strip().rstrip(";")).sql if sql.startswith("@") else sql
+    name, sql = sql, question(sql[1:].strip().rstrip(";")).sql if sql.startswith("@") else sql
+    if missing := sorted(parameters_of(sql) - set(parameters or {})):
+        what = name.strip() if name.startswith("@") else "the query"
+        wanted = " ".join(f"--parameter {one}=VALUE" for one in missing)
+        raise SqlError(f"{what} needs a value for {', '.join('$' + one for one in missing)}: {wanted}")
     if is_read_only(connection):
         check_query(sql)
     with errors_in_one_line():
@@ -193,7 +201,7 @@ def errors_in_one_line() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Question:
-    """A worked question: SQL with its explanation as the comment it opens with."""
+    """A saved question: SQL with its explanation as the comment it opens with."""
 
     name: str
     sql: str
@@ -209,12 +217,12 @@ class Question:
 
 
 def questions() -> list[Question]:
-    """All worked questions, by name."""
+    """All saved questions, by name."""
     return [question(path.stem) for path in sorted((HERE / "questions").glob("*.sql"))]
 
 
 def question(name: str) -> Question:
-    """The worked question of that name; SqlError lists the names there are."""
+    """The saved question of that name; SqlError lists the names there are."""
     path = HERE / "questions" / f"{name}.sql"
     if "/" in name or not path.is_file():
         known = ", ".join("@" + path.stem for path in sorted((HERE / "questions").glob("*.sql")))
@@ -231,13 +239,13 @@ def tables_behind(sql: str) -> list[str]:
         tree = select_node(sql)
     except SqlError as error:
         raise SqlError(f"not one SELECT: {error}") from error
-    found: set[str] = set()
+    tables: set[str] = set()
     for name in base_tables(tree):
         if name in VIEWS:
-            found |= set(tables_behind(text_of("views", name)))
+            tables |= set(tables_behind(text_of("views", name)))
         elif name in TABLES:
-            found.add(name)
-    return sorted(found)
+            tables.add(name)
+    return sorted(tables)
 
 
 def base_tables(tree: Any) -> Iterator[str]:
@@ -255,7 +263,7 @@ def create_table_view(
     open them all). Files elsewhere come through Arrow, since its own reader of object storage is an
     extension.
     """
-    types = {field.name: type_of(field.type) for field in table.arrow_schema}
+    types = table.duckdb_types
     remote = any("://" in file for file in snapshot.files)
     if remote or not snapshot.files:
         there: set[str] = set()
@@ -281,17 +289,16 @@ def create_table_view(
     )
 
 
-def type_of(kind: pa.DataType) -> str:
-    """DuckDB's name of an Arrow type. (Its own `from_arrow` knows them too, but loads pandas, which takes
-    a second.)
-    """
-    if pa.types.is_struct(kind):
-        return f"STRUCT({', '.join(f'{quoted(field.name)} {type_of(field.type)}' for field in kind)})"
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return f"{type_of(kind.value_type)}[]"
-    if pa.types.is_timestamp(kind) and kind.tz and kind.unit == "us":
-        return "TIMESTAMP WITH TIME ZONE"
-    return SCALAR_TYPES[kind]
+def parameters_of(sql: str) -> set[str]:
+    """Names of the parameters `$name` of a query; empty if it has none or cannot be parsed."""
+    if "$" not in sql:
+        return set()
+    try:
+        tree = select_node(sql)
+    except SqlError:
+        return set()
+    names = {str(node.get("identifier", "")) for node in nodes(tree) if node.get("class") == "PARAMETER"}
+    return {name for name in names if name and not name.isdigit()}
 
 
 def text_of(folder: str, name: str) -> str:
@@ -310,7 +317,7 @@ def is_read_only(connection: duckdb.DuckDBPyConnection) -> bool:
 
 
 def with_names(message: str) -> str:
-    """A message about an unknown table, with the tables and views there are unless it says which was meant."""
+    """The message; for an unknown table with the known tables and views, unless it has a suggestion."""
     if "Table with name" not in message or any(
         f'Did you mean "{name}' in message for name in (*TABLES, *VIEWS)
     ):

@@ -39,17 +39,18 @@ READING_NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_N
 # files or the network, run SQL from a text, or change settings, logs and checkpoints.
 TABLE_FUNCTIONS = words(
     """
-    duckdb_columns duckdb_constraints duckdb_databases duckdb_functions duckdb_keywords duckdb_schemas duckdb_tables
-    duckdb_types duckdb_views generate_series generate_subscripts histogram histogram_values icu_calendar_names json_each
-    json_tree pg_timezone_names pragma_table_info pragma_version range regexp_split_to_table repeat repeat_row
+    duckdb_columns duckdb_constraints duckdb_databases duckdb_functions duckdb_keywords duckdb_schemas
+    duckdb_tables duckdb_types duckdb_views generate_series generate_subscripts histogram histogram_values
+    icu_calendar_names json_each json_tree pg_timezone_names pragma_table_info pragma_version range
+    regexp_split_to_table repeat repeat_row
     test_all_types unnest
     """
 )
 # Volatile functions that change nothing; the other volatile ones are refused.
 HARMLESS_VOLATILE = words(
     """
-    current_connection_id current_query current_query_id current_transaction_id error gen_random_uuid random setseed stats
-    uuid uuidv4 uuidv7 vector_type
+    current_connection_id current_query current_query_id current_transaction_id error gen_random_uuid random
+    setseed stats uuid uuidv4 uuidv7 vector_type
     """
 )
 # These tell of the machine (settings, paths, environment), wait, or plan SQL from a text.
@@ -57,8 +58,9 @@ REFUSED_FUNCTIONS = words("current_setting getenv getvariable json_serialize_pla
 # No statement writes without one of these words, at its beginning or in a WITH.
 STATEMENT_WORDS = words(
     """
-    alter analyze attach begin call checkpoint comment commit copy create deallocate delete detach drop execute explain
-    export force import insert install load merge pragma prepare reset rollback set truncate uninstall update use vacuum
+    alter analyze attach begin call checkpoint comment commit copy create deallocate delete detach drop
+    execute explain export force import insert install load merge pragma prepare reset rollback set truncate
+    uninstall update use vacuum
     """
 )
 QUERY_WORDS = words(
@@ -104,8 +106,8 @@ def predicate(
             raise SqlError(f"one condition is wanted, not {shortened(text)}")
         check_parameters(node, set(parameters or {}), taken)
     except SqlError as error:
-        shown = "" if shortened(text) in str(error) else f" ({shortened(text)})"
-        raise SqlError(f"{name}: {error}{shown}") from error
+        clause = "" if shortened(text) in str(error) else f" ({shortened(text)})"
+        raise SqlError(f"{name}: {error}{clause}") from error
     except RecursionError:
         raise SqlError(f"{name}: the condition is nested too deeply: {shortened(text)}") from None
     return bracketed
@@ -150,10 +152,10 @@ def refused_table_functions() -> frozenset[str]:
 
 
 def functions_where(condition: str) -> frozenset[str]:
-    found = parser().execute(
+    functions = parser().execute(
         f"SELECT DISTINCT lower(function_name) FROM duckdb_functions() WHERE {condition}"
     )
-    return frozenset(name for (name,) in found.fetchall())
+    return frozenset(name for (name,) in functions.fetchall())
 
 
 def first_word(text: str) -> str:
@@ -162,23 +164,23 @@ def first_word(text: str) -> str:
 
 def explained(text: str) -> str:
     """What an EXPLAIN explains: the text without EXPLAIN, ANALYZE and options in brackets."""
-    found = tokens(text)[1:]
-    if found and found[0].name == "analyze":
-        found = found[1:]
-    if len(found) > 1 and found[0].text == "(" and found[1].name not in {"(", *QUERY_WORDS}:
-        found = after_brackets(found)
-    if not found:
+    rest = tokens(text)[1:]
+    if rest and rest[0].name == "analyze":
+        rest = rest[1:]
+    if len(rest) > 1 and rest[0].text == "(" and rest[1].name not in {"(", *QUERY_WORDS}:
+        rest = after_brackets(rest)
+    if not rest:
         raise SqlError(f"EXPLAIN takes a query: {shortened(text)}")
-    return text.encode()[found[0].offset :].decode()
+    return text.encode()[rest[0].offset :].decode()
 
 
-def after_brackets(found: list[Token]) -> list[Token]:
+def after_brackets(rest: list[Token]) -> list[Token]:
     """The tokens behind the bracket that closes the first one."""
     depth = 0
-    for place, token in enumerate(found):
+    for place, token in enumerate(rest):
         depth += {"(": 1, ")": -1}.get(token.text, 0)
         if depth == 0:
-            return found[place + 1 :]
+            return rest[place + 1 :]
     return []
 
 
@@ -188,16 +190,16 @@ def check_tokens(text: str) -> None:
 
     A column that has the name of a statement is to be quoted there.
     """
-    found = tokens(text)
-    words = [token.name for token in found if token.is_word]
+    all_tokens = tokens(text)
+    words = [token.name for token in all_tokens if token.is_word]
     if words[0] not in QUERY_WORDS or not {"pivot", "pivot_wider"} & set(words):
         raise SqlError(f"the store is open for reading only, and this is not a query: {shortened(text)}")
     if held := next((word for word in words if word in STATEMENT_WORDS), None):
         raise SqlError(
-            f"the store is open for reading only, and this holds {held.upper()} (a column of that name is to be quoted):"
-            f" {shortened(text)}"
+            f"the store is open for reading only, and this holds {held.upper()}"
+            f" (a column of that name is to be quoted): {shortened(text)}"
         )
-    for token, following in pairwise(found):
+    for token, following in pairwise(all_tokens):
         if following.text == "(":
             check_function(token.name)
             if token.name in refused_table_functions():

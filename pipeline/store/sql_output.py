@@ -1,5 +1,5 @@
-"""Results of a query written out as CSV, JSON, JSON lines or Parquet, batch by batch, so that they need
-not fit into memory.
+"""Writes query results as CSV, JSON, JSON lines or Parquet, batch by batch, so that they need not fit into
+memory.
 """
 
 from __future__ import annotations
@@ -7,14 +7,21 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
-import duckdb
-import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from pipeline.later import later
 from pipeline.store.sql import SqlError, errors_in_one_line, quoted
+
+if TYPE_CHECKING:
+    import duckdb
+    import polars as pl
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+else:
+    duckdb = later("duckdb")
+    pl = later("polars")
+    pa = later("pyarrow")
+    pq = later("pyarrow.parquet")
 
 FORMATS = ("csv", "json", "jsonl", "parquet")
 BATCH_ROWS = 50_000
@@ -22,15 +29,15 @@ NESTED = ("list", "array", "struct", "map", "union")
 
 
 def write_file(relation: duckdb.DuckDBPyRelation, path: Path) -> None:
-    """Write a result in the format its name ends with; nothing appears under that name before all is written.
+    """Write a result in the format of the suffix. The file appears only when everything is written.
 
-    Raises SqlError for another ending, for a folder that cannot be written, and for what the query finds
-    while it runs.
+    Raises SqlError for an unknown suffix, a folder that cannot be written, and errors of the query.
     """
     format = path.suffix.removeprefix(".")
     if format not in FORMATS:
         raise SqlError(
-            f"{path}: no format {format!r}; a file ends with one of: {', '.join('.' + name for name in FORMATS)}"
+            f"{path}: unknown format {format!r}; use one of the suffixes"
+            f" {', '.join('.' + name for name in FORMATS)}"
         )
     unfinished = path.with_name(f".{path.name}.unfinished-{os.getpid()}")
     try:
@@ -44,13 +51,13 @@ def write_file(relation: duckdb.DuckDBPyRelation, path: Path) -> None:
 
 
 def write_rows(relation: duckdb.DuckDBPyRelation, file: IO[bytes], format: str) -> None:
-    """Write a result to an open binary file. CSV has lists and structs as JSON text; JSON is one array of
+    """Write a result to an open binary file. CSV has lists and structs as JSON text; JSON is an array of
     objects.
 
-    Raises the file's own OSError, which knows a closed pipe: polars writing by itself would hide what it was.
+    Raises the OSError of the file, e.g. for a closed pipe. polars would hide it if it wrote the file itself.
     """
     if format == "csv":
-        relation = without_nesting(relation)
+        relation = nested_as_json(relation)
     with errors_in_one_line():
         reader = relation.to_arrow_reader(BATCH_ROWS)
         if format == "parquet":
@@ -73,13 +80,13 @@ def write_rows(relation: duckdb.DuckDBPyRelation, file: IO[bytes], format: str) 
 
 
 def frames(reader: pa.RecordBatchReader) -> Iterator[pl.DataFrame]:
-    """Batches as frames; at least one, so that a result without rows still has its header."""
+    """Batches as frames, the first one empty, so that a result without rows still has a header."""
     yield pl.DataFrame(reader.schema.empty_table())
     for batch in reader:
         yield pl.DataFrame(batch)
 
 
-def without_nesting(relation: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
+def nested_as_json(relation: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
     columns = (
         f"CAST(to_json({quoted(name)}) AS VARCHAR) AS {quoted(name)}" if kind.id in NESTED else quoted(name)
         for name, kind in zip(relation.columns, relation.types, strict=True)

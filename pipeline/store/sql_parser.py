@@ -6,15 +6,25 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import duckdb
+from pipeline.later import later
+
+if TYPE_CHECKING:
+    import duckdb
+else:
+    duckdb = later("duckdb")
+
 
 # Of the files that a connection can only read, see `pipeline/store/read_only_files.py`.
 PROTOCOL = "store"
 SHOWN_CHARACTERS = 80
+IMPOSSIBLE_HINT = re.compile(
+    r"Please try installing and loading|INSTALL \w+;?$|LOAD \w+;?$|For more information"
+)
 _local = threading.local()
 
 
@@ -59,11 +69,11 @@ def statements(text: str) -> list[duckdb.Statement]:
 
 def single_statement(text: str) -> duckdb.Statement:
     """The only statement of a text. Raises SqlError for several and for none."""
-    found = statements(text)
-    if len(found) != 1:
-        held = f"holds {len(found)} statements" if found else "holds none"
+    parsed = statements(text)
+    if len(parsed) != 1:
+        held = f"holds {len(parsed)} statements" if parsed else "holds none"
         raise SqlError(f"one query at a time, and this {held}: {shortened(text)}")
-    return found[0]
+    return parsed[0]
 
 
 def kind_of_statement(statement: duckdb.Statement) -> str:
@@ -77,9 +87,9 @@ def kind_of_statement(statement: duckdb.Statement) -> str:
 def select_node(text: str) -> dict[str, Any]:
     """The syntax tree of a text that is one SELECT. Raises SqlError for anything else."""
     single_statement(text)
-    found = parser().execute("SELECT json_serialize_sql($1)", [text]).fetchall()[0][0]
+    serialized = parser().execute("SELECT json_serialize_sql($1)", [text]).fetchall()[0][0]
     try:
-        tree = json.loads(found)
+        tree = json.loads(serialized)
     except RecursionError:
         raise SqlError(f"the query is nested too deeply: {shortened(text)}") from None
     if tree["error"] or len(tree["statements"]) != 1:
@@ -105,10 +115,10 @@ def tokens(text: str) -> list[Token]:
     Raises SqlError for spaces that DuckDB's tokenizer takes for letters and its parser does not.
     """
     encoded = text.encode()
-    found = duckdb.tokenize(text)
-    ends = [*(offset for offset, _ in found[1:]), len(encoded)]
+    spans = duckdb.tokenize(text)
+    ends = [*(offset for offset, _ in spans[1:]), len(encoded)]
     result = []
-    for (offset, kind), end in zip(found, ends, strict=True):
+    for (offset, kind), end in zip(spans, ends, strict=True):
         if kind == duckdb.token_type.comment:
             continue
         token = encoded[offset:end].decode().strip(" \t\r\n\f\v")
@@ -125,7 +135,10 @@ def in_one_line(error: duckdb.Error) -> str:
     if "Traceback (most recent call last)" in message:
         message = message.strip().splitlines()[-1].partition(": ")[2]
     message = message.split("\nLINE ")[0].strip()
-    return "; ".join(line.strip() for line in message.splitlines() if line.strip())
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    # No extension can be loaded here, so that DuckDB's hints on how to load one lead nowhere.
+    useful = [line for line in lines if not IMPOSSIBLE_HINT.match(line)]
+    return "; ".join(useful or lines)
 
 
 def shortened(text: str) -> str:

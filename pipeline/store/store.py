@@ -1,37 +1,40 @@
-"""The store: one Delta Lake table for each contract, in a local folder or on object storage.
+"""The store: one Delta Lake table per contract, in a local folder or on object storage.
 
-Appends are atomic and carry their idempotency key, (producer, sequence), in the commit itself; reads go
-through snapshots, lists of Parquet files that no later commit touches. Nothing here globs a folder: after one
-compaction that counts rows twice. Specification: the Delta Lake protocol,
+Appends are atomic and have their idempotency key, (producer, sequence), in the commit. Reads use snapshots:
+lists of Parquet files that later commits do not change. Never glob a folder: after a compaction it has rows
+twice. Specification: the Delta Lake protocol,
 https://github.com/delta-io/delta/blob/master/PROTOCOL.md
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-import polars as pl
-import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from pipeline.store import appending, maintenance
+from pipeline.later import later
+from pipeline.store import appending, maintenance, pins
 from pipeline.store.appending import TableLog, refresh, sequence_of
-from pipeline.store.bucket_log import BucketLog
-from pipeline.store.contracts import TABLES, Table, check
 from pipeline.store.data_files import live_files
 from pipeline.store.disk_log import DiskLog
-from pipeline.store.errors import StoreError, in_one_line
+from pipeline.store.errors import StoreError, as_store_errors, in_one_line
 from pipeline.store.layout import LAYOUT_KEY, open_table
 from pipeline.store.location import local_folder
 from pipeline.store.maintenance import Maintained
 from pipeline.store.snapshot import NOT_CREATED, Snapshot
+from pipeline.store.tables import TABLES, Table
+
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = later("polars")
 
 __all__ = ["LAYOUT_KEY", "Maintained", "Snapshot", "Statistics", "Store", "StoreError", "contract"]
 
@@ -50,32 +53,34 @@ class Statistics:
 
 
 class Store:
-    """Handle on a store, for one thread. Cheap to make; tables are opened on first use and kept, and
-    created on first write.
+    """Handle on a store, for one thread. Cheap to create: a table is opened at its first use, and created at
+    its first append.
     """
 
     def __init__(self, location: str | Path, storage_options: dict[str, str] | None = None):
         location = str(location)
-        self.location = location if "://" in location else str(local_folder(location))
+        remote = "://" in location and not location.startswith("file:")
+        self.location = location if remote else str(local_folder(location))
         self.storage_options = storage_options
         self._handles: dict[str, DeltaTable] = {}
         self._logs: dict[str, TableLog] = {}
-        self._still: set[str] | None = None
+        self._pinned_reads: set[str] | None = None
         self._inspected: set[str] = set()
 
     def exists(self) -> bool:
-        """Whether anybody has written to it."""
+        """Whether any table was ever written to."""
         return any(self.version(name) > NOT_CREATED for name in TABLES)
 
     @contextmanager
-    def still(self) -> Iterator[None]:
-        """Within it reads see each table as it was at the first look, and what this handle commits: a look
-        at the log costs 3 ms, and more the more commits there are. Appends look at every time."""
-        before, self._still = self._still, set()
+    def pinned_reads(self) -> Iterator[None]:
+        """Within this context each table is read at the version of its first read, plus own commits.
+
+        This saves a look at the log per read. Appends always use the current version."""
+        before, self._pinned_reads = self._pinned_reads, set()
         try:
             yield
         finally:
-            self._still = before
+            self._pinned_reads = before
 
     def append(self, name: str, rows: pl.DataFrame, *, producer: str, sequence: int) -> bool:
         """Append rows once for each (producer, sequence), which must increase; True if this call added them.
@@ -84,13 +89,15 @@ class Store:
         that break the table's contract, StoreError when the commit cannot be made. A column that is new in
         the contract, and nullable, joins the table with the first append; older rows read as null.
         """
+        from pipeline.store.contract_check import check
+
         table = contract(name)
         rows = check(table, rows)
         with self._errors(name, "write to"):
             handle = self._created(table)
-            added = appending.append(self._log(name), handle, table, rows, producer, sequence)
-            if self._still is not None:
-                refresh(self._log(name), handle)
+            added = appending.append(self.log(name), handle, table, rows, producer, sequence)
+            if self._pinned_reads is not None:
+                refresh(self.log(name), handle)
         return added
 
     def last_sequence(self, name: str, producer: str) -> int:
@@ -109,11 +116,12 @@ class Store:
         sequence = self.last_sequence(name, producer) + 1
         if not self.append(name, rows, producer=producer, sequence=sequence):
             raise StoreError(
-                f"{name}: another process appended as {producer} at this moment, and nothing was added: try again"
+                f"{name}: another process appended as {producer} at the same time, and nothing was added:"
+                " try again"
             )
 
     def version(self, name: str) -> int:
-        """Version of a table now; -1 before anybody has written to it."""
+        """Current version of a table; -1 if it was never written to."""
         handle = self._refreshed(contract(name))
         return handle.version() if handle else NOT_CREATED
 
@@ -129,7 +137,7 @@ class Store:
             )
         if version is not None and version != handle.version():
             try:
-                self._log(name).compare_until(version)
+                self.log(name).compare_until(version)
                 handle = open_table(self._uri(name), self.storage_options, version)
             except (DeltaError, OSError, StoreError) as error:
                 raise StoreError(
@@ -159,7 +167,7 @@ class Store:
             return table.empty, after_version
         now = handle.version() if until is None else min(until, handle.version())
         with self._errors(name, f"follow from version {after_version}"):
-            self._log(name).compare_entries(after_version, now)
+            self.log(name).compare_entries(after_version, now)
             changes = pl.DataFrame(handle.load_cdf(after_version + 1, now))
         kinds = table.empty.schema
         missing = [
@@ -177,27 +185,20 @@ class Store:
     def pin(self, label: str, versions: Mapping[str, int] | None = None) -> dict[str, int]:
         """Keep those versions (or the present ones) readable under a label, through any maintenance, until
         `unpin`.
+
+        Raises StoreError for a version that is not there, and for one whose files maintenance has deleted.
+        An older version can still be lost if maintenance is just deleting its files; the present one cannot.
         """
-        versions = dict(self.pins() if versions is None else versions)
-        for name, version in versions.items():
-            self.snapshot(name, version)
-        self._write_pin(label, versions, held=True)
-        return versions
+        return pins.pin(self, label, versions)
 
     def unpin(self, label: str) -> None:
         if label not in self.pinned():
             raise StoreError(f"no pin {label}; there are: {', '.join(self.pinned()) or 'none'}")
-        self._write_pin(label, {}, held=False)
+        pins.write_pin(self, label, {}, held=False)
 
     def pinned(self) -> dict[str, dict[str, int]]:
         """Versions kept by each label and by each published corpus (as `corpus/<corpus_id>`)."""
-        latest = self.read("pins").sort("revision").unique("label", keep="last", maintain_order=True)
-        held = latest.filter("held")
-        corpora = self.read("corpora", ["corpus_id", "pins"])
-        kept = dict(zip(held["label"], map(json.loads, held["versions"]), strict=True))
-        return kept | {
-            f"corpus/{identity}": json.loads(versions) for identity, versions in corpora.iter_rows()
-        }
+        return pins.pinned(self)
 
     def maintain(
         self, name: str, *, keep_versions: list[int] | None = None, retention_hours: int | None = None
@@ -213,12 +214,16 @@ class Store:
             return Maintained(0, 0, 0)
         before = len(handle.file_uris())
         with self._errors(name, "maintain"):
-            maintenance.compact(self._log(name), handle, contract(name))
-            self._log(name).write_checkpoint(handle)
-            pinned = {versions[name] for versions in self.pinned().values() if name in versions}
-            keep = sorted(v for v in {*pinned, *(keep_versions or [])} if 0 <= v < handle.version())
-            deleted = maintenance.sweep(self._log(name), handle, retention_hours, keep)
+            maintenance.compact(self.log(name), handle, contract(name))
+            self.log(name).write_checkpoint(handle)
+            keep = partial(self._kept, name, keep_versions or [])
+            deleted = maintenance.sweep(self.log(name), handle, retention_hours, keep)
         return Maintained(before, len(handle.file_uris()), deleted)
+
+    def _kept(self, name: str, more: list[int]) -> list[int]:
+        """Versions of a table that are pinned at this moment, and more; the newest is kept in any case."""
+        pinned = [versions[name] for versions in self.pinned().values() if name in versions]
+        return sorted(v for v in {*pinned, *more} if 0 <= v < self._handles[name].version())
 
     def needs_compaction(self, name: str) -> bool:
         return self.statistics(name).files > COMPACT_AFTER_COMMITS
@@ -234,60 +239,40 @@ class Store:
             int(files["num_records"].sum()), files.height, int(files["size_bytes"].sum()), handle.version()
         )
 
-    def _write_pin(self, label: str, versions: dict[str, int], *, held: bool) -> None:
-        revision = self.last_sequence("pins", f"pin/{label}") + 1
-        row = {
-            "label": label,
-            "revision": revision,
-            "versions": json.dumps(versions),
-            "held": held,
-            "pinned_at": datetime.now(UTC),
-        }
-        if not self.append("pins", pl.DataFrame([row]), producer=f"pin/{label}", sequence=revision):
-            raise StoreError(
-                f"pin {label} was changed by another process at this moment; look, and try again"
-            )
-
     def _uri(self, name: str) -> str:
         return f"{self.location.rstrip('/')}/{name}"
 
-    def _log(self, name: str) -> TableLog:
+    def log(self, name: str) -> TableLog:
+        """A table's log and the place of its files, for what looks after it."""
         if name not in self._logs:
-            remote = "://" in self.location
-            self._logs[name] = (
-                BucketLog(self._uri(name), self.storage_options) if remote else DiskLog(Path(self._uri(name)))
-            )
+            self._logs[name] = self._new_log(self._uri(name))
         return self._logs[name]
 
-    @contextmanager
-    def _errors(self, name: str, what: str) -> Iterator[None]:
-        try:
-            yield
-        except StoreError as error:
-            if str(error).startswith(f"{name}: "):
-                raise
-            raise StoreError(f"{name}: cannot {what} {self._uri(name)}: {error}") from error
-        except (DeltaError, OSError, pl.exceptions.PolarsError, pa.ArrowException) as error:
-            raise StoreError(f"{name}: cannot {what} {self._uri(name)}: {in_one_line(error)}") from error
-        except BaseException as error:
-            # A panic of delta-rs or polars, on damaged files for instance, is no Exception.
-            if type(error).__name__ != "PanicException":
-                raise
-            raise StoreError(f"{name}: cannot {what} {self._uri(name)}: {in_one_line(error)}") from error
+    def _new_log(self, uri: str) -> TableLog:
+        if "://" not in self.location:
+            return DiskLog(Path(uri))
+        from pipeline.store.bucket_log import BucketLog
+
+        return BucketLog(uri, self.storage_options)
+
+    def _errors(self, name: str, what: str) -> AbstractContextManager[None]:
+        return as_store_errors(name, f"{what} {self._uri(name)}")
 
     def _refreshed(self, table: Table, *, to_write: bool = False) -> DeltaTable | None:
-        """The table as it is now, or for reading within `still` as it was; None if it does not exist yet."""
-        log, uri = self._log(table.name), self._uri(table.name)
+        """The table at its current version, or at the pinned one within `pinned_reads`; None if it
+        does not exist.
+        """
+        log, uri = self.log(table.name), self._uri(table.name)
         with self._errors(table.name, "read"):
             if table.name in self._handles:
-                if to_write or self._still is None or table.name not in self._still:
+                if to_write or self._pinned_reads is None or table.name not in self._pinned_reads:
                     refresh(log, self._handles[table.name])
             else:
                 self._compare_log(log, uri)
                 if DeltaTable.is_deltatable(uri, storage_options=self.storage_options):
                     self._handles[table.name] = open_table(uri, self.storage_options)
-        if self._still is not None and table.name in self._handles:
-            self._still.add(table.name)
+        if self._pinned_reads is not None and table.name in self._handles:
+            self._pinned_reads.add(table.name)
         return self._handles.get(table.name)
 
     def _compare_log(self, log: TableLog, uri: str) -> None:
@@ -302,10 +287,10 @@ class Store:
     def _created(self, table: Table) -> DeltaTable:
         handle = self._refreshed(table, to_write=True)
         if handle is None:
-            self._log(table.name).create(table)
+            self.log(table.name).create(table)
             handle = self._handles[table.name] = open_table(self._uri(table.name), self.storage_options)
         if table.name not in self._inspected:
-            self._log(table.name).place.inspect(live_files(handle))
+            self.log(table.name).place.inspect(live_files(handle))
             self._inspected.add(table.name)
         return handle
 

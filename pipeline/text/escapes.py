@@ -1,5 +1,5 @@
-"""Text from data as it can be shown: what a terminal or a browser would obey, hide or reorder is shown as
-an escape.
+"""Makes untrusted text safe to show: characters that a terminal or browser would execute, hide or reorder
+become escapes.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ INVISIBLE = re.compile(
 
 
 def visible(text: str) -> str:
-    """Text without control sequences, which can be written as UTF-8; lines and tabs stay."""
+    """Text without control sequences that can be encoded as UTF-8; line ends and tabs stay."""
     return INVISIBLE.sub(lambda match: _escape(match[0]), text.replace("\r\n", "\n"))
 
 
 def visible_line(text: str) -> str:
-    """The same in one line: no text from data begins a line of its own."""
+    """Like `visible`, in one line: line ends become escapes too."""
     return visible(text).replace("\n", "\\n")
 
 

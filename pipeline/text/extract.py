@@ -1,295 +1,221 @@
-"""The program in a completion, and the language of a program whose source does not say.
+"""Extracts the program from a completion.
 
-The rule that found a program is recorded with it (`trajectories.extraction`):
-* `given`: the source had the program apart from the completion; nothing was extracted;
-* `fence`: the last complete fenced block (CommonMark 0.31, section 4.5) that is a program: policies think
-  first, then answer;
-* `open_fence`: no complete block is a program, but the completion ends inside one: it was cut, or its end was
-  forgotten;
-* `text`: there is no fence, and the text as a whole is a program;
-* `none`: nothing of these; the program is empty. The trajectory stays: a policy that wrote no program has
-  earned its reward too.
+A program is what a reader would take for the answer. The rules, in order; the name of the rule that gave the
+program is in `trajectories.extraction`:
 
-A fenced block is a program when it is not empty, its info string names no other kind of text (`OTHER_KINDS`),
-and, where the expected language is known, its info string names that language, a relative of it, or none that
-we know.
+1. A byte order mark and tokens that end a turn are removed, CR and CR LF become LF.
+2. Reasoning (`<think>` and its like, `pipeline/text/answer.py`) is not the answer. A completion that ends in
+   its reasoning has no program: `reasoning_cut`.
+3. `call`: the completion is a tool call in JSON, or has one in `<tool_call>` and no block with a program.
+   The program is the argument that holds code.
+4. The inside of the last `<answer>`, `<code>`, `[PYTHON]`, ... at the beginning of a line is searched first:
+   `tag` if it is a program without a fence.
+5. `fence`: a fenced block (`pipeline/text/fences.py`) with a closing fence; `open_fence`: without one, as
+   the completion was cut or the fence is missing. Blocks inside a block of Markdown count as blocks.
+   * Not a program: an empty block, a block of another kind of text (shell, output, patch, JSON, ...), or of
+     another language than the expected one. Languages of one family are one: C and C++. A block of comments
+     is a program only if there is no other.
+   * The last block that names its language is chosen, also if it was cut. A block that only uses what another
+     block defines (tests, calls) is passed over.
+   * If no block names a language: the last one that looks like a program, else the last one that does
+     not look like data or a command. Prose after an unclosed block is removed.
+6. `text`: no block; the text without the prose before and after it, if that looks like a program.
+7. `continuation`: the beginning of the program (`stub`) is known, and the text or block continues it.
+8. `none`: no rule applies; the program is empty. The trajectory is kept: a policy that wrote no program gets
+   a reward too.
+`given`: the source has the program separately; nothing was extracted.
+
+Only the last `MAX_COMPLETION_CHARACTERS` of a completion, and of its answer the last `MAX_ANSWER_CHARACTERS`,
+are read. The time is proportional to the length.
 """
 
 from __future__ import annotations
 
+import builtins
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+import textwrap
 
+from pipeline.text.answer import called_programs, plain_lines, split_reasoning, tagged_part
+from pipeline.text.detect import detect_language
+from pipeline.text.fences import NON_PROGRAM_LABELS, Block, fenced_blocks
 from sandbox.languages import find_language, language_of_fence
 
-OTHER_KINDS = {
-    "text",
-    "txt",
-    "plaintext",
-    "plain",
-    "input",
-    "output",
-    "stdin",
-    "stdout",
-    "console",
-    "bash",
-    "sh",
-    "shell",
-    "json",
-    "yaml",
-    "toml",
-    "xml",
-    "html",
-    "css",
-    "markdown",
-    "md",
-    "latex",
-    "tex",
-    "diff",
-    "mermaid",
-    "math",
-    "pseudo",
-    "pseudocode",
-    "csv",
-    "log",
-    "sample",
-    "example",
-    "algorithm",
-    "sql",
-}
-MAX_INDENT = 3
-TILDES = re.compile("~{3,}")
+# Characters of a completion, and of its answer without the reasoning.
+MAX_COMPLETION_CHARACTERS = 2_000_000
+MAX_ANSWER_CHARACTERS = 200_000
+MARKDOWN = ("markdown", "md")
+COMMAND = re.compile(
+    r"\s*(?:\$ |> ?\w+\.exe|(?:python3?|pypy3?|g\+\+|gcc|clang|javac?|rustc|cargo|go|node|ruby|ghc|kotlinc?"
+    r"|pip3?|cat|echo|cd|make|bash|sh) (?!=)|\./)"
+)
+COMMENT = re.compile(r"(?:#(?!include|define|pragma|!)|//|--)")
+# A line of prose: a heading, or a sentence that begins with a capital letter and has no marks of code.
+HEADING = re.compile(r"(?:#{1,6} |\*\*|[-*] |\d+[.)] )?[A-Z][^=;{}()\[\]<>]{0,120}[:.!?]\**")
+SENTENCE = re.compile(r"(?:#{1,6} |\*\*|[-*] |\d+[.)] )?[A-Z`*'\"][\w'`*,\"-]* (?:[^\s;{}]+ ){2,}[^\s;{}]+")
+NOT_PROSE = re.compile(
+    r"(?i:end\.?|begin|program \w+;?)$|[\w.\[\], ]+ [-+*/]?= "
+    r"|(?:def|class|for|while|if|import|from|return) .*$"
+)
+CALLED = re.compile(r"(?<![\w.])([A-Za-z_]\w*)\s*\(")
+ASSIGNED = re.compile(r"^([A-Za-z_]\w*)\s*(?::[^=\n]+)?=(?!=)", re.MULTILINE)
+DEFINITION = re.compile(r"^(?:def|class|import|from|for|while|if|with|try|async|@|return)\b", re.MULTILINE)
+DEFINED = re.compile(r"^(?:def|class)\s+(\w+)", re.MULTILINE)
+BUILTINS = frozenset(dir(builtins))
+MAX_USAGE_CHARACTERS = 20_000
 
 
-@dataclass(frozen=True, slots=True)
-class Fence:
-    """A line with a fence: where the line is in the text, what stands before the fence, the fence, and its
-    info string.
+def extract_program(
+    completion: str, language: str | None = None, stub: str | None = None
+) -> tuple[str, str, str | None]:
+    """(program, rule, language named by the block or None).
+
+    `language` is the expected language, if known. `stub` is the beginning of the program that the policy was
+    asked to continue, in Python.
     """
-
-    begin: int
-    end: int
-    before: str
-    mark: str
-    info: str
-
-    @property
-    def kind(self) -> str:
-        """The first word of the info string in lower case."""
-        return re.split(r"[\s,{:]+", self.info.strip("{}. ").lower(), maxsplit=1)[0]
-
-    @property
-    def is_alone(self) -> bool:
-        return not self.before.strip() and len(self.before) <= MAX_INDENT
+    text = plain_lines(completion[-MAX_COMPLETION_CHARACTERS:])
+    _, answer, cut = split_reasoning(text)
+    if cut and not answer.strip():
+        return "", "reasoning_cut", None
+    complete = len(completion) <= MAX_COMPLETION_CHARACTERS and len(answer) <= MAX_ANSWER_CHARACTERS
+    answer = answer[-MAX_ANSWER_CHARACTERS:]
+    extraction = _from_answer(answer, language, complete)
+    return extraction if stub is None or not complete else _continued(answer, extraction, stub)
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A fenced block: the first word of its info string in lower case, its text, and whether its end is
-    there.
-    """
+def _from_answer(text: str, language: str | None, complete: bool) -> tuple[str, str, str | None]:
+    programs, text = called_programs(text)
+    if not text.strip() and programs:
+        return programs[-1], "call", None
+    inside = tagged_part(text)
+    if inside is not None:
+        program, rule, named = _from_text(inside, language, complete)
+        if program:
+            return program, "tag" if rule == "text" else rule, named
+    extraction = _from_text(text, language, complete)
+    return (programs[-1], "call", None) if programs and not extraction[0] else extraction
 
-    kind: str
-    text: str
-    closed: bool
 
-
-def extract_program(completion: str, language: str | None = None) -> tuple[str, str, str | None]:
-    """(program, rule, language named by the block or None) of a completion; `language` is what is
-    expected, if known.
-    """
-    blocks = fenced_blocks(completion)
-    candidates = [block for block in blocks if is_program(block, language)]
-    for closed, rule in ((True, "fence"), (False, "open_fence")):
-        for block in reversed(candidates):
-            if block.closed is closed:
-                named = language_of_fence(block.kind)
-                return block.text, rule, named.stored_name if named else None
-    if not blocks and detect_language(completion) != "unknown":
-        return completion, "text", None
+def _from_text(text: str, language: str | None, complete: bool) -> tuple[str, str, str | None]:
+    blocks = all_blocks(text)
+    block = choose_block(blocks, language)
+    if block is not None:
+        named = language_of_fence(block.label)
+        program = block.text if block.closed else without_prose_after(block.text)
+        return program, "fence" if block.closed else "open_fence", named.stored_name if named else None
+    if not blocks and complete:
+        program = without_prose(text)
+        if detect_language(program) != "unknown":
+            return program, "text", None
     return "", "none", None
 
 
-def fenced_blocks(text: str) -> list[Block]:
-    """The fenced blocks of a text, in order.
-
-    As in CommonMark a block ends at a fence of its own character, at least as long, with no info string. Two
-    habits of language models go beyond it: a fence that names a language opens a block wherever it stands in
-    its line ("Answer: ```python"), and one that stands alone in its line does so even inside a block, which
-    was then left unfinished.
-    """
-    text = text.replace("\r\n", "\n")
+def all_blocks(text: str) -> list[Block]:
+    """The fenced blocks of a text; a block of Markdown counts as the blocks inside it."""
     blocks = []
-    opened: Fence | None = None
-    for fence in fences(text):
-        names_language = language_of_fence(fence.kind) is not None
-        if opened is None:
-            opened = fence if fence.is_alone or names_language else None
-        elif fence.mark.startswith(opened.mark) and not fence.info and fence.is_alone:
-            blocks.append(Block(opened.kind, text[opened.end + 1 : fence.begin], True))
-            opened = None
-        elif names_language and fence.is_alone:
-            blocks.append(Block(opened.kind, text[opened.end + 1 : fence.begin], False))
-            opened = fence
-    if opened is not None:
-        blocks.append(Block(opened.kind, text[opened.end + 1 :], False))
+    for block in fenced_blocks(text):
+        inner = fenced_blocks(block.text) if block.label in MARKDOWN else []
+        blocks += inner or [block]
     return blocks
 
 
-def fences(text: str) -> Iterator[Fence]:
-    """The lines of a text that hold a fence, in order; takes time in proportion to the text."""
-    end = -1
-    for line in text.split("\n"):
-        begin, end = end + 1, end + 1 + len(line)
-        if "```" in line or "~~~" in line:
-            parts = fence_parts(line)
-            if parts is not None:
-                yield Fence(begin, end, *parts)
-
-
-def fence_parts(line: str) -> tuple[str, str, str] | None:
-    """(text before, fence, info string) of a line; an info string holds no backtick, nor does what stands
-    before.
-    """
-    first = line.find("`")
-    if first < 0:
-        tildes = TILDES.search(line)
-        return (line[: tildes.start()], tildes[0], line[tildes.end() :].strip(" \t")) if tildes else None
-    rest = line[first:].lstrip("`")
-    length = len(line) - first - len(rest)
-    return (line[:first], "`" * length, rest.strip(" \t")) if length >= 3 and "`" not in rest else None
+def choose_block(blocks: list[Block], language: str | None) -> Block | None:
+    """The block that is the answer, or None."""
+    candidates = [block for block in blocks if is_program(block, language)]
+    candidates = [block for block in candidates if has_code(block.text)] or candidates
+    with_language = [block for block in candidates if language_of_fence(block.label) is not None]
+    if with_language:
+        for block in reversed(with_language):
+            if not is_usage(block):
+                return block
+        return with_language[-1]
+    others = [block for block in candidates if not is_data_or_command(block.text)]
+    for block in reversed(others):
+        if detect_language(block.text) != "unknown" and not is_usage(block):
+            return block
+    return others[-1] if others else None
 
 
 def is_program(block: Block, language: str | None) -> bool:
-    if not block.text.strip() or block.kind in OTHER_KINDS:
+    """Whether a block can be the answer: it has a text, in the expected language as far as it says."""
+    if block.label in NON_PROGRAM_LABELS or not block.text.strip():
         return False
-    named, expected = language_of_fence(block.kind), find_language(language) if language else None
+    named, expected = language_of_fence(block.label), find_language(language) if language else None
     if named is None or language is None or named is expected:
         return True
-    # Sources confuse the members of a family: C in a block marked cpp compiles, Python 2 and 3 share one
-    # mark.
+    # Sources mix up languages of one family: C in a block marked cpp compiles, Python 2 and 3 share a name.
     return expected is not None and bool(named.family) and named.family == expected.family
 
 
-# The beginning of a program tells its language, and bounds the time on texts that nobody wrote.
-TELLING_CHARACTERS = 20_000
-# Each pattern counts once, with its weight; the best sum wins where it reaches `CERTAIN`.
-CERTAIN = 2
-CLUES: dict[str, tuple[tuple[int, str], ...]] = {
-    "cpp": (
-        (
-            3,
-            r"^[ \t]*#\s*include\s*<(?:bits/stdc\+\+\.h|iostream|vector|string|map|set|queue|algorithm|cstdio|cmath|cstring)>",
-        ),
-        (3, r"\busing\s+namespace\s+std\b"),
-        (2, r"\bstd::\w+"),
-        (2, r"\b(?:cin\s*>>|cout\s*<<)"),
-        (1, r"\bvector\s*<"),
-        (1, r"\bint\s+main\s*\("),
-        (2, r"^[ \t]*(?:public|private)\s*:\s*$"),
-    ),
-    "c": (
-        (3, r"^[ \t]*#\s*include\s*<(?:stdio|stdlib|string|math|ctype|limits)\.h>"),
-        (1, r"\bint\s+main\s*\("),
-        (1, r"\b(?:printf|scanf)\s*\("),
-    ),
-    "java": (
-        (3, r"^[ \t]*import\s+java\.[\w.*]+;"),
-        (3, r"\bpublic\s+static\s+void\s+main\b"),
-        (2, r"\bSystem\.(?:out|in)\b"),
-        (
-            2,
-            r"\bpublic\s+(?:static\s+)?(?:final\s+)?[\w<>\[\]]+\s+\w+\s*\([^)]{0,200}\)\s*(?:throws\s+\w+\s*)?\{",
-        ),
-        (1, r"^[ \t]*(?:public\s+)?(?:final\s+)?class\s+\w+[^:;{]{0,120}\{"),
-    ),
-    "csharp": (
-        (3, r"^[ \t]*using\s+System(?:\.\w+)*;"),
-        (3, r"\bConsole\.(?:Read|Write)"),
-        (1, r"\bstatic\s+void\s+Main\b"),
-    ),
-    "go": (
-        (3, r"^package\s+\w+\s*$"),
-        (2, r"\bfunc\s+(?:\(\w+\s+\*?\w+\)\s*)?\w+\s*\("),
-        (2, r"\bfmt\.\w+\("),
-        (1, r":="),
-    ),
-    "haskell": (
-        (3, r"^main\s*(?:::|=)"),
-        (2, r"^import\s+(?:qualified\s+)?[A-Z][\w.]*\s*(?:\(|as\b|$)"),
-        (1, r"^\w+\s+::\s"),
-    ),
-    "rust": (
-        (3, r"\bfn\s+\w+\s*(?:<[^>]{0,80}>\s*)?\([^)]{0,200}\)[^;{]{0,120}\{"),
-        (2, r"\blet\s+mut\b"),
-        (2, r"\b(?:println|print)!\s*\("),
-        (1, r"^use\s+std::"),
-    ),
-    "javascript": (
-        (2, r"\b(?:const|let|var)\s+[\w{}\[\], ]{1,60}="),
-        (2, r"\bconsole\.log\s*\("),
-        (2, r"\brequire\s*\(['\"]"),
-        (1, r"\bfunction\s*(?:\w+\s*)?\([^)]{0,200}\)\s*\{"),
-        (1, r"=>"),
-    ),
-    "ruby": (
-        (2, r"\bgets(?:\.\w+)+"),
-        (1, r"^[ \t]*end\s*$"),
-        (1, r"\bputs\s"),
-        (1, r"\.each(?:_\w+)?\s+do\b"),
-        (1, r"^[ \t]*def\s+\w+[^:]*$"),
-    ),
-    "php": ((4, r"<\?php"),),
-    "kotlin": (
-        (3, r"\bfun\s+main\s*\("),
-        (2, r"\breadLine\(\)!!"),
-        (1, r"\bval\s+\w+\s*="),
-        (1, r"\bfun\s+\w+\s*\("),
-    ),
-    "scala": (
-        (3, r"^[ \t]*object\s+\w+.{0,80}\{"),
-        (2, r"\bdef\s+\w+\s*(?:\([^)]{0,200}\)\s*)?(?::\s*[\w\[\]]+\s*)?="),
-    ),
-    "pascal": (
-        (3, r"(?i)^[ \t]*begin\s*$"),
-        (2, r"(?i)\b(?:readln|writeln)\b"),
-        (2, r"(?i)^[ \t]*end\.\s*$"),
-    ),
-    "python3": (
-        (2, r"^[ \t]*def \w+ ?\(.{0,200}\) ?(?:->.{1,80})?:[ \t]*(?:#.*)?$"),
-        (2, r"^[ \t]*(?:from\s+[\w.]+\s+import\s+\S|import\s+[\w.]+(?:\s+as\s+\w+)?(?:\s*,\s*[\w.]+)*\s*$)"),
-        (2, r"\bint\s*\(\s*input\s*\("),
-        (2, r"\binput\s*\(\s*\)"),
-        (2, r"^[ \t]*print\s*\("),
-        (
-            2,
-            r"^[ \t]*(?:for .{1,80} in .{1,120}|(?:while|if|elif|with)\b.{1,120}|else|try|class \w+.{0,80}):[ \t]*(?:#.*)?$",
-        ),
-        (1, r"^[ \t]*return\b[^;]*$"),
-        (2, r"^\w[\w, ]{0,60}= ?(?:map|list|sorted|input|sys)\b"),
-    ),
-    "python2": ((4, r"\braw_input\s*\("), (4, r"^[ \t]*print\s+(?![=(\s])"), (2, r"\bxrange\s*\(")),
-}
-_compiled = {
-    language: [(weight, re.compile(pattern, re.MULTILINE)) for weight, pattern in clues]
-    for language, clues in CLUES.items()
-}
+def has_code(text: str) -> bool:
+    """Whether any line is neither blank nor a comment."""
+    return any(line.strip() and not COMMENT.match(line.strip()) for line in text.split("\n"))
 
 
-def detect_language(program: str) -> str:
-    """The contract's name of the language a text is written in, told by its most telling constructs, or
-    `unknown`.
+def is_usage(block: Block) -> bool:
+    """Whether a block of Python only calls what another block defines: tests, examples of use."""
+    named = language_of_fence(block.label)
+    text = block.text
+    if (named is not None and named.family != "python") or len(text) > MAX_USAGE_CHARACTERS:
+        return False
+    if DEFINITION.search(text):
+        return False
+    known = BUILTINS | set(ASSIGNED.findall(text))
+    return any(name not in known for name in CALLED.findall(text))
 
-    C++ and C are told apart by what only C++ has; where both fit equally, the one named first in `CLUES` is
-    taken.
-    """
-    beginning = program[:TELLING_CHARACTERS]
-    scores = {
-        language: sum(weight for weight, clue in clues if clue.search(beginning))
-        for language, clues in _compiled.items()
-    }
-    if scores["python2"]:
-        scores["python2"] += scores["python3"]
-    best = max(scores, key=lambda language: scores[language])
-    return best if scores[best] >= CERTAIN else "unknown"
+
+def is_data_or_command(text: str) -> bool:
+    """Whether a block without a label has only numbers and signs, or begins with a command."""
+    return COMMAND.match(text) is not None or not any(char.isalpha() for char in text)
+
+
+def is_prose(line: str) -> bool:
+    line = line.strip()
+    if not line or NOT_PROSE.match(line) or len(line) > 2_000:
+        return False
+    return HEADING.fullmatch(line) is not None or SENTENCE.fullmatch(line) is not None
+
+
+def without_prose_after(text: str) -> str:
+    """The text without paragraphs of prose at its end. They begin after an empty line."""
+    lines = text.split("\n")
+    end = len(lines)
+    while True:
+        last = end
+        while last and not lines[last - 1].strip():
+            last -= 1
+        first = last
+        while first and lines[first - 1].strip():
+            first -= 1
+        if (
+            not first
+            or not all(is_prose(line) and line[:1].strip() for line in lines[first:last])
+            or first == last
+        ):
+            return text if end == len(lines) else "\n".join(lines[:end])
+        end = first
+
+
+def without_prose(text: str) -> str:
+    """The text without prose before and after it, and without common indentation."""
+    lines = text.split("\n")
+    begin = 0
+    while begin < len(lines) and (not lines[begin].strip() or is_prose(lines[begin])):
+        begin += 1
+    if not begin:
+        return without_prose_after(text)
+    return textwrap.dedent(without_prose_after("\n".join(lines[begin:])))
+
+
+def _continued(
+    answer: str, extraction: tuple[str, str, str | None], stub: str
+) -> tuple[str, str, str | None]:
+    """The program that continues a stub, if the answer does not define what the stub begins to define."""
+    program, rule, named = extraction
+    is_block = rule in ("fence", "open_fence", "tag", "call")
+    body = program if is_block else answer
+    first = next((line for line in body.split("\n") if line.strip()), "")
+    names = DEFINED.findall(stub)
+    defines = names and re.search(rf"^(?:def|class)\s+{re.escape(names[-1])}\b", body, re.MULTILINE)
+    if not first or (first[:1].strip() and (is_block or defines)):
+        return extraction
+    return stub + ("" if stub.endswith("\n") else "\n") + body, "continuation", named or "python3"

@@ -1,8 +1,9 @@
-"""Names that sources use for languages, verdicts and checkers, and the contract's word for each."""
+"""Maps the names that sources use for languages, verdicts and splits to the names in the contracts."""
 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 from pipeline.store import CLAIMED_VERDICTS
@@ -31,6 +32,7 @@ VERDICT_NAMES = {
     "ce": "compile_error",
     "compile error": "compile_error",
     "compilation error": "compile_error",
+    "no program": "no_program",
     "partially accepted": "partial",
     "fail": "rejected",
     "failed": "rejected",
@@ -47,10 +49,8 @@ SPLIT_NAMES = {
 }
 
 
-def split_of(name: str, default: str = "none") -> str:
-    """The split that a file or else a folder above it is named after: train-00000-of-00039.parquet,
-    set-test.jsonl, train/x.
-    """
+def split_name(name: str, default: str = "none") -> str:
+    """The split in the name of a file, else of a folder above it: train-00000-of-00039.parquet, train/x."""
     for part in reversed(PurePosixPath(name).parts):
         for word in re.split(r"[-._]", part.lower()):
             if word in SPLIT_NAMES:
@@ -59,17 +59,22 @@ def split_of(name: str, default: str = "none") -> str:
 
 
 def language_name(name: object) -> object:
-    """The store's name of a language; an unknown one is returned as it is, for the contract to refuse."""
-    language = find_language(name) if isinstance(name, str) else None
+    """The store's name of a language. An unknown name is returned unchanged; the contract will refuse it."""
+    return _stored_language(name) if isinstance(name, str) else name
+
+
+@lru_cache(1024)
+def _stored_language(name: str) -> str:
+    language = find_language(name)
     return language.stored_name if language else name
 
 
 def suffix_language(suffix: str) -> str | None:
-    """The store's name of the language that owns a file suffix such as `.py`; None for any other suffix."""
+    """The store's name of the language of a file suffix such as `.py`; None if there is none."""
     language = language_of_suffix(suffix)
     return language.stored_name if language else None
 
 
 def verdict_name(name: object) -> object:
-    """The contract's word for a claimed verdict; null stays null, what is not known is handed on."""
+    """The contract's name of a claimed verdict. Null and unknown names are returned unchanged."""
     return VERDICT_NAMES.get(name.strip().lower(), name) if isinstance(name, str) else name

@@ -1,15 +1,13 @@
-"""The text of a statement in TeX, slightly reduced: titles, lists and emphasis without their commands;
-formulas stay.
+"""Simplifies a problem statement in TeX: removes the commands of titles, lists and emphasis, keeps formulas.
 
-Every pattern takes time in proportion to the text: inside a group it stops at the next bracket, so no
-position is looked at from every command before it.
+Every pattern takes time proportional to the length of the text, because a group ends at the next bracket.
 """
 
 from __future__ import annotations
 
 import re
 
-# What is in braces, braces in it included, one level deep.
+# The content of braces, with up to one level of nested braces.
 BODY = r"\{((?:[^{}]++|\{[^{}]*+\})*+)\}"
 RULES = (
     (re.compile(r"(?<!\\)%.*"), ""),
@@ -23,6 +21,7 @@ RULES = (
 
 
 def plain_tex(text: str) -> str:
+    """The statement without layout commands; formulas are unchanged."""
     for pattern, replacement in RULES:
         text = pattern.sub(replacement, text)
     return text

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import polars as pl
 import pytest
 
-from pipeline.store.contracts import TABLES
 from pipeline.store.store import Store
+from pipeline.store.tables import TABLES
 
 DAY = datetime(2025, 1, 1, tzinfo=UTC)
 
@@ -58,7 +58,7 @@ def verdict(trajectory_id, verdict, problem_id="src/a", **columns):
         "verdict": verdict,
         "passed": 4 if verdict == "accepted" else 1,
         "total": 4,
-        "tests": [],
+        "tests": [{"test_id": str(number), "verdict": verdict} for number in range(4)],
         "cpu_s": 0.5,
         "tier": "bwrap",
         "judged_at": DAY,

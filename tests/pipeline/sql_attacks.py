@@ -161,7 +161,7 @@ values ((select content from read_text('{secret}')))
 describe from read_csv('{secret}')
 summarize (from read_csv('{secret}'))
 describe '{secret}'
-with recursive r as (select content from read_text('{secret}') union all select content from r where false) from r
+with recursive r as (select content from read_text('{secret}') union all select * from r where false) from r
 explain analyze from read_text('{secret}')
 select getenv('HOME')
 select current_setting('temp_directory')
@@ -213,7 +213,7 @@ $$x$$ = 'x') or ($$ = $$
 'it''s') or ('a' = 'a'
 content in (select content from read_text('{secret}'))
 (select count(*) from '{secret}') > 0
-problem_id in (with x as (copy (select 42 as a) to '{file}' (format parquet, use_tmp_file false)) select 'x' from x)
+problem_id in (with x as (copy (select 1) to '{file}' (format parquet, use_tmp_file false)) select '' from x)
 exists (with x as (copy (select 1) to '{outside}/condition.csv') from x)
 problem_id in (from query('copy (select 1) to ''{outside}/queried.csv'''))
 problem_id in (pivot trajectories on origin)

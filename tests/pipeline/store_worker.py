@@ -1,5 +1,5 @@
-"""Processes on a store, to be killed at any moment: `store_worker.py write|compact|read LOCATION [PRODUCER
-COMMITS ROWS]`.
+"""Processes on a store, to be killed at any moment: `store_worker.py
+write|next|compact|read LOCATION [PRODUCER ...]`.
 
 A writer goes on from its last commit. Row i of commit s of producer p has the id `p/s/i`, so that a lost,
 doubled or half-visible commit shows in the ids alone. Each process prints a line after each commit,
@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from pipeline.store.store import Store
+from pipeline.store.store import Store, StoreError
 
 
 def batch(producer: str, sequence: int, rows: int) -> pl.DataFrame:
@@ -49,6 +49,19 @@ def write(location: str, producer: str, commits: str, rows: str) -> None:
         print(sequence, int(added), flush=True)
 
 
+def append_next(location: str, producer: str, who: str, commits: str, rows: str) -> None:
+    """Append under a producer that another process uses too; row i of the commit s of `who` is `who/s/i`."""
+    store = Store(location)
+    for number in range(int(commits)):
+        try:
+            store.append_next("trajectories", batch(who, number, int(rows)), producer=producer)
+            print(who, number, "added", flush=True)
+        except StoreError as error:
+            if "another process appended" not in str(error):
+                raise
+            print(who, number, "refused", flush=True)
+
+
 def compact(location: str) -> None:
     store = Store(location)
     while True:
@@ -80,4 +93,4 @@ def read(location: str, rows: str) -> None:
 
 
 if __name__ == "__main__":
-    {"write": write, "compact": compact, "read": read}[sys.argv[1]](*sys.argv[2:])
+    {"write": write, "next": append_next, "compact": compact, "read": read}[sys.argv[1]](*sys.argv[2:])

@@ -1,4 +1,4 @@
-"""Adapters: the registry, one of a user's own, the contest bundle on its real rows, and the bounded sample."""
+"""Adapters: the registry, a user's adapter, the contest bundle on its real rows, and the bounded sample."""
 
 import gzip
 import json
@@ -14,9 +14,9 @@ from pipeline.adapters import ReadProblem, ReadTrajectory, Refused, SourceError,
 from pipeline.adapters.sample import (
     PER_PROBLEM,
     PER_PROBLEM_AND_POLICY,
-    Place,
-    take_problems,
-    take_trajectories,
+    SampleKey,
+    select_problems,
+    select_trajectories,
 )
 from pipeline.ingest.ingestion import ingest
 from pipeline.store.store import Store
@@ -42,9 +42,11 @@ class Tasks(Adapter):
             except ValueError as error:
                 yield Refused(line, raw, str(error))
                 continue
-            row = {"problem_id": f"tasks/{name}", "source": "tasks", "split": "none", "title": name, "statement": statement,
-                   "input_mode": "stdin", "checker": "tokens", "case_sensitive": True, "tags": []}
-            test = {"test_id": "1", "kind": "public", "mode": "stdin", "input": given, "expected_output": expected}
+            row = {"problem_id": f"tasks/{name}", "source": "tasks", "split": "none", "title": name,
+                   "statement": statement, "input_mode": "stdin", "checker": "tokens",
+                   "case_sensitive": True, "tags": []}
+            test = {"test_id": "1", "kind": "public", "mode": "stdin", "input": given,
+                    "expected_output": expected}
             yield ReadProblem(line, raw, row, [test])
 
 register(Tasks())
@@ -59,7 +61,7 @@ def test_an_adapter_of_ones_own_lives_in_a_file_of_ones_own(tmp_path):
     store = Store(tmp_path / "store")
     # A name that comes from a store, a schedule or a server runs no file; only the command line loads one.
     with pytest.raises(
-        SourceError, match="a file of code runs only where the user names it on the command line"
+        SourceError, match="in a file of code, which runs only if the user names it on the command line"
     ):
         ingest(store, f"{own}:tasks", str(source))
     adapters.load(f"{own}:tasks")
@@ -85,7 +87,7 @@ def test_two_adapters_cannot_share_a_name():
         name = "plain"
 
     adapters.find("plain")
-    with pytest.raises(SourceError, match="'plain' is there already"):
+    with pytest.raises(SourceError, match="'plain' exists already"):
         adapters.register(Impostor())
 
 
@@ -162,21 +164,21 @@ def test_problems_are_taken_evenly_and_always_the_same():
         + [("b", f"b/{n}") for n in range(3)]
         + [("c", f"c/{n}") for n in range(50)]
     )
-    taken = take_problems(problems, 13)
+    taken = select_problems(problems, 13)
     assert Counter(name[0] for name in taken) == {"a": 5, "b": 3, "c": 5}
-    assert take_problems(reversed(problems), 13) == taken
-    assert taken < take_problems(problems, 20)
-    assert take_problems(problems, 1000) == {name for _, name in problems}
+    assert select_problems(reversed(problems), 13) == taken
+    assert taken < select_problems(problems, 20)
+    assert select_problems(problems, 1000) == {name for _, name in problems}
 
 
 def test_trajectories_are_capped_for_each_policy_and_problem():
-    places = [Place(n, f"p{n % 2}", "", f"policy {n % 7}", f"key {n}") for n in range(1, 1001)]
-    lines = take_trajectories(places, {"p0"})
+    places = [SampleKey(n, f"p{n % 2}", "", f"policy {n % 7}", f"key {n}") for n in range(1, 1001)]
+    lines = select_trajectories(places, {"p0"})
     chosen = [place for place in places if place.line in lines]
     assert len(chosen) == PER_PROBLEM and {place.problem_id for place in chosen} == {"p0"}
     by_policy = Counter(place.policy for place in chosen)
     assert len(by_policy) == 7 and max(by_policy.values()) - min(by_policy.values()) <= 1
-    single = take_trajectories([Place(n, "p", "", "one", f"{n}") for n in range(99)], {"p"})
+    single = select_trajectories([SampleKey(n, "p", "", "one", f"{n}") for n in range(99)], {"p"})
     assert len(single) == PER_PROBLEM_AND_POLICY
 
 

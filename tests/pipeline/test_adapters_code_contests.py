@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.adapters import SourceError, find
-from pipeline.adapters.code_contests import split_of
+from pipeline.adapters.code_contests import split_name
 from pipeline.ingest.ingestion import ingest
 from pipeline.store.store import Store
 
@@ -253,7 +253,7 @@ def test_a_broken_file_is_refused_and_a_name_that_is_nowhere_is_an_error(store, 
     path.write_bytes(path.read_bytes()[:-100])
     assert one(store, path).quarantined == 1
     assert store.read("quarantine").select("source_line").item() == 0
-    with pytest.raises(SourceError, match="is no file or folder here"):
+    with pytest.raises(SourceError, match="is not a local file or folder"):
         find("code_contests").files("no such name/at all", None)
 
 
@@ -265,7 +265,7 @@ def test_splits_from_file_names():
         "test.parquet",
         "everything.parquet",
     )
-    assert [split_of(name) for name in names] == ["train", "valid", "valid", "test", "none"]
+    assert [split_name(name) for name in names] == ["train", "valid", "valid", "test", "none"]
 
 
 LARGE = """
@@ -274,7 +274,8 @@ from pipeline.ingest.ingestion import ingest
 from pipeline.store.store import Store
 (batch,) = ingest(Store(sys.argv[1]), "code_contests", sys.argv[2])
 # Not ru_maxrss, which begins with what the parent had.
-print(batch.read, batch.accepted, int(re.search("VmHWM:\\s+([0-9]+)", open("/proc/self/status").read())[1]) >> 10)
+peak_kb = int(re.search("VmHWM:\\s+([0-9]+)", open("/proc/self/status").read())[1])
+print(batch.read, batch.accepted, peak_kb >> 10)
 """
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from pipeline.adapters import ReadProblem, ReadTrajectory, Refused, find
 from pipeline.adapters.taco import MEGABYTES, SECONDS, quantity
-from pipeline.ingest.conformity import conform
+from pipeline.ingest.validation import validate
 
 DATA = Path(os.environ.get("SPO_DATA", Path(__file__).parents[2] / "../shared/data"))
 needs_bundle = pytest.mark.skipif(not DATA.is_dir(), reason="the contest bundle is not here; set SPO_DATA")
@@ -27,7 +27,7 @@ def read(adapter, source, limit=None):
     """(problems, trajectories, refused) of a source; what was translated keeps the contract."""
     found = find(adapter)
     items = [item for file in found.files(str(source), limit) for item in found.read(file)]
-    faults, _ = conform(items)
+    faults, _ = validate(items)
     assert {number: fault for number, fault in faults.items() if not isinstance(items[number], Refused)} == {}
     return [
         [item for item in items if isinstance(item, kind)] for kind in (ReadProblem, ReadTrajectory, Refused)
@@ -416,7 +416,7 @@ def test_livecodebench_functions_and_pickles_that_are_no_text(tmp_path):
     )
     assert (problems[0].row["entry_point"], problems[0].row["case_sensitive"]) == ("Solution().f", True)
     assert len(refused) == 3 and not Path("/tmp/pickle-was-run").exists()
-    assert "names posix.mkdir; only text is read" in refused[0].reason
+    assert "contains posix.mkdir; only strings are allowed" in refused[0].reason
 
 
 def test_codeforces_in_its_schema(tmp_path):
@@ -704,7 +704,9 @@ def test_evalplus_results_in_their_schema(tmp_path):
         {"task_id": "HumanEval/3", "completion": "  return 1", "passed": True},
     ]
     _, samples, refused = read("evalplus", lines(tmp_path / "samples.jsonl", plain))
-    assert samples[0].row["problem_id"] == "humanevalplus/3" and refused[0].field == "completion"
+    assert samples[0].row["problem_id"] == "humanevalplus/3" and not refused
+    assert samples[1].continues and samples[1].row["claimed_verdict"] == "accepted"
+    assert samples[1].row["problem_id"] == "humaneval/3"
 
 
 def test_codeforces_cots_in_their_schema(tmp_path):

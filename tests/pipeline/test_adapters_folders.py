@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.adapters import ReadProblem, ReadTrajectory, Refused, SourceError, SourceFile, find
-from pipeline.ingest.conformity import conform
 from pipeline.ingest.ingestion import ingest
+from pipeline.ingest.validation import validate
 from pipeline.store.store import Store
 
 DATA = Path(os.environ.get("SPO_DATA", Path(__file__).parents[2] / "../shared/data"))
@@ -89,7 +89,7 @@ def test_real_packages_of_the_bundle(tmp_path):
         )
     for source in ("kth2017", "po2019"):
         items = read("kattis", tmp_path / source)
-        faults, _ = conform(items)
+        faults, _ = validate(items)
         assert not faults and not of(items, Refused)
         for problem in of(items, ReadProblem):
             row = held[problem.row["problem_id"]]
@@ -97,11 +97,10 @@ def test_real_packages_of_the_bundle(tmp_path):
             assert {(t["test_id"], t["input"], t["expected_output"]) for t in problem.tests} == {
                 (t["name"], t["input"], t["output"]) for t in tests
             }
-            kind = {"token": "tokens", "float": "float"}[row["checker"]["kind"]]
-            assert (problem.row["checker"], problem.row["float_tol"]) == (
-                kind,
-                row["checker"].get("float_tol"),
-            )
+            tolerance = row["checker"].get("float_tol")
+            assert (problem.row["checker"], problem.row["float_tol"]) == ("default_validator", None)
+            flags = problem.row["checker_arguments"] or []
+            assert flags == (["float_tolerance", str(tolerance)] if tolerance else [])
             assert (problem.row["title"], problem.row["memory_limit_mb"]) == (row["title"], 1024.0)
             assert problem.row["statement"] == row["statement"].strip()
         found = {(t.row["problem_id"], t.row["source_key"]): t.row for t in of(items, ReadTrajectory)}
@@ -114,24 +113,65 @@ def test_real_packages_of_the_bundle(tmp_path):
 
 
 CHECKERS = {
-    "name: A": ("tokens", False, None),
-    "name: A\nvalidator_flags: case_sensitive space_change_sensitive": ("exact", True, None),
-    "name: A\nvalidator_flags: float_relative_tolerance 1e-4 float_absolute_tolerance 1e-6": (
-        "float",
-        False,
-        1e-4,
+    "name: A": ("default_validator", None),
+    "name: A\nvalidator_flags: case_sensitive space_change_sensitive": (
+        "default_validator",
+        ["case_sensitive", "space_change_sensitive"],
     ),
-    "name: A\nvalidation: custom": ("custom", True, None),
-    "name: A\nvalidation: custom interactive": ("custom", True, None),
-    "name: A\ntype: [interactive]": ("custom", True, None),
+    "name: A\nvalidator_flags: float_relative_tolerance 1e-4 float_absolute_tolerance 1e-6": (
+        "default_validator",
+        ["float_relative_tolerance", "1e-4", "float_absolute_tolerance", "1e-6"],
+    ),
+    "name: A\nvalidation: custom": ("custom", None),
+    "name: A\nvalidation: custom interactive\nvalidator_flags: [5, 6]": ("custom", ["5", "6"]),
+    "name: A\ntype: [interactive]": ("custom", None),
 }
 
 
 @pytest.mark.parametrize("yaml", CHECKERS)
 def test_how_outputs_are_compared(tmp_path, yaml):
     (problem,) = read("kattis", package(tmp_path / "contest" / "a", yaml))
-    row = problem.row
-    assert (row["checker"], row["case_sensitive"], row.get("float_tol")) == CHECKERS[yaml]
+    assert (problem.row["checker"], problem.row["checker_arguments"]) == CHECKERS[yaml]
+
+
+REFUSED_WORDS = {
+    "validation: custom two-pass": "validation has the unknown word 'two-pass'",
+    "type: [pass-fail, quiz]": "type has the unknown word 'quiz'",
+    "validator_flags: float_tolerance": "float_tolerance needs a number, not 'nothing'",
+    "validator_flags: case_insensitive": "has no flag 'case_insensitive'",
+    "validator_flags: {a: 1}": "validator_flags is neither a text nor a list of words",
+}
+
+
+@pytest.mark.parametrize("yaml", REFUSED_WORDS)
+def test_a_package_that_asks_for_other_judging_is_refused(tmp_path, yaml):
+    (problem,) = read("kattis", package(tmp_path / "contest" / "a", f"name: A\n{yaml}\n"))
+    assert isinstance(problem, Refused) and REFUSED_WORDS[yaml] in problem.reason
+
+
+def test_flags_of_groups_and_tests(tmp_path):
+    """A test has the flags of its own file, else of the nearest group; most tests' are the problem's."""
+    folder = package(tmp_path / "contest" / "a", "name: A\nvalidator_flags: case_sensitive")
+    data = tmp_path / "contest" / "a" / "data"
+    for stem in ("secret/g1/1", "secret/g1/2", "secret/g2/1", "secret/g2/2", "secret/g3/1"):
+        (data / stem).parent.mkdir(parents=True, exist_ok=True)
+        (data / f"{stem}.in").write_text("1\n")
+        (data / f"{stem}.ans").write_text("1\n")
+    (data / "secret/g1/testdata.yaml").write_text("output_validator_flags: float_tolerance 1e-3")
+    (data / "secret/testdata.yaml").write_text("output_validator_flags: float_tolerance 1e-6")
+    (data / "secret/g2/2.yaml").write_text("output_validator_args: []")
+    (problem,) = (item for item in read("kattis", folder) if isinstance(item, ReadProblem))
+    usual = problem.row["checker_arguments"]
+    found = {test["test_id"]: test.get("checker_arguments", usual) for test in problem.tests}
+    wide, narrow = (["case_sensitive", "float_tolerance", tolerance] for tolerance in ("1e-3", "1e-6"))
+    grouped = {name: flags for name, flags in found.items() if "/g" in name}
+    assert grouped == {
+        "secret/g1/1": wide,
+        "secret/g1/2": wide,
+        "secret/g2/1": narrow,
+        "secret/g2/2": ["case_sensitive"],
+        "secret/g3/1": narrow,
+    }
 
 
 def test_a_package_whole(tmp_path):
@@ -186,6 +226,7 @@ def test_submissions_that_are_none(tmp_path):
             "submissions/accepted/old.py": "print 3",
             "submissions/accepted/a.exe": b"MZ",
             "submissions/accepted/two/a.java": "class A {}",
+            "submissions/accepted/two/b.java": "class B {}",
             "submissions/accepted/b.cpp": "// é".encode("latin-1"),
             "submissions/partially_accepted/c.CC": "int main() {}",
             "submissions/readme.txt": "x",
@@ -204,10 +245,10 @@ def test_submissions_that_are_none(tmp_path):
     }
     reasons = [one.reason for one in of(items, Refused)]
     assert reasons == [
-        "accepted/a.exe: no suffix of a language that is known",
+        "accepted/a.exe: its suffix belongs to no known language",
         "not UTF-8: unexpected end of data at byte 3 of accepted/b.cpp",
-        "accepted/two/a.java: a submission of several files, or in no verdict's folder",
-        "readme.txt: a submission of several files, or in no verdict's folder",
+        "accepted/two: cannot tell in which of 2 files it begins; name it in submissions/submissions.yaml",
+        "readme.txt: is not in the folder of a verdict",
     ]
     # What was kept is read again, in the right encoding if need be.
     latin = of(items, Refused)[1]
@@ -219,8 +260,8 @@ def test_submissions_that_are_none(tmp_path):
 
 BROKEN = {
     "name: [": "while parsing",
-    "- a": "does not hold a mapping",
-    "limits: 3": "not a problem package",
+    "- a": "is not a mapping",
+    "limits: 3": "problem package cannot be read",
     "limits: {memory: much}": "limits.memory is not a number but 'much'",
 }
 
@@ -230,7 +271,7 @@ def test_a_broken_package_is_refused_with_what_is_wrong(tmp_path, yaml):
     (one,) = read("kattis", package(tmp_path / "c" / "a", yaml))
     assert (
         isinstance(one, Refused)
-        and one.reason.startswith("not a problem package that can be read")
+        and one.reason.startswith("problem package cannot be read")
         and BROKEN[yaml] in one.reason
     )
     assert json.loads(one.raw())["problem.yaml"] == yaml
@@ -247,11 +288,11 @@ def test_a_package_without_answers_or_statement(tmp_path):
     assert [(batch.read, batch.accepted, batch.quarantined) for batch in batches] == [
         (2, 0, 2),
         (1, 0, 1),
-        (1, 0, 1),
+        (1, 1, 0),
     ]
     reasons = store.read("quarantine").sort("source_file", "source_line").select("field", "reason").rows()
     assert reasons[0] == ("tests[1].expected_output", "is missing")
-    assert "1.in is not UTF-8" in reasons[2][1] and "no statement" in reasons[3][1]
+    assert "1.in is not UTF-8" in reasons[2][1] and len(reasons) == 3
     with pytest.raises(SourceError, match="no problem package"):
         find("kattis").files(str(tmp_path / "store"), None)
 
@@ -281,8 +322,8 @@ def test_human_solutions_in_folders(tmp_path):
         ("other/set/p", "java", None, "class A {}"),
     ]
     assert [one.reason for one in of(items, Refused)] == [
-        "1873_A/notes.md: no suffix of a language that is known",
-        "stray.py: lies in no problem's folder",
+        "1873_A/notes.md: its suffix belongs to no known language",
+        "stray.py: is not in a folder of a problem",
     ]
     file = find("folders").files(str(root), None)[0]
     again = find("folders").reread(of(items, ReadTrajectory)[0].raw, 1, SourceFile("", file.name, "", 0))

@@ -7,13 +7,14 @@ import json
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from pipeline.adapters import ReadTrajectory, Refused, SourceError, SourceFile, find
 from pipeline.ingest.admission import UNKNOWN_STATEMENT
-from pipeline.ingest.conformity import conform
 from pipeline.ingest.ingestion import ingest
-from pipeline.ingest.statements import Statements
+from pipeline.ingest.statement_index import StatementIndex
+from pipeline.ingest.validation import validate
 from pipeline.store.store import Store
 
 STARTER = Path(__file__).parents[2] / "data" / "starter" / "problems.jsonl.gz"
@@ -43,9 +44,9 @@ def read(adapter, source, limit=None):
     items = [item for file in found.files(str(source), limit) for item in found.read(file)]
     for item in items:
         if isinstance(item, ReadTrajectory) and item.row["problem_id"] is None:
-            assert item.asked
+            assert item.prompt_text
             item.row["problem_id"] = "found/later"
-    faults, _ = conform(items)
+    faults, _ = validate(items)
     assert all(isinstance(items[number], Refused) for number in faults), faults
     return [item for item in items if isinstance(item, ReadTrajectory)], [
         item for item in items if isinstance(item, Refused)
@@ -76,7 +77,7 @@ def test_trl_completions_as_pandas_writes_them(tmp_path, problems):
     folder = tmp_path / "grpo-run" / "completions"
     folder.mkdir(parents=True)
     pd.DataFrame(table).to_parquet(folder / "completions_00005.parquet")
-    # Texts instead of messages, and two reward functions, so that neither is the verdict.
+    # Texts instead of messages, and a second number, which is not named like a reward.
     two = {**table, "prompt": prompts, "completion": [ANSWER] * 2, "style": [0.1, 0.2], "step": [6] * 2}
     pd.DataFrame(two).to_parquet(folder / "completions_00006.parquet")
     trajectories, refused = read("trl", tmp_path / "grpo-run")
@@ -91,12 +92,12 @@ def test_trl_completions_as_pandas_writes_them(tmp_path, problems):
         PROGRAM,
         "fence",
     ]
-    assert [one.row["claimed_verdict"] for one in trajectories] == ["accepted", None, None, None]
+    assert [one.row["claimed_verdict"] for one in trajectories] == ["accepted", None, "accepted", None]
     assert (
         json.loads(trajectories[0].row["prompt"]) == conversations[0]
         and trajectories[2].row["prompt"] == prompts[0]
     )
-    assert trajectories[0].asked == prompts[0]
+    assert trajectories[0].prompt_text == prompts[0]
 
 
 def verl_row(prompt, **keys):
@@ -116,17 +117,17 @@ def test_verl_dumps(tmp_path, problems):
     trajectories, refused = read(
         "verl", lines(tmp_path / "run-a" / "rollouts" / "12.jsonl", rows).parent.parent
     )
-    assert [one.row["claimed_verdict"] for one in trajectories] == ["accepted", "partial", "rejected"]
+    # A score that cannot be read claims nothing; the sample counts all the same.
+    claims = ["accepted", "partial", "rejected", None, "accepted"]
+    assert [one.row["claimed_verdict"] for one in trajectories] == claims
     assert columns(trajectories[2], "problem_id", "run_id", "policy_step", "source_key") == [
         "starter/x",
         "run-a",
         12,
         "12#3",
     ]
-    assert trajectories[0].row["claimed_basis"] == "verl reward function: score = 1.0"
+    assert trajectories[0].row["claimed_basis"] == "verl reward function: acc = True, score = 1.0"
     assert [one.reason for one in refused] == [
-        "not the documented shape: score is str",
-        "not the documented shape: step is str",
         "key is missing",
     ]
 
@@ -187,11 +188,11 @@ def test_prime_rl_traces_and_the_older_rows(tmp_path, problems):
         "metrics": {},
     }
     unanswered = older | {"completion": [{"role": "tool", "content": "r"}]}
-    path = tmp_path / "outputs" / "rollouts" / "step_17" / "train_rollouts.jsonl"
+    path = tmp_path / "mine" / "rollouts" / "step_17" / "train_rollouts.jsonl"
     trajectories, refused = read(
         "prime_rl", lines(path, [trace(prompt), cold, failed, older, unanswered]).parents[2]
     )
-    first, second, third = trajectories
+    first, second, third, silent = trajectories
     assert columns(
         first,
         "problem_id",
@@ -204,7 +205,7 @@ def test_prime_rl_traces_and_the_older_rows(tmp_path, problems):
     ) == [
         "starter/x",
         17,
-        "outputs",
+        "mine",
         1.0,
         0.9,
         "length",
@@ -220,10 +221,8 @@ def test_prime_rl_traces_and_the_older_rows(tmp_path, problems):
         "length",
         "rejected",
     ]
-    assert [one.reason for one in refused] == [
-        "not the documented shape: the model gave no answer: ProviderError",
-        "not the documented shape: the completion does not end with an answer of the assistant",
-    ]
+    assert columns(silent, "completion", "program", "extraction") == ["", "", "none"]
+    assert [one.reason for one in refused] == ["the model gave no answer: ProviderError"]
 
 
 def test_openrlhf_outputs(tmp_path, problems):
@@ -336,7 +335,7 @@ def test_batch_outputs_with_their_requests(tmp_path, problems):
         ["found/later", "r-1#1", 1, 1.0, None, "stop"],
         ["starter/y", "starter/x#5#0", 0, 1.0, None, "stop"],
     ]
-    assert {(one.row["policy_id"], one.row["origin"], one.asked) for one in trajectories} == {
+    assert {(one.row["policy_id"], one.row["origin"], one.prompt_text) for one in trajectories} == {
         ("qwen", "other_policy", prompt)
     }
     assert [(one.line, one.reason.partition(":")[0]) for one in refused] == [
@@ -346,18 +345,18 @@ def test_batch_outputs_with_their_requests(tmp_path, problems):
     ]
     again = find("openai_batch").reread(trajectories[0].raw(), 1, SourceFile("", "b/out.jsonl", "", 0))
     assert [one.row for one in again] == [trajectories[0].row]
-    with pytest.raises(SourceError, match="its files hold requests only"):
+    with pytest.raises(SourceError, match="its files have only requests"):
         find("openai_batch").files(str(tmp_path / "in.jsonl"), None)
 
 
 def test_a_bounded_sample_of_rollouts_takes_whole_prompts(tmp_path):
     rows = [verl_row(f"prompt {n % 20} of some words", step=n % 3) for n in range(300)]
     trajectories, _ = read("verl", lines(tmp_path / "1.jsonl", rows), limit=3)
-    assert len({one.asked for one in trajectories}) == 3 and len(trajectories) == 3 * 15
+    assert len({one.prompt_text for one in trajectories}) == 3 and len(trajectories) == 3 * 15
 
 
 def test_statements_are_found_in_prompts():
-    index = Statements(
+    index = StatementIndex(
         [
             ("b/1", "Print the sum of two numbers."),
             ("a/1", "Print the *sum* of two numbers"),
@@ -400,3 +399,67 @@ def test_rollouts_find_their_problems_in_the_store(tmp_path, problems):
     for wrong in ({"program": "x"}, {"temperature": "warm"}):
         with pytest.raises(SourceError, match=r"temperature|cannot be said"):
             ingest(store, "verl", str(tmp_path / "run"), columns=wrong)
+
+
+def test_annotations_of_a_run_of_prime_rl_are_merged_into_its_traces(tmp_path, problems):
+    """A run folder as its file monitor writes it: a sealed and a live chunk, indices, metrics, annotations of
+    two producers, of which the newest update counts."""
+    traces = tmp_path / "runs" / "mine" / "monitors" / "file" / "traces"
+    prompt = asked(problems[0])
+    episodes = [
+        {
+            "id": f"e{n}",
+            "run": {"work": {"step": 4}},
+            "traces": [trace(prompt, id=f"t{n}", info={"kind": "train"})],
+        }
+        for n in range(3)
+    ]
+    (traces / "stream").mkdir(parents=True)
+    sealed = "".join(json.dumps(one) + "\n" for one in episodes[:2]).encode()
+    (traces / "stream" / "00000.jsonl.zst").write_bytes(pa.compress(sealed, codec="zstd", asbytes=True))
+    lines(traces / "stream" / "00001.jsonl", episodes[2:])
+    lines(traces / "stream.index.jsonl", [{"line": 1, "chunk": 0, "offset": 0}])
+    lines(traces.parent / "metrics.jsonl", [{"step": 1, "time": 0.0, "loss": 0.5}])
+
+    def update(name, **info):
+        branches = [{"index": 0, "advantages": [None, 0.5]}]
+        return {"version": 1, "trace_id": name, "info": info, "branches": branches}
+
+    ship = {"step": 5, "time": 1.0}
+    (traces / "annotations" / "orch").mkdir(parents=True)
+    first = [update("t0", effective=True, ship=ship, problem_id="starter/a"), update("t2", effective=False)]
+    lines(traces / "annotations" / "orch" / "00000.jsonl", first)
+    lines(traces / "annotations" / "orch" / "00001.jsonl", [update("t0", problem_id="starter/b")])
+    lines(traces / "annotations" / "orch.index.jsonl", [{"trace_id": "t0", "chunk": 0, "offset": 0}])
+    lines(traces / "annotations" / "train.jsonl", [update("t1")])
+
+    files = find("prime_rl").files(str(tmp_path / "runs" / "mine"), None)
+    assert [file.name.rpartition("/")[2] for file in files] == ["00000.jsonl.zst", "00001.jsonl"]
+    assert files[0].skipped == {"files of indices": 2, "files of metrics": 1, "files of annotations": 3}
+    items = [item for file in files for item in find("prime_rl").read(file)]
+    assert {item.row["run_id"] for item in items} == {"mine"}
+    assert [item.row["policy_step"] for item in items] == [4, 4, 4]
+    assert sum(files[0].notes.values()) == 4
+    # A refused row keeps what was merged into it.
+    merged = [json.loads(item.raw())["info"] for item in items]
+    assert merged == [
+        {"kind": "train", "effective": True, "ship": ship, "problem_id": "starter/b"},
+        {"kind": "train"},
+        {"kind": "train", "effective": False},
+    ]
+
+
+def test_the_step_of_an_episode_is_the_version_of_its_policy(tmp_path, problems):
+    works = [
+        {"step": 9, "policy": {"start": 7, "end": 7}},
+        {"step": 9, "policy": {"start": 7, "end": 8}},
+        {"step": 9, "policy": None},
+    ]
+    prompt = asked(problems[0])
+    rows = [
+        {"id": f"e{n}", "run": {"work": work}, "traces": [trace(prompt, id=f"t{n}")]}
+        for n, work in enumerate(works)
+    ]
+    (file,) = find("prime_rl").files(str(lines(tmp_path / "mine" / "traces.jsonl", rows)), None)
+    assert [item.row["policy_step"] for item in find("prime_rl").read(file)] == [7, 7, 9]
+    assert sum(file.notes.values()) == 1

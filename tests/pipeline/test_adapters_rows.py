@@ -49,7 +49,7 @@ DOCUMENTS = {
     "cut in a text": (b'[{"a":1}, {"b":"c', [{"a": 1}, END]),
     "closed too often": (
         b'[{"a":1}]]',
-        [{"a": 1}, "the file is truncated or broken here: a bracket closes that was not open"],
+        [{"a": 1}, "the file is truncated or broken here: a closing bracket has no opening bracket"],
     ),
     "two documents": (b'[{"a":1}]\n[{"b":1}]', [{"a": 1}, {"b": 1}]),
     "broken inside": (
@@ -92,7 +92,7 @@ def test_a_gigantic_row_ends_the_document(tmp_path, monkeypatch):
     first, last = of(tmp_path / "x.json", json.dumps(values).encode())
     assert (
         first.value == {"a": 1}
-        and "a row of more than 3145728 bytes; neither it nor what follows is read" in last.reason
+        and "a row of more than 3145728 bytes; it and the rest of the file are not read" in last.reason
     )
     assert len(last.raw) == 1 << 20
 
@@ -143,11 +143,11 @@ def test_tables_whole_and_broken(tmp_path, form):
     assert (found[41].line, json.loads(found[41].text)) == (42, {"task": "a/1", "code": "print(41)"})
     assert whole.rows_in_file == 100 and 0 < whole.bytes_read <= whole.size_bytes
     assert [
-        row.line for row in rows(SourceFile(str(path), "t", "0", 1, draw=lambda: frozenset({3, 99})))
+        row.line for row in rows(SourceFile(str(path), "t", "0", 1, select_lines=lambda: frozenset({3, 99})))
     ] == [3, 99]
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
     *good, last = rows(SourceFile(str(path), "t", "0", 1))
-    assert isinstance(last, Refused) and last.reason.startswith("not a table that can be read")
+    assert isinstance(last, Refused) and last.reason.startswith("not a readable table")
     assert last.line == (len(good) + 1 if good else 0)
 
 
@@ -178,7 +178,7 @@ def test_sources_that_are_none(tmp_path):
     (tmp_path / "x.txt").write_text("{}")
     with pytest.raises(SourceError, match=r"no \.jsonl"):
         Notes().files(str(tmp_path / "x.txt"), None)
-    with pytest.raises(SourceError, match="is no file or folder here"):
+    with pytest.raises(SourceError, match="is not a local file or folder"):
         find("apps").files("no such name/at all", None)
 
 

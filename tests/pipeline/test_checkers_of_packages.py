@@ -7,8 +7,8 @@ import json
 import pytest
 
 from pipeline.ingest.ingestion import ingest
-from pipeline.labelling.checkers import CheckerMissing, checker_of
-from pipeline.labelling.labeller import Judgeables, label
+from pipeline.labelling.checkers import CheckerUnavailable, problem_checker
+from pipeline.labelling.labeller import SubmissionBuilder, label
 from pipeline.store.sql import connect, query
 from pipeline.store.store import Store
 from sandbox import Checker, Pool
@@ -110,6 +110,19 @@ def store(tmp_path_factory):
             "submissions/wrong_answer/b.py": COUNT,
         },
     )
+    limit = {"output_validators/check/limit.h": "#include <fstream>\nextern const int MOST;\n"}
+    package(
+        folder / "contest" / "parts",
+        "name: E\nvalidation: custom\n",
+        **sums,
+        **programs,
+        **limit,
+        **{
+            "output_validators/check/check.cpp": VALIDATOR_CPP,
+            "output_validators/check/limit.cpp": '#include "limit.h"\nconst int MOST = 5;\n',
+            "output_validators/check/README.md": "How it checks.",
+        },
+    )
     package(folder / "contest" / "none", "name: D\nvalidation: custom\n", **sums, **programs)
     store = Store(folder / "store")
     ingest(store, "kattis", str(folder / "contest"))
@@ -119,25 +132,25 @@ def store(tmp_path_factory):
 def test_packages_are_judged_by_their_own_programs(store):
     with Pool(2) as pool:
         summary = label(store, pool)
-    assert (summary.programs, summary.unjudgeable) == (6, 2)
+    assert (summary.programs, summary.unjudgeable) == (8, 2)
     with connect(store) as connection:
         found = query(
             connection, "select problem_id, source_key, claimed_verdict, verdict from judged order by all"
         )
         flags = dict(query(connection, "select problem_id, flag from problem_quality").iter_rows())
-    assert found.height == 6 and found.filter(found["verdict"] != found["claimed_verdict"]).is_empty(), found
+    assert found.height == 8 and found.filter(found["verdict"] != found["claimed_verdict"]).is_empty(), found
     assert {name for name, flag in flags.items() if flag == "no checker"} == {"contest/none"}
 
 
 def test_how_a_package_asks_to_be_judged(store):
     problems = {row["problem_id"]: row for row in store.read("problems").to_dicts()}
-    assert checker_of(problems["contest/flagged"]).arguments == ("5",)
+    assert problem_checker(problems["contest/flagged"]).arguments == ("5",)
     assert (
-        checker_of(problems["contest/talk"]).interactive
-        and not checker_of(problems["contest/header"]).interactive
+        problem_checker(problems["contest/talk"]).interactive
+        and not problem_checker(problems["contest/header"]).interactive
     )
     row = {"problem_id": "contest/header", "program": "", "language": "python3"}
-    checker = Judgeables(store, ["contest/header"]).submission(row, "").checker
+    checker = SubmissionBuilder(store, ["contest/header"]).submission(row, "").checker
     assert checker == Checker("kattis", program=VALIDATOR_CPP, files=(("limit.h", "enum { MOST = 5 };"),))
 
 
@@ -152,38 +165,86 @@ def problem(*programs, **columns):
 
 
 def test_testlib_checkers(monkeypatch, tmp_path):
-    plain = checker_of(problem({}, {"role": "validator", "path": "validator.cpp"}))
+    plain = problem_checker(problem({}, {"role": "validator", "path": "validator.cpp"}))
     assert plain == Checker("testlib", program="int main() {}", language="cpp")
     including = problem({"text": '#include "testlib.h"\nint main() {}'})
     monkeypatch.setattr("sandbox.judging.checker_programs.TESTLIB_PLACES", ())
     monkeypatch.delenv("SPO_TESTLIB", raising=False)
-    with pytest.raises(CheckerMissing, match="SPO_TESTLIB"):
-        checker_of(including)
+    with pytest.raises(CheckerUnavailable, match="SPO_TESTLIB"):
+        problem_checker(including)
     (tmp_path / "testlib.h").write_text("// it")
     monkeypatch.setenv("SPO_TESTLIB", str(tmp_path / "testlib.h"))
-    assert checker_of(including).kind == "testlib"
+    assert problem_checker(including).kind == "testlib"
 
 
 KATTIS = {"interface": "output_validator"}
 UNUSABLE = {
-    "its checker is not at hand": problem(),
+    "its source has no checker program": problem(),
     "a function problem": problem({}, input_mode="function"),
     "interface open-r1": problem({"interface": "open-r1", "path": "checker.py"}),
     "interface multi-pass": problem({"interface": "multi-pass"}),
     "several checkers: output_validators/a.py, output_validators/b": problem(
         KATTIS | {"path": "output_validators/a.py"}, KATTIS | {"path": "output_validators/b/b.py"}
     ),
-    "not one source: output_validators/a/a.cpp, output_validators/a/b.cpp": problem(
+    "not a single source file: output_validators/a/a.cpp, output_validators/a/b.cpp": problem(
         KATTIS | {"path": "output_validators/a/a.cpp"}, KATTIS | {"path": "output_validators/a/b.cpp"}
     ),
-    "not one source: output_validator/build": problem(
-        KATTIS | {"path": "output_validator/build"}, KATTIS | {"path": "output_validator/a.cpp"}
+    "a b.txt' is not a plain file name": problem(
+        KATTIS | {"path": "output_validator/build"}, KATTIS | {"path": "output_validator/a b.txt"}
     ),
-    "language haskell": problem(KATTIS | {"path": "output_validator/a.hs"}),
+    "language swift": problem(KATTIS | {"path": "output_validator/a.swift"}),
 }
 
 
 @pytest.mark.parametrize("why", UNUSABLE)
 def test_why_a_checker_cannot_be_used(why):
-    with pytest.raises(CheckerMissing, match=why):
-        checker_of(UNUSABLE[why])
+    with pytest.raises(CheckerUnavailable, match=why):
+        problem_checker(UNUSABLE[why])
+
+
+def named(checker: str, words: str = "", float_tol: float | None = None) -> dict:
+    arguments = words.split() or None
+    return {
+        "checker": checker, "checker_arguments": arguments, "case_sensitive": True, "float_tol": float_tol,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("row", "checker"),
+    [
+        (named("tokens"), Checker()),
+        (named("float"), Checker("float", float_tol=1e-6)),
+        (named("float", float_tol=0.0), Checker("float", float_tol=0.0)),
+        (
+            named("float", "float_absolute_tolerance 0.1 float_relative_tolerance 0.01"),
+            Checker("float", float_abs_tol=0.1, float_rel_tol=0.01),
+        ),
+        (named("domjudge", "float_tolerance 1"), Checker("domjudge", arguments=("float_tolerance", "1"))),
+        (named("rcmp6"), Checker("rcmp6")),
+        (named("function"), Checker()),
+        (named("function", float_tol=0.1), Checker("float", float_tol=0.1)),
+        (named("function", "unordered_levels 2"), Checker(unordered_levels=2)),
+        (
+            named("function", "unordered_levels 1 float_tolerance 0.5"),
+            Checker("float", float_abs_tol=0.5, float_rel_tol=0.5, unordered_levels=1),
+        ),
+    ],
+)
+def test_checkers_that_a_row_names(row, checker):
+    assert problem_checker(row) == checker
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        named("float", "tolerance 1"),
+        named("tokens", "unordered_levels 1"),
+        named("function", "unordered_levels"),
+        named("function", "unordered_levels many"),
+        named("function", "unordered_levels 99"),
+        named("domjudge", "strict"),
+    ],
+)
+def test_unknown_flags_are_refused(row):
+    with pytest.raises(CheckerUnavailable, match=r"has no flag|unordered_levels must be"):
+        problem_checker(row)

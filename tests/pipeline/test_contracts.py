@@ -2,13 +2,18 @@
 are.
 """
 
+from importlib import import_module
+
 import polars as pl
 import pyarrow as pa
 import pytest
 from deltalake import Schema
 
 from pipeline.store import contract_tables
-from pipeline.store.contracts import LANGUAGES, NOT_A_REWARD, ORIGINS, TABLES, VERDICTS, ContractError, check
+from pipeline.store.contract_check import ContractError, check
+from pipeline.store.contracts import LANGUAGES, SCHEMAS
+from pipeline.store.tables import TABLES
+from pipeline.store.vocabularies import NOT_A_REWARD, ORIGINS, VERDICTS
 
 FAULTS = [
     ({"origin": "nowhere"}, ["'t2'", "origin = 'nowhere'", "one_of_human", "1 of 3 rows"]),
@@ -18,6 +23,8 @@ FAULTS = [
     ({"temperature": float("nan")}, ["'t2'", "temperature = nan", "nan"]),
     ({"problem_id": ""}, ["'t2'", "problem_id = ''", "min_length"]),
     ({"behaviour_logprob": 2.0}, ["'t2'", "behaviour_logprob = 2.0", "max"]),
+    ({"token_ids": [1, 2], "token_logprobs": [-1.0]}, ["'t2'", "each_token_has_its_logprob", "1 of 3 rows"]),
+    ({"token_ids": None, "token_logprobs": [-1.0]}, ["'t2'", "each_token_has_its_logprob"]),
     ({"claimed_verdict": "solved"}, ["'t2'", "claimed_verdict = 'solved'"]),
     ({"trajectory_id": "t1"}, ["'t1'", "primary_key", "2 of 3 rows"]),
 ]
@@ -105,3 +112,22 @@ def test_the_readme_shows_the_contracts_as_they_are():
     assert "one of `human`, `earlier_training`" in text and "list of struct (test_id string" in text
     with pytest.raises(ValueError, match="no part between"):
         contract_tables.with_tables("nothing")
+
+
+def test_the_types_that_readers_use_are_those_of_the_contracts():
+    """`columns.json` has them, so that reading a store does not load the contracts."""
+    written = "run: python -m pipeline.store.contract_tables"
+    assert contract_tables.COLUMNS.read_text() == contract_tables.all_columns(), written
+    for name, schema in SCHEMAS.items():
+        assert TABLES[name].empty.schema == schema.create_empty().schema
+    assert TABLES.keys() == SCHEMAS.keys()
+
+
+@pytest.mark.parametrize("package", ["pipeline.store", "pipeline.text", "sandbox", "flows.runtime"])
+def test_a_package_gives_every_name_that_it_exports(package):
+    """They are imported at first use, so a wrong entry would show only there."""
+    module = import_module(package)
+    for name in module.__all__:
+        assert getattr(module, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = module.nothing

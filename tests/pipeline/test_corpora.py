@@ -1,7 +1,8 @@
-"""Corpora: strict definitions, idempotent and pinned publishing, diffs, and exports that other programs read."""
+"""Corpora: strict definitions, idempotent pinned publishing, diffs, and exports that other programs read."""
 
 import json
 
+import pandas
 import polars as pl
 import pytest
 
@@ -131,7 +132,7 @@ def test_a_published_corpus_keeps_its_rows_and_rewards(store, rows):
     store.append("verdicts", rows.frame("verdicts", later), producer="later", sequence=1)
     without_h5 = HUMAN.query + " AND trajectory_id <> 'h5'"
     after = corpora.publish(store, Spec("human", without_h5, parameters=HUMAN.parameters))
-    assert corpora.rows_of(store, before, "trajectory_id").rows() == [
+    assert corpora.read_rows(store, before, "trajectory_id").rows() == [
         ("h1", 0.0),
         ("h2", 0.0),
         ("h3", -1.0),
@@ -151,18 +152,18 @@ def test_a_published_corpus_keeps_its_rows_and_rewards(store, rows):
 
 def test_rows_of_gives_the_columns_asked_for(store):
     corpus = corpora.publish(store, Spec("f", "FROM judged WHERE trajectory_id = 'ref-a03'", "fraction"))
-    got = corpora.rows_of(store, corpus, "trajectory_id, program, origin, verdict")
+    got = corpora.read_rows(store, corpus, "trajectory_id, program, origin, verdict")
     assert got.rows() == [("ref-a03", "print(1)", "earlier_training", "wrong_answer", -0.25)]
     assert got.columns == ["trajectory_id", "program", "origin", "verdict", "reward"]
     with pytest.raises(CorpusError, match='column "programm" not found'):
-        corpora.rows_of(store, corpus, "programm")
+        corpora.read_rows(store, corpus, "programm")
 
 
 def test_a_store_that_no_longer_gives_what_was_published_is_noticed(store):
     corpus = corpora.publish(store, HUMAN)
     other = Corpus(**vars(corpus) | {"pins": corpus.pins | {"verdicts": 0}})
-    with pytest.raises(CorpusError, match="not those published"):
-        corpora.rows_of(store, other)
+    with pytest.raises(CorpusError, match="differ from those published"):
+        corpora.read_rows(store, other)
 
 
 @pytest.mark.parametrize(
@@ -206,12 +207,12 @@ def test_an_export_is_read_by_datasets(store, tmp_path, monkeypatch):
     rows = pl.DataFrame(loaded.to_list()).select(
         "trajectory_id", "origin", "verdict", "reward", "statement", "program"
     )
-    wanted = corpora.rows_of(
+    wanted = corpora.read_rows(
         store, corpus, "trajectory_id, origin, verdict, 'Print the sum.' AS statement, program"
     )
     assert rows.equals(wanted.select(rows.columns)) and loaded.num_rows == 25
     assert datasets.load_dataset(str(folder), split="train", cache_dir=cache).num_rows == 25
-    card = (folder / "README.md").read_text()
+    card = (folder / "_README.md").read_text()
     for part in (
         corpus.corpus_id,
         "FROM judged",
@@ -229,3 +230,9 @@ def test_an_export_never_writes_over_anything(store, tmp_path):
     with pytest.raises(CorpusError, match="not an empty folder"):
         export(store, corpus, tmp_path / "full")
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine.txt"]
+
+
+def test_an_export_opens_in_pandas(tmp_path, store):
+    corpus = corpora.publish(store, HUMAN)
+    folder = export(store, corpus, tmp_path / "exported")
+    assert sorted(pandas.read_parquet(folder)["trajectory_id"]) == corpus.rows.to_list()

@@ -31,7 +31,10 @@ from pipeline.store.store import Store
 DATA = Path(os.environ.get("SPO_DATA", Path(__file__).parents[2] / "../shared/data"))
 needs_bundle = pytest.mark.skipif(not DATA.is_dir(), reason="the contest bundle is not here; set SPO_DATA")
 
-ANIMALS = "ant bee cat dog eel fox gnu hen ibis jay kite lark mole newt owl pig quail rat seal toad urchin vole wren yak zebu"
+ANIMALS = (
+    "ant bee cat dog eel fox gnu hen ibis jay kite lark mole newt owl pig quail rat seal toad urchin"
+    " vole wren yak zebu"
+)
 
 
 def story(seed, words=60):
@@ -141,7 +144,8 @@ def marks(store):
     with sql.connect(store) as connection:
         found = sql.query(
             connection,
-            "SELECT kind, subject_id, evidence, round(overlap, 4) AS overlap, example FROM contaminated ORDER BY ALL",
+            "SELECT kind, subject_id, evidence, round(overlap, 4) AS overlap, example FROM contaminated"
+            " ORDER BY ALL",
         )
         clean = sql.query(connection, "SELECT trajectory_id FROM clean_trajectories ORDER BY ALL")[
             "trajectory_id"
@@ -299,7 +303,8 @@ def test_real_benchmarks_against_brute_force(tmp_path):
     with sql.connect(store) as connection:
         found = sql.query(
             connection,
-            "SELECT subject_id, evaluation_problem_id, overlap, evidence FROM contaminated WHERE evidence <> 'itself'",
+            "SELECT subject_id, evaluation_problem_id, overlap, evidence FROM contaminated"
+            " WHERE evidence <> 'itself'",
         )
     ngrams = {row[:2]: row[2] for row in found.rows() if row[3] == "ngrams"}
     same = {row[:2] for row in found.rows() if row[3] == "same"}

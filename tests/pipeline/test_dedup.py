@@ -19,7 +19,7 @@ import pytest
 
 from pipeline.dedup import deduplication as dedup
 from pipeline.dedup import index as problem_index
-from pipeline.dedup.clusters import THRESHOLD, Programs, components, jaccard, merge_clusters
+from pipeline.dedup.clusters import Programs, components, jaccard, merge_clusters, near_pairs
 from pipeline.dedup.deduplication import current, deduplicate
 from pipeline.dedup.signatures import PERMUTATIONS, sign
 from pipeline.store.store import Store
@@ -170,7 +170,7 @@ def brute_force(programs, groups, language):
         for one, other in itertools.combinations(members, 2):
             union = len(sets[one] | sets[other])
             equal = signatures.token_hash[one] == signatures.token_hash[other]
-            if equal or (union and len(sets[one] & sets[other]) / union >= THRESHOLD):
+            if equal or (union and len(sets[one] & sets[other]) / union >= 0.7):
                 pairs.add((one, other))
                 leader[max(root(one), root(other))] = min(root(one), root(other))
     return np.array([root(number) for number in range(len(programs))]), pairs
@@ -218,6 +218,33 @@ def test_clusters_of_real_programs_are_those_of_brute_force(language):
                 groups.append(row["problem_id"])
     recall, precision = compared(programs, groups, language)
     assert recall > 0.99 and precision == 1.0
+
+
+def pairs_with(common, own, pairs, generator):
+    """Programs of which 2i and 2i + 1 are a group, share `common` shingles and have `own` more each.
+
+    The signature of a program is made here: in each permutation its shingle with the smallest random rank.
+    """
+    union = common + 2 * own
+    left, right = np.arange(common + own), np.r_[np.arange(common), np.arange(common + own, union)]
+    minhash = np.empty((2 * pairs, 125), np.uint32)
+    for number in range(pairs):
+        ranks = generator.permuted(np.tile(np.arange(union, dtype=np.uint32), (125, 1)), axis=1)
+        ranks += np.uint32(number * union)
+        minhash[2 * number], minhash[2 * number + 1] = ranks[:, left].min(axis=1), ranks[:, right].min(axis=1)
+    names = np.arange(2 * pairs)
+    shingles = np.tile(np.concatenate([left, right]), pairs).astype(np.uint32)
+    return Programs(names // 2, names, minhash, shingles, np.arange(2 * pairs + 1) * (common + own))
+
+
+def test_pairs_at_the_threshold_are_found_and_pairs_below_are_not():
+    """Jaccard 0.70 and 0.696. One of 25 bands of 5 agrees with probability 1 - (1 - 0.7^5)^25 = 0.990."""
+    generator = np.random.default_rng(11)
+    at, below = pairs_with(84, 18, 1000, generator), pairs_with(78, 17, 1000, generator)
+    assert [jaccard(one, np.array([0]), np.array([1]))[0] for one in (at, below)] == [84 / 120, 78 / 112]
+    assert (components(at)[1::2] == np.arange(0, 2000, 2)).mean() > 0.97
+    assert len(near_pairs(at)[0]) > 970
+    assert (components(below) == np.arange(2000)).all() and len(near_pairs(below)[0]) == 0
 
 
 def test_exact_jaccard_against_sets():

@@ -4,6 +4,7 @@ does the work.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 
@@ -11,8 +12,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.adapters.lines import value_of
-from pipeline.store.identity import canonical, content_id
+from pipeline.adapters.lines import is_plain_row, parse_json
+from pipeline.adapters.source_policy import is_too_deep
+from pipeline.store.identity import canonical, content_id, trajectory_id
 
 NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 PLAIN = st.none() | st.booleans() | NUMBERS | st.text()
@@ -57,13 +59,13 @@ def test_what_is_no_text_names_nothing():
 def test_lines_hold_the_values_that_python_reads(value, ascii_only):
     raw = json.dumps(value, ensure_ascii=ascii_only).encode()
     # The texts tell 1 from 1.0 and -0.0 from 0.0, which are equal.
-    assert repr(value_of(raw)) == repr(json.loads(raw))
+    assert repr(parse_json(raw)) == repr(json.loads(raw))
 
 
 @pytest.mark.parametrize("raw", [b'"\\ud800"', b'{"a": ["\\udc00x"]}'])
 def test_an_unpaired_surrogate_in_a_line_is_no_text(raw):
     with pytest.raises(UnicodeEncodeError):
-        value_of(raw)
+        parse_json(raw)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +73,51 @@ def test_an_unpaired_surrogate_in_a_line_is_no_text(raw):
 )
 def test_what_python_does_not_read_is_refused_in_its_words(raw):
     with pytest.raises(ValueError) as ours:
-        value_of(raw)
+        parse_json(raw)
     with pytest.raises(ValueError) as theirs:
         json.loads(raw.decode())
     assert str(ours.value) == str(theirs.value)
+
+
+COLUMNS = [
+    *("problem_id", "origin", "policy_id", "run_id", "policy_step", "source_key", "sample_index"),
+    *("temperature", "top_p", "prompt", "language", "program", "completion"),
+]
+SETTINGS = st.none() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+SAMPLES = st.fixed_dictionaries(
+    {name: st.text() for name in ("problem_id", "program", "source_key")},
+    optional={
+        "policy_step": st.none() | st.integers(),
+        "sample_index": st.none() | st.integers(),
+        "temperature": SETTINGS,
+        "top_p": SETTINGS,
+        "prompt": st.none() | st.text(),
+        "completion": st.none() | st.text(),
+        "files": st.none() | st.text(),
+    },
+)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(SAMPLES)
+@example({"temperature": 1e-5, "top_p": 1e16})
+@example({"temperature": 1e-4, "top_p": 0.95, "policy_step": 1 << 70})
+@example({"temperature": 1, "top_p": -0.0})
+def test_a_sample_is_named_by_its_columns_however_fast(row):
+    parts = [row.get(name) for name in COLUMNS] + ([row["files"]] if row.get("files") is not None else [])
+    digest = hashlib.blake2b(slowly(parts), digest_size=16)
+    assert trajectory_id(row) == digest.hexdigest()
+
+
+@pytest.mark.parametrize("text", ["1" * 19, "1" * 20, "-" + "9" * 25, "18446744073709551616", "1e400", "1.0"])
+@pytest.mark.parametrize("form", ['{"a": %s}', '{"a": [%s]}', '{"a": {"b": %s}}', '{"a": [[%s]]}', "[%s]"])
+def test_a_long_integer_is_read_exactly_wherever_it_is(form, text):
+    raw = form % text
+    assert repr(parse_json(raw.encode())) == repr(json.loads(raw))
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(VALUES)
+def test_a_plain_row_is_not_deep(value):
+    if is_plain_row(value):
+        assert not is_too_deep(value, 3)

@@ -96,6 +96,7 @@ def test_rows_arrive_whole_and_lead_back_to_their_line(store, tmp_path):
         solution(
             **sampled,
             behaviour_logprob=-1.5,
+            token_logprobs=[-1.5, 0],
             finish_reason="stop",
             claimed_verdict="WA",
             run_id="r",
@@ -134,6 +135,7 @@ def test_rows_arrive_whole_and_lead_back_to_their_line(store, tmp_path):
     )
     assert {name: model[name] for name in sampled} == sampled | {"top_p": 1.0}
     assert (model["behaviour_logprob"], model["run_id"], model["policy_step"]) == (-1.5, "r", 7)
+    assert model["token_logprobs"] == [-1.5, 0.0]
     assert [row["trajectory_id"] for row in (human, model)] == [trajectory_id(row) for row in (human, model)]
 
 
@@ -178,7 +180,7 @@ def test_an_id_with_other_content_is_refused(store, tmp_path):
     assert (batch.accepted, batch.present, batch.quarantined) == (1, 1, 2)
     later = one(store, write(tmp_path / "b.jsonl", changed, problem()))
     assert (later.accepted, later.present, later.quarantined) == (0, 1, 1)
-    assert later.reasons == {"problem_id: this id is taken by a problem with other content": 1}
+    assert later.reasons == {"problem_id: another problem with different content has this id": 1}
     assert json.loads(store.read("quarantine").filter(batch_id=later.batch_id)["raw"][0]) == changed
     assert store.read("problems").height == store.read("tests").height == 1
 
@@ -206,34 +208,34 @@ def test_a_refused_problem_is_no_problem_for_its_trajectories(store, tmp_path):
 
 BAD_ROWS = [
     (b'{"problem_id": "mine/x", "statement": ', None, "not JSON: Expecting value"),
-    (b"[1, 2]", None, "not a JSON object but list"),
-    (b'{"a": ' + b"[" * 200_000, None, "not JSON that can be read: nested too deeply"),
+    (b"[1, 2]", None, "expected a JSON object, found list"),
+    (b'{"a": ' + b"[" * 200_000, None, "JSON that is nested too deeply"),
     (b'{"problem_id": "mine/\xff"}', None, "not UTF-8: invalid start byte at byte 21"),
-    (b'{"problem_id": "mine/x", "program": "\\ud800"}', None, "holds an unpaired surrogate"),
+    (b'{"problem_id": "mine/x", "program": "\\ud800"}', None, "contains an unpaired surrogate"),
     (b'{"program": "a\x00b"}', None, "not JSON: Invalid control character"),
     ({"hello": 1}, None, "neither a problem (statement) nor a trajectory"),
-    (solution("print('\0')", source_key="k"), "program", "holds a NUL character"),
-    (solution(""), "program", "is empty, and there is no completion either"),
+    (solution("print('\0')", source_key="k"), "program", "contains a NUL character"),
+    (solution(""), "program", "is empty"),
     (solution(7), "program", "expected text, found int"),
     (solution(None), "program", "neither program nor completion"),
-    (solution(language="brainfuck"), "language", "is none of c cpp csharp"),
+    (solution(language="brainfuck"), "language", "is not one of bash c cpp csharp d go"),
     (solution(language=3), "language", "expected text, found int 3"),
-    (solution(origin="alien"), "origin", "is none of human"),
+    (solution(origin="alien"), "origin", "is not one of human"),
     (solution(policy_id=""), "policy_id", "is shorter than 1, found str ''"),
-    (solution(claimed_verdict="superb"), "claimed_verdict", "is none of accepted"),
+    (solution(claimed_verdict="superb"), "claimed_verdict", "is not one of accepted"),
     (solution(temperature=-1), "temperature", "is less than 0, found float -1.0"),
     (solution(temperature=float("nan")), "temperature", "expected a finite number"),
-    (solution(sample_index=1 << 40), "sample_index", "expected a whole number of 32 bits"),
+    (solution(sample_index=1 << 40), "sample_index", "expected a 32-bit integer"),
     (solution(token_ids=[1, None]), "token_ids", "null in a list"),
     (solution(verdict="accepted"), "verdict", "unknown key"),
     ({key: value for key, value in solution().items() if key != "origin"}, "origin", "is missing"),
     (problem("sum"), "problem_id", "is not of the form <source>/<id>"),
-    (problem(split="holdout"), "split", "is none of train valid test none, found str 'holdout'"),
-    (problem(statement=""), "statement", "is shorter than 1"),
+    (problem(split="holdout"), "split", "is not one of train valid test none, found str 'holdout'"),
+    (problem(statement=""), "statement", "is empty, and nothing says why, found str ''"),
     (problem(time_limit_s="2"), "time_limit_s", "expected a finite number, found str '2'"),
-    (problem(time_limit_s=0), "time_limit_s", "is not more than 0, found float 0.0"),
+    (problem(time_limit_s=0), "time_limit_s", "is not greater than 0, found float 0.0"),
     (problem(time_limit_s=10**400), "time_limit_s", "expected a finite number"),
-    (problem(checker={"kind": "psychic"}), "checker", "is none of tokens"),
+    (problem(checker={"kind": "psychic"}), "checker", "is not one of tokens"),
     (problem(checker={"kind": "tokens", "tolerance": 1}), "checker.tolerance", "unknown key"),
     (problem(tags=["a", 1]), "tags", "expected text, found int 1"),
     (problem(tests=[{"input": "1"}]), "tests[0].expected_output", "is missing"),
@@ -241,12 +243,12 @@ BAD_ROWS = [
     (
         problem(tests=[{"input": "", "expected_output": "", "mode": "telepathy"}]),
         "tests.mode",
-        "is none of stdin assert",
+        "is not one of stdin assert",
     ),
     (
         problem(tests=[{"input": "", "expected_output": "", "test_id": "1"}] * 2),
         "tests[1].test_id",
-        "is taken by an earlier",
+        "is used by an earlier",
     ),
     (problem(tests={"input": ""}), "tests", "is not a list of objects"),
 ]
@@ -328,7 +330,7 @@ def test_a_gigantic_row_is_bounded_in_memory_and_the_next_row_is_read(store, tmp
     batch = one(store, write(tmp_path / "rows.jsonl", problem(), giant, solution()))
     assert (batch.accepted, batch.quarantined) == (2, 1)
     ((line, _, reason),) = faults(store)
-    assert line == 2 and reason.startswith(f"row of {len(json.dumps(giant))} bytes; at most {4 << 20}")
+    assert line == 2 and reason.startswith(f"row of {len(json.dumps(giant))} bytes; limit {4 << 20}")
     assert store.read("quarantine")["raw"].bin.size().item() == 1 << 20
 
 
@@ -350,14 +352,14 @@ def test_chunks_close_at_rows_or_bytes(monkeypatch):
     items = [Refused(line, b"", "", size=size) for line, size in enumerate([1, 1, 1, 50, 1, 1], start=1)]
     monkeypatch.setattr(ingestion, "CHUNK_ROWS", 3)
     monkeypatch.setattr(ingestion, "CHUNK_BYTES", 50)
-    assert [[item.line for item in chunk] for chunk in ingestion.chunks(iter(items))] == [
+    assert [[item.line for item in chunk] for chunk in ingestion.split_chunks(iter(items))] == [
         [1, 2, 3],
         [4],
         [5, 6],
     ]
     # What is too large for a chunk that has begun opens the next one.
     items = [Refused(line, b"", "", size=size) for line, size in enumerate([30, 15, 10, 70, 5], start=1)]
-    assert [[item.line for item in chunk] for chunk in ingestion.chunks(iter(items))] == [
+    assert [[item.line for item in chunk] for chunk in ingestion.split_chunks(iter(items))] == [
         [1, 2],
         [3],
         [4],

@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import random
+import sys
 import traceback
 from pathlib import Path
 
@@ -20,8 +21,11 @@ from pipeline.adapters.bundle import HUMAN, MODEL, PROBLEMS
 from pipeline.adapters.code_contests import read_row
 from pipeline.ingest.admission import Admission
 from pipeline.ingest.ingestion import ingest
-from pipeline.store.contracts import TABLES
 from pipeline.store.store import Store
+from pipeline.store.tables import TABLES
+
+sys.path.append(str(Path(__file__).parent))
+from test_polygon import FILES as POLYGON
 
 ROWS = 300
 DATA = Path(os.environ.get("SPO_DATA", Path(__file__).parents[2] / "../shared/data"))
@@ -134,6 +138,7 @@ def plain_rows():
         "token_ids": [1, 2],
         "temperature": 1.0,
         "behaviour_logprob": -2.5,
+        "token_logprobs": [-2, -0.5],
         "policy_step": 3,
         "claimed_verdict": "WA",
         "source_key": "k",
@@ -314,6 +319,38 @@ RESPONSE = {
     "body": {"model": "m", "choices": [{"index": 0, "message": MESSAGES[1], "finish_reason": "stop"}]},
 }
 # Good rows of each adapter that reads rows, in its source's schema, and the name of a file that holds them.
+INSPECTED = {
+    "id": "a/1",
+    "epoch": 1,
+    "input": "p",
+    "output": {"choices": [{"message": {"role": "assistant", "content": ANSWER}, "stop_reason": "stop"}]},
+    "scores": {"verify": {"value": "C"}},
+}
+ATIF = {
+    "schema_version": "ATIF-v1.8",
+    "agent": {"name": "a", "version": "1", "model_name": "m"},
+    "steps": [
+        {"step_id": 1, "source": "user", "message": "Print twice n."},
+        {"step_id": 2, "source": "agent", "message": ANSWER},
+    ],
+    "extra": {"task_id": "a/1", "reward": 1.0},
+}
+VERL_PROBLEM = {
+    "data_source": "taco",
+    "prompt": [{"role": "user", "content": "Print twice n."}],
+    "ability": "code",
+    "reward_model": {"ground_truth": '{"inputs": ["3\\n"], "outputs": ["6\\n"]}', "style": "rule"},
+    "extra_info": {"index": 0, "split": "train"},
+}
+RESULT = {
+    "type": "succeeded",
+    "message": {
+        "role": "assistant",
+        "model": "m",
+        "content": [{"type": "text", "text": ANSWER}],
+        "stop_reason": "end_turn",
+    },
+}
 ROWS_OF = {
     "plain": ("rows.jsonl", plain_rows()),
     "apps": (
@@ -492,8 +529,71 @@ ROWS_OF = {
         ],
     ),
     "openai_batch": ("out.jsonl", [{"id": "b", "custom_id": "a/1#0", "response": RESPONSE, "error": None}]),
+    "atif": ("a.jsonl", [ATIF]),
+    "inspect_ai": ("log.json", [{"version": 2, "eval": {"model": "m"}, "samples": [INSPECTED]}]),
+    "rl_problems": ("p.jsonl", [VERL_PROBLEM]),
+    "samples": ("s.jsonl", [{"problem_id": "a/1", "prompt": "p", "response": ANSWER, "reward": 1.0}]),
+    "anthropic_batch": ("out.jsonl", [{"custom_id": "a/1#0", "result": RESULT}]),
+    "nemo_gym": (
+        "rollouts.jsonl",
+        [
+            {
+                "responses_create_params": {"input": [{"role": "user", "content": "Do."}]},
+                "response": {
+                    "id": "r",
+                    "model": "m",
+                    "output": [{"type": "message", "content": [{"type": "output_text", "text": ANSWER}]}],
+                },
+                "reward": 1.0,
+                "problem_id": "a/1",
+            }
+        ],
+    ),
+    "bigcode": ("generations_humaneval.json", [{"items": ["def f(): pass", ""], "first": 0, "count": 2}]),
+    "codeforces_submissions": (
+        "s.jsonl",
+        [
+            {
+                "submission_id": "1",
+                "source": "print(1)",
+                "contestId": "1",
+                "problem_index": "A",
+                "programmingLanguage": "PyPy 3",
+                "verdict": "OK",
+                "passedTestCount": 1.0,
+            }
+        ],
+    ),
+    "code_contests_o": (
+        "train.jsonl",
+        [
+            {
+                "name": "1_A. P",
+                "description": "Do.",
+                "corner_cases": [{"input": {"stdin": "1"}, "output": {"stdout": "2"}}],
+                "checker": "c",
+                "commands": ["./gen"],
+            }
+        ],
+    ),
+    "robust_tests": (
+        "t.jsonl",
+        [{"source": "codeforces", "id": "1_A", "test_cases": [{"input": "1", "output": "2"}]}],
+    ),
+    "kodcode": (
+        "k.jsonl",
+        [
+            {
+                "question_id": "k",
+                "question": "Do.",
+                "solution": "def f(): return 1",
+                "test": "from solution import f\n\ndef test_f():\n    assert f() == 1\n",
+                "test_info": [{"function_name": "f", "function_declaration": "def f():"}],
+            }
+        ],
+    ),
 }
-FOLDERS = ("kattis", "folders")
+FOLDERS = ("kattis", "polygon", "folders")
 PACKAGE = {
     "problem.yaml": "name: P\nlimits: {memory: 256}\nvalidator_flags: case_sensitive\n",
     "problem_statement/problem.en.tex": "Do.",
@@ -505,7 +605,10 @@ PACKAGE = {
 
 
 def test_every_adapter_is_fuzzed():
-    assert {*ROWS_OF, *FOLDERS, "bundle", "code_contests"} == {*BUILT_IN}
+    # Bytes of a capture store are changed in `test_interchange.py`; the code that reads a RolloutStore is in
+    # a process of its own, and its package is not in the lock.
+    elsewhere = {"bundle", "code_contests", "tinker_capture", "rollout_store"}
+    assert {*ROWS_OF, *FOLDERS, *elsewhere} == {*BUILT_IN}
 
 
 def real_rows(adapter):
@@ -540,18 +643,22 @@ def mutated_file(folder, adapter, rows, generator):
 
 def mutated_tree(folder, adapter, rows, generator):
     for number in range(max(1, rows // 4)):
-        for name, text in PACKAGE.items():
+        for name, text in (POLYGON if adapter == "polygon" else PACKAGE).items():
             if adapter == "folders" and not name.startswith("submissions"):
                 continue
             path = folder / f"p{number}" / name
             if adapter == "folders":
                 path = folder / "a" / "1" / Path(name).parent.name / f"{number}{Path(name).suffix}"
             kind = generator.randrange(8)
-            if kind == 0 and name != "problem.yaml":
+            if kind == 0 and name not in ("problem.yaml", "problem.xml"):
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
             text = mutated(text, generator) if kind == 1 else text.encode()
-            (path.with_suffix(".odd") if kind == 2 and name != "problem.yaml" else path).write_bytes(text)
+            (
+                path.with_suffix(".odd")
+                if kind == 2 and name not in ("problem.yaml", "problem.xml")
+                else path
+            ).write_bytes(text)
     return folder
 
 

@@ -83,8 +83,42 @@ def test_other_programs_are_not_taken_for_known_ones(store, pool):
     assert set(found["verdict"]) == {"runtime_error"}
 
 
+def test_samples_without_a_program_count_as_failures(store, pool):
+    """Whatever their language; they are in pass@k and in the trials of Q0, with the lowest reward."""
+    again_as(store, "-empty", program=pl.lit(" \n"), language=pl.lit("unknown"), policy_id=pl.lit("silent"),
+             temperature=pl.lit(1.0), top_p=pl.lit(1.0))  # fmt: skip
+    label(store, pool)
+    with connect(store) as connection:
+        rows = query(
+            connection, "select verdict, passed, reward_binary from judged where policy_id = 'silent'"
+        )
+        trials = query(
+            connection, "select trials, successes from reference_counts where policy_id = 'silent'"
+        )
+        passed = query(connection, "select pass_at_k from pass_at_k_of_samples where policy_id = 'silent'")
+    assert rows.height and set(rows.rows()) == {("no_program", 0, -1.0)}
+    assert sum(trials["trials"]) == rows.height and sum(trials["successes"]) == 0
+    assert set(passed["pass_at_k"]) == {0.0}
+
+
+def test_empty_programs_of_an_older_judge_are_judged_again(store, pool):
+    again_as(store, "-empty", program=pl.lit(""), language=pl.lit("unknown"))
+    label(store, pool)
+    old = Store(store.location + "-old-empty")
+    for table in ("problems", "tests", "trajectories"):
+        old.append(table, store.read(table), producer="copy", sequence=0)
+    is_empty = pl.col("verdict") == "no_program"
+    unavailable = pl.when(is_empty).then(pl.lit("language_unavailable")).otherwise(pl.col("verdict"))
+    old.append(
+        "verdicts", store.read("verdicts").with_columns(verdict=unavailable), producer="old", sequence=0
+    )
+    expected = store.read("verdicts").filter(is_empty).height
+    assert expected and label(old, pool).verdicts == {"no_program": expected}
+    assert label(old, pool).rows == 0
+
+
 def test_a_judge_error_is_tried_again_and_then_left(store, pool):
-    """Verdict rows as a failing judge leaves them; they must be judged anew, and given up after the last
+    """Verdict rows as a failing judge leaves them; they must be judged again, and given up after the last
     attempt.
     """
     label(store, pool)

@@ -168,7 +168,8 @@ def test_real_programs(language, least):
     compared = {program: spans for program, spans in found.items() if spans is not None}
     wrong = {program: spans for program, spans in compared.items() if spans}
     print(
-        f"{language}: {len(programs)} programs, {len(compared)} parsed, {len(wrong)} with other comments or strings"
+        f"{language}: {len(programs)} programs, {len(compared)} parsed,"
+        f" {len(wrong)} with other comments or strings"
     )
     assert len(compared) >= least
     assert len(wrong) <= len(compared) // 1000, [

@@ -3,7 +3,6 @@ scanners.
 """
 
 import json
-import re
 import time
 
 import pytest
@@ -12,15 +11,10 @@ from hypothesis import strategies as st
 
 from pipeline.adapters import SourceFile
 from pipeline.adapters.documents import document_rows
-from pipeline.ingest.statements import Statements, words_of
+from pipeline.ingest.statement_index import StatementIndex, split_words
 from pipeline.text import detect_language, extract_program, plain_tex
-from pipeline.text.extract import fences
+from pipeline.text.fences import fences
 
-# The pattern that fences were found by at first, in cubic time. It says what a fence is, and short texts
-# compare with it.
-FENCE = re.compile(
-    r"(?P<before>^[^\n`]*?)(?P<fence>`{3,}|~{3,})[ \t]*(?P<info>[^\n`]*?)[ \t]*$", re.MULTILINE
-)
 FENCED = {
     "three backticks, blanks, text": lambda n: "```" + " " * n + "x`\n",
     "a label, blanks, one backtick": lambda n: "```python" + " " * n + "`\n",
@@ -33,6 +27,19 @@ FENCED = {
     "tabs before line ends": lambda n: "```\t\t\t\n" * n,
     "braces": lambda n: "```" + "{" * n + "\n",
     "line ends": lambda n: "```\n" + "\n" * n,
+    "fences in lines": lambda n: "```\n" * n,
+    "misplaced closing fences": lambda n: "a ```python\n    ```\n" * n,
+    "Markdown in Markdown": lambda n: "````md\n" + "```md\n" * n,
+    "quotation marks": lambda n: ">" * n + "```python\n" + (">" * n + "\n"),
+    "reasoning": lambda n: "<think>\n</think>\n" * n,
+    "reasoning without an end": lambda n: "<think>\n" * n,
+    "brackets": lambda n: "[" * n,
+    "tags": lambda n: "<answer>\n" * n,
+    "calls": lambda n: "<tool_call>" * n,
+    "end tokens": lambda n: "</s>" * n,
+    "prose": lambda n: "Here is it now.\n\n" * n,
+    "uses": lambda n: "```python\nf(1)\n```\n" * n,
+    "carriage returns": lambda n: "\r" * n,
 }
 TEX = {
     "section": lambda n: "\\section{" * n,
@@ -50,7 +57,7 @@ TEX = {
 def seconds(work):
     """CPU seconds, the least of some."""
     found = []
-    for _ in range(5):
+    for _ in range(3):
         begin = time.process_time()
         work()
         found.append(time.process_time() - begin)
@@ -59,11 +66,15 @@ def seconds(work):
 
 def assert_linear(make, size):
     """Twice the size takes at most three times as long, from a small size up: a cube would not come back
-    from a large one.
+    from a large one. The 20 ms allow a slow machine the step where a text becomes long enough for more rules.
     """
     for length in (size // 64, size // 8, size):
-        once, twice = seconds(make(length)), seconds(make(2 * length))
-        assert twice <= 3 * once + 0.005, (length, once, twice)
+        for _attempt in range(3):  # other processes on the machine slow down single measurements
+            once, twice = seconds(make(length)), seconds(make(2 * length))
+            if twice <= 3 * once + 0.02:
+                break
+        else:
+            raise AssertionError(f"{length}: {once:.3f} s, {2 * length}: {twice:.3f} s")
 
 
 @pytest.mark.parametrize("shape", FENCED)
@@ -72,7 +83,7 @@ def test_programs_in_completions(shape):
         text = FENCED[shape](n)
         return lambda: extract_program(text, "python3")
 
-    assert_linear(make, 40_000)
+    assert_linear(make, 4_000)
 
 
 @pytest.mark.parametrize("shape", TEX)
@@ -101,7 +112,7 @@ PIECES = [
 PIECES += [" ", "\n", "\t", "a", "(", ")", ":", "=", "<", ">", ".a", "~~~", "`", "print ", "return", "}"]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     st.lists(st.sampled_from(PIECES), min_size=1, max_size=2),
     st.lists(st.sampled_from(PIECES), min_size=1, max_size=3),
@@ -117,22 +128,38 @@ def test_languages_and_programs_of_texts_that_repeat(begin, repeated):
         return lambda: (detect_language(text), extract_program(text), plain_tex(text))
 
     # The language is told by the first 20,000 characters.
-    assert_linear(make, 10_000)
+    assert_linear(make, 5_000)
 
 
 @settings(max_examples=500, deadline=None)
 @given(st.text(alphabet="`~ \t\nab{", max_size=60))
 @example("~~~ ``` \n~~~~x ~~~\n```a```\n   ```` b \t\n````")
-def test_fences_are_those_of_the_pattern(text):
-    found = [(f.begin, f.end, f.before, f.mark, f.info) for f in fences(text)]
-    assert found == [(m.start(), m.end(), m["before"], m["fence"], m["info"]) for m in FENCE.finditer(text)]
+def test_fences_are_the_first_of_each_line(text):
+    """Compared with a search line by line."""
+    begin, wanted = 0, []
+    for line in text.split("\n"):
+        positions = [place for place in (line.find("```"), line.find("~~~")) if place >= 0]
+        if positions:
+            first = min(positions)
+            marker = line[first:][: len(line[first:]) - len(line[first:].lstrip(line[first]))]
+            rest = line[first + len(marker) :].strip(" \t")
+            wanted.append((begin, begin + len(line), line[:first], marker, rest))
+        begin += len(line) + 1
+    assert [(f.begin, f.end, f.prefix, f.marker, f.info) for f in fences(text)] == wanted
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", FENCED)
+def test_ten_million_characters_take_less_than_a_second(shape):
+    text = (FENCED[shape](1_000_000) * 10)[:10_000_000]
+    assert seconds(lambda: extract_program(text, "python3")) < 1
 
 
 def test_a_prompt_that_repeats_the_beginning_of_a_statement():
     def make(n):
         statement, prompt = "a " * n + "end", "a " * 2 * n
-        index = Statements([("s/1", statement)])
-        return lambda: index._find(words_of(prompt))
+        index = StatementIndex([("s/1", statement)])
+        return lambda: index._find(split_words(prompt))
 
     assert_linear(make, 20_000)
 
@@ -146,9 +173,9 @@ def test_the_longest_statement_in_a_prompt_is_found(statements, prompt):
     """Compared with a search in the joined words."""
     texts = {" ".join(words): f"s/{number}" for number, words in reversed(list(enumerate(statements)))}
     inside = [text for text in texts if f" {text} " in f" {' '.join(prompt)} "]
-    found = Statements([(f"s/{number}", " ".join(words)) for number, words in enumerate(statements)]).find(
-        " ".join(prompt)
-    )
+    found = StatementIndex(
+        [(f"s/{number}", " ".join(words)) for number, words in enumerate(statements)]
+    ).find(" ".join(prompt))
     longest = max((len(text) for text in inside), default=0)
     assert (found is None) == (not inside)
     if found:
@@ -176,7 +203,7 @@ def test_a_string_is_whole_wherever_blocks_end(tmp_path, monkeypatch):
     for size in (1, 2, 3, 5, 7):
         pieces = [content[begin : begin + size] for begin in range(0, len(content), size)]
         monkeypatch.setattr(
-            "pipeline.adapters.documents.blocks", lambda file, stored, pieces=pieces: iter(pieces)
+            "pipeline.adapters.documents.read_blocks", lambda file, stored, pieces=pieces: iter(pieces)
         )
         found = list(document_rows(SourceFile(str(path), "x.json", "0", 0)))
         assert [row.value for row in found] == values

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.store.locks import alone, lock_path, one_of, shared_path
+from pipeline.store.locks import exclusive, lock_path, one_slot, shared_path
 from pipeline.store.private_folder import PrivateFolderError, private_folder
 
 HOLD = """
 import sys
-from pipeline.store.locks import alone, one_of
+from pipeline.store.locks import exclusive, one_slot
 with {lock}:
     print("held", flush=True)
     sys.stdin.read()
@@ -46,12 +46,12 @@ def hold():
 
 
 def test_one_process_at_a_time_and_a_killed_one_lets_go(tmp_path, hold):
-    lock = f"alone({str(tmp_path)!r}, 'label')"
+    lock = f"exclusive({str(tmp_path)!r}, 'label')"
     holder = hold(lock)
     assert holder.stdout.readline() == "held\n"
     waiter = hold(lock)
     assert f"label: waits for process {holder.pid}" in waiter.stderr.readline()
-    with alone(str(tmp_path), "deduplicate"):
+    with exclusive(str(tmp_path), "deduplicate"):
         pass  # another work on the same store does not wait
     holder.send_signal(signal.SIGKILL)
     assert waiter.stdout.readline() == "held\n"
@@ -59,7 +59,7 @@ def test_one_process_at_a_time_and_a_killed_one_lets_go(tmp_path, hold):
 
 def test_of_two_places_the_third_waits_until_either_is_free(tmp_path, hold, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    lock = "one_of(2, 'processors')"
+    lock = "one_slot(2, 'processors')"
     first, second = hold(lock), hold(lock)
     assert first.stdout.readline() == second.stdout.readline() == "held\n"
     third = hold(lock)
@@ -72,9 +72,9 @@ def test_of_two_places_the_third_waits_until_either_is_free(tmp_path, hold, monk
 def test_a_place_is_free_again_when_its_work_ends(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     for _ in range(2):
-        with one_of(1, "processors"):
+        with one_slot(1, "processors"):
             pass
-    with one_of(2, "processors"), one_of(2, "processors"):
+    with one_slot(2, "processors"), one_slot(2, "processors"):
         pass
 
 
@@ -86,7 +86,7 @@ def test_locks_of_a_store_on_object_storage_lie_outside_it():
 
 @pytest.fixture
 def temporary(tmp_path, monkeypatch):
-    """A folder of temporary files of this test alone; `victim` beside it is what an attacker wants changed."""
+    """A folder for temporary files of this test; `victim` next to it is what an attacker wants to change."""
     (tmp_path / "temporary").mkdir()
     (tmp_path / "victim").write_text("precious\n")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
@@ -99,7 +99,7 @@ def root_of(temporary: Path) -> Path:
 
 
 def test_the_folder_of_locks_is_private(temporary):
-    with one_of(1, "processors"), alone(str(temporary / "store"), "label"):
+    with one_slot(1, "processors"), exclusive(str(temporary / "store"), "label"):
         pass
     made = [root_of(temporary), root_of(temporary) / "locks"]
     assert [folder.stat().st_mode & 0o777 for folder in made] == [0o700, 0o700]
@@ -109,7 +109,7 @@ def test_the_folder_of_locks_is_private(temporary):
 
 
 def test_a_name_cannot_lead_out_of_the_folder(temporary):
-    with alone(str(temporary / "store"), "../../victim"), one_of(1, "../../../victim"):
+    with exclusive(str(temporary / "store"), "../../victim"), one_slot(1, "../../../victim"):
         pass
     assert len(list((root_of(temporary) / "locks").iterdir())) == 2
 
@@ -120,7 +120,7 @@ def test_a_link_in_place_of_the_folder_is_refused(temporary, where):
     (temporary / "elsewhere").mkdir(mode=0o700)
     folder.symlink_to(temporary / "elsewhere")
     refused = pytest.raises(PrivateFolderError, match="is not a folder: remove it, or set TMPDIR")
-    with refused, one_of(1, "processors"):
+    with refused, one_slot(1, "processors"):
         pass
     assert list((temporary / "elsewhere").iterdir()) == []
 
@@ -161,7 +161,7 @@ KINDS = ["link", "dangling link", "hard link", "fifo", "folder"]
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_lock_that_is_no_plain_file_is_refused(temporary, tmp_path, kind):
     plant(lock_path(str(tmp_path / "store"), "label"), kind, tmp_path / "victim")
-    with pytest.raises(PrivateFolderError, match="remove it"), alone(str(tmp_path / "store"), "label"):
+    with pytest.raises(PrivateFolderError, match="remove it"), exclusive(str(tmp_path / "store"), "label"):
         pass
     assert not (tmp_path / "new").exists()
 
@@ -171,7 +171,7 @@ def test_what_a_colleague_puts_into_a_shared_store_is_not_touched(temporary, tmp
     store = tmp_path / "store"
     store.mkdir()
     plant(shared_path(str(store), "label"), kind, tmp_path / "victim")
-    with pytest.raises(PrivateFolderError, match="remove it"), alone(str(store), "label"):
+    with pytest.raises(PrivateFolderError, match="remove it"), exclusive(str(store), "label"):
         pass
     assert not (tmp_path / "new").exists()
 
@@ -180,14 +180,14 @@ def test_a_link_in_place_of_a_store_s_folder_of_locks_is_refused(temporary, tmp_
     (tmp_path / "store").mkdir()
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "store" / ".locks").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(PrivateFolderError), alone(str(tmp_path / "store"), "label"):
+    with pytest.raises(PrivateFolderError), exclusive(str(tmp_path / "store"), "label"):
         pass
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 def test_users_of_one_store_with_temporary_files_of_their_own_meet(tmp_path, hold, monkeypatch):
     """As another user or in another container: what they share is the store's folder."""
-    lock = f"alone({str(tmp_path / 'store')!r}, 'label')"
+    lock = f"exclusive({str(tmp_path / 'store')!r}, 'label')"
     (tmp_path / "theirs").mkdir()
     (tmp_path / "mine").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "theirs"))
@@ -203,7 +203,7 @@ def test_users_of_one_store_with_temporary_files_of_their_own_meet(tmp_path, hol
 
 def test_what_a_lock_file_says_of_its_holder_is_a_number_or_nothing(temporary, tmp_path, hold):
     monitor = lock_path(str(tmp_path / "store"), "label")
-    with alone(str(tmp_path / "store"), "label"):
+    with exclusive(str(tmp_path / "store"), "label"):
         monitor.write_text("\x1b]0;title\x07")
-        waiter = hold(f"alone({str(tmp_path / 'store')!r}, 'label')", temporary)
+        waiter = hold(f"exclusive({str(tmp_path / 'store')!r}, 'label')", temporary)
         assert waiter.stderr.readline().startswith("label: waits for process ?,")

@@ -14,7 +14,7 @@ from pipeline import adapters
 from pipeline.adapters import SourceError
 from pipeline.ingest import quarantine
 from pipeline.ingest.ingestion import ingest
-from pipeline.ingest.quarantine import Selection, entries, groups, raw_of, retry
+from pipeline.ingest.quarantine import Selection, entries, groups, read_raw, retry
 from pipeline.store.store import Store
 
 OWN = """
@@ -159,22 +159,22 @@ def test_rows_in_another_encoding(store, tmp_path):
 
 
 def test_a_row_of_many_solutions_gets_in_in_part(store, tmp_path):
-    """One APPS row refused as a whole; mended by hand it holds a problem, a good solution and an empty one."""
+    """A refused APPS row; fixed by hand it has a problem, a valid solution and an empty one."""
     row = {"problem_id": 1, "question": "Q", "solutions": json.dumps(["print(1)", ""]), "input_output": "{"}
     (batch,) = ingest(store, "apps", write(tmp_path / "train.jsonl", row))
     assert (batch.read, batch.quarantined) == (1, 1)
     mended = json.dumps({**row, "input_output": json.dumps({"inputs": ["1"], "outputs": ["1"]})}).encode()
-    real = quarantine.raw_of
+    real = quarantine.read_raw
     try:
-        quarantine.raw_of = lambda store, names: dict.fromkeys(names, mended)
+        quarantine.read_raw = lambda store, names: dict.fromkeys(names, mended)
         (done,) = retry(store, Selection())
     finally:
-        quarantine.raw_of = real
+        quarantine.read_raw = real
     assert (done.rows, done.admitted, done.accepted, done.quarantined) == (1, 1, 2, 1)
     # The solution that is still refused is a row of the quarantine now, by itself.
     (left,) = entries(store, Selection()).iter_rows(named=True)
     assert left["field"] == "program" and json.loads(
-        raw_of(store, [left["quarantine_id"]])[left["quarantine_id"]]
+        read_raw(store, [left["quarantine_id"]])[left["quarantine_id"]]
     )["solutions"] == [""]
     accounted(store)
 

@@ -16,7 +16,10 @@ from pipeline.evaluation.report import ReportError, text, write_report
 from pipeline.store.sql import connect, query
 from pipeline.store.store import Store
 
-HOSTILE = "print('</script><script>document.title = 1</script>')\x00\x1b[31m \u202e # <img src=x onerror=alert(1)> $x_1$ &amp;\n\tend"
+HOSTILE = (
+    "print('</script><script>document.title = 1</script>')\x00\x1b[31m \u202e"
+    " # <img src=x onerror=alert(1)> $x_1$ &amp;\n\tend"
+)
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
@@ -51,7 +54,7 @@ class Page(HTMLParser):
             self.rows[-1][1][-1] += data
 
     def table(self, section):
-        """Rows of a section's tables by their first cell, the first of that name; numbers without separators."""
+        """Rows of a section's tables by their first cell (the first if repeated), without separators."""
         cells = [
             [cell.replace("\u202f", "").strip() for cell in row]
             for where, row in self.rows
@@ -210,9 +213,8 @@ def test_duplicates_are_counted_by_level(page):
 
 def test_the_headline_says_no_more_than_the_numbers(page):
     # One of 12 problems gained 25 points: resamples without it are 35 % of all, so the interval reaches 0.
-    assert (
-        "it cannot be told whether training helped, since the interval includes 0. This is one seed"
-        in page.says("headline")
+    assert "the result is inconclusive, because the interval includes 0. This is one seed" in page.says(
+        "headline"
     )
     assert "Training helped" not in page.says("headline")
     assert page.table("headline")["before"][0] == "27.5%"
@@ -283,7 +285,7 @@ def test_an_empty_store_and_a_run_without_seeds_have_a_report(tmp_path):
     for section, words in {
         "headline": "No policy has been trained yet",
         "ingested": "Quarantine is empty: no row was refused.",
-        "verdicts": "The store holds no trajectory.",
+        "verdicts": "The store has no trajectories.",
         "agreement": "there is nothing to compare",
         "duplicates": "This store has not been deduplicated yet",
         "curves": "No seed has been trained yet.",
@@ -302,7 +304,7 @@ def test_a_seed_that_has_not_begun_is_reported(tmp_path, small_store):
 
 
 def test_a_folder_without_a_run_is_an_error(tmp_path):
-    with pytest.raises(ReportError, match=r"not there, or has neither run\.json nor config\.json"):
+    with pytest.raises(ReportError, match=r"does not exist, or has neither run\.json nor config\.json"):
         write_report(Store(tmp_path / "store"), tmp_path, tmp_path / "report")
     (tmp_path / "run.json").write_text("[]")
     with pytest.raises(ReportError, match="not the record of a run: it has no key run"):
@@ -399,11 +401,11 @@ def test_the_folder_of_a_policy_is_not_a_run(tmp_path):
 
 def test_the_kind_of_a_refusal_is_that_of_admission(small_store):
     from pipeline.evaluation.report.ingestion import REASONS
-    from pipeline.ingest.admission import kind_of
+    from pipeline.ingest.admission import fault_kind
 
     with connect(small_store) as connection:
         kinds = query(connection, REASONS)["kind"].to_list()
-    assert kinds == [kind_of(("code", "no program"))]
+    assert kinds == [fault_kind(("code", "no program"))]
 
 
 def test_it_stays_within_its_room():

@@ -63,11 +63,11 @@ def compared(rows, evaluations, *policies):
     [
         (0.001, 0.2, 50, "helped"),
         (-0.2, -0.001, 50, "made worse"),
-        (0.0, 0.2, 50, "cannot be told"),
-        (-0.011, 0.002, 50, "cannot be told"),
+        (0.0, 0.2, 50, "inconclusive"),
+        (-0.011, 0.002, 50, "inconclusive"),
         (-0.01, 0.01, 50, "did not help"),
         (0.0, 0.0, 50, "did not help"),
-        (0.3, 0.5, 9, "cannot be told"),
+        (0.3, 0.5, 9, "inconclusive"),
         (0.3, 0.5, 10, "helped"),
     ],
 )
@@ -88,11 +88,12 @@ def test_before_and_after_worked_by_hand(rows):
     # Each seed's gain is the same on every problem, so problems add nothing to the interval; one of two seeds
     # is drawn.
     assert (found.change.low, found.change.mean, found.change.high) == pytest.approx((0.0, 0.1, 0.2))
-    assert found.outcome == "cannot be told"
+    assert found.outcome == "inconclusive"
     assert [result.change.mean for result in found.seeds] == pytest.approx([0.2, 0.0])
     assert found.sentence.replace("\u202f", "") == (
-        "Mean pass@1 went from 27.5% to 37.5% (+10.0 points; 95 % interval 0.0 to +20.0, 12 problems): it cannot be told"
-        " whether training helped, since the interval includes 0. Of 2 seeds, 1 went up and 0 went down, 1 did not change."
+        "Mean pass@1 went from 27.5% to 37.5% (+10.0 points; 95 % interval 0.0 to +20.0, 12 problems):"
+        " the result is inconclusive, because the interval includes 0."
+        " Of 2 seeds, 1 went up and 0 went down, 1 did not change."
     )
 
 

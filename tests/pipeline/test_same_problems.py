@@ -18,18 +18,21 @@ DATA = Path(os.environ.get("SPO_DATA", Path(__file__).parents[2] / "../shared/da
 needs_bundle = pytest.mark.skipif(not DATA.is_dir(), reason="the contest bundle is not here; set SPO_DATA")
 
 CAMELS = (
-    "Bob likes to draw camels: with a single hump, two humps, three humps, etc. He draws a camel by connecting points on a"
-    " coordinate plane. Now he's drawing camels with t humps, representing them as polylines in the plane. Each polyline"
-    " consists of n vertices with coordinates. Count the number of different ways he can draw a camel for a given n and t."
+    "Bob likes to draw camels: with a single hump, two humps, three humps, etc. He draws a camel by"
+    " connecting points on a coordinate plane. Now he's drawing camels with t humps, representing them"
+    " as polylines in the plane. Each polyline consists of n vertices with coordinates. Count the number"
+    " of different ways he can draw a camel for a given n and t."
 )
 ROADS = (
-    "The map of the town can be represented as a set of n intersections, numbered from one to n and connected by m one-way"
-    " roads. It is possible to move along the roads from any intersection to any other intersection. Print the two numbers."
+    "The map of the town can be represented as a set of n intersections, numbered from one to n and connected"
+    " by m one-way roads. It is possible to move along the roads from any intersection to any other"
+    " intersection. Print the two numbers."
 )
 # Other words for the same thing, with some sentences left: too unlike for the statement alone.
 CAMELS_RETOLD = (
-    "He draws a camel by connecting points on a coordinate plane. Each polyline consists of n vertices with coordinates. How many"
-    " drawings are there? In Berland every child knows the answer since nobody there has ever seen any other animal at all."
+    "He draws a camel by connecting points on a coordinate plane. Each polyline consists of n vertices with"
+    " coordinates. How many drawings are there? In Berland every child knows the answer since nobody there"
+    " has ever seen any other animal at all."
 )
 
 
@@ -126,7 +129,7 @@ def by_hand():
     return [
         problem("codecontests/14_e_camels_3676", CAMELS),
         problem("apps/1", CAMELS.replace("t humps", "$t$ humps (t > 1)")),
-        problem("taco/codeforces/14_E/00000000", "Nothing like the others, it was told anew."),
+        problem("taco/codeforces/14_E/00000000", "Nothing like the others, it was written again."),
         problem("other/tested", CAMELS_RETOLD, tests=PUBLIC),
         problem("another/tested", ROADS, tests=PUBLIC),
         problem(

@@ -1,4 +1,4 @@
-"""Tables as views, the ready views and the worked questions, on a store whose answers were worked out by
+"""Tables as views, the ready views and the saved questions, on a store whose answers were worked out by
 hand.
 """
 
@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from pipeline.store import sql
-from pipeline.store.contracts import TABLES
 from pipeline.store.store import Store
+from pipeline.store.tables import TABLES
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def test_duplicates_collapse_to_the_latest_pass(connection):
         ("ref-a05", 1),
     ]
     kept = sql.query(connection, "SELECT trajectory_id, cluster_size FROM deduplicated")
-    assert kept.height == 27 and "ref-a01" not in kept["trajectory_id"]
+    assert kept.height == 27 and "ref-a02" not in kept["trajectory_id"].to_list()
     assert kept.filter(trajectory_id="h1")["cluster_size"].to_list() == [None]
 
 
@@ -182,7 +182,10 @@ def test_tokens_by_origin(connection):
 
 
 def test_lineage_leads_to_file_and_line(connection, rows):
-    wanted = "SELECT in_table, source_file, source_line, adapter, source_sha256, ingested_at FROM lineage WHERE row_id = $id"
+    wanted = (
+        "SELECT in_table, source_file, source_line, adapter, source_sha256, ingested_at"
+        " FROM lineage WHERE row_id = $id"
+    )
     assert sql.query(connection, wanted, {"id": "h1"}).rows() == [
         ("trajectories", "human.jsonl", 7, "bundle", "ab", rows.day)
     ]
@@ -273,12 +276,13 @@ def test_every_view_is_explained():
 
 
 WRONG = {
-    "SELECT verdict FROM labels": "Table with name labels does not exist! There are: .*, judged, .*, verdicts",
+    "SELECT verdict FROM labels": "Table with name labels does not exist!"
+    " There are: .*, judged, .*, verdicts",
     "SELECT program FROM trajectory": 'Table with name trajectory does not exist.*"trajectories"',
     "SELECT programm FROM trajectories": 'column "programm" not found.*"program"',
     "SELEC 1": "syntax error",
     "SELECT reward_best(verdict, passed, total) FROM judged": "reward_best does not exist",
-    "SELECT $a": "parameters: a",
+    "SELECT $a": "a value for .a: --parameter a=VALUE",
     "@nothing": "no question @nothing; there are: @best_policies",
     "@../views/judged": "no question",
 }
@@ -338,7 +342,7 @@ def test_tables_behind_a_query(connection):
     behind = sql.tables_behind(
         "WITH q AS (FROM reference_counts) SELECT * FROM q JOIN deduplicated USING (problem_id)"
     )
-    assert behind == ["duplicates", "problems", "trajectories", "verdicts"]
+    assert behind == ["duplicates", "problems", "program_signatures", "trajectories", "verdicts"]
     for text in ("SELECT 1; SELECT 2", "DELETE FROM problems", "SELEC"):
         with pytest.raises(sql.SqlError, match="not one SELECT"):
             sql.tables_behind(text)
@@ -348,3 +352,29 @@ def test_times_are_utc(connection, rows):
     got = sql.query(connection, "SELECT started_at, finished_at FROM batches").row(0)
     assert got == (rows.day, rows.day + timedelta(seconds=3))
     assert re.search(r"UTC", str(sql.query(connection, "SELECT now() AS t").schema["t"]))
+
+
+def test_a_question_without_its_parameter_says_which(connection):
+    with pytest.raises(
+        sql.SqlError, match=r"@where_from needs a value for \$row_id: --parameter row_id=VALUE"
+    ):
+        sql.query(connection, "@where_from")
+    with pytest.raises(sql.SqlError, match=r"the query needs a value for \$a, \$b"):
+        sql.query(connection, "SELECT $a, '$c', $b")
+
+
+def test_hints_that_lead_nowhere_are_not_given(connection):
+    with pytest.raises(sql.SqlError, match="spatial extension") as caught:
+        sql.query(connection, "SELECT st_point(1, 2)")
+    assert "INSTALL" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "PIVOT trajectories ON origin USING count(*) GROUP BY problem_id",
+        "SELECT * FROM (PIVOT trajectories ON origin USING count(*) GROUP BY problem_id)",
+    ],
+)
+def test_pivot(connection, query):
+    assert {"human", "online"} <= set(sql.query(connection, query).columns)

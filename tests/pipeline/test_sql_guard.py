@@ -78,30 +78,33 @@ ANALYSES = {
         ("oth", ["oth/c"]),
         ("src", ["src/a", "src/b"]),
     ],
-    "select count(*) from judged j semi join problems p on p.problem_id = j.problem_id and p.source = 'oth'": [
-        (4,)
-    ],
-    "select problem_id from problems where problem_id not in (select problem_id from judged where verdict = 'accepted')"
+    "select count(*) from judged j semi join problems p on p.problem_id = j.problem_id"
+    " and p.source = 'oth'": [(4,)],
+    "select problem_id from problems"
+    " where problem_id not in (select problem_id from judged where verdict = 'accepted')"
     " order by all": [("src/b",)],
-    "select trajectory_id from judged where origin = 'human' qualify row_number() over (order by trajectory_id) = 2": [
-        ("h2",)
-    ],
-    "select max(rank) from (select rank() over (partition by problem_id order by trajectory_id) as rank from judged"
+    "select trajectory_id from judged where origin = 'human'"
+    " qualify row_number() over (order by trajectory_id) = 2": [("h2",)],
+    "select max(rank) from"
+    " (select rank() over (partition by problem_id order by trajectory_id) as rank from judged"
     " where policy_id = 'human')": [(2,)],
     "pivot (select origin, language from trajectories) on origin using count(*) order by all": [
         ("cpp", 0, 0, 1),
         ("python3", 19, 6, 2),
     ],
-    "with t as (select origin, language from trajectories) from (pivot t on language using count(*)) order by all": [
+    "with t as (select origin, language from trajectories)"
+    " from (pivot t on language using count(*)) order by all": [
         ("earlier_training", 0, 19),
         ("human", 0, 6),
         ("online", 1, 2),
     ],
-    "pivot (select origin, language from trajectories) on origin in ('human', 'online') using count(*) order by all": [
+    "pivot (select origin, language from trajectories)"
+    " on origin in ('human', 'online') using count(*) order by all": [
         ("cpp", 0, 1),
         ("python3", 6, 2),
     ],
-    "from (select origin, language from trajectories) pivot (count(*) for origin in ('human')) order by all": [
+    "from (select origin, language from trajectories)"
+    " pivot (count(*) for origin in ('human')) order by all": [
         ("cpp", 0),
         ("python3", 6),
     ],

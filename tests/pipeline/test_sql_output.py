@@ -12,7 +12,10 @@ import pytest
 from pipeline.store.sql import SqlError
 from pipeline.store.sql_output import BATCH_ROWS, write_file, write_rows
 
-ROWS = f"SELECT i, [i, i + 1] AS pair, {{'a': 'x,\"y\"\n' || i}} AS struct, NULL AS nothing FROM range({BATCH_ROWS + 10}) t(i)"
+ROWS = (
+    "SELECT i, [i, i + 1] AS pair, {'a': 'x,\"y\"\n' || i} AS struct, NULL AS nothing"
+    f" FROM range({BATCH_ROWS + 10}) t(i)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +49,17 @@ def test_a_result_without_rows(connection):
 
 
 def test_a_query_that_fails_half_way_leaves_no_file(connection, tmp_path):
-    failing = f"SELECT CASE WHEN i = {BATCH_ROWS + 5} THEN error('at last') ELSE i END AS i FROM range({BATCH_ROWS + 10}) t(i)"
+    failing = (
+        f"SELECT CASE WHEN i = {BATCH_ROWS + 5} THEN error('at last') ELSE i END AS i"
+        f" FROM range({BATCH_ROWS + 10}) t(i)"
+    )
     with pytest.raises(SqlError, match="at last"):
         write_file(connection.sql(failing), tmp_path / "rows.csv")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("name", "fault"), [("rows.txt", "no format 'txt'"), ("none/rows.csv", "cannot write")]
+    ("name", "fault"), [("rows.txt", "unknown format 'txt'"), ("none/rows.csv", "cannot write")]
 )
 def test_a_file_that_cannot_be_written(connection, tmp_path, name, fault):
     with pytest.raises(SqlError, match=fault):

@@ -2,15 +2,19 @@
 other programs read.
 """
 
+from dataclasses import replace
+
 import dataframely as dy
 import duckdb
 import polars as pl
 import pytest
 from deltalake import DeltaTable
 
-from pipeline.store import contracts, sql
-from pipeline.store.contracts import TABLES, ContractError, Table, Trajectories
+from pipeline.store import sql
+from pipeline.store.contract_check import ContractError
+from pipeline.store.contracts import Trajectories
 from pipeline.store.store import Statistics, Store, StoreError
+from pipeline.store.tables import TABLES
 
 
 @pytest.fixture
@@ -73,7 +77,7 @@ def test_append_next_counts_by_itself(store, rows):
 def test_a_still_store_sees_what_was_there_and_what_it_writes_itself(store, add):
     add(store, 0, ["a"])
     other = Store(store.location)
-    with store.still():
+    with store.pinned_reads():
         assert store.version("trajectories") == 1 and store.version("verdicts") == -1
         add(other, 0, ["b"], producer="q")
         assert store.version("trajectories") == 1 and ids(store.read("trajectories")) == ["a"]
@@ -190,11 +194,11 @@ def test_what_a_corpus_pins_survives_maintenance(tmp_path, fill_store):
 
     store = fill_store(Store(tmp_path / "store"))
     corpus = corpora.publish(store, corpora.Spec("all", "FROM judged"))
-    before = corpora.rows_of(store, corpus)
+    before = corpora.read_rows(store, corpus)
     for name in TABLES:
         store.maintain(name, retention_hours=0)
         store.maintain(name, retention_hours=0)
-    assert corpora.rows_of(Store(store.location), corpus).equals(before)
+    assert corpora.read_rows(Store(store.location), corpus).equals(before)
 
 
 class Wider(Trajectories):
@@ -204,9 +208,9 @@ class Wider(Trajectories):
 @pytest.fixture
 def wider(monkeypatch):
     old = TABLES["trajectories"]
-    new = Table("trajectories", Wider, old.purpose, old.partition_by, old.bloom_filter)
-    return lambda: monkeypatch.setitem(contracts.TABLES, "trajectories", new), lambda: monkeypatch.setitem(
-        contracts.TABLES, "trajectories", old
+    new = replace(old, contract=Wider)
+    return lambda: monkeypatch.setitem(TABLES, "trajectories", new), lambda: monkeypatch.setitem(
+        TABLES, "trajectories", old
     )
 
 
@@ -316,12 +320,3 @@ def test_the_log_is_never_cut(store, add):
     add(store, 0, ["a"])
     configuration = DeltaTable(f"{store.location}/trajectories").metadata().configuration
     assert configuration["delta.enableExpiredLogCleanup"] == "false"
-
-
-@pytest.mark.parametrize("place", ["with space", "100% and ümlaut"])
-def test_a_store_may_lie_under_any_name(tmp_path, rows, place):
-    store = Store(tmp_path / place)
-    store.append("problems", rows.frame("problems", [rows.problem("src/a")]), producer="p", sequence=0)
-    assert store.read("problems").height == 1
-    with sql.connect(store) as connection:
-        assert sql.query(connection, "select count(*) as n from problems")["n"][0] == 1

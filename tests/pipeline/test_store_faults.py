@@ -1,15 +1,18 @@
 """What goes wrong on a disk: each fault gives one clear line, and nothing that was committed is lost."""
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
 
 from pipeline.store import sql
+from pipeline.store.places import Disk
 from pipeline.store.store import LAYOUT_KEY, Store, StoreError
 
 WORKER_FOLDER = Path(__file__).parent
@@ -53,6 +56,24 @@ def test_a_damaged_file_is_named_by_every_reader(store, damage):
         sql.query(connection, "SELECT count(program) FROM trajectories")
     file.write_bytes(content)
     assert store.read("trajectories").height == 2
+
+
+@pytest.mark.parametrize("damage", ["one byte changed", "another file of the table", "cut"])
+def test_the_next_append_refuses_a_table_with_a_file_that_was_written_to(store, rows, damage):
+    """Also at once: when the file was written is compared with what the commit has, not with a clock."""
+    first, second = map(Path, store.snapshot("trajectories").files)
+    content = bytearray(first.read_bytes())
+    content[len(content) // 3] ^= 1
+    contents = {
+        "one byte changed": content,
+        "another file of the table": second.read_bytes(),
+        "cut": content[:500],
+    }
+    time.sleep(0.002)  # times in the log are in milliseconds
+    first.write_bytes(contents[damage])
+    frame = rows.frame("trajectories", [rows.trajectory("c")])
+    with refused(f"trajectories: cannot write to .*{first.name} is damaged"):
+        Store(store.location).append("trajectories", frame, producer="p", sequence=2)
 
 
 def test_what_a_dying_writer_leaves_is_never_seen_and_swept_later(store):
@@ -118,6 +139,7 @@ WITHOUT_PERMISSION = """
         for path in [pathlib.Path(folder), *pathlib.Path(folder).rglob("*")]:
             path.chmod(0o555 if path.is_dir() else 0o444)
         root = os.geteuid() == 0
+        sql.query(sql.connect(Store(location)), "SELECT 1")  # loads what a query needs
         if root:
             os.seteuid(65534)
         store = Store(location)
@@ -169,6 +191,20 @@ FULL_DISK = """
     assert not Store(store.location).append("trajectories", batch("p", 1, 5000), producer="p", sequence=1)
     assert store.read("trajectories")["trajectory_id"].n_unique() == 5050
 """
+
+
+def test_a_disk_that_is_full_in_the_midst_of_a_file(store, rows, monkeypatch):
+    @contextlib.contextmanager
+    def on_a_full_disk(self):
+        with open("/dev/full", "wb", buffering=0) as file:
+            yield Path("/dev/full"), file
+
+    frame = rows.frame("trajectories", [rows.trajectory("c", program=os.urandom(2000).hex() * 100)])
+    with monkeypatch.context() as patch:
+        patch.setattr(Disk, "partial", on_a_full_disk)
+        with refused("trajectories: cannot write to .*No space left on device"):
+            store.append("trajectories", frame, producer="p", sequence=2)
+    assert store.append("trajectories", frame, producer="p", sequence=2)
 
 
 def can_mount() -> bool:

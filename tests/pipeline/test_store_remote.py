@@ -10,8 +10,8 @@ import pytest
 from pipeline.corpora import publication as corpora
 from pipeline.corpora.parquet_export import export
 from pipeline.store import sql
-from pipeline.store.contracts import TABLES
 from pipeline.store.store import Store, StoreError
+from pipeline.store.tables import TABLES
 
 # Stays within the store's address and keys, so that it can also be run in another process.
 WRITER = """
@@ -20,7 +20,8 @@ sys.path.insert(0, sys.argv[1])
 from store_worker import batch
 from pipeline.store.store import Store
 store = Store(sys.argv[2], json.loads(sys.argv[3]))
-added = [store.append("trajectories", batch(sys.argv[4], n, 5), producer=sys.argv[4], sequence=n) for n in range(3)]
+name = sys.argv[4]
+added = [store.append("trajectories", batch(name, n, 5), producer=name, sequence=n) for n in range(3)]
 print(sum(added))
 """
 
@@ -39,12 +40,12 @@ def test_everything_works_as_on_a_disk(options, fill_store, small_store, tmp_pat
             order = f"SELECT * FROM {view} ORDER BY ALL"
             assert sql.query(remote, order).equals(sql.query(local, order)), view
     corpus = corpora.publish(store, corpora.Spec("all", "FROM judged"))
-    before = corpora.rows_of(store, corpus)
+    before = corpora.read_rows(store, corpus)
     store.pin("run", {"verdicts": 1})
     for name in ("trajectories", "verdicts"):
         store.maintain(name, retention_hours=0)
     assert store.tail("trajectories", 0)[0].height == 28
-    assert corpora.rows_of(Store(store.location, options), corpus).equals(before)
+    assert corpora.read_rows(Store(store.location, options), corpus).equals(before)
     assert (export(store, corpus, tmp_path / "out") / "data/train.parquet").stat().st_size > 0
 
 

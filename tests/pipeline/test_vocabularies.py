@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 
 from pipeline.dedup.lexers import LEXERS, lexer_of
-from pipeline.store.contracts import TABLES
-from pipeline.text.extract import CLUES
+from pipeline.store.tables import TABLES
+from pipeline.text.detect import LANGUAGE_PATTERNS
 from pipeline.text.names import VERDICT_NAMES, language_name, suffix_language
 from sandbox.languages import LANGUAGES
 
 STORE = Path(__file__).parents[2] / "pipeline" / "store"
 QUERIES = sorted([*(STORE / "views").glob("*.sql"), *(STORE / "questions").glob("*.sql")])
 VERDICTS = {
-    "accepted", "wrong_answer", "runtime_error", "time_limit_exceeded", "memory_limit_exceeded", "output_limit_exceeded",
-    "compile_error", "language_unavailable", "judge_error",
+    "accepted", "wrong_answer", "runtime_error", "time_limit_exceeded", "memory_limit_exceeded",
+    "output_limit_exceeded", "compile_error", "no_program", "language_unavailable", "judge_error",
 }  # fmt: skip
 CLAIMS = (VERDICTS - {"language_unavailable", "judge_error"}) | {"partial", "rejected"}
 COMPARED = re.compile(
@@ -36,8 +36,8 @@ def test_the_enumerations_are_the_contracts():
     assert allowed("verdicts", "verdict") == VERDICTS
     assert allowed("trajectories", "claimed_verdict") == CLAIMS
     assert allowed("trajectories", "language") >= {
-        "c", "cpp", "csharp", "go", "haskell", "java", "javascript", "kotlin", "pascal", "php", "python2", "python3",
-        "ruby", "rust", "scala", "unknown",
+        "c", "cpp", "csharp", "go", "haskell", "java", "javascript", "kotlin", "pascal", "php", "python2",
+        "python3", "ruby", "rust", "scala", "unknown",
     }  # fmt: skip
 
 
@@ -72,13 +72,13 @@ def test_the_lexers_of_languages():
         for name in ("python2", "c", "cpp", "java", "go", "php", "haskell", "unknown")
     }
     assert named == {
-        "python2": "python", "c": "cpp", "cpp": "cpp", "java": "java", "go": "braces", "php": "php", "haskell": "plain",
-        "unknown": "plain",
+        "python2": "python", "c": "cpp", "cpp": "cpp", "java": "java", "go": "braces", "php": "php",
+        "haskell": "plain", "unknown": "plain",
     }  # fmt: skip
 
 
 def test_languages_detected_by_their_text_are_in_the_table():
-    assert set(CLUES) <= {row.name for row in LANGUAGES}
+    assert set(LANGUAGE_PATTERNS) <= {row.name for row in LANGUAGES}
 
 
 def test_names_and_suffixes_lead_to_stored_names():
@@ -86,4 +86,4 @@ def test_names_and_suffixes_lead_to_stored_names():
     assert language_name("GNU C++17 (64)") == "cpp"
     assert language_name("brainfuck") == "brainfuck"
     assert language_name(None) is None
-    assert (suffix_language(".cc"), suffix_language(".C"), suffix_language(".c"), suffix_language(".exe")) == ("cpp", "cpp", "c", None)  # fmt: skip
+    assert [suffix_language(suffix) for suffix in (".cc", ".C", ".c", ".exe")] == ["cpp", "cpp", "c", None]

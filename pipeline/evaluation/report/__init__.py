@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file that holds all it shows, opens from disk and loads nothing.
+"""The report of a run: one self-contained HTML file that opens from disk.
 
 `write_report(store, run_folder, target)` writes it. Each module collects the facts of one section, `charts`
 draws them, and `templates/` show them; templates compute nothing.

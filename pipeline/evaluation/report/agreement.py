@@ -1,4 +1,4 @@
-"""How often the judge agrees with the verdicts that sources claim for programs, and where it does not."""
+"""Agreement of the judge with the verdicts that sources claim for programs, with examples of disagreement."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ SELECT claimed_verdict, verdict, count(*) AS trajectories FROM judged
 WHERE claimed_verdict IS NOT NULL AND reward_binary IS NOT NULL GROUP BY claimed_verdict, verdict
 """
 
-# Compared is acceptance, which decides a reward; the kind of failure is not. Examples alternate between
-# sources, so that no source fills the list.
+# The comparison is about acceptance, which decides the reward, not about the kind of failure. Examples
+# alternate between sources, so that no source fills the list.
 DISAGREEING = """
 SELECT
     trajectory_id, problem_id, source, policy_id, language, claimed_verdict, verdict, first_failure,

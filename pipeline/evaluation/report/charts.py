@@ -1,4 +1,4 @@
-"""The drawings of the report. What each of them shows is also in a table beside it."""
+"""The charts of the report. A table next to each chart has the same numbers."""
 
 from __future__ import annotations
 
@@ -158,9 +158,9 @@ def _tint(before: float, after: float) -> str:
 
 def problem_scatter(problems: pl.DataFrame, name: str) -> Markup:
     """pass@1 of each problem before and after; problems at the same point make one larger dot."""
-    shown = problems.drop_nulls(["pass_1_before", "pass_1_after"])
+    both_known = problems.drop_nulls(["pass_1_before", "pass_1_after"])
     points = (
-        shown.group_by(pl.col("pass_1_before").round(2), pl.col("pass_1_after").round(2))
+        both_known.group_by(pl.col("pass_1_before").round(2), pl.col("pass_1_after").round(2))
         .len()
         .sort("len", descending=True)
     )

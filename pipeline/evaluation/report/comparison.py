@@ -30,7 +30,7 @@ class Metric:
     """A figure of a policy, by its column of `per_problem`. A change whose whole interval is within `margin`
     of 0 is no change.
 
-    `share`: shown in per cent. `optional`: not mentioned where no problem has enough samples.
+    `share`: shown in per cent. `optional`: not mentioned if no problem has enough samples.
     """
 
     column: str
@@ -73,7 +73,7 @@ class SeedResult:
 
 @dataclass(frozen=True)
 class Finding:
-    """One metric before and after. `outcome`: helped, made worse, did not help, or cannot be told."""
+    """One metric before and after. `outcome`: helped, made worse, did not help, or inconclusive."""
 
     metric: Metric
     before: Estimate
@@ -111,13 +111,13 @@ class Finding:
     @property
     def conclusion(self) -> str:
         if self.change.problems < FEWEST_PROBLEMS:
-            return f"with fewer than {FEWEST_PROBLEMS} problems it cannot be told whether training helped."
+            return f"with fewer than {FEWEST_PROBLEMS} problems the result is inconclusive."
         margin = self.metric.change(self.metric.margin).lstrip("+")
         return {
             "helped": "training helped.",
             "made worse": "training made it worse.",
             "did not help": f"training did not help; any change is below {margin}.",
-            "cannot be told": "it cannot be told whether training helped, since the interval includes 0.",
+            "inconclusive": "the result is inconclusive, because the interval includes 0.",
         }[self.outcome]
 
     @property
@@ -136,13 +136,13 @@ class Finding:
 def outcome_of(change: Estimate, margin: float) -> str:
     """The conclusion that the interval of a change allows."""
     if change.problems < FEWEST_PROBLEMS:
-        return "cannot be told"
+        return "inconclusive"
     if change.low > ROUNDING:
         return "helped"
     if change.high < -ROUNDING:
         return "made worse"
     within = -margin - ROUNDING <= change.low and change.high <= margin + ROUNDING
-    return "did not help" if within else "cannot be told"
+    return "did not help" if within else "inconclusive"
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ class Comparison:
             "helped": "Training helped {}.",
             "made worse": "Training made {} worse.",
             "did not help": "Training did not help {}.",
-            "cannot be told": "Whether it helped {} cannot be told from this run.",
+            "inconclusive": "The result for {} is inconclusive.",
         }
         return " ".join(
             sentence.format(listed(by_outcome[outcome]))
@@ -188,16 +188,16 @@ def compare(evaluations: pl.DataFrame, run: Run) -> Comparison:
     except NotComparable:
         return Comparison([], pl.DataFrame(), {}, "", [], [_nothing_to_compare(evaluations, run)])
     here = {policy: names[policy] for policy in pairing.b}
-    found = {metric: find(pairing.rows, metric, run.reference_policy, here) for metric in METRICS}
+    differences = {metric: find(pairing.rows, metric, run.reference_policy, here) for metric in METRICS}
     absent = [names[policy] for policy in pairing.absent]
     missing = [f"Not evaluated with the reference's settings: {some(absent)}."] if absent else []
     missing += [
         f"{metric.label} has no estimate: no problem has enough samples before and after."
-        for metric, finding in found.items()
+        for metric, finding in differences.items()
         if not (finding or metric.optional)
     ]
     return Comparison(
-        [finding for finding in found.values() if finding],
+        [finding for finding in differences.values() if finding],
         _side_by_side(pairing.rows, run.reference_policy, pairing.b),
         json.loads(pairing.comparable),
         listed(pairing.rows["split"].unique().sort().to_list()),
@@ -227,13 +227,13 @@ def find(rows: pl.DataFrame, metric: Metric, reference: str, names: Mapping[str,
     `rows` are those of `per_problem` under one settings, `names` are policy ids of seeds and what to call
     them.
     """
-    found = difference(rows, metric.column, [reference], list(names))
-    return _finding(metric, found, names) if found else None
+    result = difference(rows, metric.column, [reference], list(names))
+    return _finding(metric, result, names) if result else None
 
 
-def _finding(metric: Metric, found: Difference, names: Mapping[str, str]) -> Finding:
-    seeds = [SeedResult(names[seed.policy_id], seed.level, seed.change) for seed in found.seeds]
-    return Finding(metric, found.a, found.b, found.change, seeds)
+def _finding(metric: Metric, measured: Difference, names: Mapping[str, str]) -> Finding:
+    seeds = [SeedResult(names[seed.policy_id], seed.level, seed.change) for seed in measured.seeds]
+    return Finding(metric, measured.a, measured.b, measured.change, seeds)
 
 
 def _side_by_side(rows: pl.DataFrame, reference: str, policies: list[str]) -> pl.DataFrame:

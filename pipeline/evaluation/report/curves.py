@@ -105,14 +105,14 @@ class Curves:
 def curves(seeds: list[Seed]) -> Curves:
     """Panels over all seeds; without any logged step there are none, and the facts say why."""
     logged = [seed for seed in seeds if seed.metrics]
-    shown = logged[:MOST_SEEDS]
-    longest = max((len(seed.metrics) for seed in shown), default=0)
+    runs = logged[:MOST_SEEDS]
+    longest = max((len(seed.metrics) for seed in runs), default=0)
     return Curves(
-        [panel for panel in _panels(shown) if panel.lines],
+        [panel for panel in _panels(runs) if panel.lines],
         [_facts(seed) for seed in seeds],
-        [column for seed in shown for column in _other_columns(seed)],
+        [column for seed in runs for column in _other_columns(seed)],
         window_of(longest),
-        len(logged) - len(shown),
+        len(logged) - len(runs),
     )
 
 

@@ -1,4 +1,4 @@
-"""How many programs of the store repeat another one: shares by origin, and the biggest clusters."""
+"""Duplicates in the store: shares by origin, and the largest clusters."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from pipeline.store import ORIGINS, query
 
 LEVELS = ("unique", "near", "token", "exact")
 
-# `kept` counts representatives: each cluster has one, and it counts for the origin that its representative
-# has.
+# `kept` counts representatives. Each cluster has one, which counts for its own origin.
 BY_ORIGIN = """
 SELECT
     t.origin, count(*) AS trajectories, count(c.trajectory_id) AS seen,

@@ -102,7 +102,7 @@ def svg(figure: Figure, name: str, description: str) -> Markup:
     body = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{name}-", body)
     body = re.sub(r"font-family: [^;\"]+;?", "", body)
     body = re.sub(
-        r"\b(fill|stroke): (#0a0[bc][0-9a-f]{2})", lambda found: f"{found[1]}: var(--{NAMES[found[2]]})", body
+        r"\b(fill|stroke): (#0a0[bc][0-9a-f]{2})", lambda match: f"{match[1]}: var(--{NAMES[match[2]]})", body
     )
     view = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', head)
     assert view, "matplotlib writes a viewBox"

@@ -68,11 +68,11 @@ def lineage(connection: duckdb.DuckDBPyConnection, run: Run, versions: dict[str,
 def _pins_in_words(pins: str) -> str:
     """`{"verdicts": 3}` as `verdicts 3`; text that is not a JSON object stays as it is."""
     try:
-        found = json.loads(pins)
+        versions = json.loads(pins)
     except ValueError:
         return pins
     return (
-        ", ".join(f"{table} {version}" for table, version in found.items())
-        if isinstance(found, dict)
+        ", ".join(f"{table} {version}" for table, version in versions.items())
+        if isinstance(versions, dict)
         else pins
     )

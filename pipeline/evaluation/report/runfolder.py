@@ -1,4 +1,4 @@
-"""A run as its folder and the store have it.
+"""Reads a run from its folder and the store.
 
 A run by `spo train` has `config.json` (its configuration), `reference.json` (the parts of the reference's
 fingerprint) and `metrics.jsonl` (one line per step). The demo adds `run.json` in the folder above its seeds,
@@ -72,7 +72,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Run:
-    """A run as its folder has it; everything but the name may be missing."""
+    """A run as read from its folder; everything except the name may be missing."""
 
     name: str
     started_at: str
@@ -94,17 +94,15 @@ def read_run(folder: Path) -> Run:
     if (folder / CONFIG).exists():
         return _from_config(folder, _read_object(folder / CONFIG, "source"))
     raise ReportError(
-        f"{folder}: not there, or has neither {RECORD} nor {CONFIG};"
+        f"{folder}: does not exist, or has neither {RECORD} nor {CONFIG};"
         " name the folder of a run, see `run` in its configuration"
     )
 
 
 def complete_from_store(run: Run, connection: duckdb.DuckDBPyConnection) -> Run:
-    """Fill in what only the store knows of a run by `spo train`: its reference policy, and which of its
-    policies was evaluated.
+    """Add what only the store has of a run by `spo train`: its reference policy, and the evaluated policies.
 
-    A run that names its reference has all that the report needs, and comes back as it is, but for an
-    unfinished seed.
+    Of a run that names its reference, only unfinished seeds change.
     """
     if not run.reference_policy:
         wanted = {"run": run.name, "weights": run.reference_weights}

@@ -1,4 +1,4 @@
-"""Samples worth reading: problems solved only after training, and problems lost, with the programs."""
+"""Samples: problems that only the trained policy solved, and problems it lost, with programs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pipeline.store import query
 
 SHOWN = 3
 
-# Samples of an evaluation come before others of the same policy. The order is fixed: the same store shows the
-# same program.
+# Samples of an evaluation come before others of the same policy. The order is fixed, so that the same store
+# shows the same program.
 PROGRAM = """
 SELECT t.trajectory_id, t.program, t.language, t.policy_id, j.verdict, j.passed, j.total
 FROM trajectories t

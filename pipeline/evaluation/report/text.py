@@ -1,6 +1,4 @@
-"""How values are shown: numbers with thin separators, and text from data without characters that could
-mislead.
-"""
+"""Formats values: numbers with thin separators, and untrusted text without misleading characters."""
 
 from __future__ import annotations
 
@@ -64,7 +62,7 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 
 def careful_percent(value: float | None) -> str:
-    """A share in per cent that says 100 or 0 only where it is exactly that."""
+    """A share in per cent that shows 100 or 0 only if it is exactly that."""
     if not _is_finite(value) or value in (0, 1) or 0.0005 <= value < 0.9995:
         return percent(value)
     return f"> 99.9{THIN}%" if value > 0.5 else f"< 0.1{THIN}%"
@@ -116,8 +114,8 @@ def listed(names: list[str]) -> str:
 
 def some(names: list[Any], most: int = 12) -> str:
     """The first names of a list, and how many more there are."""
-    shown = ", ".join(map(str, names[:most]))
-    return f"{shown} and {count(len(names) - most)} more" if len(names) > most else shown
+    text = ", ".join(map(str, names[:most]))
+    return f"{text} and {count(len(names) - most)} more" if len(names) > most else text
 
 
 def flattened(value: Any, path: str = "") -> Iterator[tuple[str, str]]:

@@ -13,7 +13,7 @@ from pipeline.store import NOT_A_REWARD, ORIGINS, VERDICTS, query
 MOST_WRITERS = 30
 JUDGED = tuple(verdict for verdict in VERDICTS if verdict not in NOT_A_REWARD)
 # Series colour of each verdict, the same in every report.
-COLOURS: dict[str, int] = dict(zip(JUDGED, (0, 1, 4, 3, 6, 5, 7), strict=True))
+COLOURS: dict[str, int] = dict(zip(JUDGED, (0, 1, 4, 3, 6, 5, 7, 2), strict=True))
 
 # A run publishes policies `<run>@<step>` for its rollouts: together they are one writer. Samples of
 # evaluations are separate from those that the policy trained on.
@@ -92,10 +92,10 @@ class Verdicts:
 
 def verdicts(connection: duckdb.DuckDBPyConnection) -> Verdicts:
     """Verdicts over the whole store; the MOST_WRITERS largest writers are shown, the totals have all."""
-    found: dict[tuple[str, str], dict[str, int]] = {}
+    by_kind: dict[tuple[str, str], dict[str, int]] = {}
     for row in query(connection, BY_WRITER).iter_rows(named=True):
-        found.setdefault((row["origin"], row["writer"]), {})[row["verdict"]] = row["trajectories"]
-    writers = [Writer(origin, name, counts) for (origin, name), counts in found.items()]
+        by_kind.setdefault((row["origin"], row["writer"]), {})[row["verdict"]] = row["trajectories"]
+    writers = [Writer(origin, name, counts) for (origin, name), counts in by_kind.items()]
     largest = sorted(writers, key=lambda writer: (-writer.total, writer.origin, writer.name))[:MOST_WRITERS]
     largest.sort(key=lambda writer: (ORIGINS.index(writer.origin), -writer.total, writer.name))
     sums: dict[str, int] = {}

@@ -4,8 +4,8 @@
 -- a language the judge lacks are not compared.
 WITH compared AS (
     SELECT
-        source, policy_id, claimed_verdict, verdict,
-        claimed_verdict = 'accepted' AS claims, verdict = 'accepted' AS passes
+        source, policy_id, claimed_verdict, program_verdict AS verdict,
+        claimed_verdict = 'accepted' AS claims, program_verdict = 'accepted' AS passes
     FROM judged
     WHERE claimed_verdict IS NOT NULL AND reward_binary IS NOT NULL
 )

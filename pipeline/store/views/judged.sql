@@ -3,15 +3,21 @@
 -- use last, then the highest attempt. A judge error is no verdict: a trajectory with nothing else is not in here.
 -- Columns: all of `trajectories`; source and split of the problem; verdict, passed, total, first_failure; test_set_hash,
 -- judge_version, attempt, cpu_s (seconds), memory_mb (MiB), tier, judged_at, isolated_check (false: a function
--- test that the program could have forged; a corpus leaves those out with `isolated_check is not false`); reward_binary (null for
--- language_unavailable).
+-- test that the program could have forged; a corpus leaves those out with `isolated_check is not false`); score
+-- (points, null for problems without them); reward_binary (null for language_unavailable).
+-- A completion that was cut at the length limit (finish_reason `length`) has failed, whatever its program does: its `passed`
+-- and `score` are 0, and an accepted program of one is a wrong answer. `cut` says so, and `program_verdict` is what the judge
+-- found. `all_tests_run`: whether every test has a result, or none is needed: accepted, cut, no program, or not compiled;
+-- else the judge stopped at the first failure.
 WITH versions AS (
     SELECT judge_version, min(judged_at) AS in_use_since FROM verdicts GROUP BY judge_version
 ),
 holding AS (
     SELECT
         v.trajectory_id, v.verdict, v.passed, v.total, v.first_failure, v.test_set_hash, v.judge_version, v.attempt,
-        v.cpu_s, v.memory_mb, v.tier, v.judged_at, v.isolated_check, p.source, p.split
+        v.cpu_s, v.memory_mb, v.tier, v.judged_at, v.isolated_check, v.score, p.source, p.split,
+        v.verdict IN ('accepted', 'compile_error', 'no_program', 'language_unavailable')
+            OR len(v.tests) >= v.total AS complete
     FROM verdicts v
     JOIN versions USING (judge_version)
     LEFT JOIN problems p USING (problem_id)
@@ -23,7 +29,16 @@ holding AS (
     ) = 1
 )
 SELECT
-    t.*, h.* EXCLUDE (trajectory_id),
-    reward_binary(h.verdict, h.passed, h.total) AS reward_binary
+    t.*,
+    h.* EXCLUDE (trajectory_id, verdict, passed, score, complete),
+    coalesce(t.finish_reason = 'length', false) AS cut,
+    CASE WHEN cut AND h.verdict = 'accepted' THEN 'wrong_answer' ELSE h.verdict END AS verdict,
+    CASE WHEN cut THEN 0 ELSE h.passed END AS passed,
+    CASE WHEN cut AND h.score IS NOT NULL THEN 0 ELSE h.score END AS score,
+    h.verdict AS program_verdict,
+    h.complete OR cut AS all_tests_run,
+    reward_binary(
+        CASE WHEN cut AND h.verdict = 'accepted' THEN 'wrong_answer' ELSE h.verdict END, h.passed, h.total
+    ) AS reward_binary
 FROM trajectories t
 JOIN holding h USING (trajectory_id)

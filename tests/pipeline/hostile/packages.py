@@ -3,10 +3,11 @@
 import os
 import socket
 import stat
+import warnings
 import zipfile
 from pathlib import Path
 
-from hostile.attack import Attack, fifo, hole, link, package, secret_file, write
+from hostile.attack import PACKAGE, Attack, fifo, hole, link, package, secret_file, write
 
 BOMB = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 9)
@@ -47,7 +48,7 @@ YAML, TEX = "problem.yaml", "problem_statement/problem.en.tex"
 with_files("nine levels of YAML aliases", "more than 20,000 values", **{YAML: BOMB + "name: *a8\n"})
 with_files("200,000 brackets of YAML", "nested deeper than 32", **{YAML: "name: " + "[" * 200_000})
 with_files("200,000 dashes of YAML", "nested deeper than 32", **{YAML: "- " * 100_000})
-with_files("a YAML alias inside of itself", "inside of what it stands for", **{YAML: "name: &a [*a]\n"})
+with_files("a YAML alias inside of itself", "inside its own anchor", **{YAML: "name: &a [*a]\n"})
 with_files(
     "a YAML tag that makes an object",
     "could not determine a constructor",
@@ -56,24 +57,28 @@ with_files(
 with_files("a YAML number in base 60", "a number of more than", **{YAML: "name: " + "1:" * 50_000 + "1\n"})
 with_files("a YAML file of 64 MiB", "a file of more than", **{YAML: "name: N\n#" + "x" * (64 << 20)})
 with_files("a YAML file that is not UTF-8", "is not UTF-8", **{YAML: b"name: \xe9\n"})
-with_files("YAML with escape sequences", "not a problem package", **{YAML: "name: \x1b[31mred\n"})
-with_files("limits that are lists", "not a problem package", **{YAML: "name: N\nlimits: [1]\n"})
+with_files("YAML with escape sequences", "problem package cannot be read", **{YAML: "name: \x1b[31mred\n"})
+with_files("limits that are lists", "problem package cannot be read", **{YAML: "name: N\nlimits: [1]\n"})
 with_files("an infinite memory limit", "limits.memory is inf", **{YAML: "limits: {memory: .inf}\n"})
 with_files(
     "a time limit that is no number", "limits.time_limit is nan", **{YAML: "limits: {time_limit: .nan}\n"}
 )
-with_files("flags that are objects", "not a problem package", **{YAML: "validator_flags: [{a: 1}]\n"})
+with_files(
+    "flags that are objects", "problem package cannot be read", **{YAML: "validator_flags: [{a: 1}]\n"}
+)
 with_files("an empty .timelimit", ".timelimit is not a number", **{".timelimit": ""})
 with_files("a .timelimit of 1e999", ".timelimit is inf", **{".timelimit": "1e999"})
 with_files(
     "an ini file of blanks", "a file of more than", **{"domjudge-problem.ini": "a" + " " * 500_000 + "b"}
 )
-with_files("an ini file without a section", "not a problem package", **{"domjudge-problem.ini": "[[[\n=\n"})
+with_files(
+    "an ini file without a section", "problem package cannot be read", **{"domjudge-problem.ini": "[[[\n=\n"}
+)
 with_files("50,000 times \\section{", None, 1, **{TEX: "\\section{" * 50_000})
 with_files("50,000 times \\begin{itemize}[", None, 1, **{TEX: "\\begin{itemize}[" * 50_000})
 with_files("50,000 empty groups in a title", None, 1, **{TEX: "\\section{" * 9 + "{}" * 50_000})
 with_files("a statement that is not UTF-8", "is not UTF-8", **{TEX: b"\xff\xfe"})
-with_files("a validator named like an option", "needs a plain name", **{"output_validators/-o.py": "1"})
+with_files("a validator named like an option", "has an unsafe name", **{"output_validators/-o.py": "1"})
 with_files("a validator named over two lines", None, 1, **{"output_validators/a\nb.py": "1"})
 with_files(
     "a submission named like an escape sequence", None, 2, **{"submissions/accepted/\x1b[2Ja.py": "print(1)"}
@@ -89,10 +94,10 @@ with_link("the time limit links to one", ".timelimit")
 with_link("an attachment links to one", "attachments/x.txt", None, good=1)
 with_link("the statement links to /dev/zero", TEX, target="/dev/zero")
 with_link("an answer links to /proc/self/environ", "data/secret/1.ans", target="/proc/self/environ")
-with_link("an answer links to nothing", "data/secret/1.ans", "a link that leads nowhere", target="nothing")
-with_link("an answer links to itself", "data/secret/1.ans", "links in a circle", target="1.ans")
+with_link("an answer links to nothing", "data/secret/1.ans", "a link to a missing file", target="nothing")
+with_link("an answer links to itself", "data/secret/1.ans", "a circle of links", target="1.ans")
 with_link("a group links to a folder of the host", "data/secret/g", target="/etc")
-with_link("a group links to the package", "data/secret/g", "links in a circle", target="../..")
+with_link("a group links to the package", "data/secret/g", "a circle of links", target="../..")
 with_link("the submissions are a folder of the host", "submissions", good=1, target="/etc")
 with_link("the validators are a folder of the host", "output_validators", target="/etc")
 with_link("the tests are a folder of the host", "data/sample", target="/etc")
@@ -117,19 +122,19 @@ def inside(folder):
     write(root / "submissions" / "accepted" / "a.py", "print(1)")
 
 
-@attack("the statement is a FIFO", good=1, reason="a FIFO and not a file")
+@attack("the statement is a FIFO", good=1, reason="a FIFO instead of a file")
 def fifo_statement(folder):
     package(folder, "good")
     fifo(package(folder) / TEX)
 
 
-@attack("problem.yaml is a FIFO", good=1, reason="a FIFO and not a file")
+@attack("problem.yaml is a FIFO", good=1, reason="a FIFO instead of a file")
 def fifo_yaml(folder):
     package(folder, "good")
     fifo(package(folder) / YAML)
 
 
-@attack("an answer is a socket", good=1, reason="a socket and not a file")
+@attack("an answer is a socket", good=1, reason="a socket instead of a file")
 def socket_answer(folder):
     package(folder, "good")
     path = package(folder) / "data" / "secret" / "2.ans"
@@ -142,7 +147,7 @@ def socket_answer(folder):
         os.chdir(where)
 
 
-@attack("a submission is a device", good=3, reason="a device and not a file")
+@attack("a submission is a device", good=3, reason="a device instead of a file")
 def device(folder):
     package(folder, "good")
     root = package(folder, files={"submissions/accepted/a.py": "print(1)"})
@@ -152,13 +157,13 @@ def device(folder):
         link(root / "submissions" / "accepted" / "z.py", "/dev/zero")
 
 
-@attack("a test of 4 TiB that is a hole", good=1, reason="at most")
+@attack("a test of 4 TiB that is a hole", good=1, reason="limit")
 def sparse(folder):
     package(folder, "good")
     hole(package(folder) / "data" / "secret" / "1.in", 4 << 40)
 
 
-@attack("a submission of 4 TiB that is a hole", good=2, reason="nearly all a hole")
+@attack("a submission of 4 TiB that is a hole", good=2, reason="with almost no data")
 def sparse_submission(folder):
     package(folder, "good")
     hole(package(folder) / "submissions" / "accepted" / "a.py", 4 << 40)
@@ -188,7 +193,7 @@ def doubling(folder):
     write(root / "d30" / "x", "")
 
 
-@attack("a file name that is not UTF-8", good=3, reason="no suffix of a language")
+@attack("a file name that is not UTF-8", good=3, reason="its suffix belongs to no known language")
 def odd_names(folder):
     package(folder, "good")
     root = package(folder, files={"submissions/accepted/a.py": "print(1)"})
@@ -209,23 +214,69 @@ def unreadable_folder(folder):
     (package(folder) / "data" / "secret").chmod(0)
 
 
-@attack("archives that unpack elsewhere", good=1, reason="an archive")
+def zipped(path, *members):
+    """A package in an archive, and members: (path or ZipInfo, content)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    given = [(f"p/{name}", content) for name, content in PACKAGE.items()]
+    replaced = {member if isinstance(member, str) else member.filename for member, _ in members}
+    with warnings.catch_warnings(), zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        warnings.simplefilter("ignore")  # two members of one name
+        for member, content in [one for one in given if one[0] not in replaced] + list(members):
+            archive.writestr(member, content)
+    return path
+
+
+def link_member(name, target):
+    member = zipfile.ZipInfo(name)
+    member.external_attr = (stat.S_IFLNK | 0o777) << 16
+    return member, target
+
+
+def with_members(name, reason, *members, good=1):
+    """An archive with members that harm, beside a good package."""
+
+    @attack(f"an archive with {name}", reason=reason, good=good)
+    def make(folder):
+        package(folder, "good")
+        zipped(folder / "source" / "p.zip", *members)
+
+
+UNSAFE = "an archive with the unsafe path"
+with_members("a path that climbs", UNSAFE, ("p/../../outside/x", "x"))
+with_members("an absolute path", UNSAFE, ("/p/problem.yaml", "name: N"))
+with_members("a path of 5,000 characters", UNSAFE, ("p/" + "x" * 5000, "x"))
+with_members("a path of 100 folders", UNSAFE, ("p/" + "x/" * 100 + "x", "x"))
+with_members("a link out of it", OUT, link_member("p/data/secret/1.ans", "/etc/passwd"))
+with_members(
+    "a link to the folder above",
+    "a link to a missing file",
+    link_member("p/data/secret/1.ans", "../../../1.ans"),
+)
+with_members(
+    "a link that files are written through",
+    "two entries of one name",
+    link_member("p/data/up", "../../../.."),
+    ("p/data/up/outside/x", "x"),
+)
+with_members("two files of one name", "two entries of one name", ("p/a", "x"), ("p/a", "y"))
+with_members("a file named like a folder", "two entries of one name", ("p/a", "x"), ("p/a/b", "y"))
+with_members("600 MiB of zeros", "expands to more bytes", ("p/data/secret/2.in", bytes(600 << 20)))
+with_members("20,001 files", "a package of more than", *[(f"p/x/{n}", "") for n in range(20_001)])
+
+
+@attack("archives that are none, or without a package", good=1, reason="an archive")
 def archives(folder):
     package(folder, "good")
-    for name, member in (("up.zip", "../../outside/x"), ("root.kpp", "/tmp/x"), ("dots.zip", "a/../../b")):
-        with zipfile.ZipFile(folder / "source" / name, "w") as archive:
-            archive.writestr(member, "x")
-    entry = zipfile.ZipInfo("p/data/secret/1.ans")
-    entry.external_attr = (stat.S_IFLNK | 0o777) << 16
-    with zipfile.ZipFile(folder / "source" / "link.zip", "w") as archive:
-        archive.writestr(entry, str(secret_file(folder)))
+    whole = zipped(folder / "outside" / "p.zip").read_bytes()
+    write(folder / "source" / "half.zip", whole[: len(whole) // 2])
+    write(folder / "source" / "text.kpp", "PK")
+    with zipfile.ZipFile(folder / "source" / "empty.zip", "w"):
+        pass
 
 
-@attack("an archive as the source", error="is an archive")
+@attack("an archive as the source", good=1)
 def archive(folder):
-    with zipfile.ZipFile(folder / "p.zip", "w") as packed:
-        packed.writestr("../p/problem.yaml", "name: N")
-    return folder / "p.zip"
+    return zipped(folder / "p.zip")
 
 
 @attack("what macOS leaves in folders", good=2)
@@ -242,20 +293,20 @@ def linked_programs(folder):
     link(folder / "source" / "src" / "p2", folder / "outside")
 
 
-@attack("a FIFO among programs", adapter="folders", good=1, reason="a FIFO and not a file")
+@attack("a FIFO among programs", adapter="folders", good=1, reason="a FIFO instead of a file")
 def fifo_program(folder):
     write(folder / "source" / "p" / "a.py", "print(1)")
     fifo(folder / "source" / "p" / "b.py")
 
 
-@attack("a program of 4 TiB that is a hole", adapter="folders", good=1, reason="nearly all a hole")
+@attack("a program of 4 TiB that is a hole", adapter="folders", good=1, reason="with almost no data")
 def sparse_program(folder):
     write(folder / "source" / "p" / "a.py", "print(1)")
     hole(folder / "source" / "p" / "b.py", 4 << 40)
 
 
 @attack(
-    "the folder is a link to a folder that holds it", adapter="folders", good=1, reason="links in a circle"
+    "the folder is a link to a folder that holds it", adapter="folders", good=1, reason="a circle of links"
 )
 def circular(folder):
     write(folder / "source" / "p" / "a.py", "print(1)")
@@ -269,7 +320,10 @@ def linked_inside(folder):
 
 
 @attack(
-    "names with line ends and escape sequences", adapter="folders", good=1, reason="no suffix of a language"
+    "names with line ends and escape sequences",
+    adapter="folders",
+    good=1,
+    reason="its suffix belongs to no known language",
 )
 def named(folder):
     write(folder / "source" / "p\n\x1b[31m" / "a.py", "print(1)")

@@ -53,7 +53,7 @@ def repeated(folder):
 
 @attack(
     "a value of 8 MiB in 2,000 rows, of which the schema says nothing",
-    "a table that takes more than",
+    "a table that needs more than",
     cpu_s=30,
 )
 def repeated_plain(folder):
@@ -111,7 +111,7 @@ def deep_schema(folder):
     pq.write_table(pa.table({"prompt": pa.array([None], kind)}), folder / "x.parquet")
 
 
-@attack("a text that is not UTF-8", "not a row that can be read", good=2)
+@attack("a text that is not UTF-8", "row cannot be read", good=2)
 def not_utf8(folder):
     row = {name: pa.array(values * 2) for name, values in GOOD.items()}
     row["completion"] = pa.array([b"\xff\xfe", b"print(1)"], pa.binary()).view(pa.string())
@@ -119,7 +119,7 @@ def not_utf8(folder):
     pq.write_table(pa.table(row), folder / "x.parquet")
 
 
-@attack("metadata that asks for 2 GiB", "not a table that can be read")
+@attack("metadata that asks for 2 GiB", "not a readable table")
 def long_metadata(folder):
     write(
         folder / "x.parquet",
@@ -127,17 +127,17 @@ def long_metadata(folder):
     )
 
 
-@attack("a table that is no table", "not a table that can be read")
+@attack("a table that is no table", "not a readable table")
 def no_table(folder):
     write(folder / "x.parquet", b"PAR1" + b"\0" * 100 + b"PAR1")
 
 
-@attack("an empty file", "not a table that can be read")
+@attack("an empty file", "not a readable table")
 def empty(folder):
     write(folder / "x.parquet", b"")
 
 
-@attack("a FIFO", "a FIFO and not a file")
+@attack("a FIFO", "a FIFO instead of a file")
 def pipe(folder):
     fifo(folder / "x.parquet")
 
@@ -152,7 +152,7 @@ def endless(folder):
     link(folder / "x.parquet", "/dev/zero")
 
 
-@attack("offsets that lead out of an Arrow file", "not a table that can be read", adapter="apps", good=0)
+@attack("offsets that lead out of an Arrow file", "not a readable table", adapter="apps", good=0)
 def offsets(folder):
     """Strings whose offsets end 1 GiB after the file: what lies there in memory would become a statement."""
     column = pa.array(["abcdefgh", "x" * 56])
@@ -161,7 +161,7 @@ def offsets(folder):
     exchange(folder / "x.arrow", struct.pack("<3i", 0, 8, 64), struct.pack("<3i", 0, 8, 1 << 30))
 
 
-@attack("an Arrow buffer that claims 1 TiB", "a table that takes more than", adapter="apps", good=0)
+@attack("an Arrow buffer that claims 1 TiB", "a table that needs more than", adapter="apps", good=0)
 def claimed(folder):
     options = pa.ipc.IpcWriteOptions(compression="zstd")
     with pa.ipc.new_stream(
@@ -217,6 +217,6 @@ table_of(
     lambda: dictionary(2_000, "a" * (2 << 20)),
     0,
 )
-table_of("apps", "views of 8 MiB in 2,000 rows", "a table that takes more than", views)
-table_of("apps", "lists of lists that overlap", "columns of a type that is not read", list_views)
+table_of("apps", "views of 8 MiB in 2,000 rows", "a table that needs more than", views)
+table_of("apps", "lists of lists that overlap", "columns of an unsupported type", list_views)
 table_of("apps", "100 million rows of nothing", "more than", lambda: pa.nulls(100_000_000))

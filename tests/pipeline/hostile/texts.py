@@ -74,17 +74,17 @@ def of_lines(*lines):
     return lambda path: write(path, b"\n".join(lines))
 
 
-beside("a FIFO", "a FIFO and not a file", fifo)
-beside("a socket", "a socket and not a file", socket_file)
+beside("a FIFO", "a FIFO instead of a file", fifo)
+beside("a socket", "a socket instead of a file", socket_file)
 beside("a folder named like a file", "a folder named like a file", lambda path: write(path / "inside", "x"))
 beside("a link out of the source", OUT, lambda path: link(path, "../outside/secret.txt"))
 beside("a link to /dev/zero", OUT, lambda path: link(path, "/dev/zero"))
 beside("a link to /dev/stdin", OUT, lambda path: link(path, "/proc/self/fd/0"))
-beside("a link to nothing", "a link that leads nowhere", lambda path: link(path, "/nonexistent"))
-beside("a link to itself", "links in a circle", lambda path: link(path, "x.jsonl"))
+beside("a link to nothing", "a link to a missing file", lambda path: link(path, "/nonexistent"))
+beside("a link to itself", "a circle of links", lambda path: link(path, "x.jsonl"))
 beside("a link to a file inside", None, lambda path: link(path, "problems.jsonl"), good=2)
 beside("a link to /etc", None, lambda path: link(path, "/etc"), file="etc")
-beside("a file of 4 TiB that is a hole", "nearly all a hole", lambda path: hole(path, 4 << 40))
+beside("a file of 4 TiB that is a hole", "with almost no data", lambda path: hole(path, 4 << 40))
 beside("a file of macOS", None, lambda path: write(path, b"\0\5\x16\7"), file="._x.jsonl")
 beside("a file in a hidden folder", None, lambda path: write(path, "no JSON"), file=".git/x.jsonl")
 beside("a file that may not be read", "not readable", lambda path: write(path, "{}").chmod(0), as_nobody=True)
@@ -110,7 +110,7 @@ beside(
 
 
 @attack(
-    "a file of gzip as the source that is a link to a device", error=None, reason="a device and not a file"
+    "a file of gzip as the source that is a link to a device", error=None, reason="a device instead of a file"
 )
 def device_source(folder):
     link(folder / "x.jsonl", "/dev/zero")
@@ -134,7 +134,7 @@ def hub_blob(folder):
     return repository / "snapshots" / "1"
 
 
-@attack("problems that are a FIFO", adapter="bundle", reason="a FIFO and not a file")
+@attack("problems that are a FIFO", adapter="bundle", reason="a FIFO instead of a file")
 def bundle_fifo(folder):
     for name in ("problems", "human_solutions", "model_samples"):
         fifo(folder / "source" / f"{name}.jsonl.gz")
@@ -151,7 +151,7 @@ def document(name, adapter, content, reason, good=0, file="x.json", **more):
 APPS = {"id": 1, "question": "Q", "solutions": "[]", "input_output": "", "url": "u", "difficulty": "d"}
 document("a string of 40 MiB of escapes", "apps", lambda: b'[{"a": "' + b"\\n" * (20 << 20), "truncated")
 document("brackets that do not close", "apps", "[" * 200_000, "truncated")
-document("brackets that were not open", "apps", "]" * 200_000, "closes that was not open")
+document("brackets that were not open", "apps", "]" * 200_000, "has no opening bracket")
 document(
     "300,000 values of nothing in gzip",
     "apps",
@@ -223,7 +223,7 @@ class Evil:
 
 for name, tests, reason in (
     ("that unpack to 190 MiB", lambda: packed(b"\0" * (190 << 20)), "private_test_cases of more than"),
-    ("that call a function", lambda: packed(pickle.dumps(Evil())), "only text is read"),
+    ("that call a function", lambda: packed(pickle.dumps(Evil())), "only strings are allowed"),
     ("that are not packed", lambda: "AAAA", "not the documented shape"),
     ("that are nested", lambda: packed(pickle.dumps(nested)), "nested too deeply"),
 ):
@@ -254,7 +254,7 @@ document(
 )
 
 
-@attack("requests that are a FIFO", adapter="openai_batch", reason="a FIFO and not a file")
+@attack("requests that are a FIFO", adapter="openai_batch", reason="a FIFO instead of a file")
 def batch_fifo(folder):
     write(folder / "source" / "out.jsonl", [{"custom_id": "a/1", "response": None, "error": {"code": "x"}}])
     fifo(folder / "source" / "requests.jsonl")

@@ -1,4 +1,4 @@
-"""A growing set of 16-byte ids in 16 bytes an id, asked for many at a time."""
+"""A growing set of 16-byte ids that uses 16 bytes per id and answers many lookups at once."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ class IdSet:
     """Sorted runs of ids, each at least twice as long as the next, as in a log-structured merge tree (O'Neil
     et al. 1996).
 
-    10 million ids take 160 MB; a Python set of them would take 1.2 GB. Ids of another form are not kept: they
-    equal none of ours.
+    10 million ids take 160 MB. Ids of any other form are not stored, because they cannot equal a 16-byte id.
     """
 
     def __init__(self, hex_ids: pl.Series | None = None):
         self._runs: list[np.ndarray] = []
         if hex_ids is not None:
-            ours = (
+            well_formed = (
                 hex_ids.filter(hex_ids.str.len_bytes() == 2 * ID_BYTES)
                 .str.decode("hex", strict=False)
                 .drop_nulls()
             )
-            self.add(np.frombuffer(b"".join(ours.to_list()), dtype=ID_TYPE))
+            self.add(np.frombuffer(b"".join(well_formed.to_list()), dtype=ID_TYPE))
 
     def __len__(self) -> int:
         return sum(len(run) for run in self._runs)
@@ -41,9 +40,9 @@ class IdSet:
         self._runs.append(run)
 
     def contains(self, ids: np.ndarray) -> np.ndarray:
-        """For each id, whether it is in the set; bool [len(ids)]."""
-        found = np.zeros(len(ids), dtype=bool)
+        """Whether each id is in the set, bool [len(ids)]."""
+        contained = np.zeros(len(ids), dtype=bool)
         for run in self._runs:
-            place = np.minimum(np.searchsorted(run, ids), len(run) - 1)
-            found |= run[place] == ids
-        return found
+            position = np.minimum(np.searchsorted(run, ids), len(run) - 1)
+            contained |= run[position] == ids
+        return contained
