@@ -4,8 +4,10 @@ scored under it.
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,8 @@ from trainer.objectives import ObjectiveSettings, SpoSettings
 from trainer.policies.policy import Policy, load_policy, new_policy
 from trainer.policies.publishing import publish_policy
 from trainer.policies.reference import reference_fingerprint, score
-from trainer.rollouts.generation import Provenance, SamplingSettings, rollout
+from trainer.rollouts.generation import Provenance, SamplingSettings, rollout, trajectories
+from trainer.rollouts.sampling import Sample
 from trainer.run import OptimiserSettings, TrainingJob, TrainingSettings
 
 STARTER = Path(__file__).parents[2] / "data" / "starter"
@@ -46,14 +49,16 @@ class Job:
         seed: int = 0,
         scored: bool = True,
         precision: str = "fp32",
+        run_id: str | None = None,
+        logprobs: bool = False,
         **mixture: Any,
     ) -> Stream:
         """Rows with reference scores and rewards, or with `scored=False` rows that have neither."""
         policy = self.policy()
         tokens = (
-            ScoredTokens(self.store, reference_fingerprint(policy, precision))
+            ScoredTokens(self.store, reference_fingerprint(policy, precision), logprobs=logprobs)
             if scored
-            else EncodedTokens(policy)
+            else EncodedTokens(policy, logprobs=logprobs)
         )
         return Stream(
             self.store,
@@ -61,6 +66,7 @@ class Job:
             tokens,
             reference_policy=REFERENCE if scored else None,
             seed=seed,
+            run_id=run_id,
         )
 
     def training(
@@ -88,8 +94,20 @@ class Job:
 
 @pytest.fixture(scope="session")
 def made_job(tmp_path_factory) -> Job:
-    folder = tmp_path_factory.mktemp("job")
-    job = Job(Store(folder / "store"), folder / "reference")
+    """Made once, also where several processes run the tests: the first one makes it, the others wait."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "job"
+    folder.mkdir(exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        job = Job(Store(folder / "store"), folder / "reference")
+        if not (folder / "complete").exists():
+            make_job(job)
+            (folder / "complete").touch()
+    return job
+
+
+def make_job(job: Job) -> None:
     ingest(job.store, "plain", str(STARTER), limit=30)
     with connect(job.store) as connection:
         problems = query(
@@ -105,10 +123,9 @@ def made_job(tmp_path_factory) -> Job:
     provenance = Provenance(name="reference-samples", policy_id=REFERENCE, origin="earlier_training")
     rollout(job.store, job.policy(), problems, settings, provenance, seed=0)
     with Pool() as pool:
-        label(job.store, pool)
+        label(job.store, pool, all_tests=True)
     deduplicate(job.store)
     score(job.store, job.policy())
-    return job
 
 
 @pytest.fixture
@@ -117,3 +134,29 @@ def job(made_job, tmp_path) -> Job:
     shutil.copytree(made_job.store.location, tmp_path / "store")
     shutil.copytree(made_job.folder, tmp_path / "reference")
     return Job(Store(tmp_path / "store"), tmp_path / "reference")
+
+
+@pytest.fixture(scope="session")
+def mixed_job(made_job, tmp_path_factory) -> Job:
+    """The job with one accepted sample more for each problem: its human program, as if the reference had
+    sampled it, with a log-probability of its own for each token.
+    """
+    folder = tmp_path_factory.mktemp("mixed")
+    shutil.copytree(made_job.store.location, folder / "store")
+    own = replace(made_job, store=Store(folder / "store"))
+    policy = own.policy()
+    human = own.store.read("trajectories").filter(origin="human").unique("problem_id", maintain_order=True)
+    human = human.sort("problem_id")
+    samples = []
+    for index, program in enumerate(human["program"]):
+        ids = policy.completion_ids(policy.completion_of_program(program))
+        logprobs = [-5.0 - (i % 7) / 4 for i in range(len(ids))]
+        samples.append(Sample(index, 0, ids, program, "stop", sum(logprobs), logprobs))
+    settings = SamplingSettings(samples_per_problem=1)
+    provenance = Provenance(name="right", policy_id="reference", origin="earlier_training")
+    rows = trajectories(samples, human["problem_id"].to_list(), settings, provenance)
+    own.store.append("trajectories", rows, producer="test/right", sequence=0)
+    with Pool() as pool:
+        label(own.store, pool, all_tests=True)
+    score(own.store, policy)
+    return own

@@ -15,7 +15,7 @@ from pipeline.dedup.decontamination import LeakError
 from trainer.data import StreamError
 from trainer.objectives import OBJECTIVES, Needs
 from trainer.policies.policy import new_policy
-from trainer.run import ConfigError, UnmetNeed, load_config, plan, run
+from trainer.run import ConfigError, RunConfig, UnmetNeed, load_config, plan, resumes, run
 
 README = Path(__file__).parents[2] / "trainer" / "README.md"
 CONFIG = """
@@ -80,11 +80,12 @@ def test_the_worked_example_of_the_readme_parses(tmp_path):
         ),
         (
             ("[mixture]", '[objective]\nname = "x"\n[mixture]'),
-            r"objective: no objective is named x; there are: sft, spo$",
+            r"objective: no objective is named x; there are: astar_po, asymre, .*, sft, spo, tba, topr$",
         ),
         (
             ("[mixture]", "[objective]\nbeta = 1.0\n[mixture]"),
-            r"objective: name is missing; there are: sft, spo$",
+            "objective: name is missing; there are: astar_po, asymre, grpo, gspo, oapl, ppo, rloo, sft, spo,"
+            " tba, topr$",
         ),
         (
             ("[mixture]", '[objective]\nname = "spo"\nshap = "squared"\n[mixture]'),
@@ -174,7 +175,7 @@ def test_train_resume_weights_and_their_errors_at_the_command_line(config):
 
     folder = config.parent / "runs" / "mine"
     refused = spo("train", config, "--resume")
-    assert isinstance(refused.exception, ConfigError) and "leave it out to begin one" in str(
+    assert isinstance(refused.exception, ConfigError) and "omit --resume to start one" in str(
         refused.exception
     )
     shown = spo("train", config, "--dry-run")
@@ -198,12 +199,12 @@ def test_train_resume_weights_and_their_errors_at_the_command_line(config):
     first = spo("train", config, "--json")
     assert first.exit_code == 0, first.exception
     assert json.loads(first.stdout.splitlines()[-1])["policy"] == str(folder / "final")
-    assert "is done" in spo("train", config, "--resume").stderr
+    assert "is finished" in spo("train", config, "--resume").stderr
     assert spo("weights", folder, "human=0.2", "samples=schedule").exit_code == 0
     assert json.loads((folder / "weights.jsonl").read_text())["weights"] == {"human": 0.2, "samples": None}
     for wrong, message in (
         ("humans=1", "one of the sources human, samples"),
-        ("human=-1", "must be a number, 0 or more"),
+        ("human=-1", "must be a number of 0 or more"),
     ):
         assert message in str(spo("weights", folder, wrong).exception)
     assert "has no config.json" in str(spo("weights", config.parent, "human=1").exception)
@@ -214,6 +215,23 @@ def test_train_resume_weights_and_their_errors_at_the_command_line(config):
     config.write_text(config.read_text().replace("batch_sequences = 6", "batch_sequences = 8"))
     other = spo("train", config)
     assert "was begun with another mixture.batch_sequences" in str(other.exception)
+
+
+def test_a_stopped_run_may_change_what_does_not_change_what_it_learns(tmp_path):
+    values = {
+        "run": str(tmp_path / "mine"), "store": str(tmp_path / "store"), "reference": str(tmp_path),
+        "source": [{"name": "all", "weight": 1.0}],
+    }  # fmt: skip
+    begun = RunConfig.model_validate(values | {"training": {"steps": 10}})
+    begun.run.mkdir()
+    saved = json.loads(begun.model_dump_json())
+    del saved["optimiser"]["betas"]  # as an earlier version wrote it
+    (begun.run / "config.json").write_text(json.dumps(saved))
+    more = {"steps": 20, "batch_tokens": 512, "checkpoint_every": 2, "publish_every": 5, "max_loss": 50.0}
+    assert resumes(RunConfig.model_validate(values | {"training": more})) == 0
+    for section in ({"optimiser": {"betas": [0.5, 0.5]}}, {"training": {"steps": 10, "row_tokens": 64}}):
+        with pytest.raises(ConfigError, match="was begun with another"):
+            resumes(RunConfig.model_validate(values | section))
 
 
 LIKELIHOOD = '[objective]\nname = "sft"\n\n[training]'
@@ -246,7 +264,7 @@ def test_likelihood_runs_from_a_file_where_nothing_is_scored_nor_sampled(config,
     with pytest.raises(InterruptedError):
         run(chosen, on_step=stop)
     done = CliRunner().invoke(app, ["train", str(config)])
-    assert done.exit_code == 0 and "exists and goes on from step 2" in done.stderr, done.exception
+    assert done.exit_code == 0 and "exists and resumes at step 2" in done.stderr, done.exception
     lines = [json.loads(line) for line in (chosen.run / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [0, 1, 2, 3] and lines[-1]["loss"] < lines[0]["loss"]
     published = job.store.read("policies", ["policy_id", "parent_id"]).to_dicts()

@@ -1,9 +1,10 @@
-"""Evaluations of policies: counts by hand, judge failures, pooled seeds, and entropy against its definition."""
+"""Evaluations of policies: counts by hand, judge failures, pooled seeds, entropy against its definition."""
 
 from __future__ import annotations
 
 import json
 import math
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import polars as pl
@@ -13,12 +14,13 @@ import torch
 from pipeline.evaluation import verdict_mix
 from pipeline.labelling.labeller import label
 from pipeline.store.contracts import Verdicts
-from pipeline.store.locks import lock_path, opened, taken
+from pipeline.store.locks import lock_path, open_lock, try_lock
 from pipeline.store.sql import connect, query
 from sandbox import Pool
 from trainer.evaluation.evaluator import EvaluationError, evaluate, per_problem, settings_key, stored
 from trainer.policies.entropy import token_entropy
-from trainer.rollouts.generation import SamplingSettings
+from trainer.rollouts.generation import LocalSampler, SamplingSettings
+from trainer.rollouts.sampling import Sample
 
 
 def test_entropy_is_that_of_the_whole_distribution_at_every_completion_token(made_job):
@@ -46,10 +48,10 @@ def test_evaluation_and_graders_take_turns(job, monkeypatch):
     problems = job.store.read("problems", ["problem_id", "statement", "split"]).sort("problem_id").head(1)
     free = []
 
-    def labelling(store, pool):
-        with opened(lock_path(store.location, "label")) as file:
-            free.append(taken(file))
-        return label(store, pool)
+    def labelling(store, pool, **chosen):
+        with open_lock(lock_path(store.location, "label")) as file:
+            free.append(try_lock(file))
+        return label(store, pool, **chosen)
 
     monkeypatch.setattr("trainer.evaluation.evaluator.label", labelling)
     with Pool() as pool:
@@ -103,6 +105,19 @@ def fail_the_judge(store, pool, trajectories):
     store.append("verdicts", failed, producer=f"fault/{trajectories.height}", sequence=0)
 
 
+@dataclass(frozen=True)
+class Ended:
+    """Samples of a program each, as if none had been cut: that would be a failure whatever the judge says."""
+
+    sampler: LocalSampler
+
+    def draw(self, statements, settings, seed):
+        return [
+            replace(one, finish_reason="stop", text=f"print({one.sample_index})\n")
+            for one in self.sampler.draw(statements, settings, seed)
+        ]
+
+
 def evaluate_with_failures(job, monkeypatch, chosen, **options):
     """An evaluation of two problems, 10 samples each, in which the judge fails on the samples that
     `chosen` selects.
@@ -110,14 +125,48 @@ def evaluate_with_failures(job, monkeypatch, chosen, **options):
     problems = job.store.read("problems", ["problem_id", "statement", "split"]).sort("problem_id").head(2)
     settings = SamplingSettings(samples_per_problem=10, max_new_tokens=4)
 
-    def labelling(store, pool):
+    def labelling(store, pool, **part):
         samples = store.read("trajectories").filter(pl.col("batch_id").str.starts_with("eval/"))
         fail_the_judge(store, pool, chosen(samples))
-        return label(store, pool)
+        return label(store, pool, **part)
 
     with monkeypatch.context() as patch, Pool() as pool:
         patch.setattr("trainer.evaluation.evaluator.label", labelling)
-        return evaluate(job.store, pool, job.policy(), "reference", problems, settings, **options)
+        sampler = options.pop("sampler", Ended(LocalSampler(job.policy())))
+        return evaluate(job.store, pool, sampler, "reference", problems, settings, **options)
+
+
+def test_a_completion_that_was_cut_has_failed_even_if_the_judge_did(job, monkeypatch):
+    sampler = LocalSampler(job.policy())
+    found = evaluate_with_failures(job, monkeypatch, lambda samples: samples.head(3), sampler=sampler)
+    assert (found.samples, found.judge_errors, found.pass_at_1.mean) == (20, 0, 0.0)
+
+
+def test_a_right_program_of_a_cut_completion_is_not_a_pass(job):
+    """The human program of a problem, sampled twice: once to its end, and once up to the length limit."""
+    human = job.store.read("trajectories").filter(origin="human", claimed_verdict="accepted")
+    known = job.store.read("problems").filter(split="train").join(human, on="problem_id", how="semi")
+    problems = known.select("problem_id", "statement", "split").sort("problem_id").head(1)
+    program = human.filter(problem_id=problems["problem_id"][0])["program"][0]
+
+    class Right:
+        def draw(self, statements, settings, seed):
+            return [Sample(0, i, None, program, reason, None) for i, reason in enumerate(("stop", "length"))]
+
+    settings = SamplingSettings(samples_per_problem=2)
+    with Pool() as pool:
+        found = evaluate(job.store, pool, Right(), "twice", problems, settings)
+    assert (found.pass_at_1.mean, found.verdicts) == (0.5, {"accepted": 1, "wrong_answer": 1})
+    with connect(job.store) as connection:
+        rows = query(
+            connection,
+            "select verdict, program_verdict, cut, passed > 0 as passes, reward_binary from judged"
+            " where policy_id = 'twice' order by sample_index",
+        )
+    assert rows.rows() == [
+        ("accepted", "accepted", False, True, 0.0),
+        ("wrong_answer", "accepted", True, False, -1.0),
+    ]
 
 
 def test_a_judge_error_costs_one_problem_and_is_counted(job, monkeypatch):

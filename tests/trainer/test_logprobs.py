@@ -109,7 +109,7 @@ def test_gradient_of_packed_rows_equals_that_of_padded_ones():
 
 
 def test_an_all_ones_mask_would_mix_packed_rows():
-    """The trap that `position_ids` alone avoid; if this stops failing for transformers, the warning can go."""
+    """The trap that only `position_ids` avoid; if transformers stops failing here, the warning can go."""
     model, batch = tiny(), packed_batch(PROMPTS, COMPLETIONS, 22)
     right = model(input_ids=batch.token_ids, position_ids=batch.position_ids, use_cache=False).logits
     ones = torch.ones_like(batch.token_ids)

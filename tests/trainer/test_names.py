@@ -59,7 +59,8 @@ def written(job, tmp_path):
 WORDS = {"where": "j.origin = 'human'", "sequences": "batch_sequences = 4"}
 
 MISTAKES = {
-    'reward = "binray"': r"source\.0\.reward: no reward binray; there are: binary, .*; did you mean binary\?$",
+    'reward = "binray"': r"source\.0\.reward: no reward binray; there are: binary, .*;"
+    r" did you mean binary\?$",
     'reward = "x; drop table y"': r"source\.0\.reward: no reward x; drop table y; there are: binary,",
     "parameters = { run = 'x' }": r"source people: where: the parameter \$run is not in the condition",
     "parameters = { reference = 'x' }": r"the parameter \$reference is not in the condition",

@@ -1,4 +1,4 @@
-"""Fresh samples that several ranks draw together; here each rank is a thread, in test_sharded.py a process."""
+"""Fresh samples that several ranks draw together; a rank is a thread here, a process in test_sharded.py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from trainer.distributed import SingleProcess
 from trainer.policies.policy import new_policy
 from trainer.rollouts.generation import LocalSampler, SamplingSettings
-from trainer.rollouts.online import shared
+from trainer.rollouts.online import shared_sampler
 
 STATEMENTS = ["Print n.", "Print n.", "Print the sum of the numbers.", "Print n.", "Print n."]
 SETTINGS = SamplingSettings(samples_per_problem=3, max_new_tokens=10)
@@ -61,7 +61,7 @@ def drawn(policy, world: int, seeds: list[int]) -> list[list]:
     table = Table(world)
 
     def work(rank: int) -> list[list] | None:
-        with shared(LocalSampler(policy), ThreadRanks(rank, table)) as sampler:
+        with shared_sampler(LocalSampler(policy), ThreadRanks(rank, table)) as sampler:
             return sampler and [list(sampler.draw(STATEMENTS, SETTINGS, seed)) for seed in seeds]
 
     with ThreadPoolExecutor(world) as threads:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainer.policies.policy import END, PROBLEM, PROGRAM, Policy, idioms_of, load_policy, new_policy
+from trainer.policies.policy import END, PROBLEM, PROGRAM, Policy, frequent_idioms, load_policy, new_policy
 
 READ = "a = list(map(int, input().split()))"
 PROGRAM_TEXT = f"n = int(input())\n{READ}\nprint(sum(a))\n"
@@ -99,9 +99,6 @@ def test_programs_are_fenced_for_chat_models_only(plain: Policy, chat: Policy) -
     assert plain.completion_of_program("print(1)\n") == "print(1)\n"
     assert chat.completion_of_program("print(1)\n") == "```python\nprint(1)\n```"
     assert chat.completion_of_program("int x;", "cpp") == "```cpp\nint x;\n```"
-    assert chat.program_of_completion("Here:\n```python\nprint(1)\n```\nand\n```\n2\n```") == "print(1)\n"
-    assert chat.program_of_completion("print(1)") == "print(1)"
-    assert plain.program_of_completion("s = '```\n1```'") == "s = '```\n1```'"
 
 
 def test_a_saved_policy_is_the_same_policy(plain: Policy, chat: Policy, tmp_path: Path) -> None:
@@ -146,7 +143,9 @@ def test_a_new_policy_follows_from_its_seed_and_leaves_the_caller_s_random_state
 
 
 def test_frequent_lines_and_clauses_become_single_tokens(plain: Policy) -> None:
-    assert idioms_of(["Given n, print it.", "Given n, add 1.", f"{READ}\nx\n", f"  {READ}\ny\n"], 0.5) == [
+    assert frequent_idioms(
+        ["Given n, print it.", "Given n, add 1.", f"{READ}\nx\n", f"  {READ}\ny\n"], 0.5
+    ) == [
         "Given n,",
         READ,
     ]

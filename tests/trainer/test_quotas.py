@@ -42,7 +42,9 @@ def test_rounding_gives_no_row_to_a_source_without_weight():
     tenths = np.array([*[0.1] * 10, 0.0])
     assert math.fsum(tenths) == 1.0 and np.cumsum(tenths)[-1] != 1.0
     for step in range(2000):
-        assert row_quotas(tenths, 7, step)[-1] == 0
+        quotas = row_quotas(tenths, 7, step)
+        assert quotas[-1] == 0
+        assert sum(quotas) == 7
 
 
 @given(st.lists(st.floats(0.0, 1e6), min_size=1, max_size=8), st.integers(1, 300), st.integers(0, 10**6))

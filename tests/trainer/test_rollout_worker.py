@@ -22,13 +22,13 @@ from trainer.policies.publishing import (
     Publisher,
     find_policy,
     is_finished,
-    newest_of_all,
     newest_policy,
+    newest_published,
     publish_policy,
-    published_folders,
 )
 from trainer.policies.reference import score
-from trainer.rollouts.choosing import WATERMARK_TABLES, choose, counted, success_variance
+from trainer.policies.sealed import numbered
+from trainer.rollouts.choosing import WATERMARK_TABLES, choose_problems, problem_counts, success_variance
 from trainer.rollouts.generation import SamplingSettings
 from trainer.rollouts.worker import RolloutWorker, WorkerSettings
 from trainer.run import train
@@ -83,18 +83,18 @@ def test_policies_are_published_once_through_a_kill_and_old_weights_go(job, tmp_
     before = load_policy(tmp_path / "run" / "policy-4").fingerprint()
     train_run(job, tmp_path / "run", publish_keep=1)  # steps 3 and 4 are repeated from the checkpoint
     assert published(job.store) == [f"run@{step}" for step in range(1, 6)]
-    assert [folder.name for folder in published_folders(tmp_path / "run")] == [
+    assert [folder.name for folder in numbered(tmp_path / "run", "policy")] == [
         "policy-2",
         "policy-3",
         "policy-5",
     ]
     fingerprints = job.store.read("policies").filter(pl.col("policy_id") == "run@4")["details"]
     assert json.loads(fingerprints[0])["fingerprint"] == before
-    assert not list((tmp_path / "run").glob(".*"))
+    assert [path.name for path in (tmp_path / "run").glob(".*")] == [".lock"]
     newest = newest_policy(job.store, "run")
     assert (newest.policy_id, newest.step, newest.parent_id) == ("run@5", 5, "reference")
     publish_policy(job.store, job.policy(), None, policy_id="sampled and dropped")
-    assert newest_of_all(job.store) == newest
+    assert newest_published(job.store) == newest
     assert find_policy(job.store, "run") == newest and find_policy(job.store, "run@2").step == 2
     assert find_policy(job.store, str(job.folder)).policy_id == str(job.folder).strip(
         "/"
@@ -158,21 +158,21 @@ def ids(frame: pl.DataFrame) -> list[str]:
 
 def test_a_choice_is_a_function_of_seed_round_and_counts():
     for choice in ("uniform", "difficulty", "uncertainty", "unsolved"):
-        one = ids(choose(COUNTS, choice, 7, seed=1, round_number=3))
-        assert one == ids(choose(COUNTS, choice, 7, seed=1, round_number=3)) and len(set(one)) == 7
-        assert one != ids(choose(COUNTS, choice, 7, seed=2, round_number=3))
-        assert one != ids(choose(COUNTS, choice, 7, seed=1, round_number=4))
-        assert sorted(ids(choose(COUNTS, choice, 99, seed=1, round_number=0))) == ids(COUNTS)
+        one = ids(choose_problems(COUNTS, choice, 7, seed=1, round_number=3))
+        assert one == ids(choose_problems(COUNTS, choice, 7, seed=1, round_number=3)) and len(set(one)) == 7
+        assert one != ids(choose_problems(COUNTS, choice, 7, seed=2, round_number=3))
+        assert one != ids(choose_problems(COUNTS, choice, 7, seed=1, round_number=4))
+        assert sorted(ids(choose_problems(COUNTS, choice, 99, seed=1, round_number=0))) == ids(COUNTS)
 
 
 def test_uniform_workers_pass_through_all_problems_without_meeting():
     rounds = [
-        ids(choose(COUNTS, "uniform", 5, seed=0, round_number=turn, worker=worker, workers=2))
+        ids(choose_problems(COUNTS, "uniform", 5, seed=0, round_number=turn, worker=worker, workers=2))
         for turn in range(4)
         for worker in (0, 1)
     ]
     assert sorted(problem for one in rounds for problem in one) == ids(COUNTS)
-    across = [ids(choose(COUNTS, "uniform", 35, seed=0, round_number=turn)) for turn in range(8)]
+    across = [ids(choose_problems(COUNTS, "uniform", 35, seed=0, round_number=turn)) for turn in range(8)]
     assert all(len(set(one)) == len(one) for one in across) and min(map(len, across)) < 35
 
 
@@ -180,7 +180,9 @@ def test_uncertain_problems_come_more_often_in_the_ratio_of_their_variances():
     variance = success_variance(COUNTS)
     # Beta(1/2, 1/2): 1/8. Beta(4.5, 4.5): 1/40. Beta(1/2, 8.5): 4.25 / 810.
     assert variance[[0, 10, 20]] == pytest.approx([1 / 40, 4.25 / 810, 1 / 8])
-    first = [ids(choose(COUNTS, "uncertainty", 1, seed=0, round_number=turn))[0] for turn in range(2000)]
+    first = [
+        ids(choose_problems(COUNTS, "uncertainty", 1, seed=0, round_number=turn))[0] for turn in range(2000)
+    ]
     counts = np.array([sum(name == problem for name in first) for problem in ids(COUNTS)])
     expected = variance / variance.sum()
     for group in (slice(0, 10), slice(10, 20), slice(20, 40)):
@@ -189,15 +191,15 @@ def test_uncertain_problems_come_more_often_in_the_ratio_of_their_variances():
 
 
 def test_unsolved_problems_come_first_and_of_these_the_least_tried():
-    order = ids(choose(COUNTS, "unsolved", 40, seed=0, round_number=0))
+    order = ids(choose_problems(COUNTS, "unsolved", 40, seed=0, round_number=0))
     assert sorted(order[:10]) == ids(COUNTS)[30:] and sorted(order[10:20]) == ids(COUNTS)[20:30]
 
 
 def test_every_level_of_difficulty_gets_as_many():
     named = COUNTS.with_columns(difficulty=pl.Series(["easy"] * 30 + ["hard"] * 8 + [None] * 2))
-    chosen = choose(named, "difficulty", 6, seed=0, round_number=0)
+    chosen = choose_problems(named, "difficulty", 6, seed=0, round_number=0)
     assert chosen["difficulty"].fill_null("none").value_counts(sort=True)["count"].to_list() == [2, 2, 2]
-    measured = choose(
+    measured = choose_problems(
         COUNTS, "difficulty", 8, seed=0, round_number=0
     )  # no names: quarters of the measured rate
     rates = ((measured["solved"] + 0.5) / (measured["attempts"] + 1)).to_list()
@@ -232,7 +234,7 @@ def test_workers_sample_the_newest_policy_and_a_restarted_one_goes_on(job, tmp_p
     with Pool() as pool:
         label(job.store, pool)
     assert (
-        counted(job.store, "split = 'train'", "reference", job.store.pins(list(WATERMARK_TABLES)))[
+        problem_counts(job.store, "split = 'train'", "reference", job.store.pins(list(WATERMARK_TABLES)))[
             "attempts"
         ].sum()
         > 24

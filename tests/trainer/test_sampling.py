@@ -1,4 +1,4 @@
-"""Sampling against transformers' own generate, against a plain forward pass, and against known distributions."""
+"""Sampling against `generate` of transformers, a plain forward pass, and known distributions."""
 
 from __future__ import annotations
 
@@ -12,8 +12,12 @@ import torch
 
 from trainer.policies.adapters import prepare
 from trainer.policies.policy import Policy, new_policy
+from trainer.policies.problems import Problem
 from trainer.policies.warmstart import warm_start
-from trainer.rollouts.sampling import Sample, draw_tokens, sample
+from trainer.rollouts.continuous import can_decode
+from trainer.rollouts.generation import LocalSampler, SamplingSettings
+from trainer.rollouts.sampling import Sample, sample
+from trainer.rollouts.token_draw import draw_tokens
 
 STATEMENTS = [
     "Print n.",
@@ -84,6 +88,7 @@ def test_the_log_probability_is_that_of_one_plain_forward_pass(
         logprobs = torch.log_softmax(policy.model(ids).logits[0, :-1].double(), dim=-1)
         own = logprobs.gather(1, ids[0, 1:, None]).squeeze(1)[len(prompts[index]) - 1 :]
         assert one.logprob == pytest.approx(own.sum().item(), abs=1e-3)
+        assert one.token_logprobs == pytest.approx(own.tolist(), abs=1e-4)
 
 
 def test_a_model_in_training_that_recomputes_activations_is_sampled_like_others(
@@ -129,8 +134,9 @@ def test_a_seed_is_a_result_and_the_caller_s_random_state_is_left_alone(
 
 
 def test_the_log_probability_is_unknown_at_other_settings(policy: Policy, prompts: list[list[int]]) -> None:
-    assert all(one.logprob is None for one in drawn(policy, prompts, temperature=0.7).values())
-    assert all(one.logprob is None for one in drawn(policy, prompts, top_p=0.9).values())
+    for settings in ({"temperature": 0.7}, {"top_p": 0.9}):
+        for one in drawn(policy, prompts, **settings).values():
+            assert one.logprob is None and one.token_logprobs is None
 
 
 @pytest.mark.parametrize(
@@ -161,3 +167,46 @@ def test_settings_that_no_sampler_has_are_refused(policy: Policy, prompts: list[
             drawn(policy, prompts, **settings)
     with pytest.raises(ValueError, match="prompt 1 has no tokens"):
         drawn(policy, [prompts[0], []])
+
+
+def test_sampling_in_bf16_has_its_own_log_probabilities(policy: Policy) -> None:
+    """Near those of fp32, and those of a forward pass of the weights in bf16."""
+    asked = [Problem(statement) for statement in STATEMENTS]
+    settings = SamplingSettings(samples_per_problem=4, max_new_tokens=60, precision="bf16")
+    made = list(LocalSampler(policy).draw(asked, settings, seed=3))
+    rounded = copy.deepcopy(policy.model).to(torch.bfloat16)
+    assert policy.model.dtype == torch.float32
+    for one in made:
+        prompt = policy.prompt_ids(STATEMENTS[one.prompt_index])
+        ids = torch.tensor([prompt + one.token_ids])
+        sums = []
+        for model in (rounded, policy.model):
+            logprobs = model(ids).logits[0, len(prompt) - 1 : -1].float().log_softmax(-1)
+            sums.append(logprobs.gather(1, ids[0, len(prompt) :, None]).sum().item())
+        assert one.logprob == pytest.approx(sums[0], abs=0.05 * len(one.token_ids))
+        assert one.logprob == pytest.approx(sums[1], abs=0.2 * len(one.token_ids))
+
+
+def test_settings_of_fp32_are_named_as_before() -> None:
+    """The names of rollouts and evaluations are digests of these."""
+    assert "precision" not in SamplingSettings().model_dump_json()
+    assert '"precision":"bf16"' in SamplingSettings(precision="bf16").model_dump_json()
+
+
+def test_a_place_is_given_on_and_a_prompt_is_computed_once(policy: Policy, prompts: list[list[int]]) -> None:
+    """Counted in the forward passes of the model: rows and tokens of each."""
+    calls: list[tuple[int, int]] = []
+
+    def count(module: object, args: object, kwargs: dict) -> None:
+        calls.append(tuple(kwargs["input_ids"].shape))
+
+    counted = replace(policy, model=copy.deepcopy(policy.model))
+    can_decode(counted.model)
+    hook = counted.model.model.register_forward_pre_hook(count, with_kwargs=True)
+    made = drawn(counted, prompts, batch_size=8)
+    hook.remove()
+    steps = [rows for rows, tokens in calls if tokens == 1]
+    drawn_tokens = sum(len(one.token_ids) for one in made.values())
+    assert sum(rows for rows, tokens in calls if tokens > 1) == 3
+    assert sum(steps) == drawn_tokens - len(made)  # the first token of each comes with its prompt
+    assert max(steps) == 8 and sum(steps) > 0.8 * 8 * len(steps)  # few places are empty on average

@@ -17,7 +17,7 @@ from pipeline.store.sql import connect, query
 from sandbox import Pool
 from trainer.rollouts.edits import edits
 from trainer.rollouts.generation import Provenance
-from trainer.rollouts.program_search import SearchSettings, public_tests_passed, search, with_chosen
+from trainer.rollouts.program_search import SearchSettings, mark_best, public_tests_passed, search
 
 WHO = Provenance(name="search", policy_id="reference")
 
@@ -110,8 +110,8 @@ def test_public_tests_choose_before_likelihood(job):
     with Pool(1) as pool:
         passed = public_tests_passed(job.store, pool, rows)
     assert passed == [0, tests, tests] and tests > 0
-    assert [each["chosen"] for each in how(with_chosen(rows, passed))] == [False, False, True]
-    assert [each["chosen"] for each in how(with_chosen(rows, [None] * 3))] == [True, False, False]
+    assert [each["chosen"] for each in how(mark_best(rows, passed))] == [False, False, True]
+    assert [each["chosen"] for each in how(mark_best(rows, [None] * 3))] == [True, False, False]
 
 
 def test_beams_are_the_likeliest_of_all_completions(job):

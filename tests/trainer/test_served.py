@@ -21,12 +21,12 @@ import pytest
 
 from pipeline.labelling.labeller import label
 from sandbox import Pool
-from trainer.policies.policy import INSTRUCTION, Policy
+from trainer.policies.policy import Policy
 from trainer.policies.publishing import publish_policy
 from trainer.policies.warmstart import warm_start
 from trainer.rollouts.generation import Provenance, SamplingSettings, rollout
 from trainer.rollouts.sampling import sample
-from trainer.rollouts.served import Piece, ServedSampler, ServerError, mapped
+from trainer.rollouts.served import Piece, ServedSampler, ServerError, map_tokens
 
 STATEMENTS = ["Print n.", "Print the sum of the numbers."]
 ONE = SamplingSettings(samples_per_problem=1)
@@ -111,7 +111,11 @@ def test_what_may_pass_is_tried_again_with_growing_pauses(server):
         and body["seed"] == 5
         and body["logprobs"] is True
     )
-    assert body["messages"] == [{"role": "user", "content": f"Print n.\n\n{INSTRUCTION}"}]
+    asked = (
+        "Print n.\n\nAnswer with one complete Python program that reads stdin and prints the answer to"
+        " stdout, in a single fenced code block."
+    )
+    assert body["messages"] == [{"role": "user", "content": asked}]
 
 
 def test_what_does_not_pass_is_one_line_with_address_and_answer(server):
@@ -161,23 +165,26 @@ def test_tokens_are_believed_only_where_they_are_our_own(made_job):
     policy = made_job.policy()
     ids = policy.completion_ids("print(n)")
     assert len(ids) > 2
-    assert mapped(policy, "print(n)", "stop", pieces(policy, ids)) == (ids, pytest.approx(-0.5 * len(ids)))
-    assert mapped(policy, "print(n)", "stop", [*pieces(policy, ids[:-1]), Piece(b"", -0.5)])[
+    assert map_tokens(policy, "print(n)", "stop", pieces(policy, ids)) == (
+        ids,
+        pytest.approx(-0.5 * len(ids)),
+    )
+    assert map_tokens(policy, "print(n)", "stop", [*pieces(policy, ids[:-1]), Piece(b"", -0.5)])[
         1
     ] == pytest.approx(-0.5 * len(ids))
-    assert mapped(policy, "print(n)", "stop", pieces(policy, ids[:-1])) == (
+    assert map_tokens(policy, "print(n)", "stop", pieces(policy, ids[:-1])) == (
         ids,
         None,
     )  # the end token's own is not known
-    assert mapped(policy, "print(n)", "length", pieces(policy, ids[:-1])) == (
+    assert map_tokens(policy, "print(n)", "length", pieces(policy, ids[:-1])) == (
         ids[:-1],
         pytest.approx(-0.5 * (len(ids) - 1)),
     )
-    assert mapped(policy, "print(n)", "stop", [Piece(b"print(n)", -0.5), Piece(b"", -0.5)]) == (
+    assert map_tokens(policy, "print(n)", "stop", [Piece(b"print(n)", -0.5), Piece(b"", -0.5)]) == (
         None,
         None,
     )  # other tokens
-    assert mapped(policy, "print(n)", "stop", []) == (None, None) and mapped(
+    assert map_tokens(policy, "print(n)", "stop", []) == (None, None) and map_tokens(
         None, "x", "stop", pieces(policy, ids)
     ) == (
         None,

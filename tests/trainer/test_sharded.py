@@ -47,7 +47,7 @@ warmup_steps = 1
 batch_sequences = 8
 [[source]]
 name = "human"
-where = "j.origin = 'human'"
+where = "{first}"
 weight = 0.5
 [[source]]
 name = "samples"
@@ -75,7 +75,7 @@ needs = {
 
 
 class Runs:
-    """Runs on a copy of a job, each with a folder of its own: by several ranks at once, or by this process."""
+    """Runs on a copy of a job, each in its own folder: by several ranks at once, or by this process."""
 
     def __init__(self, job, folder: Path):
         self.folder, self.reference = folder, job.folder
@@ -90,6 +90,7 @@ class Runs:
         optimiser: str = "learning_rate = 1e-3",
         more: str = "",
         reference: Path | None = None,
+        first: str = "j.origin = 'human'",
     ) -> Path:
         text = CONFIG.format(
             folder=self.folder,
@@ -100,6 +101,7 @@ class Runs:
             training=training,
             optimiser=optimiser,
             more=more.format(name=name),
+            first=first,
         )
         path = self.folder / f"{name}.toml"
         path.write_text(text)
@@ -275,3 +277,19 @@ def test_likelihood_on_two_ranks_takes_the_steps_of_one(made_job, tmp_path):
     runs.launch(2, (runs.config("2", **likelihood), None))
     assert runs.log("1", "rows_digest") == runs.log("2", "rows_digest")
     assert largest_difference(runs.weights("1"), runs.weights("2")) < 1e-5
+
+
+def test_a_value_network_is_spread_saved_and_joined_again(mixed_job, tmp_path):
+    runs = Runs(mixed_job, tmp_path)
+    settings = {"objective": 'name = "ppo"', "first": "j.batch_id = 'right'"}
+    whole, cut = runs.config("whole", **settings), runs.config("cut", **settings)
+    runs.launch(2, (whole, None), (cut, 2), (cut, None))
+    assert equal(runs.weights("whole"), runs.weights("cut"))
+    columns = ("step", "rows_digest", "loss", "value_gradient_norm")
+    assert runs.log("whole", *columns) == runs.log("cut", *columns)
+    assert all(norm > 0 for (norm,) in runs.log("whole", "value_gradient_norm"))
+    runs.alone(runs.config("alone", **settings))
+    for one, other in zip(runs.log("alone"), runs.log("whole"), strict=True):
+        for name in ("loss", "gradient_norm", "value_gradient_norm"):
+            assert other[name] == pytest.approx(one[name], rel=1e-3)
+    changing_ranks(runs, "whole", settings, within=1e-4)

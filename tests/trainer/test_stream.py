@@ -16,7 +16,8 @@ from trainer.data import Source, StreamError
 from trainer.data.row_pool import make_pool
 from trainer.data.tokens import SPANS
 from trainer.policies.reference import score
-from trainer.rollouts.generation import Provenance, SamplingSettings, rollout
+from trainer.rollouts.generation import Provenance, SamplingSettings, rollout, trajectories
+from trainer.rollouts.sampling import Sample
 
 HUMAN = Source(name="human", where="j.origin = 'human'", weight=0.7)
 SAMPLES = Source(name="samples", where="j.policy_id = 'reference'", weight=0.3)
@@ -190,7 +191,8 @@ def test_one_of_each_program_on_request(made_job):
         stream = made_job.stream([HUMAN.model_copy(update={"unique": unique})])
         stream.advance()
         sizes[unique] = len(stream.pool("human"))
-    counted = """select count(distinct (problem_id, token_hash)) as token, count(distinct (cluster_id, verdict)) as near
+    counted = """select count(distinct (problem_id, token_hash)) as token,
+            count(distinct (cluster_id, verdict)) as near
         from judged join clusters using (trajectory_id)
         join (select trajectory_id, token_hash from program_signatures) using (trajectory_id)
         where origin = 'human' and split = 'train' and language = 'python3'"""
@@ -207,7 +209,8 @@ def test_rewards_of_rows_and_of_reference_samples_are_those_of_the_store(made_jo
     with connect(made_job.store) as connection:
         found = query(
             connection,
-            "select trials, successes from reference_counts where problem_id = $problem and policy_id = 'reference'",
+            "select trials, successes from reference_counts"
+            " where problem_id = $problem and policy_id = 'reference'",
             {"problem": row.problem_id},
         ).row(0)
         verdict = query(
@@ -248,7 +251,7 @@ def add_online_samples(job, name):
     provenance = Provenance(name=name, policy_id="policy@3", run_id="run", policy_step=3)
     sampled = rollout(job.store, job.policy(), problems, settings, provenance, seed=1)
     with Pool() as pool:
-        label(job.store, pool)
+        label(job.store, pool, all_tests=True)
     score(job.store, job.policy())
     return sampled
 
@@ -315,6 +318,7 @@ def frame(steps, rewards, hours):
             "problem_id": ["p"] * count,
             "reference_logprob": [-1.0] * count,
             "behaviour_logprob": [None] * count,
+            "success_rate": [None] * count,
             "reward": rewards,
             "verdict": ["accepted" if r == 0 else "wrong_answer" for r in rewards],
             "policy_step": steps,
@@ -339,6 +343,9 @@ def test_windows_ages_and_what_is_kept_beyond_them():
     assert pooled(rows, max_age_hours=1.5).trajectory_ids.tolist() == ["t4", "t5"]
     assert pooled(rows, window=2, keep_correct=1.0).trajectory_ids.tolist() == ["t0", "t2", "t4", "t5"]
     assert pooled(rows, window=2).rows_ever == 6
+    # Steps of two runs do not compare: the newest are those of the last hours.
+    earlier_run = frame([7, 8, 0, 1], [-1.0] * 4, [0, 1, 50, 51])
+    assert pooled(earlier_run, window=2).trajectory_ids.tolist() == ["t2", "t3"]
     many = frame([0] * 400, [0.0] * 400, [0] * 400)
     kept = pooled(many, window=1, keep_correct=0.25).trajectory_ids.tolist()
     assert 60 <= len(kept) <= 140
@@ -354,6 +361,43 @@ def test_stale_rows_leave_and_the_source_is_then_empty(job):
     assert len(stream.batch(5)) == 4
     with pytest.raises(StreamError, match="source online has no rows of the last 2 steps"):
         stream.batch(6)
+
+
+def test_rows_of_another_run_are_older_than_any_step_of_this_one(job):
+    add_online_samples(job, "fresh")  # of step 3 of the run "run"
+    limited = Source(name="online", where="j.origin = 'online'", weight=1.0, max_age_steps=2)
+    stream = job.stream([limited], batch_sequences=4, run_id="another")
+    stream.advance()
+    assert len(stream.batch(2)) == 4
+    with pytest.raises(StreamError, match="source online has no rows of the last 2 steps"):
+        stream.batch(5)
+
+
+def test_a_fraction_of_tests_that_were_not_run_is_an_error_in_words(job):
+    fraction = Source(name="online", where="j.origin = 'online'", weight=1.0, reward="fraction")
+    with connect(job.store) as connection:
+        problems = query(connection, "select problem_id from problems where split = 'train' limit 1")
+    provenance = Provenance(name="early", policy_id="policy@3", run_id="run", policy_step=3)
+    settings = SamplingSettings(samples_per_problem=2, max_new_tokens=16)
+    wrong = "print('no number')\n"
+    ids = job.policy().completion_ids(wrong)
+    samples = [Sample(0, number, ids, wrong, "stop", -1.0) for number in range(2)]
+    rows = trajectories(samples, problems["problem_id"].to_list(), settings, provenance)
+    job.store.append("trajectories", rows, producer="early", sequence=0)
+    with Pool() as pool:
+        label(job.store, pool)
+        score(job.store, job.policy())
+        with pytest.raises(
+            StreamError,
+            match="source online: the reward fraction needs the result of every test, and 2 of 2 rows were"
+            " judged up to their first failure only; run `spo label --all-tests`",
+        ):
+            job.stream([fraction]).advance()
+        assert label(job.store, pool, all_tests=True).rows == 2
+        assert label(job.store, pool, all_tests=True).rows == 0
+    stream = job.stream([fraction])
+    stream.advance()
+    assert len(stream.pool("online")) == 2
 
 
 def test_a_source_gives_each_row_as_often_as_uses_says_on_average(made_job):

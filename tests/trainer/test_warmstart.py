@@ -1,4 +1,4 @@
-"""The warm start: what it learns from, what it reports, and that a fixed number of steps is a fixed result."""
+"""The warm start: what it learns from, what it reports, and that the number of steps fixes the result."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from trainer.policies.policy import Policy, new_policy
-from trainer.policies.warmstart import IGNORED, WarmStartProgress, batches_of, rate_at, warm_start
+from trainer.policies.warmstart import IGNORED, WarmStartProgress, endless_batches, rate_at, warm_start
 from trainer.rollouts.sampling import sample
 
 PAIRS = [
@@ -64,7 +64,7 @@ def test_batches_hold_every_pair_once_a_pass_within_the_bound_and_learn_from_com
     sequences = [
         ([1] * prompt, [2] * completion) for prompt, completion in [(3, 2), (5, 4), (1, 1), (2, 7), (4, 4)]
     ]
-    made = batches_of(sequences, pad_id=0, batch_tokens=18, seed=0)
+    made = endless_batches(sequences, pad_id=0, batch_tokens=18, seed=0)
     lengths: list[tuple[int, int]] = []
     while len(lengths) < 2 * len(sequences):
         batch = next(made)

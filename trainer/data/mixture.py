@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pipeline.store import predicate, reward
 
@@ -16,7 +16,7 @@ class Source(BaseModel):
     """One part of a mixture."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    name: str
+    name: str = Field(description="in figures, and for `spo weights`; unique in the file")
     where: str = Field("true", description="SQL predicate on the view `judged`, alias j")
     parameters: dict[str, str | int | float | bool] = Field(
         {}, description="a value for each $name in `where`: { run = 'a run' }"
@@ -26,13 +26,14 @@ class Source(BaseModel):
     )
     corpus: str | None = Field(
         None,
-        description="name or corpus_id: only rows of this published corpus; a name means the newest, which a run keeps",
+        description="name or corpus_id: only rows of this published corpus; a name means the newest, which a"
+        " run keeps",
     )
     reward: str | None = Field(None, description="reward function of this source; null: the mixture's")
     unique: Literal["all", "token", "near"] = Field(
         "all",
-        description="one trajectory for each program that is the same without layout and comments (token), or for each"
-        " cluster of near-duplicates and verdict (near: one token may separate right from wrong)",
+        description="one trajectory for each verdict and program that is the same without layout and comments"
+        " (token), or for each verdict and cluster of near-duplicates (near), among the rows of this source",
     )
     window: int | None = Field(
         None, ge=1, description="only this many of the newest rows; they are drawn at random"
@@ -41,13 +42,19 @@ class Source(BaseModel):
         0.0, ge=0, le=1, description="share of the best-rewarded rows retained beyond window and age limits"
     )
     max_age_steps: int | None = Field(
-        None, ge=0, description="only rows sampled by a policy of the last so many steps"
+        None, ge=0, description="only rows sampled by a policy of at most this many steps ago"
     )
     max_age_hours: float | None = Field(
-        None, gt=0, description="only rows that are at most so much older than the newest"
+        None, gt=0, description="only rows that are at most this much older than the newest"
     )
     uses: float | None = Field(
         None, gt=0, description="mean uses of a row, after which the source is empty until fresh rows come"
+    )
+    group: int | None = Field(
+        None,
+        ge=2,
+        description="rows come in groups of this many different ones of one problem, as objectives need that"
+        " compare them; problems with fewer are left out; null: single rows",
     )
     when_empty: Literal["error", "others"] = Field(
         "error", description="others: the share of an empty source goes to the other sources"
@@ -94,7 +101,7 @@ class Mixture(BaseModel):
     )
     reward: str = Field("binary", description="reward function, see pipeline/store/rewards.py")
     follow_every: int | None = Field(
-        None, ge=1, description="steps between looks at what others have added to the store; null: none"
+        None, ge=1, description="steps between updates to what others added to the store; null: none"
     )
     source: list[Source] = Field(min_length=1)
 
@@ -102,6 +109,21 @@ class Mixture(BaseModel):
     @classmethod
     def reward_is_known(cls, value: str) -> str:
         return reward(value).name
+
+    @model_validator(mode="after")
+    def groups_fit(self) -> Mixture:
+        for source in self.source:
+            if source.group and self.batch_tokens_global:
+                raise ValueError(
+                    f"source {source.name}: group needs batches of batch_sequences rows; leave"
+                    " batch_tokens_global out"
+                )
+            if source.group and source.group > self.batch_sequences:
+                raise ValueError(
+                    f"source {source.name}: a group of {source.group} rows does not fit"
+                    f" batch_sequences = {self.batch_sequences}"
+                )
+        return self
 
     def reward_of(self, source: Source) -> str:
         """The name of a source's reward function."""

@@ -1,4 +1,4 @@
-"""How many rows of a batch each source gives: integers whose average over many batches is the source's share."""
+"""How many rows of a batch each source gives: integers whose mean over many batches is the source's share."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ import polars as pl
 
 from trainer.data.mixture import Source
 from trainer.data.selection import ReferenceRewards
+from trainer.data.selection_weights import UNWEIGHTED, Drawn, SelectionWeights, drawn_rows
 from trainer.data.tokens import Block
 
 NO_REWARDS = np.zeros(0)
@@ -32,6 +34,11 @@ class Row(NamedTuple):
     verdict: str = ""
     reference_rewards: np.ndarray = NO_REWARDS  # [K] of the reference policy's samples of the problem
     reward_range: tuple[float, float] = (-1.0, 0.0)  # lowest and highest value of the reward function
+    group: int = -1  # number of its group in the batch; -1: a single row
+    selection_weight: float = 1.0  # mu(verdict) / share(verdict), see selection_weights.py
+    # The same as above of each token of the completion, NaN where unknown; None unless they were asked for.
+    reference_token_logprobs: np.ndarray | None = None
+    behaviour_token_logprobs: np.ndarray | None = None
 
     @property
     def tokens(self) -> int:
@@ -41,6 +48,12 @@ class Row(NamedTuple):
     def success(self) -> bool:
         """Whether the program was accepted; of a row without a verdict, whether its reward is 0 or more."""
         return self.verdict == "accepted" if self.verdict else self.reward >= 0
+
+
+def rows_digest(rows: Sequence[Row]) -> str:
+    """Digest of the rows of a batch and of their order, 16 hexadecimal digits; the log of a run has it."""
+    ids = " ".join(row.trajectory_id for row in rows)
+    return hashlib.blake2b(ids.encode(), digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -58,6 +71,7 @@ class RowPool:
     reward_range: tuple[float, float]
     verdicts: np.ndarray  # [N] of str, one object per verdict
     policy_step: np.ndarray  # [N] step of the policy that sampled it, 0 where it has none
+    success_rate: np.ndarray  # [N] of the policy that sampled it, NaN where mu is unknown
     reference_rewards: list[np.ndarray]  # [K] for each problem; empty if no row needs them
     problem_indices: np.ndarray  # [N] index into `reference_rewards`
     retained: np.ndarray  # [N] bool: a correct row that stays whatever its age
@@ -68,7 +82,22 @@ class RowPool:
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def rows(self, indices: np.ndarray, source: str) -> list[Row]:
+    @cached_property
+    def drawn(self) -> Drawn:
+        """What a source that gives each of these rows adds to a mixture in which it has all of the weight."""
+        return drawn_rows(1.0, self.verdicts == "accepted", self.success_rate)
+
+    @cached_property
+    def mean_length(self) -> float:
+        """Tokens of a row, on average."""
+        return float(self.lengths.mean())
+
+    @cached_property
+    def problem_codes(self) -> np.ndarray:
+        """A number of each row's problem, in the order of their ids: int64 [N]."""
+        return np.unique(self.problem_ids.astype(str), return_inverse=True)[1]
+
+    def rows(self, indices: np.ndarray, source: str, weights: SelectionWeights = UNWEIGHTED) -> list[Row]:
         """The rows at these indices; token ids are views, not copies."""
         columns = zip(
             self.trajectory_ids[indices].tolist(),
@@ -82,7 +111,13 @@ class RowPool:
             strict=True,
         )
         blocks, rows, limits = self.blocks, [], self.reward_range
-        for trajectory, problem, (number, p0, p1, c0, c1), reference, behaviour, reward, verdict, rewards in columns:
+        for trajectory, problem, (
+            number,
+            p0,
+            p1,
+            c0,
+            c1,
+        ), reference, behaviour, reward, verdict, rewards in columns:
             block = blocks[number]
             row = Row(
                 trajectory,
@@ -96,7 +131,14 @@ class RowPool:
                 verdict,
                 rewards,
                 limits,
+                -1,
+                weights.success if verdict == "accepted" else weights.failure,
             )
+            if block.behaviour_logprobs is not None and block.reference_logprobs is not None:
+                row = row._replace(
+                    reference_token_logprobs=block.reference_logprobs[c0:c1],
+                    behaviour_token_logprobs=block.behaviour_logprobs[c0:c1],
+                )
             rows.append(row)
         return rows
 
@@ -125,7 +167,7 @@ def make_pool(
     known = _with_rewards(rows, rewards)
     left_out = rows["problem_id"].n_unique() - known["problem_id"].n_unique()
     known = known.with_columns(retained=_retained(known, source.keep_correct, reward_range[1]))
-    young = pl.Series(np.arange(known.height) >= known.height - (source.window or known.height))
+    young = _newest(known["created_at"], source.window)
     if source.max_age_hours and known.height:
         newest: Any = known["created_at"].max()
         limit = newest - timedelta(hours=source.max_age_hours)
@@ -147,6 +189,7 @@ def make_pool(
         reward_range=reward_range,
         verdicts=_shared(chosen["verdict"]),
         policy_step=chosen["policy_step"].to_numpy(),
+        success_rate=_numbers(chosen["success_rate"]),
         reference_rewards=rewards.rewards if rewards else [],
         problem_indices=chosen["problem_index"].to_numpy(),
         retained=chosen["retained"].to_numpy(),
@@ -154,6 +197,18 @@ def make_pool(
         problems_without_rewards=left_out,
         too_long=int((~fits).sum()),
     )
+
+
+def _newest(created_at: pl.Series, count: int | None) -> pl.Series:
+    """Which rows are the `count` newest by time: steps of two runs cannot be compared. Rows without a time
+    are the oldest; of equal ones the last are the newest.
+    """
+    if count is None:
+        return pl.Series(np.ones(len(created_at), dtype=bool))
+    place = created_at.arg_sort(nulls_last=False).tail(count)
+    newest = np.zeros(len(created_at), dtype=bool)
+    newest[place.to_numpy()] = True
+    return pl.Series(newest)
 
 
 def _with_rewards(rows: pl.DataFrame, rewards: ReferenceRewards | None) -> pl.DataFrame:

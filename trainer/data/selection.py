@@ -18,7 +18,7 @@ from trainer.data.mixture import Source
 
 @dataclass(frozen=True)
 class ReferenceRewards:
-    """Rewards of the reference policy's samples per problem, raw, so that any estimate can be made of them."""
+    """Rewards of the reference policy's samples per problem, raw: any estimate can be made of them."""
 
     indices: dict[str, int]  # problem_id -> index in `rewards`
     rewards: list[np.ndarray]  # [K] fp64, ascending
@@ -36,22 +36,27 @@ def select_rows(connection: Any, source: Source, reward_name: str, reference: st
     return rows.unique("trajectory_id", keep="first", maintain_order=True)
 
 
-def select_reference_rewards(connection: Any, reference_policy: str, reward_name: str) -> ReferenceRewards:
-    """Rewards of each problem's judged samples of the reference policy at temperature 1 and top_p 1."""
+def select_reference_rewards(
+    connection: Any, reference_policy: str, reward_name: str
+) -> tuple[ReferenceRewards, pl.Series]:
+    """Rewards of each problem's judged samples of the reference policy at temperature 1 and top_p 1, and
+    whether all tests of each of these samples were run.
+    """
     value = f"{macro(reward_name)}(verdict, passed, total)"
-    found = query(
+    rows = query(
         connection,
         f"""
-        select problem_id, list({value} order by {value}) as rewards from judged
+        select problem_id, list({value} order by {value}) as rewards, list(all_tests_run) as ran from judged
         where policy_id = $policy and temperature = 1 and top_p = 1 and {value} is not null
         group by problem_id order by problem_id
         """,
         {"policy": reference_policy},
     )
-    samples = found["rewards"].to_list() if found.height else []
-    problems = found["problem_id"].to_list() if found.height else []
+    samples = rows["rewards"].to_list() if rows.height else []
+    problems = rows["problem_id"].to_list() if rows.height else []
     indices = {problem: index for index, problem in enumerate(problems)}
-    return ReferenceRewards(indices, [np.array(values, dtype=np.float64) for values in samples])
+    ran = rows["ran"].explode() if rows.height else pl.Series([], dtype=pl.Boolean)
+    return ReferenceRewards(indices, [np.array(values, dtype=np.float64) for values in samples]), ran
 
 
 def _rows_sql(source: Source, reward_name: str, scored: bool) -> str:
@@ -59,21 +64,24 @@ def _rows_sql(source: Source, reward_name: str, scored: bool) -> str:
     scores = "join reference_scores s on s.trajectory_id = j.trajectory_id and s.reference = $reference"
     corpus = "and j.trajectory_id in (select unnest(rows) from corpora where corpus_id = $corpus)"
     return f"""
-        select j.trajectory_id, j.problem_id, {"s.logprob_sum" if scored else "null::double"} as reference_logprob,
+        select j.trajectory_id, j.problem_id,
+               {"s.logprob_sum" if scored else "null::double"} as reference_logprob,
                j.behaviour_logprob, j.verdict, {value} as reward,
-               coalesce(j.policy_step, 0)::bigint as policy_step, j.created_at
+               coalesce(j.policy_step, 0)::bigint as policy_step, j.created_at, j.policy_id, j.run_id,
+               j.all_tests_run
         from judged j {scores if scored else ""}
         {unique.join}
         where j.split = 'train' and {value} is not null and {source.condition()}
         {corpus if source.corpus else ""} {"" if scored else "and j.language = 'python3'"}
         {unique.qualify}
-        order by coalesce(j.policy_step, 0), j.trajectory_id {", s.scored_at, s.logprob_sum" if scored else ""}
+        order by coalesce(j.policy_step, 0), j.trajectory_id
+            {", s.scored_at, s.logprob_sum" if scored else ""}
     """
 
 
 @dataclass(frozen=True)
 class _Unique:
-    """SQL that keeps one row of each group; a row that deduplication has not seen yet is a group of its own."""
+    """SQL that keeps one row of each group; a row that deduplication has not seen is a group of its own."""
 
     join: str = ""
     qualify: str = ""
@@ -84,10 +92,10 @@ _UNIQUE_BY = {
     "all": _Unique(),
     "token": _Unique(
         "left join program_signatures g on g.trajectory_id = j.trajectory_id",
-        _FIRST_OF.format("j.problem_id, coalesce(g.token_hash, j.trajectory_id)"),
+        _FIRST_OF.format("j.problem_id, coalesce(g.token_hash, j.trajectory_id), j.verdict"),
     ),
     "near": _Unique(
         "left join clusters c on c.trajectory_id = j.trajectory_id",
-        _FIRST_OF.format("coalesce(c.cluster_id, j.trajectory_id), j.verdict"),
+        "qualify one_of_near(c.cluster_id, j.verdict, j.trajectory_id)",
     ),
 }

@@ -9,17 +9,27 @@ the watermark.
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from pipeline.corpora import CorpusError, corpus_id
-from pipeline.store import Store, connect
+from pipeline.store import Reward, Store, connect
 from pipeline.store import reward as reward_named
+from trainer.data.groups import ProblemGroups, groups_of
 from trainer.data.mixture import Mixture, Source
 from trainer.data.quotas import row_quotas
 from trainer.data.row_pool import Row, RowPool, make_pool
 from trainer.data.selection import ReferenceRewards, select_reference_rewards, select_rows
+from trainer.data.selection_weights import (
+    UNWEIGHTED,
+    SelectionWeights,
+    drawn_rows,
+    select_success_rates,
+    selection_weights,
+)
 from trainer.data.tokens import TokenCache
 
 WATERMARK_TABLES = (
@@ -42,7 +52,7 @@ class Stream:
 
     `tokens` decides what a row must have: a score under a reference, or nothing. With `reference_policy` each
     row comes with the rewards of that policy's samples of its problem, and rows of problems without any are
-    left out.
+    left out. With `run_id`, rows of other runs count as older than its first step, whatever their own step.
     """
 
     def __init__(
@@ -53,23 +63,26 @@ class Stream:
         *,
         reference_policy: str | None,
         seed: int,
+        run_id: str | None = None,
     ):
-        self.store, self.mixture, self.seed = store, _with_corpora_found(store, mixture), seed
-        self.reference_policy = reference_policy
+        self.store, self.mixture, self.seed = store, _with_corpora_resolved(store, mixture), seed
+        self.reference_policy, self.run_id = reference_policy, run_id
         self.watermark: dict[str, int] = {}
         self.rows_drawn = {source.name: 0 for source in mixture.source}
         self.tokens_owed = {source.name: 0.0 for source in mixture.source}  # where batches are cut by tokens
+        self.rows_owed = {s.name: 0 for s in mixture.source if s.group}  # of groups that are not yet full
         self.weight_overrides: dict[
             str, float
         ] = {}  # changed while the run goes on, in place of the mixture's
         self._tokens = tokens
         self._pools: dict[str, RowPool] = {}
         self._orders: dict[str, tuple[Any, np.ndarray]] = {}
+        self._grouping: dict[str, tuple[RowPool, ProblemGroups]] = {}
 
     def advance(self, watermark: dict[str, int] | None = None) -> dict[str, int]:
         """Move to a watermark, or to what the store holds now; returns it, to be logged.
 
-        Which rows belong to a source is asked again each time, because a predicate may look at anything;
+        The rows of a source are selected again each time, because a predicate may look at anything;
         their tokens, nearly all of the bytes, are read once: of later watermarks only what is new.
         """
         watermark = watermark or self.latest()
@@ -78,12 +91,13 @@ class Stream:
         self._tokens.follow(watermark)
         with connect(self.store, watermark) as connection:
             rewards = {
-                name: select_reference_rewards(connection, self.reference_policy, name)
+                name: self._reference_rewards(connection, name)
                 for name in dict.fromkeys(map(self.mixture.reward_of, self.mixture.source))
                 if self.reference_policy is not None
             }
+            rates = select_success_rates(connection)
             for source in self.mixture.source:
-                self._pools[source.name] = self._open_pool(connection, source, rewards)
+                self._pools[source.name] = self._open_pool(connection, source, rewards, rates)
         used = {int(number) for pool in self._pools.values() for number in np.unique(pool.spans[:, 0])}
         self._tokens.drop_all_but(used)
         self.watermark = watermark
@@ -107,14 +121,40 @@ class Stream:
         if self.mixture.batch_tokens_global:
             return self._token_batch(step, self.mixture.batch_tokens_global)
         rows: list[Row] = []
-        for source, count in zip(self.mixture.source, self.quotas(step), strict=True):
-            rows += self.rows(source, self._indices(source, count, step))
+        weights = self.selection_weights(step)
+        for source, count in zip(self.mixture.source, self._counts(step), strict=True):
+            indices = self._indices(source, count, step)
+            chosen_rows = self.rows(source, indices, weights)
+            if source.group:
+                first = rows[-1].group + 1 if rows else 0
+                chosen_rows = [
+                    row._replace(group=first + i // source.group) for i, row in enumerate(chosen_rows)
+                ]
+            rows += chosen_rows
             self.rows_drawn[source.name] += count
         return rows
 
-    def rows(self, source: Source, indices: np.ndarray) -> list[Row]:
+    def rows(self, source: Source, indices: np.ndarray, weights: SelectionWeights = UNWEIGHTED) -> list[Row]:
         """The rows of a source at these indices of its pool."""
-        return self._pools[source.name].rows(indices, source.name)
+        return self._pools[source.name].rows(indices, source.name, weights)
+
+    def selection_weights(self, step: int) -> SelectionWeights:
+        """Weights that undo a selection by verdict, for the mixture of this step."""
+        shares = self.available_weights(step)
+        drawn = []
+        for source, share in zip(self.mixture.source, (shares / shares.sum()).tolist(), strict=True):
+            if share == 0:
+                continue
+            pool, recent = self._pools[source.name], self._recent(source, step)
+            if isinstance(recent, range):
+                part, length = pool.drawn, pool.mean_length
+            else:
+                part = drawn_rows(1.0, pool.verdicts[recent] == "accepted", pool.success_rate[recent])
+                length = float(pool.lengths[recent].mean())
+            if self.mixture.batch_tokens_global:  # shares are then of tokens, and long rows are fewer
+                share /= length
+            drawn.append(part._replace(share=share * part.share))
+        return selection_weights(drawn)
 
     def quotas(self, step: int) -> list[int]:
         """Rows each source gives to this batch. Rounding follows the step, so that shares hold over many
@@ -143,6 +183,7 @@ class Stream:
         return {
             "rows_drawn": dict(self.rows_drawn),
             "tokens_owed": dict(self.tokens_owed),
+            "rows_owed": dict(self.rows_owed),
             "weight_overrides": dict(self.weight_overrides),
             "watermark": dict(self.watermark),
         }
@@ -150,14 +191,29 @@ class Stream:
     def restore(self, state: dict) -> None:
         """Go on from a state, at its watermark."""
         self.rows_drawn, self.tokens_owed = dict(state["rows_drawn"]), dict(state["tokens_owed"])
+        self.rows_owed = dict(state.get("rows_owed", {}))  # checkpoints before there were groups have none
         self.weight_overrides = dict(state["weight_overrides"])
         self.advance(state["watermark"])
 
-    def _open_pool(self, connection: Any, source: Source, rewards: dict[str, ReferenceRewards]) -> RowPool:
+    def _reference_rewards(self, connection: Any, name: str) -> ReferenceRewards:
+        policy = self.reference_policy or ""
+        rewards, ran = select_reference_rewards(connection, policy, name)
+        _check_all_tests_ran(f"samples of {policy}, for Q0", reward_named(name), ran)
+        return rewards
+
+    def _open_pool(
+        self,
+        connection: Any,
+        source: Source,
+        rewards: dict[str, ReferenceRewards],
+        rates: pl.DataFrame,
+    ) -> RowPool:
         reward = reward_named(self.mixture.reward_of(source))
         limits = [n for n in (self.mixture.max_tokens, self._tokens.longest) if n]
+        rows = select_rows(connection, source, reward.name, self._tokens.reference)
+        _check_all_tests_ran(f"source {source.name}", reward, rows["all_tests_run"])
         return make_pool(
-            select_rows(connection, source, reward.name, self._tokens.reference),
+            self._with_own_steps(rows).join(rates, on="policy_id", how="left", maintain_order="left"),
             source,
             (reward.lowest, reward.highest),
             rewards.get(reward.name),
@@ -166,11 +222,22 @@ class Stream:
             min(limits, default=None),
         )
 
+    def _with_own_steps(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Rows of other runs at step 0, because their steps do not compare with those of this run. mu is that
+        of rows that have a log-probability; others have no policy here.
+        """
+        known = pl.col("behaviour_logprob").is_not_null()
+        rows = rows.with_columns(policy_id=pl.when(known).then("policy_id"))
+        if self.run_id is None:
+            return rows
+        foreign = pl.col("run_id").is_not_null() & (pl.col("run_id") != self.run_id)
+        return rows.with_columns(policy_step=pl.when(foreign).then(0).otherwise("policy_step"))
+
     def _token_batch(self, step: int, budget: int) -> list[Row]:
         """Each source gives rows that fit into the tokens it is owed; the rest is carried on, so that
         shares hold.
         """
-        weights = self.available_weights(step)
+        weights, selection = self.available_weights(step), self.selection_weights(step)
         rows: list[Row] = []
         for source, share in zip(self.mixture.source, weights / weights.sum(), strict=True):
             if share == 0:
@@ -179,7 +246,7 @@ class Stream:
             lengths = self._pools[source.name].lengths
             candidates = self._indices(source, int(owed // max(1, lengths.min())), step)
             count = int(np.searchsorted(np.cumsum(lengths[candidates]), owed, side="right"))
-            rows += self.rows(source, candidates[:count])
+            rows += self.rows(source, candidates[:count], selection)
             self.tokens_owed[source.name] = owed - float(lengths[candidates[:count]].sum())
             self.rows_drawn[source.name] += count
         if not rows:
@@ -187,6 +254,30 @@ class Stream:
             message = f"no row fits batch_tokens_global = {budget}; the longest has {longest} tokens"
             raise StreamError(f"step {step}: {message}")
         return rows
+
+    def _counts(self, step: int) -> list[int]:
+        """Rows of each source in this batch: its quota, or of a source with groups the whole groups that it
+        is owed. The rest is carried on, so that shares hold; a batch has at least one group.
+        """
+        quotas, sources = self.quotas(step), self.mixture.source
+        for source, quota in zip(sources, quotas, strict=True):
+            if source.group:
+                self.rows_owed[source.name] += quota
+        counts = [
+            max(0, self.rows_owed[s.name]) // s.group * s.group if s.group else quota
+            for s, quota in zip(sources, quotas, strict=True)
+        ]
+        if not any(counts):
+            owed = [
+                self.rows_owed[s.name] if quota else -math.inf
+                for s, quota in zip(sources, quotas, strict=True)
+            ]
+            most = int(np.argmax(owed))
+            counts[most] = sources[most].group or 0
+        for source, count in zip(sources, counts, strict=True):
+            if source.group:
+                self.rows_owed[source.name] -= count
+        return counts
 
     def _available(self, source: Source, weight: float, step: int) -> float:
         if weight > 0 and (shortage := self._shortage(source, step)):
@@ -205,21 +296,25 @@ class Stream:
             return f"no rows with a reward{score}{value}"
         if len(self._recent(source, step)) == 0:
             return f"no rows of the last {source.max_age_steps} steps"
+        if source.group and not len(self._groups(source, source.group, step)):
+            return f"no problem with {source.group} rows, the size of its groups,"
         if source.uses and self.rows_drawn[source.name] >= source.uses * pool.rows_ever:
             return f"given each of its rows {source.uses:g} times on average"
         return ""
 
     def _recent(self, source: Source, step: int) -> range | np.ndarray:
-        """Indices of rows that are young enough for a step, and of the correct ones that are retained beyond."""
+        """Indices of rows that are young enough for a step, and of correct ones that are retained beyond."""
         pool = self._pools[source.name]
         if source.max_age_steps is None:
             return range(len(pool))
         return np.flatnonzero((pool.policy_step >= step - source.max_age_steps) | pool.retained)
 
     def _indices(self, source: Source, count: int, step: int) -> np.ndarray:
-        """Indices into the pool: passes over a shuffled order, or at random where rows leave as others come."""
+        """Indices into the pool: passes over a shuffled order; at random where rows leave as others come."""
         if not count:
             return np.zeros(0, dtype=np.int64)
+        if source.group:
+            return self._grouped(source, source.group, count, step)
         if source.is_moving:
             recent, draws = self._recent(source, step), generator(self.seed, source.name, "step", step)
             chosen = draws.choice(len(recent), count, replace=count > len(recent))
@@ -232,6 +327,32 @@ class Stream:
             indices[here] = self._order(source.name, int(epoch), size)[positions[here] % size]
         return indices
 
+    def _grouped(self, source: Source, size: int, count: int, step: int) -> np.ndarray:
+        """Indices of whole groups: problems by passes over a shuffled order, or at random where rows leave as
+        others come; the rows of a problem at random.
+        """
+        groups, draws = self._groups(source, size, step), generator(self.seed, source.name, "step", step)
+        number, wanted = len(groups), count // size
+        if source.is_moving:
+            problems = draws.choice(number, wanted, replace=wanted > number)
+        else:
+            places = np.arange(wanted) + self.rows_drawn[source.name] // size
+            orders = {
+                int(epoch): self._order(source.name, int(epoch), number)
+                for epoch in np.unique(places // number)
+            }
+            problems = np.array([orders[place // number][place % number] for place in places.tolist()])
+        return groups.draw(problems, size, draws)
+
+    def _groups(self, source: Source, size: int, step: int) -> ProblemGroups:
+        """The problems that can give a group at a step; kept where no row leaves."""
+        pool = self._pools[source.name]
+        if source.max_age_steps is not None:
+            return groups_of(pool.problem_codes, np.asarray(self._recent(source, step)), size)
+        if self._grouping.get(source.name, (None, None))[0] is not pool:
+            self._grouping[source.name] = (pool, groups_of(pool.problem_codes, np.arange(len(pool)), size))
+        return self._grouping[source.name][1]
+
     def _order(self, name: str, epoch: int, size: int) -> np.ndarray:
         """The shuffled order of an epoch, cached until the next one is asked for."""
         if name not in self._orders or self._orders[name][0] != (epoch, size):
@@ -239,14 +360,27 @@ class Stream:
         return self._orders[name][1]
 
 
-def _with_corpora_found(store: Store, mixture: Mixture) -> Mixture:
-    """The mixture with each corpus by its id. Raises StreamError, with the source and what was meant, where
-    there is none, and SqlError where a `where` is not one condition.
+def _check_all_tests_ran(what: str, reward: Reward, ran: pl.Series) -> None:
+    """Raises StreamError if a reward counts tests that were not run."""
+    missing = int((~ran).sum())
+    if reward.needs_all_tests and missing:
+        raise StreamError(
+            f"{what}: the reward {reward.name} needs the result of every test, and {missing} of {len(ran)}"
+            " rows were judged up to their first failure only; run `spo label --all-tests`, or use the reward"
+            " binary"
+        )
+
+
+def _with_corpora_resolved(store: Store, mixture: Mixture) -> Mixture:
+    """The mixture with each corpus by its id. Raises StreamError, with the source and a suggestion, if
+    there is none, and SqlError if a `where` is not one condition.
     """
-    return mixture.model_copy(update={"source": [_with_corpus_found(store, one) for one in mixture.source]})
+    return mixture.model_copy(
+        update={"source": [_with_corpus_resolved(store, one) for one in mixture.source]}
+    )
 
 
-def _with_corpus_found(store: Store, source: Source) -> Source:
+def _with_corpus_resolved(store: Store, source: Source) -> Source:
     source.condition()
     if source.corpus is None:
         return source

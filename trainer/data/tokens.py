@@ -4,6 +4,7 @@ row once.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from pipeline.store import Store, StoreError, query
-from trainer.policies import Policy, encode
+from trainer.policies import Policy, encode, read_problems, with_problems
 
 # Where the tokens of a row are: the block, and the first index and the end of prompt and completion in it.
 SPANS = {
@@ -24,11 +25,18 @@ SPANS = {
     "completion_to": pl.Int64(),
 }
 _SCORED = """
+select s.trajectory_id, s.prompt_ids, s.completion_ids, s.logprobs as reference_logprobs,
+    case when t.token_ids = s.completion_ids then t.token_logprobs end as behaviour_logprobs
+from reference_scores s join trajectories t on t.trajectory_id = s.trajectory_id
+where s.reference = $reference and s.trajectory_id in (select unnest($ids::varchar[]))
+"""
+_SCORED_TOKENS_ONLY = """
 select trajectory_id, prompt_ids, completion_ids from reference_scores
 where reference = $reference and trajectory_id in (select unnest($ids::varchar[]))
 """
 _TO_ENCODE = """
-select t.trajectory_id, t.problem_id, p.statement, t.program, t.token_ids, q.details
+select t.trajectory_id, t.problem_id, p.statement, t.program, t.completion, t.finish_reason, t.token_ids,
+    t.token_logprobs, q.details
 from trajectories t join problems p using (problem_id) left join policies q using (policy_id)
 where t.trajectory_id in (select unnest($ids::varchar[]))
 order by t.trajectory_id
@@ -37,28 +45,34 @@ order by t.trajectory_id
 
 @dataclass(frozen=True)
 class Block:
-    """Tokens of the rows of one read, end to end: int32."""
+    """Tokens of the rows of one read, end to end: int32. With the log-probability of each token of the
+    completions under the reference and under the policy that sampled it, where they are asked for: fp32, NaN
+    where unknown.
+    """
 
     prompts: np.ndarray
     completions: np.ndarray
+    reference_logprobs: np.ndarray | None = None
+    behaviour_logprobs: np.ndarray | None = None
 
 
 class TokenCache(ABC):
     """A cache of token ids. What it holds depends on the past; what `find` returns does not: a row's
-    tokens never change.
+    tokens never change. `logprobs`: also of tokens, see `Block`.
     """
 
     reference: str | None = None  # fingerprint of the reference whose scores the rows must have
     longest: int | None = None  # tokens of a row that the model has positions for, where that is not certain
 
-    def __init__(self) -> None:
+    def __init__(self, *, logprobs: bool = False) -> None:
+        self.logprobs = logprobs
         self.blocks: dict[int, Block] = {}
         self.rows_read = 0
         self._spans = pl.DataFrame(schema=SPANS)
         self._next = 0
 
     def follow(self, watermark: dict[str, int]) -> None:  # noqa: B027 (a cache may leave it to `find`)
-        """Read what was added up to a watermark, where that is cheaper than reading it when it is asked for."""
+        """Read what was added up to a watermark, where that is cheaper than reading it when asked for."""
 
     def find(self, connection: Any, trajectory_ids: pl.Series) -> pl.DataFrame:
         """Where the tokens of these rows are, in their order: columns of SPANS. `connection` reads what is
@@ -80,7 +94,9 @@ class TokenCache(ABC):
 
     @abstractmethod
     def _read(self, connection: Any, trajectory_ids: list[str]) -> pl.DataFrame:
-        """Columns trajectory_id, prompt_ids, completion_ids of these rows, in any order."""
+        """Columns trajectory_id, prompt_ids, completion_ids of these rows, in any order; with `logprobs` also
+        reference_logprobs and behaviour_logprobs, null where unknown.
+        """
 
     def _add(self, rows: pl.DataFrame) -> None:
         self.rows_read += rows.height
@@ -92,7 +108,15 @@ class TokenCache(ABC):
         rows = rows.filter(~pl.col("trajectory_id").is_in(self._spans["trajectory_id"].implode()))
         prompts, prompt_edges = _flat(rows["prompt_ids"])
         completions, completion_edges = _flat(rows["completion_ids"])
-        self.blocks[self._next] = Block(prompts, completions)
+        self.blocks[self._next] = Block(
+            prompts,
+            completions,
+            *(
+                _flat_logprobs(rows, f"{name}_logprobs")
+                for name in ("reference", "behaviour")
+                if self.logprobs
+            ),
+        )
         spans = rows.select(
             "trajectory_id",
             block=pl.lit(self._next, dtype=pl.Int32),
@@ -108,12 +132,14 @@ class TokenCache(ABC):
 class ScoredTokens(TokenCache):
     """The tokens that were scored under a reference: read from the store once, and later only what is new."""
 
-    def __init__(self, store: Store, reference: str):
-        super().__init__()
+    def __init__(self, store: Store, reference: str, *, logprobs: bool = False):
+        super().__init__(logprobs=logprobs)
         self.store, self.reference = store, reference
         self._version: int | None = None  # of the table, up to which the cache was tailed
 
     def follow(self, watermark: dict[str, int]) -> None:
+        if self.logprobs:
+            return  # those of the behaviour are in another table
         version = watermark["reference_scores"]
         if self._version is not None and version > self._version:
             try:
@@ -124,24 +150,45 @@ class ScoredTokens(TokenCache):
         self._version = version
 
     def _read(self, connection: Any, trajectory_ids: list[str]) -> pl.DataFrame:
-        return query(connection, _SCORED, {"reference": self.reference, "ids": trajectory_ids})
+        wanted = _SCORED if self.logprobs else _SCORED_TOKENS_ONLY
+        return query(connection, wanted, {"reference": self.reference, "ids": trajectory_ids})
 
 
 class EncodedTokens(TokenCache):
     """Tokens of rows that need no score: each is put into the policy's own format, as scoring would do it."""
 
-    def __init__(self, policy: Policy):
-        super().__init__()
+    def __init__(self, policy: Policy, *, logprobs: bool = False):
+        super().__init__(logprobs=logprobs)
         self._policy = policy
         self._tokenizer = policy.fingerprint()["tokenizer"]
         self.longest = policy.model.config.max_position_embeddings
 
     def _read(self, connection: Any, trajectory_ids: list[str]) -> pl.DataFrame:
         rows = query(connection, _TO_ENCODE, {"ids": trajectory_ids}).to_dicts()
-        encoded = [encode(self._policy, row, self._tokenizer) for row in rows]
+        asked = read_problems(connection, [row["problem_id"] for row in rows])
+        encoded = [encode(self._policy, row, self._tokenizer) for row in with_problems(rows, asked)]
         lists = ("prompt_ids", "completion_ids")
         schema = {"trajectory_id": pl.String(), **dict.fromkeys(lists, pl.List(pl.Int32()))}
-        return pl.DataFrame([{name: row[name] for name in schema} for row in encoded], schema=schema)
+        tokens = pl.DataFrame([{name: row[name] for name in schema} for row in encoded], schema=schema)
+        if not self.logprobs:
+            return tokens
+        of_behaviour = [
+            row["token_logprobs"] if row["token_ids"] == own["completion_ids"] else None
+            for row, own in zip(rows, encoded, strict=True)
+        ]
+        floats = pl.List(pl.Float32())
+        return tokens.with_columns(
+            pl.lit(None, dtype=floats).alias("reference_logprobs"),
+            pl.Series("behaviour_logprobs", of_behaviour, dtype=floats),
+        )
+
+
+def _flat_logprobs(rows: pl.DataFrame, name: str) -> np.ndarray:
+    """The log-probabilities of N completions end to end, NaN for those that have not one for each token."""
+    tokens, known = pl.col("completion_ids").list.len(), pl.col(name)
+    unknown = pl.lit(math.nan, dtype=pl.Float32).repeat_by(tokens)
+    complete = rows.select(pl.when(known.list.len() == tokens).then(known).otherwise(unknown).alias(name))
+    return _flat(complete[name])[0]
 
 
 def _flat(lists: pl.Series) -> tuple[np.ndarray, np.ndarray]:

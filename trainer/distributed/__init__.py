@@ -7,21 +7,22 @@ torchrun.
 
 import os
 
-from trainer.distributed.base import Learner, Preparation, Ranks
-from trainer.distributed.checkpoint import checkpoints, folder_of, step_of
+from trainer.distributed.base import Learner, Preparation, Ranks, ValueLearner
+from trainer.distributed.checkpoint import CheckpointError, checkpoints, newest_whole
 from trainer.distributed.single import SINGLE, SingleLearner, SingleProcess
 
 __all__ = [
     "SINGLE",
+    "CheckpointError",
     "Learner",
     "Preparation",
     "Ranks",
     "SingleLearner",
     "SingleProcess",
+    "ValueLearner",
     "checkpoints",
-    "folder_of",
+    "newest_whole",
     "ranks_of_environment",
-    "step_of",
 ]
 
 

@@ -7,26 +7,43 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from trainer.policies import CompletionLogprobs, Head, Policy, TokenBatch
+from trainer.policies import CompletionLogprobs, Head, Policy, TokenBatch, ValueNetwork
 
 State = dict[str, Any]
 
 
 @dataclass(frozen=True)
+class ValueLearner:
+    """A value network in training, with its optimiser."""
+
+    network: ValueNetwork
+    optimiser: torch.optim.Optimizer
+    rate_factor: float  # its learning rate, in units of the policy's
+    clip_norm: float
+
+    def update(self) -> float:
+        """One optimiser step on the gradients so far, clipped; returns their norm before clipping."""
+        return clipped_step(self.network.parameters(), self.optimiser, self.clip_norm)
+
+
+@dataclass(frozen=True)
 class Preparation:
-    """What is done to a policy before it is trained: `prepare` changes its model in place, then an
-    optimiser is made.
+    """What is done to a policy before it is trained: a value network is copied from it where there is to be
+    one, `prepare` changes its model in place, then the optimisers are made.
     """
 
     prepare: Callable[[Policy], None]
     new_optimiser: Callable[[Policy], torch.optim.Optimizer]
+    new_value_network: Callable[[Policy], ValueNetwork | None] = lambda policy: None
+    new_value_learner: Callable[[ValueNetwork | None], ValueLearner | None] = lambda network: None
 
 
 class Learner(ABC):
@@ -36,6 +53,7 @@ class Learner(ABC):
 
     policy: Policy
     optimiser: torch.optim.Optimizer
+    value: ValueLearner | None
 
     @abstractmethod
     def logprobs(self, batch: TokenBatch, head: Head, entropy_tokens: int) -> CompletionLogprobs:
@@ -43,11 +61,7 @@ class Learner(ABC):
 
     def update(self, clip_norm: float) -> float:
         """One optimiser step on the gradients so far, clipped; returns their norm before clipping."""
-        trained = [p for p in self.policy.model.parameters() if p.requires_grad]
-        norm = torch.nn.utils.clip_grad_norm_(trained, clip_norm)
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
-        return self._number(norm)
+        return clipped_step(self.policy.model.parameters(), self.optimiser, clip_norm)
 
     def whole(self) -> Policy:
         """The policy as it is now, not sharded. Not a copy where nothing is sharded."""
@@ -67,8 +81,16 @@ class Learner(ABC):
     def finish(self, target: Path) -> Policy:
         """Write the final policy, whole, adapters merged, and return it. Training ends with this."""
 
-    def _number(self, value: torch.Tensor) -> float:
-        return float(value)
+
+def clipped_step(
+    parameters: Iterable[nn.Parameter], optimiser: torch.optim.Optimizer, clip_norm: float
+) -> float:
+    """One optimiser step on the gradients so far; returns their norm, of all ranks, before clipping."""
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    norm = torch.nn.utils.clip_grad_norm_(trained, clip_norm)
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+    return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)  # FSDP's is spread over ranks
 
 
 class Ranks(ABC):

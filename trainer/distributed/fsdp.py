@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
-from pipeline.store import name_folder, publish_folder
+from pipeline.store import name_folder
 from trainer.distributed import checkpoint
-from trainer.distributed.base import Learner, Preparation, Ranks, State
+from trainer.distributed.base import Learner, Preparation, Ranks, State, ValueLearner
 from trainer.distributed.sharded_checkpoint import load_sharded, save_sharded, spread_single
 from trainer.policies import (
     CompletionLogprobs,
@@ -35,7 +35,10 @@ from trainer.policies import (
     TokenBatch,
     completion_logprobs,
     load_policy,
+    make_way,
     merge_adapter,
+    publish_sealed,
+    seal,
 )
 
 LONGEST_WAIT = timedelta(hours=3)  # of the other ranks for rank 0, while it has fresh samples judged
@@ -66,8 +69,9 @@ class FsdpLearner(Learner):
         ranks: FsdpRanks,
         sharded: _Whole,
         skeleton: nn.Module,
+        value: ValueLearner | None,
     ):
-        self.policy, self.optimiser = policy, optimiser
+        self.policy, self.optimiser, self.value = policy, optimiser, value
         self._ranks, self._sharded, self._skeleton = ranks, sharded, skeleton
 
     def logprobs(self, batch: TokenBatch, head: Head, entropy_tokens: int) -> CompletionLogprobs:
@@ -81,19 +85,22 @@ class FsdpLearner(Learner):
         """Each rank writes its own shards; rank 0 adds the rest, renames the folder and drops old
         checkpoints.
         """
-        target, first = checkpoint.folder_of(run_folder, step), self._ranks.rank == 0
+        target, first = checkpoint.checkpoint_folder(run_folder, step), self._ranks.rank == 0
         partial = target.with_name(f".{target.name}.partial")
         if first:
             shutil.rmtree(partial, ignore_errors=True)
         dist.barrier()
-        save_sharded(partial, self.policy, self.optimiser, self._ranks.rank, self._ranks.world)
+        save_sharded(partial, self.policy, self.optimiser, self.value, self._ranks.rank, self._ranks.world)
         dist.barrier()
         if first:
             self.policy.model.config.save_pretrained(partial)
             self.policy.tokenizer.save_pretrained(partial)
+            self.policy.format.save(partial)
             (partial / checkpoint.SHARDED).write_text(json.dumps(state))
+            seal(partial, target.name)
+            make_way(target)
             name_folder(partial, target)
-            checkpoint.drop_old(run_folder)
+            checkpoint.drop_old(run_folder, step)
         dist.barrier()
 
     def write(self, target: Path) -> None:
@@ -101,15 +108,12 @@ class FsdpLearner(Learner):
         whole = self._gathered(torch.device("cpu"), keep=self._ranks.rank == 0)
         if self._ranks.rank == 0:
             merge_adapter(whole.model)
-            publish_folder(target, whole.save)
+            publish_sealed(target, whole.save)
         dist.barrier()
 
     def finish(self, target: Path) -> Policy:
         self.write(target)
         return load_policy(target)
-
-    def _number(self, value: Tensor) -> float:
-        return float(value.full_tensor() if isinstance(value, DTensor) else value)
 
     def _gathered(self, device: torch.device, *, keep: bool) -> Policy:
         """The parameters of all ranks in one model. Every rank takes part; one that does not keep them
@@ -159,13 +163,17 @@ class FsdpRanks(Ranks):
     def _resume(self, policy: Policy, preparation: Preparation, folder: Path) -> tuple[Learner, State]:
         if checkpoint.is_sharded(folder):
             learner = self._sharded(policy, preparation)
-            return learner, load_sharded(folder, learner.policy, learner.optimiser, self.rank, self.world)
+            state = load_sharded(
+                folder, learner.policy, learner.optimiser, learner.value, self.rank, self.world
+            )
+            return learner, state
         saved = checkpoint.read_single(folder)
         learner = self._sharded(policy if saved["adapter"] else load_policy(folder), preparation)
-        return learner, spread_single(saved, learner.policy, learner.optimiser)
+        return learner, spread_single(saved, learner.policy, learner.optimiser, learner.value)
 
     def _sharded(self, policy: Policy, preparation: Preparation) -> FsdpLearner:
-        """Prepare a policy and spread its model over the ranks, in place."""
+        """Prepare a policy and spread its model over the ranks, in place, and its value network."""
+        network = preparation.new_value_network(policy)
         preparation.prepare(policy)
         policy.model.to(self.device)
         skeleton = _with_parameters(policy.model, lambda _, p: torch.empty_like(p, device="meta"))
@@ -173,7 +181,14 @@ class FsdpRanks(Ranks):
             fully_shard(layer)
         sharded = _Whole(policy.model)
         fully_shard(sharded)
-        return FsdpLearner(policy, preparation.new_optimiser(policy), self, sharded, skeleton)
+        if network:
+            network.to(self.device)
+            backbone: Any = network.backbone
+            for layer in backbone.layers:
+                fully_shard(layer)
+            fully_shard(network)
+        optimiser, value = preparation.new_optimiser(policy), preparation.new_value_learner(network)
+        return FsdpLearner(policy, optimiser, self, sharded, skeleton, value)
 
 
 def _with_parameters(model: nn.Module, value: Callable[[str, nn.Parameter], Tensor]) -> Any:

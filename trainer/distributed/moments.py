@@ -23,10 +23,10 @@ def _file_of(folder: Path, rank: int) -> Path:
 
 def save_moments(optimiser: torch.optim.Optimizer, folder: Path, rank: int, world: int) -> None:
     """Write what this rank holds of the moments of each parameter."""
-    found = [
+    moments = [
         {name: _local(value) for name, value in optimiser.state[p].items()} for p in _parameters_of(optimiser)
     ]
-    torch.save({"world": world, "moments": found}, _file_of(folder, rank))
+    torch.save({"world": world, "moments": moments}, _file_of(folder, rank))
 
 
 def load_moments(optimiser: torch.optim.Optimizer, folder: Path, rank: int, world: int) -> None:

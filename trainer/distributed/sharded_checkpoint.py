@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 import torch.distributed.checkpoint as dcp
+from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
@@ -22,27 +23,37 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from trainer.distributed import checkpoint
-from trainer.distributed.base import State
+from trainer.distributed.base import State, ValueLearner
 from trainer.distributed.moments import load_moments, part_for, save_moments, spread_moments
 from trainer.policies import Policy, adapter_state
 
 
 def save_sharded(
-    folder: Path, policy: Policy, optimiser: torch.optim.Optimizer, rank: int, world: int
+    folder: Path,
+    policy: Policy,
+    optimiser: torch.optim.Optimizer,
+    value: ValueLearner | None,
+    rank: int,
+    world: int,
 ) -> None:
     """Write what this rank holds; every rank calls this at the same time."""
-    dcp.save(_sharded_state(policy, optimiser), checkpoint_id=folder)
+    dcp.save(_sharded_state(policy, optimiser) | _value_state(value), checkpoint_id=folder)
     if _in_8_bits(optimiser):
         save_moments(optimiser, folder, rank, world)
 
 
 def load_sharded(
-    folder: Path, policy: Policy, optimiser: torch.optim.Optimizer, rank: int, world: int
+    folder: Path,
+    policy: Policy,
+    optimiser: torch.optim.Optimizer,
+    value: ValueLearner | None,
+    rank: int,
+    world: int,
 ) -> State:
     """Read a checkpoint of several ranks into a prepared policy: each rank takes its part. Returns the
     saved state.
     """
-    state = _sharded_state(policy, optimiser)
+    state = _sharded_state(policy, optimiser) | _value_state(value)
     dcp.load(state, checkpoint_id=folder)
     strict = not adapter_state(policy.model)
     set_model_state_dict(policy.model, state["model"], options=StateDictOptions(strict=strict))
@@ -50,18 +61,45 @@ def load_sharded(
         load_moments(optimiser, folder, rank, world)
     else:
         set_optimizer_state_dict(policy.model, optimiser, state["optimiser"])
+    if value:
+        set_model_state_dict(value.network, state["value"])
+        set_optimizer_state_dict(value.network, value.optimiser, state["value_optimiser"])
     return json.loads((folder / checkpoint.SHARDED).read_text())
 
 
-def spread_single(saved: dict[str, Any], policy: Policy, optimiser: torch.optim.Optimizer) -> State:
-    """Keep this rank's part of the adapters and moments that one process wrote. Returns the saved state."""
-    parameters = dict(policy.model.named_parameters())
-    with torch.no_grad():
-        for name, whole in saved["adapter"].items():
-            parameters[name].copy_(part_for(parameters[name], whole))
-    moments = saved["optimiser"]["state"]
-    spread_moments(optimiser, [moments[number] for number in sorted(moments)])
-    return checkpoint.state_of(saved)
+def spread_single(
+    saved: dict[str, Any], policy: Policy, optimiser: torch.optim.Optimizer, value: ValueLearner | None
+) -> State:
+    """Keep this rank's part of the adapters, the value network and the moments that one process wrote.
+    Returns the saved state.
+    """
+    _spread(saved["adapter"], saved["optimiser"], policy.model, optimiser)
+    if value:
+        _spread(saved["value"]["network"], saved["value"]["optimiser"], value.network, value.optimiser)
+    return checkpoint.saved_state(saved)
+
+
+@torch.no_grad()
+def _spread(
+    weights: dict[str, Tensor],
+    moments: dict[str, Any],
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+) -> None:
+    parameters = dict(model.named_parameters())
+    for name, whole in weights.items():
+        parameters[name].copy_(part_for(parameters[name], whole))
+    numbered = moments["state"]
+    spread_moments(optimiser, [numbered[number] for number in sorted(numbered)])
+
+
+def _value_state(value: ValueLearner | None) -> dict[str, Any]:
+    if value is None:
+        return {}
+    return {
+        "value": get_model_state_dict(value.network),
+        "value_optimiser": get_optimizer_state_dict(value.network, value.optimiser),
+    }
 
 
 def _sharded_state(policy: Policy, optimiser: torch.optim.Optimizer) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Evaluation of policies: samples on held-out problems, judged, as pass@k, verdicts and token entropy."""
 
+from trainer.evaluation.card import model_card
 from trainer.evaluation.evaluator import (
     Evaluation,
     EvaluationError,
@@ -9,4 +10,4 @@ from trainer.evaluation.evaluator import (
     summary_of,
 )
 
-__all__ = ["Evaluation", "EvaluationError", "evaluate", "settings_key", "stored", "summary_of"]
+__all__ = ["Evaluation", "EvaluationError", "evaluate", "model_card", "settings_key", "stored", "summary_of"]

@@ -18,9 +18,9 @@ import polars as pl
 from pipeline.dedup import sign
 from pipeline.evaluation import Estimate, mean_entropy, rates, verdict_mix, without_seed
 from pipeline.labelling import label
-from pipeline.store import NOT_A_REWARD, Evaluations, Store, alone, connect, query
+from pipeline.store import NOT_A_REWARD, Evaluations, Store, connect, exclusive, query
 from sandbox import Pool, judge_version
-from trainer.policies import Policy, digest, token_entropy
+from trainer.policies import Policy, digest, problems_of, token_entropy
 from trainer.rollouts import Provenance, Sampler, SamplingSettings, rollout
 
 # Samples per problem whose tokens give the entropy: all of them would cost a forward pass over the whole
@@ -30,7 +30,8 @@ ENTROPY_SAMPLES = 4
 SAMPLES = """
 select
     t.problem_id, t.sample_index, t.program, t.language, t.token_ids,
-    coalesce(j.verdict, 'judge_error') as verdict
+    case when t.finish_reason = 'length' then coalesce(j.verdict, 'wrong_answer')
+        else coalesce(j.verdict, 'judge_error') end as verdict
 from trajectories t left join judged j using (trajectory_id) where t.batch_id = $name
 """
 
@@ -87,8 +88,8 @@ def evaluate(
         name = f"eval/{policy_id}/{digest({'settings': key})}"
         provenance = Provenance(name=name, policy_id=policy_id, run_id=run_id, policy_step=step)
         rollout(store, policy, problems, settings, provenance, seed=seed, on_progress=on_progress)
-        with alone(store.location, "label"):
-            label(store, pool)
+        with exclusive(store.location, "label"):
+            label(store, pool, where="t.batch_id = $batch", parameters={"batch": name})
         rows = _rows(store, policy, problems, provenance, key, seed)
         store.append("evaluations", rows, producer=f"eval/{policy_id}/{key}", sequence=0)
     return summary_of(policy_id, stored(store, policy_id, key))
@@ -107,7 +108,10 @@ def _rows(
     """
     with connect(store) as connection:
         samples = query(connection, SAMPLES, {"name": provenance.name})
-    entropies = _entropies(policy, problems, samples) if isinstance(policy, Policy) else None
+    language = json.loads(key).get("language", "python3")
+    entropies = None
+    if isinstance(policy, Policy):
+        entropies = _entropies(store, policy, problems, samples, language)
     counts = per_problem(samples, entropies)
     if not counts["samples"].sum():
         raise EvaluationError(
@@ -131,9 +135,9 @@ def settings_key(settings: SamplingSettings, problems: pl.DataFrame, seed: int) 
     seed and judge.
     """
     which = digest({"problems": " ".join(problems["problem_id"].sort())})
-    drawn = settings.model_dump(exclude={"batch_size"})
+    fields = settings.model_dump(exclude={"batch_size"})
     return json.dumps(
-        {**drawn, "problems": problems.height, "set": which, "seed": seed, "judge": judge_version()},
+        {**fields, "problems": problems.height, "set": which, "seed": seed, "judge": judge_version()},
         sort_keys=True,
     )
 
@@ -145,19 +149,19 @@ def stored(store: Store, policy_id: str, settings: str) -> pl.DataFrame:
     return rows.filter(pl.Series(same, dtype=pl.Boolean))
 
 
-def _entropies(policy: Policy, problems: pl.DataFrame, samples: pl.DataFrame) -> pl.DataFrame:
+def _entropies(
+    store: Store, policy: Policy, problems: pl.DataFrame, samples: pl.DataFrame, language: str
+) -> pl.DataFrame:
     """Columns problem_id and token_entropy: nats per token, over each problem's first samples."""
     first = samples.filter(pl.col("sample_index") < ENTROPY_SAMPLES, pl.col("token_ids").list.len() > 0)
     first = first.join(problems.select("problem_id", "statement"), on="problem_id")
-    prompts = [policy.prompt_ids(statement) for statement in first["statement"]]
-    found = pl.DataFrame(
+    prompts = [policy.prompt_ids(problem) for problem in problems_of(store, first, language)]
+    rows = pl.DataFrame(
         token_entropy(policy, prompts, first["token_ids"].to_list()),
         schema={"total": pl.Float64, "tokens": pl.Int64},
         orient="row",
     )
-    sums = (
-        first.select("problem_id").hstack(found).group_by("problem_id").agg(pl.col("total", "tokens").sum())
-    )
+    sums = first.select("problem_id").hstack(rows).group_by("problem_id").agg(pl.col("total", "tokens").sum())
     return sums.select("problem_id", token_entropy=pl.col("total") / pl.col("tokens"))
 
 

@@ -13,6 +13,7 @@ from trainer.objectives.base import (
     Objective,
     ObjectiveSettings,
     RewardSamples,
+    ValueNetworkSettings,
 )
 from trainer.objectives.registry import OBJECTIVES, AnyObjectiveSettings, settings_class
 from trainer.objectives.spo import SpoSettings
@@ -27,5 +28,6 @@ __all__ = [
     "ObjectiveSettings",
     "RewardSamples",
     "SpoSettings",
+    "ValueNetworkSettings",
     "settings_class",
 ]

@@ -19,12 +19,33 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
+class ValueNetworkSettings:
+    """A value network: a copy of the backbone of the policy at the start with a head of zeros, and an AdamW
+    of its own.
+    """
+
+    rate_factor: float  # its learning rate, in units of the policy's
+    clip_norm: float  # largest norm of its gradient
+
+
+@dataclass(frozen=True)
 class Needs:
-    """What an objective asks of the rows. The stream, its checks before a run, and the plan follow from this."""
+    """What an objective needs of the rows. Stream, checks before a run, and plan follow from this."""
 
     reference_logprob: bool = False  # log pi_ref(y|x) of each row, from `spo score`; also the gate at step 0
     reference_rewards: bool = False  # rewards of the reference policy's samples of each problem
     behaviour_logprob: bool = False  # log mu(y|x) of at least some rows
+    groups: bool = False  # rows in groups of one problem, each group whole in one micro-batch
+    # The same log-probabilities of each token: of mu for every row, of pi_ref as `spo score` stored them.
+    behaviour_tokens: bool = False
+    reference_tokens: bool = False
+    value_network: ValueNetworkSettings | None = None  # trained beside the policy, see `Batch.value`
+    statistics: bool = False  # `Objective.statistics` is summed over the global batch before its losses
+
+    @property
+    def token_logprobs(self) -> bool:
+        """Whether stored log-probabilities of tokens are needed."""
+        return self.behaviour_tokens or self.reference_tokens
 
 
 @dataclass(frozen=True)
@@ -55,6 +76,14 @@ class Batch:
     reference_rewards: RewardSamples  # K is 0 where they are not needed
     batch_sequences: int  # of the global batch
     batch_tokens: int  # completion tokens of the global batch
+    group: Int[Tensor, " N"] | None = None  # the same number for rows of one group; None where none is needed
+    # mu(verdict) / share(verdict) where sources select by verdict, see trainer/data/selection_weights.py
+    selection_weight: Float[Tensor, " N"] | None = None
+    # Of each completion token, where the needs ask for them; NaN where unknown.
+    behaviour_token_logprob: Float[Tensor, " C"] | None = None
+    reference_token_logprob: Float[Tensor, " C"] | None = None
+    value: Float[Tensor, " C"] | None = None  # of the state before each token, with gradient
+    statistics: Float[Tensor, " S"] | None = None  # of the global batch
 
     @property
     def policy_logprob(self) -> Float[Tensor, " N"]:
@@ -92,6 +121,12 @@ class Objective(ABC):
     @abstractmethod
     def loss(self, batch: Batch) -> Loss:
         """The loss of a micro-batch. Raises ValueError for rows that the objective cannot learn from."""
+
+    def statistics(self, batch: Batch) -> Float[Tensor, " S"]:
+        """Sums over a micro-batch that the losses of the global batch need, such as those of a mean. The
+        log-probabilities of the policy are not computed yet, and `token_logprob` is NaN.
+        """
+        raise NotImplementedError(f"{type(self).__name__} needs statistics and computes none")
 
     def after_step(self, figures: Mapping[str, Any]) -> None:  # noqa: B027 (most have nothing to do)
         """React to the figures of a step, which are those of the whole batch on every rank."""

@@ -15,8 +15,17 @@ from trainer.objectives.base import ObjectiveSettings
 
 # Name -> where its settings are; imported when the name is used.
 OBJECTIVES: dict[str, str] = {
+    "astar_po": "trainer.objectives.astar_po:AStarPoSettings",
+    "asymre": "trainer.objectives.asymre:AsymReSettings",
+    "grpo": "trainer.objectives.grpo:GrpoSettings",
+    "gspo": "trainer.objectives.gspo:GspoSettings",
+    "oapl": "trainer.objectives.oapl:OaplSettings",
+    "ppo": "trainer.objectives.ppo:PpoSettings",
+    "rloo": "trainer.objectives.rloo:RlooSettings",
     "sft": "trainer.objectives.sft:SftSettings",
     "spo": "trainer.objectives.spo:SpoSettings",
+    "tba": "trainer.objectives.tba:TbaSettings",
+    "topr": "trainer.objectives.topr:ToprSettings",
 }
 
 

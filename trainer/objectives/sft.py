@@ -21,7 +21,7 @@ class SftSettings(ObjectiveSettings):
 
 
 class Sft(Objective):
-    """Negative log-likelihood, a mean over the completion tokens of the global batch. Needs nothing but rows."""
+    """Negative log-likelihood, mean over the completion tokens of the global batch. Needs only rows."""
 
     headline: ClassVar[Mapping[str, str]] = {"token_nll": "nats per token"}
 

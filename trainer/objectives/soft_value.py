@@ -8,6 +8,7 @@ separate samples here: deduplication must not touch this estimate.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trainer.objectives.base import RewardSamples
+
+LARGEST_ERROR = 0.2  # of the KL, as a share of its target, that one step of dual ascent acts on
 
 
 def estimate_soft_value(
@@ -41,17 +44,21 @@ def estimate_soft_value(
 
 @dataclass
 class DualTemperature:
-    """Adaptive temperature: dual ascent on log beta toward a target KL(pi || pi_ref), in nats per sequence."""
+    """Adaptive temperature: dual ascent on log beta toward a target KL(pi || pi_ref), nats per sequence."""
 
     beta: float
     target_kl: float
-    rate: float = 0.05
+    rate: float = 0.1
     floor: float = 1e-2
+    ceiling: float = 10.0
 
     def update(self, kl: float) -> float:
         """Raise beta when the policy has moved too far, lower it when it could move further. Returns the
         new beta.
+
+        The error is relative to the target and clipped: KL is in nats per sequence and grows with the length,
+        so that one estimate could otherwise move beta by any factor.
         """
-        step = self.rate * (kl - self.target_kl)
-        self.beta = max(self.floor, self.beta * float(torch.tensor(step).exp()))
+        error = min(LARGEST_ERROR, max(-LARGEST_ERROR, (kl - self.target_kl) / self.target_kl))
+        self.beta = min(self.ceiling, max(self.floor, self.beta * math.exp(self.rate * error)))
         return self.beta

@@ -16,6 +16,7 @@ from pydantic import Field
 from torch import Tensor
 
 from trainer.objectives.base import Batch, Loss, Needs, Objective, ObjectiveSettings
+from trainer.objectives.importance import MeanRatio, importance_ratio, importance_weight
 from trainer.objectives.soft_value import DualTemperature, estimate_soft_value
 
 Shape = Literal["squared", "cross_entropy"]
@@ -35,7 +36,10 @@ class SpoSettings(ObjectiveSettings):
         FAILURE_WEIGHT_CAP, gt=0, description="cross-entropy: largest weight of a failure"
     )
     importance_cap: float | None = Field(
-        None, gt=0, description="weigh rows by min(pi/mu, cap) where mu is known; null: all weights are 1"
+        None,
+        gt=0,
+        description="weigh rows by min(pi/mu, cap) where mu is known, pi/mu divided by its running mean;"
+        " null: all weights are 1",
     )
     smoothing: float = Field(
         0.5, ge=0, description="pseudo-samples at either end of the reward in Q0; 0: the plain estimate"
@@ -46,8 +50,16 @@ class SpoSettings(ObjectiveSettings):
     target_kl: float | None = Field(
         None, gt=0, description="nats per sequence: beta follows KL(pi || pi_ref) by dual ascent; null: fixed"
     )
-    beta_rate: float = Field(0.05, gt=0, description="target_kl: rate of the ascent on log beta")
+    beta_rate: float = Field(
+        0.1,
+        gt=0,
+        description="target_kl: change of log beta per relative error of the KL, of which 0.2 counts at most",
+    )
     beta_floor: float = Field(1e-2, gt=0, description="target_kl: smallest beta")
+    beta_ceiling: float = Field(10.0, gt=0, description="target_kl: largest beta")
+    kl_min_samples: float = Field(
+        4.0, ge=0, description="target_kl: beta stays where the KL has a smaller effective sample size"
+    )
 
     def build(self) -> Spo:
         return Spo(self)
@@ -65,8 +77,13 @@ class Spo(Objective):
     def __init__(self, settings: SpoSettings):
         self.settings = settings
         self.temperature = DualTemperature(
-            settings.beta, settings.target_kl or 0.0, settings.beta_rate, settings.beta_floor
+            settings.beta,
+            settings.target_kl or 0.0,
+            settings.beta_rate,
+            settings.beta_floor,
+            settings.beta_ceiling,
         )
+        self.mean_ratio = MeanRatio()
         weighs_or_adapts = settings.target_kl is not None or settings.importance_cap is not None
         self.needs = Needs(reference_logprob=True, reference_rewards=True, behaviour_logprob=weighs_or_adapts)
 
@@ -75,29 +92,40 @@ class Spo(Objective):
         soft_value = estimate_soft_value(
             batch.reference_rewards, beta, smoothing=settings.smoothing, floor=settings.value_floor
         )
-        return spo_loss(batch, soft_value, beta, settings)
+        return spo_loss(batch, soft_value, beta, settings, self.mean_ratio.value)
 
     def after_step(self, figures: Mapping[str, Any]) -> None:
-        """Dual ascent on beta after a step whose KL could be estimated."""
-        if self.settings.target_kl is not None and figures["kl"] is not None:
+        """Dual ascent on beta after a step whose KL could be estimated, and the mean of pi/mu."""
+        self.mean_ratio.update(figures.get("importance_ratio"))
+        if self.settings.target_kl is None or figures["kl"] is None:
+            return
+        if figures["kl_samples"] >= self.settings.kl_min_samples:
             self.temperature.update(figures["kl"])
 
     def figures(self) -> dict[str, float]:
         return {"beta": self.temperature.beta}
 
     def state(self) -> dict[str, Any]:
-        return {"beta": self.temperature.beta}
+        return {"beta": self.temperature.beta, "mean_ratio": self.mean_ratio.value}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         self.temperature.beta = state["beta"]
+        self.mean_ratio.value = state.get("mean_ratio", 1.0)  # checkpoints of earlier versions have none
 
 
-def spo_loss(batch: Batch, soft_value: Float[Tensor, " N"], beta: float, settings: SpoSettings) -> Loss:
+def spo_loss(
+    batch: Batch,
+    soft_value: Float[Tensor, " N"],
+    beta: float,
+    settings: SpoSettings,
+    mean_ratio: float = 1.0,
+) -> Loss:
     """Mean loss over the global batch, of which `batch` may be one micro-batch; `soft_value` is Q0 of each
     row's prompt.
 
     Columns: `terminal_q` (Q_T), `residual` (Q_T - r; its mean on fresh samples is Q0 - V* + beta * KL(pi ||
-    pi*)), `q_success` and `q_failure` (Q_T of successes and of failures), `q_above_zero` (1 where Q_T > 0).
+    pi*)), `q_success` and `q_failure` (Q_T of successes and of failures), `q_above_zero` (1 where Q_T > 0),
+    with `importance_cap` also `importance_ratio` (min(pi/mu, cap), which is divided by `mean_ratio`).
     Raises ValueError for a cross-entropy on positive rewards, whose exponential is no probability.
     """
     if settings.shape == "cross_entropy" and bool((batch.reward > 0).any()):
@@ -111,9 +139,11 @@ def spo_loss(batch: Batch, soft_value: Float[Tensor, " N"], beta: float, setting
         per_sequence = squared(q_terminal, batch.reward, beta)
     else:
         per_sequence = cross_entropy(q_terminal, batch.reward, beta, settings.failure_weight_cap)
-    if settings.importance_cap is not None:
-        weight = importance_weight(policy_logprob, batch.behaviour_logprob, settings.importance_cap)
-        per_sequence = weight * per_sequence
+    weights: dict[str, Tensor] = {}
+    if (cap := settings.importance_cap) is not None:
+        ratio = importance_ratio(policy_logprob, batch.behaviour_logprob, batch.selection_weight)
+        per_sequence = importance_weight(ratio, cap, mean_ratio) * per_sequence
+        weights = {"importance_ratio": ratio.clamp(max=cap)}
     q = q_terminal.detach()
     return Loss(
         value=per_sequence.sum() / batch.batch_sequences,
@@ -124,6 +154,7 @@ def spo_loss(batch: Batch, soft_value: Float[Tensor, " N"], beta: float, setting
             "q_success": q.masked_fill(~batch.success, math.nan),
             "q_failure": q.masked_fill(batch.success, math.nan),
             "q_above_zero": (q > 0).to(q.dtype),
+            **weights,
         },
     )
 
@@ -163,32 +194,26 @@ def cross_entropy(
     """Cross-entropy between exp(r/beta) and exp(Q_T/beta), read as probabilities that the outcome is optimal.
 
     Needs rewards <= 0. A success is pulled like supervised fine-tuning until Q_T reaches 0 and then let go; a
-    failure is pushed with weight exp(q) / (1 - exp(q)), which fades as it becomes unlikely. The minimiser is
-    unchanged by the cap where exp(r/beta) of a failure is below cap / (1 + cap).
+    failure is pushed with weight exp(q) / (1 - exp(q)), which fades as it becomes unlikely. The cap of a row
+    is at least 2p / (1 - p), p = exp(r/beta), so that no cap moves the minimiser Q_T = r of a partial reward:
+    at p / (1 - p) the loss would be flat above r.
     """
     q = q_terminal / beta
     optimal = torch.exp(reward / beta)
-    return -(optimal * q.clamp(max=0.0) + (1 - optimal) * log_one_minus_exp(q, failure_weight_cap))
+    exact = torch.exp(reward.double() / beta)
+    cap = torch.where(reward < 0, 2 * exact / (1 - exact).clamp(min=1e-6), 0.0).clamp(min=failure_weight_cap)
+    return -(optimal * q.clamp(max=0.0) + (1 - optimal) * log_one_minus_exp(q, cap))
 
 
-def log_one_minus_exp(q: Float[Tensor, " N"], weight_cap: float) -> Float[Tensor, " N"]:
+def log_one_minus_exp(q: Float[Tensor, " N"], weight_cap: float | Float[Tensor, " N"]) -> Float[Tensor, " N"]:
     """log(1 - exp(q)) where its slope is above -weight_cap, and its tangent beyond. Stable near 0 and far
     below it.
     """
-    clip = math.log(weight_cap / (1 + weight_cap))
-    inside = q.clamp(max=clip)
+    cap = torch.as_tensor(weight_cap, dtype=torch.float64, device=q.device)
+    clip, slope = torch.log(cap / (1 + cap)).to(q.dtype), cap.to(q.dtype)
+    inside = torch.minimum(q, clip)
     # Maechler (2012), "Accurately computing log(1 - exp(-|a|))": expm1 near zero, log1p elsewhere.
     near = torch.log(-torch.expm1(inside.clamp(min=-0.6931)))
     far = torch.log1p(-torch.exp(inside.clamp(max=-0.6931)))
     value = torch.where(inside > -0.6931, near, far)
-    return value - weight_cap * (q - clip).clamp(min=0.0)
-
-
-def importance_weight(
-    policy_logprob: Float[Tensor, " N"], behaviour_logprob: Float[Tensor, " N"], cap: float
-) -> Float[Tensor, " N"]:
-    """Truncated min(pi/mu, cap), detached. Where the behaviour log-probability is unknown (NaN) the weight
-    is 1.
-    """
-    ratio = torch.exp((policy_logprob.detach() - behaviour_logprob).clamp(max=20.0)).clamp(max=cap)
-    return torch.where(torch.isnan(behaviour_logprob), torch.ones_like(ratio), ratio)
+    return value - slope * (q - clip).clamp(min=0.0)

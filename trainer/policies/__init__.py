@@ -1,5 +1,5 @@
 """Policies: a causal language model with its tokenizer and template, its log-probabilities, its adapters,
-and where it is published.
+and its publication.
 """
 
 from trainer.policies.adapters import (
@@ -10,81 +10,134 @@ from trainer.policies.adapters import (
     merge_adapter,
     prepare,
 )
-from trainer.policies.batching import TokenBatch, length_buckets, pack_groups, packed_batch, token_batch
+from trainer.policies.batching import (
+    TokenBatch,
+    length_buckets,
+    pack_groups,
+    packed_batch,
+    token_batch,
+    whole_group_batches,
+)
 from trainer.policies.entropy import token_entropy
+from trainer.policies.logits import LogitTransform, logit_transform, logprob_gap
 from trainer.policies.logprobs import (
+    PACKING_TOLERANCE_NATS,
     CompletionLogprobs,
     Head,
     Precision,
     autocast,
     completion_logprobs,
     has_fused_head,
+    packing_gap,
 )
-from trainer.policies.policy import INSTRUCTION, Policy, load_policy, new_policy
+from trainer.policies.policy import Policy, PolicyUnreadable, load_policy, new_policy
+from trainer.policies.problems import Judging, Problem, as_problem, in_language, problems_of, read_problems
+from trainer.policies.prompts import PromptError, PromptFormat
 from trainer.policies.publishing import (
-    Found,
     PolicyNotFound,
+    PublishedPolicy,
     Publisher,
     digest,
     find_policy,
     has_weights,
     is_finished,
-    newest_of_all,
     newest_policy,
+    newest_published,
     publish_policy,
 )
 from trainer.policies.reference import (
     ReferenceChanged,
-    changes,
     check_scored,
+    describe_changes,
     encode,
-    name_of,
     reference_fingerprint,
+    reference_name,
     reference_parts,
     score,
+    with_problems,
 )
+from trainer.policies.sealed import (
+    ASIDE,
+    MANIFEST,
+    damage,
+    is_real_folder,
+    make_way,
+    numbered,
+    publish_sealed,
+    remove_folder,
+    seal,
+    step_number,
+)
+from trainer.policies.value_network import ValueNetwork, new_value_network
 from trainer.policies.warmstart import warm_start
 
 __all__ = [
-    "INSTRUCTION",
+    "ASIDE",
+    "MANIFEST",
+    "PACKING_TOLERANCE_NATS",
     "CompletionLogprobs",
-    "Found",
     "Head",
+    "Judging",
+    "LogitTransform",
     "LoraSettings",
     "MissingExtra",
     "Policy",
     "PolicyNotFound",
+    "PolicyUnreadable",
     "Precision",
+    "Problem",
+    "PromptError",
+    "PromptFormat",
+    "PublishedPolicy",
     "Publisher",
     "ReferenceChanged",
     "TokenBatch",
+    "ValueNetwork",
     "adapter_state",
+    "as_problem",
     "autocast",
-    "changes",
     "check_scored",
     "completion_logprobs",
+    "damage",
+    "describe_changes",
     "digest",
     "encode",
     "find_policy",
     "has_fused_head",
     "has_weights",
+    "in_language",
     "is_finished",
+    "is_real_folder",
     "length_buckets",
     "load_adapter",
     "load_policy",
+    "logit_transform",
+    "logprob_gap",
+    "make_way",
     "merge_adapter",
-    "name_of",
     "new_policy",
-    "newest_of_all",
+    "new_value_network",
     "newest_policy",
+    "newest_published",
+    "numbered",
     "pack_groups",
     "packed_batch",
+    "packing_gap",
     "prepare",
+    "problems_of",
     "publish_policy",
+    "publish_sealed",
+    "read_problems",
     "reference_fingerprint",
+    "reference_name",
     "reference_parts",
+    "remove_folder",
     "score",
+    "seal",
+    "step_number",
     "token_batch",
     "token_entropy",
     "warm_start",
+    "whole_group_batches",
+    "with_problems",
 ]

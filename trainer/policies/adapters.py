@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from trainer.policies.policy import Policy
+
+# Attributes of modules in transformers that are probabilities or sizes of noise.
+_RANDOM = re.compile(r"dropout|_pdrop|layerdrop|jitter_noise")
 
 
 class LoraSettings(BaseModel):
@@ -17,7 +22,7 @@ class LoraSettings(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    rank: int = Field(16, ge=1)
+    rank: int = Field(16, ge=1, description="of the matrices that are added to each layer")
     alpha: int = Field(32, ge=1, description="adapters are scaled by alpha / rank")
 
 
@@ -26,9 +31,12 @@ class MissingExtra(ImportError):
 
 
 def prepare(policy: Policy, *, lora: LoraSettings | None, activation_checkpointing: bool) -> None:
-    """Make the model what the settings ask for, in place. At step 0 an adapter adds nothing."""
+    """Add what the settings ask for to the model, in place, and turn its dropout off: a reference is scored
+    without it. At step 0 an adapter adds nothing.
+    """
+    turn_dropout_off(policy.model)
     if lora:
-        inject_lora(policy.model, lora)
+        _inject_lora(policy.model, lora)
     if activation_checkpointing:
         enable = getattr(policy.model, "activation_checkpointing_enable", None)
         if enable:
@@ -37,7 +45,19 @@ def prepare(policy: Policy, *, lora: LoraSettings | None, activation_checkpointi
             policy.model.gradient_checkpointing_enable({"use_reentrant": False})
 
 
-def inject_lora(model: Any, settings: LoraSettings) -> None:
+def turn_dropout_off(model: nn.Module) -> None:
+    """Make the forward pass of a model in training mode that of evaluation mode: no dropout of states,
+    attention or layers, no noise in the router of experts.
+    """
+    for part in model.modules():
+        if isinstance(part, nn.modules.dropout._DropoutNd):
+            part.p = 0.0
+        for name, value in vars(part).items():
+            if isinstance(value, float) and _RANDOM.search(name):
+                setattr(part, name, 0.0)
+
+
+def _inject_lora(model: Any, settings: LoraSettings) -> None:
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
@@ -49,11 +69,11 @@ def inject_lora(model: Any, settings: LoraSettings) -> None:
         {
             name.rsplit(".", 1)[-1]
             for name, part in model.named_modules()
-            if isinstance(part, nn.Linear) and part is not head
+            if isinstance(part, nn.Linear | Conv1D) and part is not head
         }
     )
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # the first adapter is a function of nothing but the model
+        torch.manual_seed(0)  # the initial adapter depends only on the model
         inject_adapter_in_model(
             LoraConfig(r=settings.rank, lora_alpha=settings.alpha, target_modules=linear), model
         )
@@ -62,7 +82,7 @@ def inject_lora(model: Any, settings: LoraSettings) -> None:
 
 
 def adapter_state(model: Any) -> dict[str, Tensor]:
-    """The adapter's tensors, empty where there is none."""
+    """The adapter's tensors, empty without an adapter."""
     return {name: tensor for name, tensor in model.state_dict().items() if "lora_" in name}
 
 
@@ -76,7 +96,7 @@ def load_adapter(model: Any, state: dict[str, Tensor]) -> None:
 
 
 def merge_adapter(model: Any) -> None:
-    """Put the adapters into the weights and take them off, so that the policy is saved like any other."""
+    """Merge the adapters into the weights and remove them, so that the policy is saved like any other."""
     if not adapter_state(model):
         return
     from peft.tuners.lora import LoraLayer
@@ -88,6 +108,6 @@ def merge_adapter(model: Any) -> None:
             setattr(model.get_submodule(parent), leaf, part.get_base_layer())
     model.requires_grad_(True)
     # peft leaves its settings on the model, which would then save itself as an adapter.
-    for trace in ("peft_config", "_hf_peft_config_loaded"):
-        if trace in vars(model):
-            delattr(model, trace)
+    for attribute in ("peft_config", "_hf_peft_config_loaded"):
+        if attribute in vars(model):
+            delattr(model, attribute)

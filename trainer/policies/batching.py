@@ -1,4 +1,4 @@
-"""Token batches: sequences of different lengths in rows of tokens, padded on the right or packed end to end."""
+"""Token batches: sequences of different lengths in rows of tokens, padded on the right or packed."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class TokenBatch:
     """N sequences, prompt then completion, in R rows of L tokens: one per row and padded on the right, or
     packed.
 
-    Causal attention never looks at padding on the right. Packed sequences are kept apart by `position_ids`,
-    which start at 0 with each: given these and no mask, transformers attends within a sequence only (an
-    all-ones mask would mix them silently).
+    Causal attention never reads padding on the right. `position_ids` separate packed sequences: they start at
+    0 for each. Given these and no mask, transformers attends only within a sequence (a mask of ones would mix
+    them silently).
     """
 
     token_ids: Int[Tensor, "R L"]
@@ -45,7 +45,7 @@ class TokenBatch:
         )
 
     def predicting(self) -> tuple[Int[Tensor, " C"], Int[Tensor, " C"], Int[Tensor, " C"]]:
-        """The positions that predict a completion token, in sequence order: sequence, row and column of each."""
+        """Sequence, row and column of the positions that predict a completion token, in sequence order."""
         completion_lengths = self.lengths - self.prompt_lengths
         sequence = torch.repeat_interleave(
             torch.arange(len(self.lengths), device=self.lengths.device), completion_lengths
@@ -80,8 +80,8 @@ def packed_batch(prompts: Sequence[Tokens], completions: Sequence[Tokens], row_t
 
 
 def pack_rows(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
-    """Indices that share a row: first-fit, longest first. The members of some rows alone give the same
-    rows again.
+    """Indices that share a row: first-fit, longest first. Packing only the members of some of the rows
+    gives the same rows.
     """
     width, shortest, first = max(row_tokens, *lengths), min(lengths), 0
     rows: list[list[int]] = []
@@ -123,6 +123,27 @@ def length_buckets(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]
         else:
             groups.append([index])
     return groups
+
+
+def whole_group_batches(groups: Sequence[int], lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
+    """Cut indices into batches that have every group whole, and whose padded size is at most `batch_tokens`
+    or that have one group. `groups` has the number of each index's group; -1 is a group of its own.
+    """
+    units: dict[tuple[int, int], list[int]] = {}
+    for index, group in enumerate(groups):
+        units.setdefault((group, index if group < 0 else 0), []).append(index)
+
+    def width(members: list[int]) -> int:
+        return max(lengths[i] for i in members)
+
+    batches: list[list[int]] = []
+    for members in sorted(units.values(), key=lambda members: (width(members), members)):
+        # Sorted by length: the new unit has the longest row of its batch.
+        if batches and (len(batches[-1]) + len(members)) * width(members) <= batch_tokens:
+            batches[-1] += members
+        else:
+            batches.append(list(members))
+    return batches
 
 
 def sum_by_sequence(

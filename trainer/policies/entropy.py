@@ -1,4 +1,4 @@
-"""Entropy of a policy's next token along its own completions: how much choice it still leaves open."""
+"""Entropy of a policy's next token along its own completions: how undecided it is."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from trainer.policies.batching import Tokens, length_buckets, sum_by_sequence, token_batch
+from trainer.policies.logits import logit_transform
 from trainer.policies.logprobs import HEAD_CHUNK_TOKENS
 from trainer.policies.policy import Policy
 
@@ -19,11 +20,11 @@ def token_entropy(
     """For each sequence the entropies at its completion tokens, summed, in nats, and their number: mean = sum
     / number.
 
-    The distribution is the full softmax at temperature 1, whatever the completions were drawn at.
+    The distribution is the full softmax at temperature 1, whatever the temperature of the samples.
     """
-    found = [(0.0, 0)] * len(prompts)
+    entropies = [(0.0, 0)] * len(prompts)
     policy.model.eval()
-    head = policy.model.get_output_embeddings()
+    head, transform = policy.model.get_output_embeddings(), logit_transform(policy.model)
     for group in length_buckets(
         [len(p) + len(c) for p, c in zip(prompts, completions, strict=True)], batch_tokens
     ):
@@ -31,15 +32,17 @@ def token_entropy(
         hidden = policy.model.base_model(input_ids=batch.token_ids, use_cache=False).last_hidden_state
         sequence, row, column = batch.predicting()
         states = hidden[row, column]
-        values = torch.cat([entropy_of(head(chunk)) for chunk in states.split(HEAD_CHUNK_TOKENS)])
+        values = torch.cat(
+            [entropy_from_logits(transform(head(chunk))) for chunk in states.split(HEAD_CHUNK_TOKENS)]
+        )
         sums = sum_by_sequence(values, sequence, len(group)).tolist()
         counts = torch.bincount(sequence, minlength=len(group)).tolist()
-        for place, total, count in zip(group, sums, counts, strict=True):
-            found[place] = (total, count)
-    return found
+        for index, total, count in zip(group, sums, counts, strict=True):
+            entropies[index] = (total, count)
+    return entropies
 
 
-def entropy_of(logits: Tensor) -> Tensor:
+def entropy_from_logits(logits: Tensor) -> Tensor:
     """-sum p log p of softmax(logits), in nats: [C] fp32 from [C, V]."""
     logprobs = torch.log_softmax(logits.float(), dim=-1)
     return -(logprobs.exp() * logprobs).sum(dim=-1)

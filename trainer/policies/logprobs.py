@@ -15,9 +15,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from trainer.policies.batching import TokenBatch, sum_by_sequence
+from trainer.policies.batching import TokenBatch, packed_batch, sum_by_sequence, token_batch
+from trainer.policies.logits import LogitTransform, logit_transform
 
 HEAD_CHUNK_TOKENS = 2048
+PACKING_TOLERANCE_NATS = 1e-3  # of a sequence of 16 tokens
 Head = Literal["chunked", "fused"]
 Precision = Literal["fp32", "bf16"]
 
@@ -30,7 +32,7 @@ class CompletionLogprobs(NamedTuple):
 
     logprob: Float[Tensor, " C"]  # log pi of each completion token, nats, fp32
     sequence: Int[Tensor, " C"]  # index of its sequence
-    entropy: Float[Tensor, " N"]  # mean over positions of a sequence, nats; NaN where none was looked at
+    entropy: Float[Tensor, " N"]  # mean over positions of a sequence, nats; NaN without any
 
 
 def completion_logprobs(
@@ -44,26 +46,42 @@ def completion_logprobs(
     the batch.
 
     `model` is a transformers causal LM: a backbone under `base_model` and a linear head from
-    `get_output_embeddings()`. Only positions that predict a completion token go through the head, a chunk at
-    a time; each chunk is recomputed in the backward pass, so that memory grows with chunk x vocabulary and
+    `get_output_embeddings()`. Only positions that predict a completion token go through the head, in chunks;
+    each chunk is recomputed in the backward pass, so that memory grows with chunk x vocabulary and
     not with tokens x vocabulary. `head="fused"` leaves that to torch's own `linear_cross_entropy`, where
-    torch has it.
+    torch has it, unless the model scales or caps its logits.
     """
     positions = {} if batch.position_ids is None else {"position_ids": batch.position_ids}
     hidden = model.base_model(input_ids=batch.token_ids, use_cache=False, **positions).last_hidden_state
     sequence, row, column = batch.predicting()
     states, targets = hidden[row, column], batch.token_ids[row, column + 1]
-    output = model.get_output_embeddings()
-    entropy = _sampled_entropy(output, states, sequence, len(batch.lengths), entropy_tokens)
-    if head == "fused":
+    output, transform = model.get_output_embeddings(), logit_transform(model)
+    entropy = _sampled_entropy(output, transform, states, sequence, len(batch.lengths), entropy_tokens)
+    if head == "fused" and transform.is_identity:
         return CompletionLogprobs(
             _fused_logprob(output, states, targets, head_chunk_tokens), sequence, entropy
         )
     chunks = zip(states.split(head_chunk_tokens), targets.split(head_chunk_tokens), strict=True)
     values = [
-        checkpoint(_chunk_logprob, output, chunk, chosen, use_reentrant=False) for chunk, chosen in chunks
+        checkpoint(_chunk_logprob, output, transform, chunk, chosen, use_reentrant=False)
+        for chunk, chosen in chunks
     ]
     return CompletionLogprobs(torch.cat(values), sequence, entropy)
+
+
+@torch.no_grad()
+def packing_gap(model: Any) -> float:
+    """Largest difference that packing two sequences into one row makes to their log-probabilities, in nats a
+    sequence. Models with a recurrent state read across the border.
+    """
+    size = model.get_input_embeddings().num_embeddings
+    ids = [[(1 + i * 7919) % size for i in range(first, first + 24)] for first in (1, 40)]
+    prompts, completions = [row[:8] for row in ids], [row[8:] for row in ids]
+    sums = []
+    for batch in (token_batch(prompts, completions), packed_batch(prompts, completions, 48)):
+        computed = completion_logprobs(model, batch.to(model.device))
+        sums.append(sum_by_sequence(computed.logprob, computed.sequence, 2))
+    return float((sums[0] - sums[1]).abs().max())
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager:
@@ -79,10 +97,13 @@ def has_fused_head() -> bool:
 
 
 def _chunk_logprob(
-    head: nn.Module, states: Float[Tensor, "C width"], targets: Int[Tensor, " C"]
+    head: nn.Module,
+    transform: LogitTransform,
+    states: Float[Tensor, "C width"],
+    targets: Int[Tensor, " C"],
 ) -> Float[Tensor, " C"]:
     """log softmax(head(states))[targets], in fp32."""
-    logits = head(states).float()
+    logits = transform(head(states)).float()
     return logits.gather(1, targets[:, None]).squeeze(1) - logits.logsumexp(dim=1)
 
 
@@ -98,14 +119,19 @@ def _fused_logprob(
 
 
 def _sampled_entropy(
-    head: Any, states: Float[Tensor, "C width"], sequence: Int[Tensor, " C"], count: int, tokens: int
+    head: Any,
+    transform: LogitTransform,
+    states: Float[Tensor, "C width"],
+    sequence: Int[Tensor, " C"],
+    count: int,
+    tokens: int,
 ) -> Float[Tensor, " {count}"]:
     """Mean entropy of each of `count` sequences, from one small product with the head without a gradient."""
     if not tokens:
         return torch.full((count,), torch.nan, device=states.device)
     every = -(-len(states) // tokens)
     with torch.no_grad():
-        logprobs = head(states.detach()[::every]).float().log_softmax(dim=1)
+        logprobs = transform(head(states.detach()[::every])).float().log_softmax(dim=1)
         entropy, sequence = -(logprobs.exp() * logprobs).sum(dim=1), sequence[::every]
         total, positions = (
             sum_by_sequence(values, sequence, count) for values in (entropy, torch.ones_like(entropy))

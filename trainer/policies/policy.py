@@ -1,24 +1,24 @@
 """The policy: a causal language model, its tokenizer, and the one format in which it reads problems and
 writes programs.
 
-Every other part of the trainer speaks token ids through `prompt_ids` and `completion_ids`, so that stored
-text from anywhere ends up in the policy's own format, end token included.
+Every other part of the trainer gets token ids from `prompt_ids` and `completion_ids`, so that stored
+text from any source gets the policy's own format, end token included.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from pickle import UnpicklingError
 from threading import Lock
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
@@ -30,12 +30,16 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from sandbox.languages import find_language
+from trainer.policies.fingerprints import text_hash, tokenizer_text, weights_hash
+from trainer.policies.gguf_files import dequantised, gguf_source
+from trainer.policies.logits import logprob_fault
+from trainer.policies.problems import Problem
+from trainer.policies.prompts import FIXED_CLOCK, FIXED_DATE, PromptFormat, load_format
 
-transformers_logging.disable_progress_bar()  # a bar a load would tear the progress of the flows
+transformers_logging.disable_progress_bar()  # one bar per load would disturb the progress of the flows
 
+THINK, END_THINK = "<think>", "</think>"
 PROBLEM, PROGRAM, END, PAD = "<|problem|>", "<|program|>", "<|end|>", "<|pad|>"
-INSTRUCTION = "Answer with one complete Python program that reads stdin and prints the answer to stdout, in a single fenced code block."
-FENCE = re.compile(r"```[^\n`]*\n(.*?)```", re.DOTALL)
 # Tokens never cross these pieces: a line break with its indentation, a word, a digit, a run of other signs,
 # spaces.
 CLAUSE = re.compile(r"[^,.]+[,.]?")
@@ -44,6 +48,10 @@ SHORTEST_IDIOM = 5  # characters
 _ENCODING = (
     Lock()
 )  # whether special tokens are text is a state of the tokenizer, which transformers sets before each call
+
+
+class PolicyUnreadable(ValueError):
+    """A folder or model that cannot be loaded as a policy; the message says which, and why."""
 
 
 @dataclass
@@ -55,6 +63,19 @@ class Policy:
     model: Any
     tokenizer: Any
     template: str
+    prompt: PromptFormat | None = None  # None: the built-in one
+
+    @cached_property
+    def format(self) -> PromptFormat:
+        """The words in which the policy is asked."""
+        return self.prompt or PromptFormat(kind=_format_kind(self.tokenizer))
+
+    @cached_property
+    def opens_reasoning(self) -> bool:
+        """Whether a prompt ends inside the reasoning of the answer (templates that open <think>)."""
+        return self.template == "chat" and (
+            self._chat(self.format.messages("Q"), tokenize=False).rstrip().endswith(THINK)
+        )
 
     @property
     def device(self) -> torch.device:
@@ -88,54 +109,56 @@ class Policy:
         listed = configured if isinstance(configured, list) else [configured]
         return frozenset([self.end_id, *(token for token in listed if token is not None)])
 
-    def prompt_ids(self, statement: str) -> list[int]:
-        """The tokens before a completion."""
+    def prompt_ids(self, asked: Problem | str) -> list[int]:
+        """The tokens before a completion. A statement alone is a problem that is judged by stdin. Markers
+        that are spelt out in it are text. Raises PromptError for a template that cannot be rendered.
+        """
         if self.template == "chat":
-            message = [{"role": "user", "content": f"{statement}\n\n{INSTRUCTION}"}]
+            return self._chat(self.format.messages(asked), tokenize=True)
+        shots = [(shot.question, shot.answer) for shot in self.format.shots]
+        question = self.format.question(asked)
+        if self.format.kind == "base":
+            texts = [f"{solved}{answer}\n\n" for solved, answer in shots]
             with _ENCODING:
-                return self.tokenizer.apply_chat_template(
-                    message, add_generation_prompt=True, tokenize=True, return_dict=False
-                )
-        return [*self._marker(PROBLEM), *self._text_ids(statement), *self._marker(PROGRAM)]
+                begin = self.tokenizer.encode("")[:1]
+            begin = begin if begin == [self.tokenizer.bos_token_id] else []
+            return [*begin, *self._text_ids("".join(texts) + question)]
+        ids: list[int] = []
+        for solved, answer in shots:
+            ids += [*self._marker(PROBLEM), *self._text_ids(solved), *self._marker(PROGRAM)]
+            ids += [*self._text_ids(answer), self.end_id]
+        return [*ids, *self._marker(PROBLEM), *self._text_ids(question), *self._marker(PROGRAM)]
 
     def completion_ids(self, completion_text: str) -> list[int]:
         """The tokens of a completion, the end token last."""
         return [*self._text_ids(completion_text), self.end_id]
 
     def completion_text(self, ids: list[int]) -> str:
-        """The text up to the first stop token. Other special tokens stay visible, so that a broken sample
-        stays broken.
+        """The text up to the first stop token. Other special tokens stay in the text, so that an
+        invalid sample stays invalid.
         """
-        length = next((place for place, token in enumerate(ids) if token in self.stop_ids), len(ids))
+        length = next((index for index, token in enumerate(ids) if token in self.stop_ids), len(ids))
         return self.tokenizer.decode(
             ids[:length], skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
 
     def completion_of_program(self, program: str, language: str = "python3") -> str:
-        """How the policy would have written a program that comes from elsewhere."""
+        """A program of another origin as the policy would write it."""
         if self.template == "plain":
             return program
         row = find_language(language)
-        return f"```{row.fence if row else language}\n{program.rstrip()}\n```"
-
-    def program_of_completion(self, completion_text: str) -> str:
-        """The program in a completion: all of it, or for chat models the first fenced block (all of it if
-        there is none).
-        """
-        fenced = FENCE.search(completion_text) if self.template == "chat" else None
-        return fenced.group(1) if fenced else completion_text
+        reasoned = f"\n{END_THINK}\n\n" if self.opens_reasoning else ""
+        return f"{reasoned}```{row.fence if row else language}\n{program.rstrip()}\n```"
 
     def fingerprint(self) -> dict[str, str]:
         """SHA-256 (16 hex digits) of weights, tokenizer and template, and the dtype: what a
         log-probability depends on.
         """
-        template = (
-            self.tokenizer.chat_template + INSTRUCTION if self.template == "chat" else PROBLEM + PROGRAM
-        )
+        template = self.tokenizer.chat_template if self.template == "chat" else PROBLEM + PROGRAM
         return {
-            "weights": _weights_hash(self.model),
-            "tokenizer": _text_hash(_tokenizer_text(self.tokenizer)),
-            "template": _text_hash(f"{self.template} {template} {self.end_id}"),
+            "weights": weights_hash(self.model),
+            "tokenizer": text_hash(tokenizer_text(self.tokenizer)),
+            "template": text_hash(f"{self.template} {template} {self.end_id} {self.format.text}"),
             "dtype": str(self.model.dtype).removeprefix("torch."),
         }
 
@@ -145,6 +168,22 @@ class Policy:
         """
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+        self.format.save(Path(folder))
+
+    def _chat(self, messages: list[dict[str, str]], *, tokenize: bool) -> Any:
+        """The turns in the words of the tokenizer's chat template, at a date that stays the same. As tokens,
+        control tokens that are spelt out in a turn are text.
+        """
+        with _ENCODING:
+            return self.tokenizer.apply_chat_template(
+                messages,
+                chat_template=FIXED_CLOCK + self.tokenizer.get_chat_template(),
+                add_generation_prompt=True,
+                tokenize=tokenize,
+                return_dict=False,
+                sanitize_control_tokens=tokenize,
+                date_string=FIXED_DATE.strftime("%d %b %Y"),
+            )
 
     def _text_ids(self, text: str) -> list[int]:
         # Untrusted text: a marker spelt out in a statement or program is text, not the marker.
@@ -160,17 +199,29 @@ def load_policy(path_or_name: str | Path, dtype: torch.dtype = torch.float32) ->
     """Any causal model: a folder, a Hub name or a `.gguf` file (its weights are unpacked, so that they can be
     trained).
 
-    Raises OSError where there is no such folder or Hub name, ImportError for a GGUF file without the `gguf`
-    extra.
+    No code and no pickle of the model is run. Raises PolicyUnreadable for a damaged folder, one that needs
+    its own code, or a model whose log-probabilities would not be its own,
+    OSError without such a folder or Hub name, ImportError for a GGUF file without the extra
+    `gguf`.
     """
     source, options = str(path_or_name), dict[str, Any]()
     model_options: dict[str, Any] = {"dtype": dtype}
     if source.endswith(".gguf"):
-        source, options = _gguf_source(Path(source))
-        model_options["quantization_config"] = _dequantised()
-    tokenizer = AutoTokenizer.from_pretrained(source, **options)
-    model = AutoModelForCausalLM.from_pretrained(source, **options, **model_options)
-    return Policy(model.eval(), tokenizer, "chat" if tokenizer.chat_template else "plain")
+        source, options = gguf_source(Path(source))
+        model_options["quantization_config"] = dequantised()
+    try:
+        # Rows of a shared store name folders: what lies there is data, and runs no code, whatever a user at a
+        # terminal answers.
+        options["trust_remote_code"] = False
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        model = AutoModelForCausalLM.from_pretrained(source, **options, **model_options)
+    except (ValueError, RuntimeError, EOFError, KeyError, UnpicklingError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise PolicyUnreadable(f"{source}: not a policy that can be loaded: {reason}") from error
+    if fault := logprob_fault(model.eval()):
+        raise PolicyUnreadable(f"{source}: {fault}")
+    prompt = load_format(Path(source), _format_kind(tokenizer))
+    return Policy(model, tokenizer, "chat" if tokenizer.chat_template else "plain", prompt)
 
 
 def new_policy(
@@ -187,8 +238,8 @@ def new_policy(
     """A small untrained Llama with a byte-level BPE tokenizer trained from `texts` (statements and programs).
 
     Lines and clauses that occur in at least `idiom_share` of the texts become tokens of their own beside the
-    `vocab_size` of the BPE: `a = list(map(int, input().split()))` costs a small model one decision, not
-    sixteen. The weights follow from `seed` alone and the caller's random state is left as it was.
+    `vocab_size` of the BPE: `a = list(map(int, input().split()))` is then one token
+    instead of sixteen. The weights follow from `seed` alone and the caller's random state does not change.
     """
     tokenizer = _train_tokenizer(list(texts), vocab_size, idiom_share)
     config = LlamaConfig(
@@ -223,7 +274,7 @@ def _train_tokenizer(texts: list[str], vocab_size: int, idiom_share: float) -> P
         show_progress=False,
     )
     bpe.train_from_iterator(texts, trainer)
-    bpe.add_tokens([AddedToken(idiom, normalized=False) for idiom in idioms_of(texts, idiom_share)])
+    bpe.add_tokens([AddedToken(idiom, normalized=False) for idiom in frequent_idioms(texts, idiom_share)])
     return PreTrainedTokenizerFast(
         tokenizer_object=bpe,
         eos_token=END,
@@ -233,64 +284,24 @@ def _train_tokenizer(texts: list[str], vocab_size: int, idiom_share: float) -> P
     )
 
 
-def idioms_of(texts: list[str], share: float) -> list[str]:
-    """Lines of programs and clauses of one-line statements that are found in at least `share` of the
+def frequent_idioms(texts: list[str], share: float) -> list[str]:
+    """Lines of programs and clauses of one-line statements that occur in at least `share` of the
     texts, sorted.
     """
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for text in texts:
-        found.update(
+        counts.update(
             {piece.strip() for piece in (text.split("\n") if "\n" in text else CLAUSE.findall(text))}
         )
     return sorted(
         piece
-        for piece, count in found.items()
+        for piece, count in counts.items()
         if len(piece) >= SHORTEST_IDIOM and count >= share * len(texts)
     )
 
 
-def _gguf_source(path: Path) -> tuple[str, dict[str, Any]]:
-    if not path.is_file():
-        raise FileNotFoundError(f"no GGUF file at {path}")
-    return str(path.parent), {"gguf_file": path.name}
-
-
-def _dequantised() -> Any:
-    try:
-        import accelerate  # noqa: F401  (transformers loads no GGUF file without it)
-        import gguf  # noqa: F401
-        from transformers import GgufConfig
-    except ImportError as error:
-        raise ImportError(
-            f"a GGUF model needs the extra `gguf` ({error.name} is missing): pip install 'spo[gguf]'"
-        ) from error
-    return GgufConfig(dequantize=True)
-
-
-def _text_hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _tokenizer_text(tokenizer: Any) -> str:
-    """What decides how text becomes tokens; the padding and truncation that a call may have left behind do
-    not.
-    """
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        return json.dumps(tokenizer.get_vocab(), sort_keys=True)
-    state = json.loads(backend.to_str())
-    return json.dumps(
-        {name: value for name, value in state.items() if name not in ("padding", "truncation")},
-        sort_keys=True,
-    )
-
-
-def _weights_hash(model: Any) -> str:
-    digest, seen = hashlib.sha256(), set()
-    for name, tensor in sorted(model.state_dict().items()):
-        if tensor.data_ptr() in seen:  # tied weights count once, whatever name they are saved under
-            continue
-        seen.add(tensor.data_ptr())
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
-    return digest.hexdigest()[:16]
+def _format_kind(tokenizer: Any) -> str:
+    """Which built-in prompt fits a tokenizer: that of chats, of our own markers, or of other models."""
+    if tokenizer.chat_template:
+        return "chat"
+    return "plain" if {PROBLEM, PROGRAM} <= set(tokenizer.all_special_tokens) else "base"

@@ -1,17 +1,14 @@
-"""Policies that are published while a run goes on, and how others find them: by the store alone.
+"""Published policies: how a run publishes its policy during training, and how others look it up in the store.
 
-A run publishes RUN@STEP into `policies`; its weights lie in the run's folder as `policy-<step>/`, written
-beside it and renamed, so that whoever finds the row finds the weights. The last few are kept, and of the
-older ones those that an evaluation or a pin with the label `policy/<policy_id>` refers to. Rows in `policies`
-stay: samples lead back to them.
+A run publishes RUN@STEP in the table `policies`; the weights are in the run's folder as `policy-<step>/`,
+written before the row. The last few weights are kept, and older ones that an evaluation or a pin with the
+label `policy/<policy_id>` refers to. Rows in `policies` are never deleted: samples refer to them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,17 +18,19 @@ import polars as pl
 
 from pipeline.store import Policies, Store
 from trainer.policies.policy import Policy, load_policy
+from trainer.policies.sealed import numbered, remove_folder, step_number
 
+POLICY = "policy"  # folders of a run: policy-<step>
 PIN = "policy/"  # a pin under this and a policy's id keeps its weights
 
 
 class PolicyNotFound(LookupError):
-    """No policy by that name; the message lists what there is."""
+    """No policy by that name; the message lists known ones."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """A published policy and the folder of its weights; `folder` is None for one that only a server has."""
+class PublishedPolicy:
+    """A row of `policies` and the folder of its weights; `folder` is None if only a server has them."""
 
     policy_id: str
     folder: Path | None
@@ -47,9 +46,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Publisher:
-    """Publishes the policies of one run. A step is published once, however often a killed run comes by it
-    again.
-    """
+    """Publishes the policies of one run. A step is published once, even if a killed run repeats it."""
 
     store: Store
     run_id: str
@@ -63,7 +60,7 @@ class Publisher:
         return self.policy_id(step) in self.store.read("policies", ["policy_id"])["policy_id"].to_list()
 
     def publish(self, step: int, folder: Path) -> None:
-        """Record the policy that lies in `folder`, and drop weights that are no longer needed."""
+        """Record the policy in `folder`, and delete weights that are no longer needed."""
         publish_policy(
             self.store,
             load_policy(folder),
@@ -76,54 +73,47 @@ class Publisher:
         self.prune(folder.parent)
 
     def prune(self, run_folder: Path) -> list[Path]:
-        """Delete the weights of old policies in the run's folder; returns the folders that went."""
-        evaluated = set(self.store.read("evaluations", ["policy_id"])["policy_id"])
+        """Delete the weights of old policies in the run's folder; returns the deleted folders."""
+        rows = self.store.read("evaluations", ["policy_id", "run_id", "step"])
+        # The run's own evaluations, which name the step, are its validation: they need no weights again.
+        own_validation = (pl.col("run_id") == self.run_id) & pl.col("step").is_not_null()
+        evaluated = set(rows.filter(~own_validation.fill_null(False))["policy_id"])
         pinned = {label.removeprefix(PIN) for label in self.store.pinned() if label.startswith(PIN)}
-        old = published_folders(run_folder)[: -self.keep]
-        gone = [folder for folder in old if self.policy_id(step_of(folder)) not in evaluated | pinned]
-        for folder in gone:
-            dying = folder.parent / f".{folder.name}.gone"
-            shutil.rmtree(dying, ignore_errors=True)
-            os.replace(folder, dying)  # a reader finds the weights whole or not at all
-            shutil.rmtree(dying)
-        return gone
+        published = set(self.store.read("policies", ["policy_id"])["policy_id"])
+        own = [f for f in numbered(run_folder, POLICY) if self.policy_id(step_number(f)) in published]
+        deleted = [f for f in own[: -self.keep] if self.policy_id(step_number(f)) not in evaluated | pinned]
+        for folder in deleted:
+            remove_folder(folder)
+        return deleted
 
 
-def published_folders(run_folder: Path) -> list[Path]:
-    """Weights that a run published, oldest first."""
-    return sorted(run_folder.glob("policy-*"), key=step_of)
-
-
-def step_of(folder: Path) -> int:
-    return int(folder.name.removeprefix("policy-"))
-
-
-def newest_policy(store: Store, run_id: str) -> Found | None:
-    """The policy of a run that was published last and whose weights are there; None before the first."""
+def newest_policy(store: Store, run_id: str) -> PublishedPolicy | None:
+    """The last published policy of a run whose weights exist; None before the first."""
     rows = store.read("policies").filter((pl.col("run_id") == run_id) & pl.col("step").is_not_null())
     for row in rows.sort("step", "policy_id", descending=True).iter_rows(named=True):
         if has_weights(row["folder"]):
-            return found(row)
+            return _published(row)
     return None
 
 
-def newest_of_all(store: Store) -> Found:
-    """The policy that was published last, of all whose weights are there. Raises PolicyNotFound."""
+def newest_published(store: Store) -> PublishedPolicy:
+    """The last published policy of any run whose weights exist. Raises PolicyNotFound."""
     rows = store.read("policies").sort("created_at", descending=True)
     for row in rows.iter_rows(named=True):
         if has_weights(row["folder"]):
-            return found(row)
+            return _published(row)
     raise PolicyNotFound(
-        f"no policy with weights in {store.location}; {rows.height} are recorded without; spo train makes one"
+        f"no policy with weights in {store.location}; {rows.height} are recorded without;"
+        " train one with `spo train`"
     )
 
 
 def is_finished(store: Store, run_id: str) -> bool:
-    """Whether the run has published its final policy, which bears the run's own name."""
+    """Whether the run has published its final policy, which has the run's own name."""
     return run_id in store.read("policies", ["policy_id"])["policy_id"].to_list()
 
 
-def find_policy(store: Store, name: str) -> Found:
+def find_policy(store: Store, name: str) -> PublishedPolicy:
     """A policy by its id, a run by its newest policy, or a policy's folder, which is published under its path
     if it is new.
 
@@ -136,26 +126,29 @@ def find_policy(store: Store, name: str) -> Found:
         if not has_weights(row["folder"]):
             place = f"no longer in {row['folder']}" if row["folder"] else "not kept"
             raise PolicyNotFound(f"policy {name} is published, but its weights are {place}")
-        return found(row)
+        return _published(row)
     if newest := newest_policy(store, name):
         return newest
     folder = Path(name)
     if has_weights(name):
-        lying = rows.filter(pl.col("folder").is_in([name, str(folder), str(folder.resolve())]))
-        if lying.is_empty():
+        recorded = rows.filter(pl.col("folder").is_in([name, str(folder), str(folder.resolve())]))
+        if recorded.is_empty():
             publish_policy(store, load_policy(folder), folder.resolve(), policy_id=name.strip("/"))
             return find_policy(store, name.strip("/"))
-        return found(lying.row(0, named=True))
+        return _published(recorded.row(0, named=True))
     known = ", ".join(rows["policy_id"].tail(8)) or "none"
     raise PolicyNotFound(f"no policy, run or folder {name}; published last: {known}")
 
 
-def has_weights(folder: str) -> bool:
-    return bool(folder) and (Path(folder) / "config.json").is_file()
+def has_weights(folder: str | Path) -> bool:
+    """Whether a folder holds a model; the empty string names none."""
+    return bool(str(folder)) and (Path(folder) / "config.json").is_file()
 
 
-def found(row: dict[str, Any]) -> Found:
-    return Found(row["policy_id"], Path(row["folder"]), row["run_id"], row["step"], row["parent_id"])
+def _published(row: dict[str, Any]) -> PublishedPolicy:
+    return PublishedPolicy(
+        row["policy_id"], Path(row["folder"]), row["run_id"], row["step"], row["parent_id"]
+    )
 
 
 def publish_policy(
@@ -170,7 +163,7 @@ def publish_policy(
     details: dict | None = None,
 ) -> None:
     """Record a policy that is saved in `folder` (None: nowhere), once; raises ValueError if the name
-    stands for other weights.
+    belongs to other weights.
     """
     fingerprint = policy.fingerprint()
     known = store.read("policies", ["policy_id", "details"]).filter(pl.col("policy_id") == policy_id)
@@ -180,7 +173,8 @@ def publish_policy(
         ]
         if changed:
             raise ValueError(
-                f"policy {policy_id} is already published with another {changed[0]}; publish it under another name"
+                f"policy {policy_id} is already published with another {changed[0]};"
+                " publish it under another name"
             )
         return
     row = {

@@ -1,8 +1,7 @@
-"""Supervised training on correct programs: the warm start that turns an untrained policy into a reference
-policy.
+"""Warm start: supervised training on correct programs turns an untrained policy into a reference policy.
 
-Batches hold sequences of like length, padded on the right. A causal model never looks to the right, so no
-attention mask is needed, and the padding is left out of the loss.
+Batches hold sequences of similar length, padded on the right. A causal model never reads to the right, so no
+attention mask is needed, and the loss excludes the padding.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ class WarmStartProgress:
 
 @dataclass(frozen=True)
 class WarmStartReport:
-    """What the training was: `loss` is the mean of the last tenth of the steps; times in seconds."""
+    """Result of the training: `loss` is the mean of the last tenth of the steps; times in seconds."""
 
     steps: int
     epochs: float
@@ -68,10 +67,10 @@ def warm_start(
     seed: int = 0,
     on_progress: Callable[[WarmStartProgress], None] | None = None,
 ) -> WarmStartReport:
-    """Trains `policy.model` in place for exactly `steps` optimiser steps on (statement, correct program)
+    """Train `policy.model` in place for exactly `steps` optimiser steps on (statement, correct program)
     pairs.
 
-    `batch_tokens` bounds rows x longest row of a batch. Raises ValueError where there is no pair, or one is
+    `batch_tokens` bounds rows x longest row of a batch. Raises ValueError without a pair, or if one is
     longer than the model's positions.
     """
     sequences = [_sequence(policy, statement, program) for statement, program in pairs]
@@ -80,7 +79,7 @@ def warm_start(
         policy.model.parameters(), lr=learning_rate, betas=(0.9, 0.95), weight_decay=weight_decay
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate_at(step, steps))
-    batches = batches_of(sequences, policy.pad_id, batch_tokens, seed)
+    batches = endless_batches(sequences, policy.pad_id, batch_tokens, seed)
     start, cpu_start, tokens, rows, losses = time.monotonic(), time.process_time(), 0, 0, []
     policy.model.train()
     for step in range(1, steps + 1):
@@ -99,7 +98,7 @@ def warm_start(
 
 
 def rate_at(step: int, steps: int) -> float:
-    """The share of the learning rate at a step: a linear rise, then a cosine down to FINAL_SHARE."""
+    """Share of the learning rate at a step: a linear rise, then a cosine down to FINAL_SHARE."""
     rise = max(1, round(WARM_UP_SHARE * steps))
     if step < rise:
         return (step + 1) / rise
@@ -107,7 +106,7 @@ def rate_at(step: int, steps: int) -> float:
     return FINAL_SHARE + (1 - FINAL_SHARE) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def batches_of(
+def endless_batches(
     sequences: list[tuple[list[int], list[int]]], pad_id: int, batch_tokens: int, seed: int
 ) -> Iterator[Batch]:
     """Endless batches: each pass is shuffled, cut into pools, sorted by length in a pool, and the batches

@@ -9,19 +9,21 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from pipeline.store import Store, connect, predicate, query
+from pipeline.store import MAY_BE_SAMPLED, Store, connect, predicate, query, report_not_sampled
 from trainer.data import generator
 
 Choice = Literal["uniform", "difficulty", "uncertainty", "unsolved"]
 WATERMARK_TABLES = ("problems", "trajectories", "verdicts")
 
-# trials, successes: of the reference at temperature 1, what Q0 rests on; attempts, solved: of every policy at
-# any setting.
+# trials, successes: of the reference at temperature 1, from which Q0 is computed; attempts, solved: of all
+# policies at any settings.
 COUNTS = """
 with tried as (
     select problem_id,
         count(*) filter (policy_id = $reference and temperature = 1 and top_p = 1) as trials,
-        count(*) filter (policy_id = $reference and temperature = 1 and top_p = 1 and verdict = 'accepted') as successes,
+        count(*) filter (
+            policy_id = $reference and temperature = 1 and top_p = 1 and verdict = 'accepted'
+        ) as successes,
         count(*) filter (origin <> 'human') as attempts,
         count(*) filter (origin <> 'human' and verdict = 'accepted') as solved
     from judged where reward_binary is not null group by problem_id
@@ -29,27 +31,28 @@ with tried as (
 select p.problem_id, p.statement, p.split, p.difficulty,
     coalesce(trials, 0) as trials, coalesce(successes, 0) as successes,
     coalesce(attempts, 0) as attempts, coalesce(solved, 0) as solved
-from (select * from problems where {where}) p left join tried using (problem_id)
+from (select * from problems where {where} and {may_be_sampled}) p left join tried using (problem_id)
 order by p.problem_id
 """
 
 
-def counted(store: Store, where: str, reference: str, watermark: dict[str, int]) -> pl.DataFrame:
-    """The problems that `where` (SQL on `problems`) selects, and what is known of each at a watermark; by
-    problem_id.
+def problem_counts(store: Store, where: str, reference: str, watermark: dict[str, int]) -> pl.DataFrame:
+    """The problems that `where` (SQL on `problems`) selects and that may be sampled, with their counts at a
+    watermark, sorted by problem_id.
 
     Raises ValueError if there is none.
     """
     with connect(store, watermark) as connection:
-        problems = query(
-            connection, COUNTS.format(where=predicate(where, name="problems")), {"reference": reference}
-        )
+        condition = predicate(where, name="problems")
+        report_not_sampled(connection, condition)
+        counts = COUNTS.format(where=condition, may_be_sampled=MAY_BE_SAMPLED)
+        problems = query(connection, counts, {"reference": reference})
     if problems.is_empty():
         raise ValueError(f"no problem fits: {where}")
     return problems
 
 
-def choose(
+def choose_problems(
     problems: pl.DataFrame,
     choice: Choice,
     count: int,
@@ -59,18 +62,19 @@ def choose(
     worker: int = 0,
     workers: int = 1,
 ) -> pl.DataFrame:
-    """`count` of the problems (fewer if there are not as many), each once; workers of one round choose apart
-    or at random.
+    """`count` of the problems (fewer if there are fewer), each once. Workers of one round choose different
+    ones, or at random.
 
-    * uniform: in turn through one shuffle after another;
-    * difficulty: as many of each level that the sources name, or of each quarter by measured success where
-      they name none;
-    * uncertainty: at random, by the variance of the reference's success rate, from which Q0 is computed;
-    * unsolved: those no policy has solved first, the least tried of them before the others.
+    * uniform: passes over a shuffled order;
+    * difficulty: the same number per level that the sources name, or per quarter by measured success if they
+      name none;
+    * uncertainty: at random, weighted by the variance of the reference's success rate, from which Q0 is
+      computed;
+    * unsolved: those that no policy has solved first, those with the fewest attempts before the others.
     """
     count, turn = min(count, problems.height), round_number * workers + worker
     if choice == "uniform":
-        return problems[in_turn(problems.height, count, turn, seed, "choice")]
+        return problems[shuffled_indices(problems.height, count, turn, seed, "choice")]
     draws = generator(seed, "choice", choice, turn)
     if choice == "uncertainty":
         # Efraimidis and Spirakis 2006: the largest log(u) / weight are a weighted sample without replacement.
@@ -95,17 +99,17 @@ def choose(
     )
 
 
-def in_turn(size: int, count: int, turn: int, seed: int, *names: object) -> list[int]:
-    """Places of a turn, when `size` things are taken `count` at a time through one shuffle after another.
+def shuffled_indices(size: int, count: int, turn: int, seed: int, *names: object) -> list[int]:
+    """Indices of a turn, when passes over shuffled orders of `size` items give `count` items per turn.
 
-    Each once: a turn that begins in one shuffle and ends in the next may have fewer.
+    Each index occurs once: a turn that begins in one pass and ends in the next may have fewer.
     """
-    places = range(turn * count, (turn + 1) * count)
+    positions = range(turn * count, (turn + 1) * count)
     orders = {
         epoch: generator(seed, *names, epoch).permutation(size)
-        for epoch in {place // size for place in places}
+        for epoch in {position // size for position in positions}
     }
-    return list(dict.fromkeys(int(orders[place // size][place % size]) for place in places))
+    return list(dict.fromkeys(int(orders[position // size][position % size]) for position in positions))
 
 
 def success_variance(problems: pl.DataFrame) -> np.ndarray:
@@ -118,8 +122,8 @@ def success_variance(problems: pl.DataFrame) -> np.ndarray:
 
 
 def levels(problems: pl.DataFrame) -> pl.Series:
-    """The difficulty of each problem as its source has it; where all have the same, quarters by the
-    success measured so far.
+    """The difficulty of each problem as its source gives it; if all are equal, quarters by the success rate
+    measured so far.
     """
     named = problems["difficulty"].fill_null("none")
     if named.n_unique() > 1:

@@ -1,4 +1,4 @@
-"""Small edits of a Python program, one place at a time: what most often lies between a near-miss and a right
+"""Small edits of a Python program, one place at a time: what most often separates a near-miss from a correct
 program.
 
 Comparisons and their strictness, arithmetic and boolean operators, numbers by one, min for max, one argument
@@ -58,7 +58,7 @@ class Edit:
 
 @dataclass(frozen=True)
 class Change:
-    """Another value for one field of a node of the syntax tree, and how to call that."""
+    """Another value for one field of a node of the syntax tree, and its description."""
 
     what: str
     field: str
@@ -66,33 +66,33 @@ class Change:
 
 
 def edits(program: str) -> list[Edit]:
-    """Every program one edit away, each once and none equal to the program; [] for one that is no Python.
+    """Every program one edit away, each once and none equal to the program; [] if it is not Python.
 
-    The program is parsed once: each change is made in the tree, written out and taken back.
+    The program is parsed once: each change is made in the tree, written out and reverted.
     """
     try:
         tree = ast.parse(program)
         plain = ast.unparse(tree)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
-    found: dict[str, Edit] = {}
+    unique: dict[str, Edit] = {}
     for node in list(ast.walk(tree)):
         for change in list(changes(node)):
             before = getattr(node, change.field)
             setattr(node, change.field, change.value)
             text = ast.unparse(tree) + "\n"
             setattr(node, change.field, before)
-            if text.rstrip() != plain and text not in found:
-                found[text] = Edit(text, f"line {getattr(node, 'lineno', 0)}: {change.what}")
-    return list(found.values())
+            if text.rstrip() != plain and text not in unique:
+                unique[text] = Edit(text, f"line {getattr(node, 'lineno', 0)}: {change.what}")
+    return list(unique.values())
 
 
 def changes(node: ast.AST) -> Iterator[Change]:
     """Each change of a node."""
     if isinstance(node, ast.Compare):
-        for place, operator in enumerate(node.ops):
+        for index, operator in enumerate(node.ops):
             for other in COMPARISONS.get(type(operator), ()):
-                swapped = [*node.ops[:place], other(), *node.ops[place + 1 :]]
+                swapped = [*node.ops[:index], other(), *node.ops[index + 1 :]]
                 yield Change(f"{type(operator).__name__} -> {other.__name__}", "ops", swapped)
     elif isinstance(node, ast.BinOp | ast.AugAssign | ast.BoolOp):
         for other in OPERATORS.get(type(node.op), ()):

@@ -1,45 +1,63 @@
-"""Rollouts: sample completions of a policy for stored problems and append them as trajectories, like any
-other.
+"""Rollouts: sample completions of a policy for stored problems and append them as trajectories.
 
-A rollout is named; its chunks carry (name, chunk number) in their commits, so that a killed rollout goes on
-where it was and a finished one costs a look-up. Each chunk has a random seed of its own, derived from the
-rollout's.
+The commits of a rollout carry its name and the chunk number, so that a killed rollout resumes with the next
+chunk, and a finished one costs one look-up. Each chunk has its own random seed, derived from the rollout's.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Protocol
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field
+import torch
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from pipeline.store import Store, Trajectories, trajectory_id
 from pipeline.text import extract_program
-from trainer.policies import Policy
+from sandbox.languages import require_language
+from trainer.policies import Policy, Precision, Problem, problems_of
 from trainer.rollouts.sampling import Sample, sample
 
 CHUNK_SAMPLES = 1024
 
 
 class SamplingSettings(BaseModel):
-    """How completions are drawn. Temperature 1 and top_p 1 are what the soft value Q0 needs."""
+    """How completions are sampled. The soft value Q0 needs temperature 1 and top_p 1."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    samples_per_problem: int = Field(16, ge=1)
-    temperature: float = Field(1.0, gt=0)
-    top_p: float = Field(1.0, gt=0, le=1)
+    samples_per_problem: int = Field(16, ge=1, description="completions of each problem")
+    temperature: float = Field(1.0, gt=0, description="sampling temperature; Q0 needs 1")
+    top_p: float = Field(1.0, gt=0, le=1, description="probability mass of nucleus sampling; Q0 needs 1")
     max_new_tokens: int = Field(
         256, ge=1, description="a completion cut here is a failure; no end token is appended"
     )
     batch_size: int = Field(256, ge=1, description="sequences decoded together")
+    precision: Precision = Field(
+        "fp32",
+        description="bf16: sampled with a copy of the weights in bfloat16",
+        # Rollouts and evaluations are named after their settings: those of fp32 keep the names they had.
+        exclude_if=lambda precision: precision == "fp32",
+    )
+    language: str = Field(
+        "python3",
+        description="language that programs are asked in; rows in others than Python are not trained on",
+        exclude_if=lambda language: language == "python3",
+    )
+
+    @field_validator("language")
+    @classmethod
+    def language_is_known(cls, value: str) -> str:
+        return require_language(value).name
 
 
 class Provenance(BaseModel):
-    """Who sampled: goes into every trajectory of a rollout."""
+    """Who sampled: stored in every trajectory of a rollout."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str = Field(description="name of the rollout; the same name is never sampled twice")
@@ -50,11 +68,11 @@ class Provenance(BaseModel):
 
 
 class Sampler(Protocol):
-    """Anything that draws completions: a policy in this process, or a server."""
+    """Anything that samples completions: a policy in this process, or a server."""
 
-    def draw(self, statements: list[str], settings: SamplingSettings, seed: int) -> Iterable[Sample]:
-        """`samples_per_problem` samples of each statement, in any order; `prompt_index` is the statement's
-        place.
+    def draw(self, problems: list[Problem], settings: SamplingSettings, seed: int) -> Iterable[Sample]:
+        """`samples_per_problem` samples of each problem, in any order; `prompt_index` is the index of
+        the problem.
         """
         ...
 
@@ -65,10 +83,10 @@ class LocalSampler:
 
     policy: Policy
 
-    def draw(self, statements: list[str], settings: SamplingSettings, seed: int) -> Iterable[Sample]:
+    def draw(self, problems: list[Problem], settings: SamplingSettings, seed: int) -> Iterable[Sample]:
         return sample(
-            self.policy,
-            [self.policy.prompt_ids(statement) for statement in statements],
+            self._halved if settings.precision == "bf16" else self.policy,
+            [self.policy.prompt_ids(problem) for problem in problems],
             samples_per_prompt=settings.samples_per_problem,
             temperature=settings.temperature,
             top_p=settings.top_p,
@@ -77,8 +95,13 @@ class LocalSampler:
             batch_size=settings.batch_size,
         )
 
+    @cached_property
+    def _halved(self) -> Policy:
+        """The policy with its weights in bfloat16."""
+        return replace(self.policy, model=copy.deepcopy(self.policy.model).to(torch.bfloat16))
 
-def sampler_of(policy: Policy | Sampler) -> Sampler:
+
+def as_sampler(policy: Policy | Sampler) -> Sampler:
     return LocalSampler(policy) if isinstance(policy, Policy) else policy
 
 
@@ -92,18 +115,22 @@ def rollout(
     seed: int,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> int:
-    """Sample every problem (columns problem_id, statement) and append the trajectories; returns how many
-    were sampled now.
+    """Sample every problem (columns problem_id, statement) and append the trajectories; returns the
+    number that this call sampled.
     """
     per_chunk = max(1, CHUNK_SAMPLES // settings.samples_per_problem)
     producer = f"rollout/{provenance.name}"
-    sampler = sampler_of(policy)
+    sampler = as_sampler(policy)
     sampled, total = 0, problems.height * settings.samples_per_problem
     done = (store.last_sequence("trajectories", producer) + 1) * per_chunk
+    asked = problems_of(store, problems.slice(done), settings.language)
     for chunk in range(done // per_chunk, -(-problems.height // per_chunk)):
-        part = problems.slice(chunk * per_chunk, per_chunk)
+        first = chunk * per_chunk
+        part = problems.slice(first, per_chunk)
         samples = sampler.draw(
-            part["statement"].to_list(), settings, chunk_seed(seed, provenance.name, chunk)
+            asked[first - done : first - done + per_chunk],
+            settings,
+            chunk_seed(seed, provenance.name, chunk),
         )
         rows = trajectories(list(samples), part["problem_id"].to_list(), settings, provenance)
         store.append("trajectories", rows, producer=producer, sequence=chunk)
@@ -122,25 +149,26 @@ def trajectories(
 ) -> pl.DataFrame:
     """Rows of the `trajectories` table, in the order of prompts and samples."""
     rows = []
-    for line, drawn in enumerate(sorted(samples, key=lambda s: (s.prompt_index, s.sample_index)), start=1):
-        program, rule, language = extract_program(drawn.text)
+    for line, one in enumerate(sorted(samples, key=lambda s: (s.prompt_index, s.sample_index)), start=1):
+        program, rule, language = extract_program(one.text)
         row = {
-            "problem_id": problem_ids[drawn.prompt_index],
+            "problem_id": problem_ids[one.prompt_index],
             "origin": provenance.origin,
             "policy_id": provenance.policy_id,
             "run_id": provenance.run_id,
             "policy_step": provenance.policy_step,
-            "source_key": f"{provenance.name}#{problem_ids[drawn.prompt_index]}#{drawn.sample_index}",
-            "sample_index": drawn.sample_index,
+            "source_key": f"{provenance.name}#{problem_ids[one.prompt_index]}#{one.sample_index}",
+            "sample_index": one.sample_index,
             "temperature": settings.temperature,
             "top_p": settings.top_p,
-            "completion": drawn.text if drawn.text != program else None,
+            "completion": one.text if one.text != program else None,
             "program": program,
             "extraction": rule,
-            "language": language or "python3",
-            "token_ids": drawn.token_ids,
-            "behaviour_logprob": drawn.logprob,
-            "finish_reason": drawn.finish_reason,
+            "language": language or settings.language,
+            "token_ids": one.token_ids,
+            "behaviour_logprob": one.logprob,
+            "token_logprobs": one.token_logprobs,
+            "finish_reason": one.finish_reason,
             "created_at": datetime.now(UTC),
             "batch_id": provenance.name,
             "source_file": f"rollout/{provenance.name}",

@@ -1,49 +1,66 @@
-"""The rollout worker: samples a run's newest policy, round after round, beside the trainer and bound to it by
-the store alone.
+"""The rollout worker: samples a run's newest policy in rounds, while the trainer runs. The two share nothing
+but the store.
 
-A round is one commit under the worker's own key, so that a killed worker goes on where it was and nothing is
-there twice; a worker started twice under one number by mistake loses the later twin's work and no more. The
-worker stops sampling while too many of the run's rollouts wait for a verdict or while the newest policy has
-been sampled enough: the trainer need not wait for it, and it does not run ahead of the trainer.
+A round is one commit under the worker's own key, so that a killed worker resumes and no row is stored twice.
+If two workers run under one number by mistake, the rounds of the slower one are dropped. A worker pauses
+while too many rollouts of the run wait for a verdict, or while the newest policy has enough samples, so that
+it does not run ahead of the trainer.
+
+With servers, each round is sampled through those that serve the newest policy: they are verified before and
+after it, and the round is dropped and made again if one changed. A server that does not answer is left out,
+and tried again before the next round.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.store import Store
-from trainer.policies import Found, Policy, has_weights, is_finished, newest_policy
-from trainer.rollouts.choosing import WATERMARK_TABLES, Choice, choose, counted
+from trainer.policies import (
+    Policy,
+    Problem,
+    PublishedPolicy,
+    has_weights,
+    is_finished,
+    newest_policy,
+    problems_of,
+)
+from trainer.rollouts.choosing import WATERMARK_TABLES, Choice, choose_problems, problem_counts
 from trainer.rollouts.generation import LocalSampler, Provenance, SamplingSettings, chunk_seed, trajectories
+from trainer.rollouts.sampling import Sample
+from trainer.rollouts.served import ServedSampler, ServerError
+from trainer.rollouts.weight_servers import FollowingServers
 
 
 class WorkerSettings(BaseModel):
-    """What a rollout worker does in a round, and how far ahead of grader and trainer it may be."""
+    """What a rollout worker does in a round, and how far it may run ahead of the judge and the trainer."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     run: str = Field(description="run whose newest policy is sampled")
     where: str = Field("split = 'train'", description="SQL predicate on `problems`: what may be sampled")
     choice: Choice = Field("uniform", description="how the problems of a round are chosen")
-    problems: int = Field(32, ge=1, description="problems a round")
+    problems: int = Field(32, ge=1, description="problems per round")
     sampling: SamplingSettings = SamplingSettings(samples_per_problem=4)
     seed: int = 0
     worker: int = Field(0, ge=0, description="number of this worker, from 0")
     workers: int = Field(1, ge=1, description="how many there are")
     max_waiting: int = Field(
-        1024, ge=1, description="no new round while as many rollouts of the run have no verdict"
+        1024, ge=1, description="no new round while this number of the run's rollouts have no verdict"
     )
     max_per_policy: int = Field(
-        1024, ge=1, description="rollouts of one policy, all workers together; then a newer one is awaited"
+        1024, ge=1, description="rollouts of one policy, all workers together; then it waits for a newer one"
     )
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one look at the store led to. `rows` were appended; `reason` says why there are none."""
+    """Result of one call of `work`: `rows` were appended; `reason` says why there are none."""
 
     rows: int = 0
     reason: str = ""
@@ -57,8 +74,9 @@ class RolloutWorker:
 
     store: Store
     settings: WorkerSettings
+    servers: FollowingServers | None = None  # None: the policy is sampled in this process
     _loaded: tuple[str, Policy] | None = None
-    _full: tuple[object, str] = (None, "")  # what the store was when it was last found full, and why
+    _full: tuple[object, str] = (None, "")  # state of the store when the worker last paused, and why
 
     @property
     def producer(self) -> str:
@@ -68,7 +86,7 @@ class RolloutWorker:
         return f"{self.settings.run}/worker-{self.settings.worker}/round-{round_number}"
 
     def work(self) -> Outcome:
-        """Sample one round, or say why not."""
+        """Sample one round, or report why not."""
         if is_finished(self.store, self.settings.run):
             return Outcome(reason=f"run {self.settings.run} is done", finished=True)
         newest = newest_policy(self.store, self.settings.run)
@@ -80,41 +98,60 @@ class RolloutWorker:
         if self._full[1]:
             return Outcome(reason=self._full[1])
         try:
-            policy = self.loaded(newest)
+            policy = self._load(newest)
         except OSError:
             if has_weights(str(newest.folder)):
                 raise
             return Outcome(reason=f"policy {newest.policy_id} was replaced while it was read")
         return self.sample_round(newest, policy)
 
-    def too_far_ahead(self, newest: Found) -> str:
-        """Why no further round is wanted now; empty if one is."""
-        mine = (
+    def too_far_ahead(self, newest: PublishedPolicy) -> str:
+        """Why the worker pauses now; empty if it does not."""
+        own = (
             self.store.snapshot("trajectories")
             .scan()
             .filter((pl.col("origin") == "online") & (pl.col("run_id") == self.settings.run))
         )
-        rows = mine.select("trajectory_id", "policy_id").collect()
+        rows = own.select("trajectory_id", "policy_id").collect()
         judged = self.store.snapshot("verdicts").scan().select("trajectory_id").unique().collect()
         waiting = rows.join(judged, on="trajectory_id", how="anti").height
         if waiting >= self.settings.max_waiting:
             return f"{waiting} rollouts wait for a verdict"
-        drawn = rows.filter(pl.col("policy_id") == newest.policy_id).height
-        if drawn >= self.settings.max_per_policy:
-            return f"{drawn} rollouts of {newest.policy_id} are there; waiting for a newer policy"
+        samples = rows.filter(pl.col("policy_id") == newest.policy_id).height
+        if samples >= self.settings.max_per_policy:
+            return f"{samples} rollouts of {newest.policy_id} are there; waiting for a newer policy"
         return ""
 
-    def loaded(self, newest: Found) -> Policy:
+    def _load(self, newest: PublishedPolicy) -> Policy:
         if self._loaded is None or self._loaded[0] != newest.policy_id:
             self._loaded = (newest.policy_id, newest.load())
         return self._loaded[1]
 
-    def sample_round(self, newest: Found, policy: Policy) -> Outcome:
+    def _served(
+        self,
+        servers: FollowingServers,
+        newest: PublishedPolicy,
+        policy: Policy,
+        problems: list[Problem],
+        seed: int,
+    ) -> list[Sample]:
+        """Samples of the servers that have the policy, before and after the round. Raises ServerError: the
+        samples of a server that lost the weights, or went away, are those of no known policy.
+        """
+        samplers, reason = servers.samplers(newest.policy_id, newest.folder or Path(), policy)
+        if not samplers:
+            raise ServerError(f"no server is ready: {reason}")
+        samples = draw_from_all(samplers, problems, self.settings.sampling, seed)
+        if not servers.still_serve(samplers, policy):
+            raise ServerError("a server changed its weights during the round, whose samples are dropped")
+        return samples
+
+    def sample_round(self, newest: PublishedPolicy, policy: Policy) -> Outcome:
         started, settings = time.monotonic(), self.settings
         round_number = self.store.last_sequence("trajectories", self.producer) + 1
         watermark = self.store.pins(list(WATERMARK_TABLES))
-        problems = choose(
-            counted(self.store, settings.where, newest.parent_id or newest.policy_id, watermark),
+        problems = choose_problems(
+            problem_counts(self.store, settings.where, newest.parent_id or newest.policy_id, watermark),
             settings.choice,
             settings.problems,
             seed=settings.seed,
@@ -128,10 +165,16 @@ class RolloutWorker:
             run_id=settings.run,
             policy_step=newest.step,
         )
-        samples = LocalSampler(policy).draw(
-            problems["statement"].to_list(), settings.sampling, chunk_seed(settings.seed, provenance.name, 0)
-        )
-        rows = trajectories(list(samples), problems["problem_id"].to_list(), settings.sampling, provenance)
+        asked = problems_of(self.store, problems, settings.sampling.language)
+        seed = chunk_seed(settings.seed, provenance.name, 0)
+        if self.servers is None:
+            samples = list(LocalSampler(policy).draw(asked, settings.sampling, seed))
+        else:
+            try:
+                samples = self._served(self.servers, newest, policy, asked, seed)
+            except ServerError as error:
+                return Outcome(reason=f"round {round_number} is tried again: {error}")
+        rows = trajectories(samples, problems["problem_id"].to_list(), settings.sampling, provenance)
         added = self.store.append("trajectories", rows, producer=self.producer, sequence=round_number)
         details = {
             "round": round_number,
@@ -143,3 +186,18 @@ class RolloutWorker:
                 reason=f"another worker {settings.worker} has made round {round_number}", details=details
             )
         return Outcome(rows=rows.height, details=details | {"watermark": watermark})
+
+
+def draw_from_all(
+    samplers: list[ServedSampler], problems: list[Problem], settings: SamplingSettings, seed: int
+) -> list[Sample]:
+    """Samples of all problems; every n-th problem is asked of one server. Raises ServerError."""
+    count = len(samplers)
+
+    def draw(number: int) -> list[Sample]:
+        part = problems[number::count]
+        drawn = samplers[number].draw(part, settings, chunk_seed(seed, "server", number) % 2**31)
+        return [replace(one, prompt_index=number + one.prompt_index * count) for one in drawn]
+
+    with ThreadPoolExecutor(count) as threads:
+        return [one for part in threads.map(draw, range(count)) for one in part]

@@ -5,10 +5,13 @@ published policy.
 step of it.
 """
 
+from trainer.run.batches import NotReplayed, replay_batch
 from trainer.run.checks import TrainingError, UnmetNeed
 from trainer.run.config import SAVED, ConfigError, MixtureConfig, OnlineConfig, RunConfig, load_config
+from trainer.run.disk_full import DiskFull
 from trainer.run.exclusive import RunBusy
 from trainer.run.execution import is_finished, plan, resumes, run
+from trainer.run.keys import Key, keys_of, run_keys
 from trainer.run.leaks import refuse_leaking
 from trainer.run.loop import TrainingJob, train
 from trainer.run.optim import OptimiserSettings
@@ -19,7 +22,10 @@ from trainer.run.weights import change_weights
 __all__ = [
     "SAVED",
     "ConfigError",
+    "DiskFull",
+    "Key",
     "MixtureConfig",
+    "NotReplayed",
     "OnlineConfig",
     "OptimiserSettings",
     "Plan",
@@ -31,10 +37,13 @@ __all__ = [
     "UnmetNeed",
     "change_weights",
     "is_finished",
+    "keys_of",
     "load_config",
     "plan",
     "refuse_leaking",
+    "replay_batch",
     "resumes",
     "run",
+    "run_keys",
     "train",
 ]

@@ -1,4 +1,4 @@
-"""What stops a run: settings that this machine cannot honour, needs that the store does not meet, the
+"""What stops a run: settings that this machine does not support, needs that the store does not meet, the
 gate, bad rows.
 """
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from trainer.data import Row, Stream
 from trainer.objectives import Needs
-from trainer.policies import has_fused_head
+from trainer.policies import PACKING_TOLERANCE_NATS, Policy, has_fused_head, packing_gap
 from trainer.run.metrics import StepRows
 from trainer.run.settings import TrainingSettings
 
@@ -26,8 +26,8 @@ class UnmetNeed(ValueError):
 
 
 def check_settings(settings: TrainingSettings, needs: Needs) -> None:
-    """Raises TrainingError for a setting that this torch does not support, or that the objective gives no
-    meaning.
+    """Raises TrainingError for a setting that this torch does not support, or that has no meaning for the
+    objective.
     """
     if settings.max_log_ratio is not None and not needs.reference_logprob:
         raise TrainingError(
@@ -37,23 +37,42 @@ def check_settings(settings: TrainingSettings, needs: Needs) -> None:
         raise TrainingError("head = 'fused': this torch has no linear_cross_entropy; use head = 'chunked'")
 
 
-def check_needs(needs: Needs, stream: Stream, *, fresh_rows_come: bool) -> None:
-    """Raises UnmetNeed where no row of a stream, at its watermark, has what an objective needs.
+def check_packing(settings: TrainingSettings, policy: Policy) -> None:
+    """Raises TrainingError if rows are to be packed and the model reads from one into the next."""
+    if settings.layout != "packed":
+        return
+    gap = packing_gap(policy.model)
+    if not gap <= PACKING_TOLERANCE_NATS:
+        raise TrainingError(
+            f"layout = 'packed': this model ({policy.model.config.model_type}) does not keep packed sequences"
+            f" apart: their log-probabilities change by {gap:.3g} nat; use layout = 'padded'"
+        )
 
-    Scores of the reference are checked where the stream is made. Where fresh rows come while the run goes on,
-    these bring their behaviour log-probability.
+
+def check_needs(needs: Needs, stream: Stream, *, fresh_rows_come: bool) -> None:
+    """Raises UnmetNeed if no row of a stream, at its watermark, has what an objective needs.
+
+    Scores of the reference are checked when the stream is made. Fresh rows that are added during the run have
+    their behaviour log-probability.
     """
     pools = [stream.pool(source.name) for source in stream.mixture.source]
+    single = [source.name for source in stream.mixture.source if not source.group]
+    if needs.groups and single:
+        raise UnmetNeed(
+            f"source {single[0]}: the objective compares rows of one problem with each other; set group = 8,"
+            " or another number of rows per group"
+        )
     if needs.reference_rewards and not any(pool.reference_rewards for pool in pools):
         raise UnmetNeed(
-            f"the objective needs judged samples of the reference policy {stream.reference_policy} at temperature 1 and"
-            " top_p 1, and the store has none: sample it with `spo rollout` and judge the samples with `spo label`"
+            f"the objective needs judged samples of the reference policy {stream.reference_policy} at"
+            " temperature 1 and top_p 1, and the store has none: sample it with `spo rollout` and judge the"
+            " samples with `spo label`"
         )
     knows_behaviour = any(bool(np.isfinite(pool.behaviour_logprob).any()) for pool in pools)
     if needs.behaviour_logprob and not knows_behaviour and not fresh_rows_come:
         raise UnmetNeed(
-            "the objective needs rows whose behaviour log-probability is known (for target_kl and importance_cap), and no"
-            " source has one: add samples drawn here at temperature 1, or leave these settings out"
+            "the objective needs rows whose behaviour log-probability is known (spo for target_kl and"
+            " importance_cap only), and no source has one: add samples drawn here at temperature 1"
         )
 
 
@@ -68,8 +87,8 @@ def check_gate(step: StepRows, gate_nats: float) -> None:
     if float(difference[worst]) > gate_nats:
         raise TrainingError(
             f"step 0: |log pi - log pi_ref| is {float(difference[worst]):.3f} nat on trajectory"
-            f" {step.rows[worst].trajectory_id}, above the gate of {gate_nats}: the stored reference scores are not this"
-            " policy's; score again with `spo score`"
+            f" {step.rows[worst].trajectory_id}, above the gate of {gate_nats}: the stored reference scores"
+            " are not this policy's; score again with `spo score`"
         )
 
 

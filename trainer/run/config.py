@@ -1,14 +1,15 @@
 """The configuration of a training run: one TOML file, each section typed beside the code that reads it.
 
-    run = "data/runs/mine"              # the folder of the run; a run that exists goes on where it was
+    run = "data/runs/mine"              # the folder of the run; an existing run resumes
     store = "data/store"
     reference = "data/runs/demo-.../reference"     # folder of the policy that training starts from
     [objective]                         # trainer/objectives/: name = "spo" or another, and its own settings
     [training]                          # trainer/run/settings.py: TrainingSettings
     [optimiser]                         # trainer/run/optim.py: OptimiserSettings
     [mixture]                           # trainer/data/mixture.py: Mixture, without its sources
-    [[source]]                          # trainer/data/mixture.py: Source, one for each part of the mixture
-    [online]                            # trainer/rollouts/online.py: OnlineSettings; leave out for offline training
+    [[source]]                          # trainer/data/mixture.py: Source, one per part of the mixture
+    [online]                            # trainer/rollouts/online.py: OnlineSettings; omit to train offline
+    [validation]                        # trainer/run/validation.py: ValidationSettings; omit for none
 
 A worked example is in trainer/README.md.
 """
@@ -38,10 +39,14 @@ from trainer.objectives import OBJECTIVES, AnyObjectiveSettings, SpoSettings, se
 from trainer.rollouts import OnlineSettings
 from trainer.run.optim import OptimiserSettings
 from trainer.run.settings import TrainingSettings
+from trainer.run.validation import ValidationSettings
 
-SAVED = "config.json"  # in a run's folder: the configuration that the run was begun with
+SAVED = "config.json"  # in a run's folder: the configuration that the run began with
 # Settings that have another name in another section now.
-RENAMED = {("training", "optimiser"): "[optimiser] as kind"}
+RENAMED = {
+    ("training", "optimiser"): "[optimiser] as kind",
+    ("training", "tensorboard"): "[training] as loggers = ['tensorboard']",
+}
 
 
 class ConfigError(ValueError):
@@ -49,7 +54,7 @@ class ConfigError(ValueError):
 
 
 class MixtureConfig(BaseModel):
-    """Section [mixture]: what holds for all sources. The fields are those of `trainer.data.Mixture`."""
+    """Section [mixture]: settings for all sources. The fields are those of `trainer.data.Mixture`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     batch_sequences: int = Mixture.model_fields["batch_sequences"].default
@@ -65,7 +70,7 @@ class MixtureConfig(BaseModel):
 
 
 class OnlineConfig(OnlineSettings):
-    """Section [online]: fresh data made by this process itself."""
+    """Section [online]: fresh data made by this process."""
 
     problems_where: str = Field(
         "split = 'train'", description="SQL predicate on `problems`: what may be sampled"
@@ -95,16 +100,18 @@ class RunConfig(BaseModel):
     )
     store: str = Field("data/store", description="folder or URL of the store")
     reference: Path = Field(
-        description="folder of the policy that training starts from, and the objective's reference if it needs one"
+        description="folder of the policy that training starts from,"
+        " and the objective's reference if it needs one"
     )
     reference_policy: str | None = Field(
         None, description="policy_id whose samples give Q0; null: as it was published"
     )
-    seed: int = 0
+    seed: int = Field(0, description="of every draw of rows and fresh samples")
     evaluation: str | None = Field(
         None,
-        description="SQL predicate on `problems`: the evaluation set; a run that gives it away is refused."
-        " See trainer/run/leaks.py. Null: split = 'test', kept apart by identity but not by shared words",
+        description="SQL predicate on `problems`: the evaluation set; a run that leaks it is refused."
+        " See trainer/run/leaks.py. Null: split = 'test', which excludes the same problems but not"
+        " shared words",
     )
     allow_leaks: tuple[Literal["itself", "same", "ngrams"], ...] = Field(
         (), description="evidence of leaks that refuses nothing"
@@ -115,6 +122,7 @@ class RunConfig(BaseModel):
     mixture: MixtureConfig = MixtureConfig()
     source: list[Annotated[Source, AfterValidator(_with_condition)]] = Field(min_length=1)
     online: OnlineConfig | None = None
+    validation: ValidationSettings | None = None
 
     @field_validator("evaluation")
     @classmethod
@@ -155,16 +163,29 @@ def load_config(path: Path) -> RunConfig:
     return config
 
 
+def of_earlier_version(saved: Any) -> Any:
+    """The saved configuration of a run that an earlier version began, in today's words."""
+    training = saved.get("training") if isinstance(saved, dict) else None
+    if not isinstance(training, dict) or "tensorboard" not in training:
+        return saved
+    named = ["tensorboard"] if training["tensorboard"] else []
+    kept = {name: value for name, value in training.items() if name != "tensorboard"}
+    return {**saved, "training": {"loggers": named, **kept}}
+
+
 def _read(path: Path) -> Any:
     try:
-        text = path.read_text()
+        content = path.read_bytes()
     except OSError as error:
         raise ConfigError(
-            f"{path}: {error.strerror}; name a TOML file, see trainer/README.md for an example, or a run's folder"
+            f"{path}: {error.strerror}; name a TOML file, see trainer/README.md for an example,"
+            " or a run's folder"
         ) from error
     try:
-        return json.loads(text) if path.name == SAVED else tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
+        if path.name == SAVED:
+            return of_earlier_version(json.loads(content))
+        return tomllib.loads(content.decode())
+    except ValueError as error:
         kind = "JSON" if path.name == SAVED else "TOML"
         raise ConfigError(f"{path}: not {kind}: {error}") from error
 
@@ -174,15 +195,15 @@ def _one_line(error: Any, sections: Mapping[str, type[BaseModel]]) -> str:
     location = error["loc"]
     where = ".".join(str(part) for part in location) or "file"
     if error["type"] != "extra_forbidden":
-        # A message of our own says itself what the value is.
+        # Our own messages include the value.
         shows_input = error["type"] not in (
             "missing",
             "value_error",
             "unknown_objective",
             "unnamed_objective",
         )
-        said = error["msg"].removeprefix("Value error, ")
-        return f"{where}: {said}" + (f" (it is {error['input']!r})" if shows_input else "")
+        message = error["msg"].removeprefix("Value error, ")
+        return f"{where}: {message}" + (f" (it is {error['input']!r})" if shows_input else "")
     if home := _home_of(location, sections):
         return f"{where}: belongs to {home} now"
     known = _fields_at(sections, location[:-1])
@@ -212,7 +233,7 @@ def _home_of(location: tuple[int | str, ...], sections: Mapping[str, type[BaseMo
         return None
     if renamed := RENAMED.get((str(section[0]), str(key))):
         return renamed
-    homes = (name for name in ("objective", "training", "optimiser", "mixture", "online"))
+    homes = (name for name in ("objective", "training", "optimiser", "mixture", "online", "validation"))
     return next((f"[{home}]" for home in homes if key in sections[home].model_fields), None)
 
 

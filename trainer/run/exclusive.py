@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 LOCK = ".lock"
+_held = threading.local()  # folders whose lock this thread has
 
 
 class RunBusy(RuntimeError):
@@ -17,9 +19,14 @@ class RunBusy(RuntimeError):
 
 @contextmanager
 def exclusive_run(folder: Path) -> Iterator[None]:
-    """Hold the run's lock. Raises RunBusy at once if another process has it. Machines that share the
+    """Hold the run's lock, which this thread may have already. Raises RunBusy at once if another process or
+    thread has it. Machines that share the
     folder over a network file system exclude each other only where that file system passes locks on (NFSv4
     does)."""
+    mine = _held.__dict__.setdefault("folders", set())
+    if folder.resolve() in mine:
+        yield
+        return
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     # The folder may be shared with others: a link in place of the lock must not make us truncate another
@@ -35,8 +42,10 @@ def exclusive_run(folder: Path) -> Iterator[None]:
             ) from None
         os.ftruncate(descriptor, 0)
         os.write(descriptor, str(os.getpid()).encode())
+        mine.add(folder.resolve())
         yield
     finally:
+        mine.discard(folder.resolve())
         if is_new and [path.name for path in folder.iterdir()] == [LOCK]:
             (folder / LOCK).unlink()  # a run that was refused before it began leaves no folder
             folder.rmdir()

@@ -1,5 +1,5 @@
-"""What a run may learn from must not give its evaluation set away (`pipeline/dedup/decontamination.py`
-says what does).
+"""Training data of a run must not leak its evaluation set (`pipeline/dedup/decontamination.py` defines
+leaks).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ def refuse_leaking(
     allowed: Collection[str] = (),
     sampled_where: str | None = None,
 ) -> None:
-    """Raise LeakError if the rows that a mixture draws from, as the store is now, or the problems that the
-    run samples, give its evaluation set away by evidence that is not allowed.
+    """Raise LeakError if the rows that a mixture draws from, in the store as it is now, or the problems that
+    the run samples, leak its evaluation set by evidence that is not allowed.
 
-    Without an evaluation set it is `split = 'test'`, where there are such problems, and shared words alone
-    refuse nothing.
+    Without an evaluation set it is `split = 'test'`, if there are such problems, and shared words are
+    allowed.
     """
     sampled: Collection[str] = ()
     with connect(store) as connection:
@@ -36,19 +36,20 @@ def refuse_leaking(
                 return
         if sampled_where is not None:
             chosen = predicate(sampled_where, name="online.problems_where")
-            found = query(connection, f"select distinct problem_id from problems where {chosen}")
-            sampled = found["problem_id"].to_list()
+            problems = query(connection, f"select distinct problem_id from problems where {chosen}")
+            sampled = problems["problem_id"].to_list()
         # A corpus is published to be learned from, so all of it counts, whatever a source takes of it.
-        drawn = [
+        sources = [
             query(
                 connection,
-                f"select distinct j.trajectory_id from judged j where j.split = 'train' and {source.condition()}",
+                "select distinct j.trajectory_id from judged j"
+                f" where j.split = 'train' and {source.condition()}",
                 source.parameters,
             )
             for source in mixture.source
             if not source.corpus
         ]
-    rows = [frame["trajectory_id"] for frame in drawn]
+    rows = [frame["trajectory_id"] for frame in sources]
     rows += [
         load(store, corpus).rows
         for corpus in sorted({source.corpus for source in mixture.source if source.corpus})

@@ -39,18 +39,24 @@ def step_figures(step: StepRows) -> dict:
 
 
 def kl_estimate(
-    log_ratio: Tensor, reference_logprob: Tensor, behaviour_logprob: Tensor
+    log_ratio: Tensor,
+    reference_logprob: Tensor,
+    behaviour_logprob: Tensor,
+    selection_weight: Tensor | None = None,
 ) -> tuple[float | None, float]:
     """Self-normalised, truncated importance sampling of E_pi[log pi - log pi_ref] from samples of any known
     mu.
 
-    Returns the estimate (None where mu or pi_ref is known of no row) and the effective sample size of pi/mu.
+    `selection_weight` is mu(verdict) / share(verdict) of each row, NaN where that is not known: rows drawn by
+    verdict are no sample of mu. Returns the estimate (None where no row can be used) and the effective sample
+    size of the weights.
     """
-    known = torch.isfinite(behaviour_logprob) & torch.isfinite(log_ratio)
+    selection = torch.ones_like(log_ratio) if selection_weight is None else selection_weight
+    known = torch.isfinite(behaviour_logprob) & torch.isfinite(log_ratio) & torch.isfinite(selection)
     if not bool(known.any()):
         return None, 0.0
     ratio = (reference_logprob + log_ratio - behaviour_logprob)[known].double()
-    weight = ratio.clamp(max=20.0).exp().clamp(max=KL_WEIGHT_CAP)
+    weight = ratio.clamp(max=20.0).exp().clamp(max=KL_WEIGHT_CAP) * selection[known].double()
     if float(weight.sum()) == 0.0:
         return None, 0.0
     kl = (weight * log_ratio[known].double()).sum() / weight.sum()
@@ -65,6 +71,7 @@ def _figures(step: StepRows, chosen: Tensor) -> dict:
         log_ratio,
         torch.tensor([row.reference_logprob for row in rows]),
         torch.tensor([row.behaviour_logprob for row in rows]),
+        torch.tensor([row.selection_weight for row in rows]),
     )
     return {
         **{name: _mean(values[chosen]) for name, values in step.columns.items()},

@@ -1,5 +1,5 @@
-"""What a run would do before its first step: what it needs, what each source would give, and about how
-long it takes.
+"""The plan of a run before its first step: its needs, what each source would give, and about how long it
+takes.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import numpy as np
 import torch
 
 from trainer.data import Row, Source, Stream
-from trainer.distributed import SingleLearner
+from trainer.distributed import SINGLE
 from trainer.objectives import Needs, Objective
-from trainer.policies import Policy, prepare
+from trainer.policies import Policy
 from trainer.run.config import RunConfig
-from trainer.run.optim import new_optimiser
-from trainer.run.step import micro_batch_loss, micro_batches
+from trainer.run.optim import preparation
+from trainer.run.step import batch_statistics, micro_batch_loss, micro_batches
 
 SAMPLED_STEPS = 32  # whose batches are drawn to estimate those of all steps
 
@@ -40,7 +40,7 @@ class SourcePlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """A run before its first step. Times are of a timed micro-batch on this machine, fresh data not counted."""
+    """A run before its first step. Times are estimated from one micro-batch, without fresh data."""
 
     objective: str
     needs: Needs
@@ -58,7 +58,7 @@ def make_plan(
     """Draw batches of steps over the whole run from a stream at its watermark, and time one micro-batch."""
     steps = config.training.steps
     rows = tokens = 0
-    drawn = dict.fromkeys(stream.rows_drawn, 0)
+    rows_drawn = dict.fromkeys(stream.rows_drawn, 0)
     shares = np.zeros(len(config.source))
     sampled = [int(step) for step in np.linspace(0, steps - 1, min(steps, SAMPLED_STEPS))]
     first: list[Row] = []
@@ -69,11 +69,11 @@ def make_plan(
         first = first or batch
         rows, tokens = rows + len(batch), tokens + sum(row.tokens for row in batch)
         for row in batch:
-            drawn[row.source] += 1
+            rows_drawn[row.source] += 1
     scale, per_step = steps / len(sampled), tokens / len(sampled)
     speed = _micro_batch_speed(config, objective, policy, first) if timed else float("nan")
     sources = [
-        _source_plan(stream, source, float(share), round(drawn[source.name] * scale), steps)
+        _source_plan(stream, source, float(share), round(rows_drawn[source.name] * scale), steps)
         for source, share in zip(config.source, shares, strict=True)
     ]
     return Plan(
@@ -88,7 +88,7 @@ def make_plan(
     )
 
 
-def _source_plan(stream: Stream, source: Source, share: float, drawn: int, steps: int) -> SourcePlan:
+def _source_plan(stream: Stream, source: Source, share: float, rows_drawn: int, steps: int) -> SourcePlan:
     pool = stream.pool(source.name)
     success = float((pool.verdicts == "accepted").mean()) if len(pool) else 0.0
     most = source.uses * pool.rows_ever if source.uses else math.inf
@@ -98,11 +98,11 @@ def _source_plan(stream: Stream, source: Source, share: float, drawn: int, steps
         tokens=int(pool.lengths.sum()),
         success=success,
         share=share,
-        drawn=drawn,
-        epochs=drawn / len(pool) if len(pool) else 0.0,
+        drawn=rows_drawn,
+        epochs=rows_drawn / len(pool) if len(pool) else 0.0,
         without_q0=pool.problems_without_rewards,
         too_long=pool.too_long,
-        dry_at_step=int(steps * most / drawn) if drawn > most else None,
+        dry_at_step=int(steps * most / rows_drawn) if rows_drawn > most else None,
     )
 
 
@@ -110,15 +110,21 @@ def _micro_batch_speed(config: RunConfig, objective: Objective, policy: Policy, 
     """Tokens/s of forward and backward on the largest micro-batch of a batch: the faster of two, the first
     one warms up.
     """
-    settings, lora = config.training, config.optimiser.lora
-    prepare(policy, lora=lora, activation_checkpointing=settings.activation_checkpointing)
+    settings = config.training
+    prepared = preparation(
+        config.optimiser,
+        objective.needs.value_network,
+        activation_checkpointing=settings.activation_checkpointing,
+    )
+    learner, _ = SINGLE.start(policy, prepared, None)
     policy.model.train()
-    learner = SingleLearner(policy, new_optimiser(policy))
-    group = max(micro_batches(rows, settings), key=lambda group: sum(rows[i].tokens for i in group))
+    groups = micro_batches(rows, settings, whole_groups=objective.needs.groups)
+    group = max(groups, key=lambda group: sum(rows[i].tokens for i in group))
     part, seconds = [rows[i] for i in group], []
+    statistics = batch_statistics(learner, objective, settings, part, [list(range(len(part)))])
     for _ in range(2):
         started = time.perf_counter()
-        loss, _ = micro_batch_loss(learner, objective, settings, part, part)
+        loss, _ = micro_batch_loss(learner, objective, settings, part, part, statistics)
         loss.value.backward()
         policy.model.zero_grad(set_to_none=True)
         if policy.device.type == "cuda":

@@ -8,12 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from trainer.policies import Head, Precision
 
+LoggerName = Literal["tensorboard", "trackio", "wandb"]
+
 
 class TrainingSettings(BaseModel):
     """Steps and batches, what is saved and logged, and what stops a run."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    steps: int = Field(200, ge=1)
+    steps: int = Field(200, ge=1, description="optimiser steps of the whole run")
     layout: Literal["padded", "packed"] = Field(
         "padded", description="packed: sequences end to end in rows, kept apart"
     )
@@ -52,6 +54,6 @@ class TrainingSettings(BaseModel):
     peak_flops: float | None = Field(
         None, gt=0, description="FLOP/s for MFU; null: from the GPU's name, none on a CPU"
     )
-    tensorboard: bool = Field(
-        False, description="event files beside metrics.jsonl, needs the extra `tensorboard`"
+    loggers: tuple[LoggerName, ...] = Field(
+        (), description="where figures go beside metrics.jsonl; each needs the extra of its name"
     )

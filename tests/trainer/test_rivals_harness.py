@@ -1,0 +1,109 @@
+"""The comparison of objectives: every cell is a valid run, and its figures become the table by hand."""
+
+import json
+import sys
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+from trainer.run.checks import check_settings
+
+ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT))
+from tests.benchmarks import rivals_report  # noqa: E402
+from tests.benchmarks.rivals_cells import (  # noqa: E402
+    BUDGETS,
+    METHODS,
+    Cell,
+    config_of,
+    final_cells,
+    tuning_cells,
+)
+
+
+def cell(method, condition, seed, correct, **more):
+    """Two problems with 10 samples each."""
+    value = 3_000_000 if method == "ppo" else 0
+    figures = {
+        "method": method, "condition": condition, "seed": seed, "group": f"{method}, {condition}",
+        "problems": {"problem_id": ["a", "b"], "samples": [10, 10], "correct": correct},
+        "pass_1": sum(correct) / 20, "pass_10": sum(map(bool, correct)) / 2, "distinct_correct": 1.0,
+        "solved_once": 1, "rows": 100, "samples_fresh": 64, "samples_reference": 0, "hand_overs": 2,
+        "cpu_s": {"update": 3.0 if method == "ppo" else 1.0, "sample": 1.0}, "peak_mb": 500, "resumed": False,
+        "bytes": {"policy": 1_000_000, "moments": 2_000_000, "value_network": value}, "commit": "abc",
+        "machine": "m", "command": "./run bench rivals --budget small",
+    }  # fmt: skip
+    return figures | more
+
+
+CELLS = [
+    cell("spo", "half", 0, [10, 5]),
+    cell("spo", "half", 1, [10, 1]),
+    cell("spo", "online", 0, [10, 0]),
+    cell("ppo", "online", 0, [10, 0]),
+    cell("ppo", "online", 1, [0, 0]),
+    cell("sft", "successes", 0, [5, 5]),
+]
+
+
+def test_ratios_by_hand():
+    figures = rivals_report.ratios(CELLS)
+    assert (figures["methods"], figures["cells"], figures["seeds"]) == (3, 6, 2)
+    assert figures["spo_pass10"] == 1.0 and figures["ppo_pass10"] == 0.25
+    assert figures["speed_ratio"] == 3.0 and figures["memory_saving"] == 0.6
+    assert figures["halfonline_minus_online"] == 0.5 and figures["human_gain"] == 0.0
+    assert (figures["collapsed_spo"], figures["collapsed_ppo"]) == (0, 1)
+
+
+def test_what_a_budget_lacks_is_null():
+    figures = rivals_report.ratios([CELLS[0]])
+    assert figures["ppo_pass10"] is None and figures["speed_ratio"] is None
+    assert figures["collapsed_ppo"] is None and figures["spo_minus_ppo_low"] is None
+
+
+@pytest.mark.parametrize(
+    "k, samples, correct, expected", [(1, 10, 3, 0.3), (10, 10, 1, 1.0), (2, 4, 2, 5 / 6)]
+)
+def test_pass_at_k_by_hand(k, samples, correct, expected):
+    assert rivals_report.pass_at(k, samples, correct) == pytest.approx(expected)
+
+
+def test_the_report_answers_what_the_cells_can_answer(tmp_path):
+    (tmp_path / "results").mkdir()
+    reference = {"pass_1": 0.1, "pass_10": 0.3}
+    (tmp_path / "results" / "rivals-small.json").write_text(
+        json.dumps({"reference": reference, "cells": CELLS})
+    )
+    rivals_report.write(tmp_path)
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert "## small: 6 cells" in text and "`./run bench rivals --budget small`, commit abc" in text
+    assert "| SPO above PPO at pass@10 (spo, half - ppo, online) |" in text and "GRPO" not in text
+    assert "no answer: fewer than 3 seeds" in text and "| yes |" not in text
+    assert text.count("\n| spo, ") == 2 and "start: pass@1 0.100" in rivals_report.table(reference, CELLS)
+
+
+def every_cell():
+    return chain.from_iterable(
+        chain(tuning_cells(budget), final_cells(budget, {})) for budget in BUDGETS.values()
+    )
+
+
+def test_every_cell_is_a_run_whose_needs_its_settings_meet(tmp_path):
+    seen = set()
+    for one in every_cell():
+        config = config_of(one, BUDGETS["full"], tmp_path)
+        needs = config.objective.build().needs
+        check_settings(config.training, needs)
+        assert not needs.groups or all(source.group for source in config.source), one.name
+        assert (config.online is None) == (one.condition in ("offline", "successes"))
+        seen.add(one.method)
+    assert seen == set(METHODS)
+
+
+def test_online_methods_draw_as_many_fresh_samples_and_half_online_half_as_many(tmp_path):
+    def fresh(condition):
+        online = config_of(Cell("spo", condition, 1e-3, 0), BUDGETS["full"], tmp_path).online
+        return 480 // online.every * online.problems * online.sampling.samples_per_problem
+
+    assert fresh("online") == fresh("stale") == 480 * 32 and fresh("half") == 240 * 32

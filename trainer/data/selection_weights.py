@@ -1,0 +1,82 @@
+"""Weights that undo a selection by verdict.
+
+Rows that a source draws by verdict, say 70 % correct ones, are no sample of the policy that wrote them:
+KL(pi || pi_ref) and importance weights that are estimated on them are biased. A row whose behaviour
+log-probability is known therefore gets the weight mu(verdict) / share(verdict): how often its policy
+succeeds (or fails) over all of its judged samples, and how often the mixture draws a success (or a failure).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from pipeline.store import query
+
+SMALL_MASS = 0.05  # of an outcome that no row has: without it an estimate is still a good one
+
+SUCCESS_RATES = """
+select policy_id, avg((verdict = 'accepted')::double) as success_rate
+from judged
+where behaviour_logprob is not null and split = 'train' and reward_binary is not null
+group by policy_id
+"""
+
+
+class SelectionWeights(NamedTuple):
+    """Weights of successes and of failures; NaN where no estimate is possible, because the rows lack a
+    frequent outcome.
+    """
+
+    success: float = 1.0
+    failure: float = 1.0
+
+
+UNWEIGHTED = SelectionWeights()
+
+
+class Drawn(NamedTuple):
+    """Rows of known behaviour that a source draws from: their share of a batch, the share of successes among
+    them, and the mean success rate of the policies that wrote them.
+    """
+
+    share: float
+    success: float
+    success_rate: float
+
+
+def select_success_rates(connection: Any) -> pl.DataFrame:
+    """Columns policy_id and success_rate: over all judged samples whose log-probability is known, of training
+    problems.
+    """
+    return query(connection, SUCCESS_RATES)
+
+
+def drawn_rows(share: float, success: np.ndarray, success_rate: np.ndarray) -> Drawn:
+    """What a source adds to the draws, from its rows: [N] bool, and [N] success rate of the policy of each,
+    NaN where mu is unknown.
+    """
+    known = np.isfinite(success_rate)
+    if not known.any() or not share:
+        return Drawn(0.0, 0.0, 0.0)
+    return Drawn(share * float(known.mean()), float(success[known].mean()), float(success_rate[known].mean()))
+
+
+def selection_weights(sources: Iterable[Drawn]) -> SelectionWeights:
+    """The weights for a mixture of sources. Without rows of known behaviour they are 1."""
+    parts = [part for part in sources if part.share]
+    total = sum(part.share for part in parts)
+    if not total:
+        return SelectionWeights()
+    share = sum(part.share * part.success for part in parts) / total
+    rate = sum(part.share * part.success_rate for part in parts) / total
+    missing = rate if share == 0 else 1 - rate if share == 1 else 0.0
+    if missing > SMALL_MASS:
+        return SelectionWeights(math.nan, math.nan)
+    if missing or math.isclose(share, rate, abs_tol=1e-9):
+        return SelectionWeights()
+    return SelectionWeights(rate / share if share else 1.0, (1 - rate) / (1 - share) if share < 1 else 1.0)
