@@ -1,5 +1,4 @@
 """Prefect flows and the command line."""
 
-from flows.runtime import (
-    engine as engine,
-)  # first of all: Prefect reads its settings from the environment when it is imported
+# Imported before Prefect, which reads its settings from the environment at import time.
+from flows.runtime import settings as settings

@@ -1,4 +1,4 @@
 from flows.cli import main
 
-if __name__ == "__main__":  # processes of a Dask cluster import this module once more
+if __name__ == "__main__":  # processes of a Dask cluster import this module again
     main()

@@ -1,3 +1,3 @@
-"""Commands of `spo`, a module for each group; what they need is imported when they run, so that `spo
---help` answers at once.
+"""Commands of `spo`, one module per command or group. They import what they need when they run, so that
+`spo --help` starts fast.
 """

@@ -1,11 +1,11 @@
-"""`spo corpus`: publish what a run is trained on, look at it, compare two versions, hand it to others."""
+"""`spo corpus`: publish the data that a run trains on, inspect it, compare two versions, export it."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -15,16 +15,18 @@ from flows.display.terminal import echo
 if TYPE_CHECKING:
     from pipeline.corpora import Corpus
 
-app = typer.Typer(help="Corpora: the rows a query selected, pinned for good.", no_args_is_help=True)
+app = typer.Typer(
+    help="Corpora: the rows that a query selected, at pinned table versions.", no_args_is_help=True
+)
 KeyArgument = Annotated[
-    str, typer.Argument(help="Name of a corpus (its newest version), or the beginning of an id.")
+    str, typer.Argument(help="Name of a corpus (its newest version), or the start of its id.")
 ]
 SHOWN_ID = 12
 
 
 @app.command("list")
 def list_(store: StoreOption = STORE, as_json: JsonOption = False) -> None:
-    """Published corpora, the newest first.
+    """List the published corpora, newest first.
 
     Example: `spo corpus list --json`
     """
@@ -34,32 +36,36 @@ def list_(store: StoreOption = STORE, as_json: JsonOption = False) -> None:
     rows = list_corpora(open_store(store)).drop("statistics").to_dicts()
     if as_json:
         return typer.echo(json.dumps(rows, default=str))
-    shown = [
+    listed = [
         row
         | {"corpus_id": row["corpus_id"][:SHOWN_ID], "published_at": f"{row['published_at']:%Y-%m-%d %H:%M}"}
         for row in rows
     ]
-    show_table("Corpora", shown, file=sys.stdout)
+    show_table("Corpora", listed, file=sys.stdout)
 
 
 @app.command()
 def publish(
     files: Annotated[
         list[Path],
-        typer.Argument(help="Definitions: .toml or .sql files, see `pipeline/corpora/publication.py`."),
+        typer.Argument(help="Definition files (.toml or .sql), see `pipeline/corpora/publication.py`."),
     ],
     store: StoreOption = STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Publish the rows that a definition selects now; the same rows again give the same id and add nothing.
+    """Publish the rows that a definition selects now. Publishing the same rows again gives the same id.
 
     Example: `spo corpus publish data/corpora/humans.sql`
     """
     from flows.display.terminal import show_table
     from pipeline.corpora import publish, read_spec
+    from pipeline.store import undetermined
 
     opened = open_store(store)
     specs = [read_spec(file) for file in files]
+    for spec in specs:
+        if reason := undetermined(spec.query):
+            echo(f"warning: corpus {spec.name}: {reason}", err=True)
     published = [publish(opened, spec) for spec in specs]
     rows = [
         {
@@ -77,7 +83,7 @@ def publish(
 
 @app.command()
 def show(key: KeyArgument, store: StoreOption = STORE, as_json: JsonOption = False) -> None:
-    """What a corpus holds, from which versions of the tables, and the query that made it.
+    """Show a corpus: statistics, table versions, and the query that selected it.
 
     Examples: `spo corpus show humans` -- `spo corpus show 3f9a --json`
     """
@@ -114,11 +120,11 @@ def diff(
     after: KeyArgument,
     output: Annotated[
         str,
-        typer.Option("--output", "-o", help="table (counts), csv, json, jsonl, or a file with every row."),
+        typer.Option("--output", "-o", help="table (counts); csv, json or jsonl; or a file for all rows."),
     ] = "table",
     store: StoreOption = STORE,
 ) -> None:
-    """What came in, what went, and whose reward changed from one corpus to another.
+    """Show which rows were added, removed, or have another reward from one corpus to another.
 
     Example: `spo corpus diff 3f9a humans -o changes.parquet`
     """
@@ -134,8 +140,8 @@ def diff(
     changes = diff(opened, old, new)
     if output == "table":
         counts = changes.group_by("change", "origin").len("rows").sort("change", "origin").to_dicts()
-        title = f"{old.name} {old.corpus_id:.12} ({len(old.rows):,} rows) -> {new.name} {new.corpus_id:.12} ({len(new.rows):,} rows)"
-        return show_table(title, counts, file=sys.stdout)
+        sides = (f"{one.name} {one.corpus_id:.12} ({len(one.rows):,} rows)" for one in (old, new))
+        return show_table(" -> ".join(sides), counts, file=sys.stdout)
     with duckdb.connect() as connection:
         rows = connection.from_arrow(changes.to_arrow())
         if output in STREAMED:
@@ -148,13 +154,21 @@ def diff(
 def export(
     key: KeyArgument,
     folder: Annotated[Path, typer.Argument(help="New folder.")],
+    form: Annotated[
+        Literal["parquet", "atif", "nemo_gym", "tinker_capture", "rollout_store"],
+        typer.Option("--format", help="parquet with a data card, or a format of another tool."),
+    ] = "parquet",
     store: StoreOption = STORE,
 ) -> None:
-    """Write a corpus as plain Parquet with a data card, which `datasets.load_dataset(folder)` reads.
+    """Write a corpus as plain Parquet with a data card, which `datasets.load_dataset(folder)` reads, or in a
+    format that `spo ingest FORMAT folder` reads back.
 
     Example: `spo corpus export humans exported/`
     """
-    from pipeline.corpora import export, load
+    from pipeline.corpora import INTERCHANGE_LOST, export, export_as, load
 
     opened = open_store(store)
-    echo(export(opened, load(opened, key), folder))
+    if form == "parquet":
+        return echo(export(opened, load(opened, key), folder))
+    echo(export_as(opened, load(opened, key), folder, form))
+    echo(f"lost when it is read back: {', '.join(INTERCHANGE_LOST)}", err=True)

@@ -9,8 +9,10 @@ from flows.commands.common import (
     RunnerOption,
     StoreOption,
     finish,
+    is_small_store,
     show_next,
     use_server,
+    works_alone,
 )
 
 
@@ -25,9 +27,14 @@ def deduplicate(
     Examples: `spo deduplicate` -- `spo deduplicate --runner dask@tcp://10.0.0.1:8786 --store
     s3://bucket/store`
     """
-    use_server()
-    from flows.stages.deduplicate import deduplicate_flow
+    if works_alone(store, runner) and is_small_store(store):
+        from flows.work.deduplicate import deduplicate_store
 
-    found = deduplicate_flow(str(store), runner, parts)
+        result = deduplicate_store(str(store))
+    else:
+        use_server()
+        from flows.stages.deduplicate import deduplicate_flow
+
+        result = deduplicate_flow(str(store), runner, parts)
     show_next(store, "spo decontaminate", "spo label")
-    finish(found, as_json)
+    finish(result, as_json)

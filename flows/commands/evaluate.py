@@ -1,4 +1,4 @@
-"""`spo eval`: pass@k of policies on a set of problems, and two policies or runs against each other."""
+"""`spo eval`: pass@k of policies on a set of problems, and comparison of policies or runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pipeline.evaluation import Difference, Estimate, Pairing
     from pipeline.store import Store
     from trainer.evaluation import Evaluation
-    from trainer.policies import Found
+    from trainer.policies import PublishedPolicy
     from trainer.rollouts import SamplingSettings
 
 
@@ -26,29 +26,33 @@ def evaluate(
     policies: Annotated[
         list[str],
         typer.Argument(
-            help="Policies: ids or folders, or a run for its newest policy; --compare: for all its seeds."
+            help="Policies: ids, folders, or runs (their newest policy; with --compare, all their seeds)."
         ),
     ],
     compare: Annotated[
         bool,
-        typer.Option("--compare", help="Compare each policy with the first one, from stored evaluations."),
+        typer.Option("--compare", help="Compare the stored evaluations of each policy with the first one's."),
     ] = False,
     problems: Annotated[
         str, typer.Option(help="SQL condition on `problems`: the evaluation set.")
     ] = "split = 'test'",
-    samples: Annotated[int, typer.Option(min=1, help="Samples per problem; pass@k needs k.")] = 20,
-    temperature: Annotated[float, typer.Option(min=0.01)] = 1.0,
-    top_p: Annotated[float, typer.Option(min=0.01, max=1)] = 1.0,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="A completion cut here has failed.")] = 256,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    samples: Annotated[
+        int, typer.Option(min=1, help="Samples per problem; pass@k needs at least k of them.")
+    ] = 20,
+    temperature: Annotated[float, typer.Option(min=0.01, help="Sampling temperature.")] = 1.0,
+    top_p: Annotated[float, typer.Option(min=0.01, max=1, help="Nucleus sampling; 1 is off.")] = 1.0,
+    max_new_tokens: Annotated[
+        int, typer.Option(min=1, help="Maximum tokens of a completion; a truncated one counts as failed.")
+    ] = 256,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the sampling.")] = 0,
     store: StoreOption = STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Estimate pass@1, pass@10 and pass@100 of a policy, with intervals, by source and difficulty. A stored
-    evaluation is looked up; evaluations that differ only in the seed are pooled.
+    """Estimate pass@1, pass@10 and pass@100 of policies, with confidence intervals, by source and difficulty.
+    A stored evaluation is looked up; evaluations that differ only in the seed are pooled.
 
-    A problem with fewer than k judged samples is left out of pass@k and counted. Names of runs that end in a
-    seed, as `mine/seed-0` and `mine/seed-1`, are compared together as `mine`.
+    Problems with fewer than k judged samples are left out of pass@k, and their number is reported. Runs whose
+    names end in a seed, such as `mine/seed-0` and `mine/seed-1`, are compared together as `mine`.
 
     Examples: `spo eval mine@200 --problems "split = 'test' and source = 'starter'" --samples 100` --
     `spo eval --compare reference mine`
@@ -70,13 +74,13 @@ def evaluate(
 def _evaluate_each(
     opened: Store,
     store: str,
-    chosen: list[Found],
+    chosen: list[PublishedPolicy],
     problems: str,
     settings: SamplingSettings,
     seed: int,
     as_json: bool,
 ) -> list[dict]:
-    """Evaluate policies one after another, and show each as it is done."""
+    """Evaluate policies one after another, and show each result when it is ready."""
     from flows.stages.evaluate import evaluate_flow
     from flows.stages.policies import select_problems
     from trainer.evaluation import settings_key, stored, summary_of
@@ -119,13 +123,13 @@ def _show(store: Store, summary: Evaluation, rows: pl.DataFrame) -> None:
     if summary.judge_errors:
         echo(f"{summary.judge_errors:,} samples have no verdict and count neither as success nor as failure")
     total_samples = sum(summary.verdicts.values())
-    mix = ", ".join(f"{verdict} {count / total_samples:.1%}" for verdict, count in summary.verdicts.items())
+    shares = [f"{verdict} {count / total_samples:.1%}" for verdict, count in summary.verdicts.items()]
     entropy = "" if summary.token_entropy is None else f"; token entropy {summary.token_entropy:.3f} nats"
-    echo(f"{mix}{entropy}")
+    echo(f"{', '.join(shares)}{entropy}")
 
 
 def _left_out(metric: str, estimate: Estimate) -> str:
-    left_out = f"{estimate.left_out:,} left out for too few judged samples"
+    left_out = f"{estimate.left_out:,} were left out because they have too few judged samples"
     return f"{metric} is over {estimate.problems:,} problems; {left_out}"
 
 
@@ -134,13 +138,15 @@ def _compare(store: Store, names: list[str], as_json: bool) -> None:
     from pipeline.evaluation import differences, pair, policies_of
 
     if len(names) < 2:
-        raise typer.BadParameter("name two policies, the one to compare with first", param_hint="POLICIES")
-    first, evaluations, found = names[0], store.read("evaluations"), []
+        raise typer.BadParameter(
+            "give at least two policies; the others are compared with the first", param_hint="POLICIES"
+        )
+    first, evaluations, comparisons = names[0], store.read("evaluations"), []
     for other in names[1:]:
         pairing = pair(evaluations, policies_of(evaluations, first), policies_of(evaluations, other))
         metrics = differences(pairing)
         sides = {"a": first, "b": other, "a_policies": pairing.a, "b_policies": pairing.b}
-        found.append(
+        comparisons.append(
             sides
             | {"settings": json.loads(pairing.comparable), "not_evaluated": pairing.absent}
             | {"metrics": [asdict(metric) for metric in metrics]}
@@ -148,7 +154,7 @@ def _compare(store: Store, names: list[str], as_json: bool) -> None:
         if not as_json:
             _show_comparison(first, other, pairing, metrics)
     if as_json:
-        typer.echo(json.dumps(found))
+        typer.echo(json.dumps(comparisons))
 
 
 def _show_comparison(first: str, other: str, pairing: Pairing, metrics: list[Difference]) -> None:
@@ -173,7 +179,7 @@ def _show_comparison(first: str, other: str, pairing: Pairing, metrics: list[Dif
     if seeds > 1:
         echo(f"{other} is the mean of {seeds} seeds: {', '.join(pairing.b)}")
     if pairing.absent:
-        echo(f"not evaluated under the same settings, so not in these figures: {', '.join(pairing.absent)}")
+        echo(f"left out, because not evaluated with the same settings: {', '.join(pairing.absent)}")
 
 
 def _cell(value: Estimate | float | str | None) -> object:

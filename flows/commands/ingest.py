@@ -1,8 +1,9 @@
-"""`spo ingest`: bring a source into the store."""
+"""`spo ingest`: add the rows of a source to the store."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
@@ -12,39 +13,64 @@ from flows.commands.common import (
     StoreOption,
     assignments,
     finish,
+    is_small_source,
     show_next,
     use_server,
+    works_alone,
 )
+from flows.display.terminal import echo
 from pipeline.adapters import BUILT_IN, load
+from pipeline.adapters.recognition import recognise
 
 _BUILT_IN = "\n\n".join(f"* `{name}` {what}" for name, what in BUILT_IN.items())
-ADAPTERS = f"**Adapters**\n\n{_BUILT_IN}\n\n* `FILE.py:NAME` one of your own, see pipeline/adapters/README.md"
+ADAPTERS = (
+    f"**Adapters**\n\n{_BUILT_IN}\n\n* `FILE.py:NAME` your own adapter, see pipeline/adapters/README.md"
+)
+
+
+def recognised(source: str) -> str:
+    """The adapter that recognises a source; prints all that do. Raises SourceError."""
+    recognitions = recognise(source)
+    shares = ", ".join(f"{one.adapter} ({one.share:.0%} of the first rows)" for one in recognitions)
+    echo(f"Recognised by: {shares}. Taking {recognitions[0].adapter}.", err=True)
+    return recognitions[0].adapter
 
 
 def ingest(
-    adapter: Annotated[str, typer.Argument(help="What the source is: one of the adapters below.")],
-    source: Annotated[str, typer.Argument(help="File, folder or Hub name.")],
-    limit: Annotated[int | None, typer.Option(min=1, help="Problems at most, chosen by hash.")] = None,
-    said: Annotated[
+    adapter: Annotated[
+        str,
+        typer.Argument(help="The source's format: one of the adapters below. Without it, it is recognised."),
+    ],
+    source: Annotated[str | None, typer.Argument(help="File, folder or Hub name.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Maximum number of problems, selected by hash.")
+    ] = None,
+    set_columns: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", help="COLUMN=VALUE of all its trajectories: origin, policy_id, run_id, temperature, ..."
+            "--set",
+            help="COLUMN=VALUE for all its trajectories: origin, policy_id, run_id, ...; repeatable.",
         ),
+    ] = None,
+    mapping: Annotated[
+        list[str] | None,
+        typer.Option("--map", help="FACT=KEY for the adapter samples, or a TOML file of them; repeatable."),
     ] = None,
     store: StoreOption = STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring a source into the store; a finished one costs a look-up.
+    """Add the rows of a source to the store. A source that is already ingested is looked up.
 
     Examples: `spo ingest plain my-solutions.jsonl.gz` -- `spo ingest verl runs/a/rollouts --set
     policy_id=qwen3-8b`
     """
-    columns = assignments(said, "--set")
-    load(adapter)  # a mistyped name is told at once, not after a server has started
-    use_server()
-    from flows.stages.ingest import ingest_flow
-
-    rows = ingest_flow(str(store), adapter, source, limit, columns)
+    columns = assignments(set_columns, "--set")
+    files = {text: "" for text in mapping or [] if text.endswith(".toml")}
+    pairs = files | assignments([text for text in mapping or [] if text not in files], "--map")
+    if source is None:
+        source, adapter = adapter, recognised(adapter)
+    load(adapter)  # reports a mistyped name before a server is started
+    rows = stage_for(store, source)(str(store), adapter, source, limit, columns, pairs)
     if any(row["quarantined"] for row in rows):
         show_next(
             store,
@@ -55,3 +81,15 @@ def ingest(
     else:
         show_next(store, "spo deduplicate")
     finish(rows, as_json)
+
+
+def stage_for(store: str, source: str) -> Callable[..., Any]:
+    """What ingests a source: the stage itself if the source is small and no server runs, else its flow."""
+    if works_alone(store) and is_small_source(source):
+        from flows.work.ingest import ingest_source
+
+        return ingest_source
+    use_server()
+    from flows.stages.ingest import ingest_flow
+
+    return ingest_flow

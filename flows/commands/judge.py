@@ -1,17 +1,15 @@
-"""`spo judge`: one program against one problem, for a person; `spo serve-judge`: the judge over HTTP."""
+"""`spo judge`: judge one program on one problem, with a readable result."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.commands.common import DATA, STORE, JsonOption, StoreOption, TimeFactorOption, open_store
+from flows.commands.common import STORE, JsonOption, StoreOption, TimeFactorOption, open_store
 from flows.display.terminal import VisibleConsole, echo
 
 if TYPE_CHECKING:
@@ -24,62 +22,112 @@ if TYPE_CHECKING:
 COLOURS = {"accepted": "green", "judge_error": "magenta", "language_unavailable": "magenta"}
 KEPT_BYTES = 1 << 20
 CONTEXT_LINES = 4
+NOT_ACCEPTED, NOT_JUDGED = 1, 3
 WIDTH = 48
-TOKEN_VARIABLE = "SPO_JUDGE_TOKEN"
-TOKEN_NAME = "judge-token"
 
 
 def judge(
-    file: Annotated[
-        Path,
-        typer.Argument(help="The program; its suffix says the language.", exists=True, dir_okay=False),
+    program: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE|ID", help="A program, whose suffix gives its language, or the id of a trajectory."
+        ),
     ],
     problem: Annotated[
-        str, typer.Option(help="Problem id in the store; the end of one will do where only one ends so.")
-    ],
-    language: Annotated[str | None, typer.Option(help="The language, instead of the suffix's.")] = None,
-    first_failure: Annotated[
-        bool, typer.Option("--first-failure", help="Stop at the first test that fails.")
+        str | None,
+        typer.Option(
+            help="Problem id in the store; an unambiguous end of the id, after a /, is enough. Not needed for"
+            " a trajectory."
+        ),
+    ] = None,
+    language: Annotated[
+        str | None, typer.Option(help="The language, if the file suffix does not determine it.")
+    ] = None,
+    all_tests: Annotated[
+        bool, typer.Option("--all-tests", help="Run the tests after the first failure, too.")
     ] = False,
     time_factor: TimeFactorOption = 1.0,
     store: StoreOption = STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Judge a program on a problem's tests: a table of them, and where the first failure differs. Exit code 1
-    if it fails.
+    """Judge a program on a problem's tests. Shows a table of the tests and the first difference of the first
+    failing test. Exit code 0: accepted; 1: not accepted; 3: it could not be judged.
 
-    Example: `spo judge solution.cpp --problem kth2020/airlinehub`
+    Examples: `spo judge solution.cpp --problem kth2020/airlinehub` -- `spo judge 0f3a9c --all-tests`
     """
-    from dataclasses import asdict, replace
+    from dataclasses import replace
 
-    from pipeline.labelling import Judgeables
-    from sandbox import Pool
+    from pipeline.labelling import CheckerUnavailable, SubmissionBuilder
+    from sandbox import Pool, SandboxUnavailable
 
-    name = language_of_file(file, language)
     opened = open_store(store)
-    problem_id = find_problem(opened, problem)
-    source = file.read_text(encoding="utf-8", errors="surrogateescape")
-    row = {"problem_id": problem_id, "program": source, "language": name}
-    submission = replace(
-        Judgeables(opened, [problem_id]).submission(row, key=str(file)),
-        stop_at_first_failure=first_failure,
-        keep_bytes=KEPT_BYTES,
-    )
-    with Pool(1, time_factor=time_factor) as pool:
-        judgement = pool.judge(submission)
+    row = find_program(opened, program, problem, language)
+    problem_id = row["problem_id"]
+    try:
+        submission = replace(
+            SubmissionBuilder(opened, [problem_id]).submission(row, key=program),
+            stop_at_first_failure=not all_tests,
+            keep_bytes=KEPT_BYTES,
+        )
+        with Pool(1, time_factor=time_factor) as pool:
+            judgement = pool.judge(submission)
+    except (SandboxUnavailable, CheckerUnavailable) as error:
+        echo(f"spo: {problem_id} cannot be judged: {error}", err=True)
+        raise typer.Exit(NOT_JUDGED) from error
+    print_judgement(problem_id, submission, judgement, as_json)
+    raise typer.Exit(exit_code(judgement.verdict))
+
+
+def print_judgement(problem_id: str, submission: Submission, judgement: Judgement, as_json: bool) -> None:
+    """On standard output: tables for people, or one JSON line."""
+    from dataclasses import asdict
+
     if as_json:
-        found = asdict(judgement)
-        del found["outputs"]
-        typer.echo(json.dumps(found | {"problem_id": problem_id}))
-    else:
-        console = VisibleConsole(file=sys.stdout, width=None if sys.stdout.isatty() else 120, highlight=False)
-        console.print(*shown(problem_id, submission, judgement), sep="\n")
-    raise typer.Exit(0 if judgement.verdict == "accepted" else 1)
+        fields = asdict(judgement)
+        del fields["outputs"]
+        typer.echo(json.dumps(fields | {"problem_id": problem_id}))
+        return
+    console = VisibleConsole(file=sys.stdout, width=None if sys.stdout.isatty() else 120, highlight=False)
+    console.print(*render_judgement(problem_id, submission, judgement), sep="\n")
+
+
+def exit_code(verdict: str) -> int:
+    """0 for accepted, NOT_JUDGED for verdicts that say nothing of the program, 1 for the others."""
+    from pipeline.store import NOT_A_REWARD
+
+    return 0 if verdict == "accepted" else NOT_JUDGED if verdict in NOT_A_REWARD else NOT_ACCEPTED
+
+
+def find_program(store: Store, program: str, problem: str | None, language: str | None) -> dict[str, Any]:
+    """problem_id, program, language and files of a file or of a trajectory. Raises BadParameter."""
+    file = Path(program)
+    if not file.is_file():
+        return find_trajectory(store, program, problem)
+    if problem is None:
+        raise typer.BadParameter("a file needs the problem that it solves", param_hint="--problem")
+    return {
+        "problem_id": find_problem(store, problem),
+        "program": file.read_text(encoding="utf-8", errors="surrogateescape"),
+        "language": language_of_file(file, language),
+    }
+
+
+def find_trajectory(store: Store, wanted: str, problem: str | None) -> dict[str, Any]:
+    """The trajectory with an id, or with a beginning of it that no other one has. Raises BadParameter."""
+    import polars as pl
+
+    columns = ("trajectory_id", "problem_id", "program", "language", "files")
+    scan = store.snapshot("trajectories").scan().filter(pl.col("trajectory_id").str.starts_with(wanted))
+    rows = scan.select(columns).unique("trajectory_id").head(2).collect().to_dicts() if wanted else []
+    if len(rows) != 1:
+        few = "no trajectory" if not rows else "more than one trajectory"
+        raise typer.BadParameter(f"no file {wanted}, and {few} with such an id", param_hint="FILE|ID")
+    return rows[0] | {"problem_id": find_problem(store, problem or rows[0]["problem_id"])}
 
 
 def language_of_file(file: Path, language: str | None) -> str:
-    """The language of a program: `language` by any of its names, or else by the file's suffix. Raises
-    BadParameter.
+    """The name of a program's language: `language`, which may be any of its names, else by the file's suffix.
+    Raises BadParameter.
     """
     from sandbox.languages import UnknownLanguage, language_of_suffix, require_language
 
@@ -88,50 +136,50 @@ def language_of_file(file: Path, language: str | None) -> str:
             return require_language(language).name
         except UnknownLanguage as error:
             raise typer.BadParameter(str(error), param_hint="--language") from error
-    found = language_of_suffix(file.suffix)
-    if found is None:
-        suffix = f"suffix {file.suffix}" if file.suffix else "file without a suffix"
-        raise typer.BadParameter(f"no language is known by the {suffix}; give --language", param_hint="FILE")
-    return found.name
+    row = language_of_suffix(file.suffix)
+    if row is None:
+        reason = f"no language has the suffix {file.suffix}" if file.suffix else f"{file} has no suffix"
+        raise typer.BadParameter(f"{reason}; give --language", param_hint="FILE")
+    return row.name
 
 
 def find_problem(store: Store, wanted: str) -> str:
-    """The id that is meant. Raises BadParameter with those that come near, or why the problem cannot be
-    judged.
+    """The id of a problem by its id or the end of it. Raises BadParameter, with similar ids if it is unknown,
+    or with the reason if it cannot be judged.
     """
     import difflib
 
     import polars as pl
 
-    from pipeline.labelling import CheckerMissing, checker_of
+    from pipeline.labelling import CheckerUnavailable, problem_checker
 
     problems = store.snapshot("problems").scan().drop("statement").collect()
     ids = problems["problem_id"].to_list()
-    found = [wanted] if wanted in ids else [each for each in ids if each.endswith("/" + wanted)]
-    if len(found) != 1:
-        near = found or difflib.get_close_matches(wanted, ids, 5, 0.4)
-        hint = f"; did you mean {', '.join(near[:5])}?" if near else ""
+    matches = [wanted] if wanted in ids else [each for each in ids if each.endswith("/" + wanted)]
+    if len(matches) != 1:
+        similar = matches or difflib.get_close_matches(wanted, ids, 5, 0.4)
+        hint = f"; did you mean {', '.join(similar[:5])}?" if similar else ""
         raise typer.BadParameter(
-            f"no problem {wanted} among the {len(ids)} of the store{hint}", param_hint="--problem"
+            f"no single problem {wanted} among the {len(ids)} of the store{hint}", param_hint="--problem"
         )
-    row = problems.row(by_predicate=pl.col("problem_id") == found[0], named=True)
-    lacks = "" if row["test_count"] else "it has no tests"
+    row = problems.row(by_predicate=pl.col("problem_id") == matches[0], named=True)
+    reason = "" if row["test_count"] else "it has no tests"
     try:
-        checker_of(row)
-    except CheckerMissing as error:
-        lacks = lacks or str(error)
-    if lacks:
-        raise typer.BadParameter(f"{found[0]} cannot be judged: {lacks}", param_hint="--problem")
-    return found[0]
+        problem_checker(row)
+    except CheckerUnavailable as error:
+        reason = reason or str(error)
+    if reason:
+        raise typer.BadParameter(f"{matches[0]} cannot be judged: {reason}", param_hint="--problem")
+    return matches[0]
 
 
-def shown(problem_id: str, submission: Submission, judgement: Judgement) -> list[RenderableType]:
-    """The table of tests, the sum of it, and the first failure."""
+def render_judgement(problem_id: str, submission: Submission, judgement: Judgement) -> list[RenderableType]:
+    """The table of tests, a summary line, and the first failure."""
     from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    # On a narrow terminal the last column gives way, and no other.
+    # On a narrow terminal only the last column is truncated.
     for name, longest in (("test", 40), ("verdict", 21)):
         values = [test.test_id if name == "test" else test.verdict for test in judgement.tests]
         table.add_column(name, no_wrap=True, min_width=min(longest, max(map(len, values), default=0)))
@@ -141,22 +189,22 @@ def shown(problem_id: str, submission: Submission, judgement: Judgement) -> list
     for test in judgement.tests:
         numbers = (f"{1000 * test.cpu_s:.0f}", f"{1000 * test.wall_s:.0f}", f"{test.memory_mb:.0f}")
         table.add_row(escape(test.test_id), coloured(test.verdict), *numbers, escape(test.detail))
-    limits = submission.limits
-    under = f"{judgement.toolchain or submission.language}; {limits.time_s:g} s, {limits.memory_mb} MB; {judgement.tier}"
+    limits, toolchain = submission.limits, judgement.toolchain or submission.language
+    conditions = f"{toolchain}; {limits.time_s:g} s, {limits.memory_mb} MB; {judgement.tier}"
     parts: list[RenderableType] = [table] if judgement.tests else []
     passed = f"{judgement.passed} of {judgement.total} tests of {escape(problem_id)}"
-    parts.append(f"{coloured(judgement.verdict)} {passed} [dim]({escape(under)})[/]")
+    parts.append(f"{coloured(judgement.verdict)} {passed} [dim]({escape(conditions)})[/]")
     if judgement.compile_output:
         parts.append(escape(judgement.compile_output.strip()))
-    return [*parts, *first_failure_of(submission, judgement)]
+    return [*parts, *render_first_failure(submission, judgement)]
 
 
 def coloured(verdict: str) -> str:
     return f"[bold {COLOURS.get(verdict, 'red')}]{verdict.replace('_', ' ')}[/]"
 
 
-def first_failure_of(submission: Submission, judgement: Judgement) -> list[RenderableType]:
-    """Input, what was expected and what came of the first failing test, around the first line that differs."""
+def render_first_failure(submission: Submission, judgement: Judgement) -> list[RenderableType]:
+    """Input, expected and actual output of the first failing test, around the first line that differs."""
     from rich.markup import escape
 
     test = next((test for test in submission.tests if test.test_id == judgement.first_failure), None)
@@ -173,7 +221,7 @@ def first_failure_of(submission: Submission, judgement: Judgement) -> list[Rende
         parts += ["[dim]printed[/]", escape(first_lines(output.stdout))]
     if output.stderr.strip():
         parts += [
-            "[dim]standard error, its end[/]",
+            "[dim]end of standard error[/]",
             escape("\n".join(output.stderr.strip().splitlines()[-CONTEXT_LINES * 2 :])),
         ]
     return parts
@@ -182,10 +230,10 @@ def first_failure_of(submission: Submission, judgement: Judgement) -> list[Rende
 def first_lines(text: str) -> str:
     lines = text.rstrip().splitlines()
     more = [f"... {len(lines)} lines"] if len(lines) > 2 * CONTEXT_LINES else []
-    return "\n".join([cut(line) for line in lines[: 2 * CONTEXT_LINES]] + more)
+    return "\n".join([shorten(line) for line in lines[: 2 * CONTEXT_LINES]] + more)
 
 
-def cut(line: str, width: int = 2 * WIDTH) -> str:
+def shorten(line: str, width: int = 2 * WIDTH) -> str:
     from pipeline.text import visible_line
 
     line = visible_line(line)
@@ -193,10 +241,9 @@ def cut(line: str, width: int = 2 * WIDTH) -> str:
 
 
 def side_by_side(expected: str, got: str) -> Table:
-    """Both outputs line by line, from a little before the first that differs."""
+    """Both outputs line by line, from a few lines before the first difference."""
     from itertools import islice, zip_longest
 
-    from rich.markup import escape
     from rich.table import Table
 
     def same(a: str | None, b: str | None) -> bool:
@@ -209,103 +256,25 @@ def side_by_side(expected: str, got: str) -> Table:
     for name in ("line", "expected", "got"):
         table.add_column(name, justify="right" if name == "line" else "left", no_wrap=True)
     for number, (wanted, line) in islice(enumerate(pairs, 1), start, start + 2 * CONTEXT_LINES + 1):
-        style = "" if same(wanted, line) else "red"
-        cells = ("[dim]nothing[/]" if cell is None else escape(cut(cell, WIDTH)) for cell in (wanted, line))
-        table.add_row(str(number), *cells, style=style)
+        cells = ("[dim]nothing[/]" if cell is None else None for cell in (wanted, line))
+        words = different_words(shorten(wanted or "", WIDTH), shorten(line or "", WIDTH))
+        table.add_row(str(number), *(cell or word for cell, word in zip(cells, words, strict=True)))
     if start + 2 * CONTEXT_LINES + 1 < len(pairs):
         table.add_row("", f"... {len(pairs)} lines", "", style="dim")
     return table
 
 
-def serve_judge(
-    host: Annotated[
-        str, typer.Option(help="Address to listen on; beyond loopback, a token is needed.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535)] = 8080,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Sandbox workers; default: as many as `spo label` has.")
-    ] = None,
-    token_file: Annotated[
-        Path | None,
-        typer.Option(
-            help=f"File whose first line is the token; or set {TOKEN_VARIABLE}. Default: one that is made in the data folder.",
-            exists=True,
-            dir_okay=False,
-        ),
-    ] = None,
-) -> None:
-    """Serve the judge over HTTP: `/run_code` as SandboxFusion does (for verl and others), and `/judge` for
-    many at once.
+def different_words(expected: str, got: str) -> tuple[str, str]:
+    """Both lines in markup: words of only one of them are green in `expected` and red in `got`."""
+    import difflib
+    import re
 
-    Every request needs the token: `-H "authorization: Bearer $(cat data/judge-token)"`.
+    from rich.markup import escape
 
-    Example: `spo serve-judge --port 8080`, then `curl -H "authorization: Bearer $(cat data/judge-token)" -H
-    'content-type: application/json' -d '{"code": "print(1)", "language": "python"}' 127.0.0.1:8080/run_code`
-    """
-    import uvicorn
-
-    from sandbox import Pool
-    from sandbox.service import application, is_loopback, server_config
-
-    everywhere = not is_loopback(host)
-    token, origin = judge_token(token_file, everywhere)
-    with Pool(workers) as pool:
-        app = application(pool, token, everywhere)
-        echo(
-            f"judge: http://{host}:{port}/run_code, {len(pool.workers)} workers, {pool.tier}; the token is in {origin}",
-            err=True,
-        )
-        uvicorn.Server(server_config(app, host=host, port=port)).run()
-
-
-def judge_token(file: Path | None, everywhere: bool) -> tuple[str, str]:
-    """The service's token and where it is. Raises BadParameter for an empty one, and beyond loopback for
-    none of the user's own.
-    """
-    from sandbox.service import checked_token
-
-    if file:
-        token, origin = (file.read_text().splitlines() or [""])[0].strip(), str(file)
-    elif TOKEN_VARIABLE in os.environ:
-        token, origin = os.environ[TOKEN_VARIABLE].strip(), f"${TOKEN_VARIABLE}"
-    elif everywhere:
-        raise typer.BadParameter(
-            f"other machines can reach it: give --token-file, or set {TOKEN_VARIABLE}", param_hint="--host"
-        )
-    else:
-        token, origin = own_token(DATA / TOKEN_NAME), str(DATA / TOKEN_NAME)
-    try:
-        checked_token(token)
-    except ValueError as error:
-        raise typer.BadParameter(f"{origin}: {error}", param_hint="--token-file") from error
-    return token, origin
-
-
-def own_token(file: Path) -> str:
-    """The token in a file that only its owner can read; made where there is none. Raises BadParameter for
-    any other file.
-    """
-    import secrets
-    import stat
-    import tempfile
-
-    file.parent.mkdir(parents=True, exist_ok=True)
-    if not os.path.lexists(file):
-        made, name = tempfile.mkstemp(dir=file.parent)  # for its owner alone
-        with open(made, "w") as new:
-            new.write(secrets.token_urlsafe(32) + "\n")
-        with contextlib.suppress(FileExistsError):  # of two first starts, one makes it, whole
-            os.link(name, file)
-        os.unlink(name)
-    try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        raise typer.BadParameter(f"{file}: {error.strerror}; remove it", param_hint="--token-file") from error
-    with open(descriptor) as opened:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-            raise typer.BadParameter(
-                f"{file} is not a file that you alone can read; remove it, and a new one is made",
-                param_hint="--token-file",
-            )
-        return opened.readline().strip()
+    one, other = (re.findall(r"\s+|\S+", line) for line in (expected, got))
+    shown: tuple[list[str], list[str]] = ([], [])
+    for kind, a, b, c, d in difflib.SequenceMatcher(None, one, other, autojunk=False).get_opcodes():
+        for part, text, colour in ((0, "".join(one[a:b]), "green"), (1, "".join(other[c:d]), "red")):
+            plain = kind == "equal" or not text.strip()
+            shown[part].append(escape(text) if plain else f"[bold {colour}]{escape(text)}[/]")
+    return "".join(shown[0]), "".join(shown[1])

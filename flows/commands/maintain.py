@@ -1,33 +1,54 @@
-"""`spo maintain`: the maintenance flow, with its health report."""
+"""`spo maintain`: the maintenance flow and its health report."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
-from flows.commands.common import STORE, JsonOption, StoreOption, finish, use_server
+from flows.commands.common import (
+    STORE,
+    JsonOption,
+    StoreOption,
+    finish,
+    is_small_store,
+    use_server,
+    works_alone,
+)
 
 
 def maintain(
-    every_table: Annotated[bool, typer.Option("--every-table", help="Tables with few files too.")] = False,
+    every_table: Annotated[
+        bool, typer.Option("--every-table", help="Also compact tables with few files.")
+    ] = False,
     retention_hours: Annotated[
-        int | None, typer.Option(min=0, help="Keep what was live in the last hours; default 168.")
+        int | None, typer.Option(min=0, help="Hours for which unused files are kept; default 168.")
     ] = None,
     store: StoreOption = STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Compact, clear up, and say how the store is: sizes, judge errors, the last batch, free disk.
+    """Compact tables, delete unneeded files, and report the store's health: judge errors, last batch, free
+    disk.
 
     Examples: `spo maintain` -- `spo maintain --json`
     """
-    use_server()
     from flows.display.terminal import console
-    from flows.stages.maintain import maintain_flow
 
-    found = maintain_flow(str(store), every_table, retention_hours)
-    for name, value in found["figures"].items():
+    run: Callable[..., Any]
+    if works_alone(store) and is_small_store(store):
+        from flows.work.maintain import maintain_store
+
+        run = maintain_store
+    else:
+        use_server()
+        from flows.stages.maintain import maintain_flow
+
+        run = maintain_flow
+
+    result = run(str(store), every_table, retention_hours)
+    for name, value in result["figures"].items():
         console.print(f"{name.replace('_', ' '):<18} {value}", highlight=False, markup=False)
-    for line in found["warnings"]:
-        console.print(f"look at: {line}", highlight=False, markup=False)
-    finish(found, as_json)
+    for line in result["warnings"]:
+        console.print(f"warning: {line}", highlight=False, markup=False)
+    finish(result, as_json)

@@ -1,4 +1,6 @@
-"""The prompt of `spo sql`: SQL over one snapshot of the store, with completion, colours and a history."""
+"""The interactive prompt of `spo sql`: SQL on one snapshot of the store, with completion, colours and
+history.
+"""
 
 from __future__ import annotations
 
@@ -24,21 +26,21 @@ from pipeline.store import (
     Store,
     StoreError,
     connect,
-    kind_of,
-    meaning,
+    describe_column,
     question,
     questions,
+    type_name,
 )
 
-HELP = """A query ends with a semicolon and may take several lines. @NAME; answers a worked question.
-  .tables            tables and ready views       .describe NAME   columns of one, with what they mean
-  .questions         the worked questions         .explain NAME    what a worked question asks and how to read it
-  .output FORMAT     table, csv, json, jsonl, or a file that the next results go to
-  .refresh           see what was added since     .quit            or Ctrl-D"""
+HELP = """A query ends with a semicolon and may have several lines. @NAME; runs a saved question.
+  .tables            list tables and views        .describe NAME   columns of a table or view
+  .questions         list the saved questions     .explain NAME    SQL and explanation of a question
+  .output FORMAT     table, csv, json, jsonl, or a file for the next results
+  .refresh           read the newest snapshot     .quit            leave (or Ctrl-D)"""
 
 
 class Prompt:
-    """State of one sitting: the store, the snapshot that queries see, and where results go."""
+    """State of one interactive session: the store, the snapshot that queries read, and the output format."""
 
     def __init__(self, store: Store, rows: int, read_only: bool):
         self.store, self.rows, self.read_only, self.output = store, rows, read_only, "table"
@@ -49,7 +51,7 @@ class Prompt:
         self.connection = connect(self.store, read_only=self.read_only)
 
     def run(self, text: str) -> bool:
-        """Do what a line asks; False when it asks to leave. Errors are printed in one line."""
+        """Execute one input. Returns False if it ends the session. Errors are printed in one line."""
         text = text.strip()
         try:
             if text.startswith("."):
@@ -65,13 +67,13 @@ class Prompt:
         return True
 
     def stoppable(self, work: Callable[[], None]) -> None:
-        """Do it in a thread of its own, so that Ctrl-C reaches this one at once and stops the query."""
+        """Do `work` in another thread, so that Ctrl-C reaches this thread at once and stops the query."""
         with ThreadPoolExecutor(1) as thread:
             running = thread.submit(work)
             try:
                 running.result()
             except KeyboardInterrupt:
-                while not running.done():  # an interrupt that comes before the query has begun is forgotten
+                while not running.done():  # DuckDB ignores an interrupt before the query has begun
                     self.connection.interrupt()
                     wait([running], timeout=0.1)
                 raise
@@ -102,33 +104,33 @@ class Prompt:
     def describe(self, table: str) -> None:
         columns = TABLES[table].schema.columns()
         for field in TABLES[table].arrow_schema:
-            echo(f"  {field.name:<20} {kind_of(field.type):<20} {meaning(columns[field.name])}")
+            echo(f"  {field.name:<20} {type_name(field.type):<20} {describe_column(columns[field.name])}")
 
 
 def prompt(store: Store, history: Path, rows: int, *, read_only: bool) -> None:
-    """Read and answer until Ctrl-D or .quit."""
+    """Read and execute inputs until Ctrl-D or .quit."""
     history.parent.mkdir(parents=True, exist_ok=True)
-    sitting = Prompt(store, rows, read_only)
+    state = Prompt(store, rows, read_only)
     session: PromptSession[str] = PromptSession(
         "spo> ",
         multiline=Condition(lambda: not complete(session.default_buffer.text)),
         prompt_continuation=lambda width, *_: "...> ".rjust(width),
         lexer=PygmentsLexer(SqlLexer),
-        completer=completer(sitting.connection),
+        completer=completer(state.connection),
         complete_while_typing=False,
         history=FileHistory(str(history)),
     )
-    echo(f"{greeting(store)}\n.help says what else there is; Ctrl-D leaves.", err=True)
+    echo(f"{greeting(store)}\n.help lists the commands; Ctrl-D leaves.", err=True)
     while True:
         try:
             text = session.prompt()
         except KeyboardInterrupt:
-            continue  # Ctrl-C drops what was typed
+            continue  # Ctrl-C discards the input
         except EOFError:
             break
-        if not sitting.run(text):
+        if not state.run(text):
             break
-    sitting.connection.close()
+    state.connection.close()
 
 
 def complete(text: str) -> bool:
@@ -139,12 +141,15 @@ def complete(text: str) -> bool:
 
 def greeting(store: Store) -> str:
     rows = store.statistics("trajectories").rows
-    return f"SQL on {store.location} as it is at {time.strftime('%H:%M:%S')}: {rows:,} trajectories."
+    return f"SQL on {store.location}, snapshot of {time.strftime('%H:%M:%S')}: {rows:,} trajectories."
 
 
 def completer(connection: duckdb.DuckDBPyConnection) -> Completer:
     """Keywords, tables, views, columns, questions and the prompt's own commands."""
-    names = "SELECT keyword_name FROM duckdb_keywords() UNION SELECT column_name FROM duckdb_columns() WHERE NOT internal"
+    names = (
+        "SELECT keyword_name FROM duckdb_keywords()"
+        " UNION SELECT column_name FROM duckdb_columns() WHERE NOT internal"
+    )
     words = {name for (name,) in connection.execute(names).fetchall()} | {*TABLES, *VIEWS}
     words |= {f"@{each.name}" for each in questions()}
     words |= {".tables", ".describe", ".questions", ".explain", ".output", ".refresh", ".quit", ".help"}

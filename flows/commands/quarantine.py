@@ -1,4 +1,4 @@
-"""`spo quarantine`: what ingestion refused, and trying it again after a fix."""
+"""`spo quarantine`: the rows that ingestion refused, and how to retry them after a fix."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from flows.commands.common import STORE, StoreOption, assignments, open_store, s
 from flows.display.terminal import echo, progress, show_table
 
 app = typer.Typer(
-    help="Rows that ingestion refused: list them, show them, try them again after a fix.",
+    help="Rows that ingestion refused: list them, show them, retry them after a fix.",
     no_args_is_help=True,
 )
 
 SHOWN_BYTES = 2_000
 AdapterOption = Annotated[str | None, typer.Option(help="Only rows of this adapter.")]
-FileOption = Annotated[str | None, typer.Option(help="Only rows of files with this in their name.")]
-ReasonOption = Annotated[str | None, typer.Option(help="Only rows with this in their reason.")]
+FileOption = Annotated[str | None, typer.Option(help="Only rows of files whose name contains this text.")]
+ReasonOption = Annotated[str | None, typer.Option(help="Only rows whose reason contains this text.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON lines on stdout instead of a table.")]
-IdsArgument = Annotated[list[str] | None, typer.Argument(help="Ids, or beginnings of them.")]
+IdsArgument = Annotated[list[str] | None, typer.Argument(help="Ids of rows, or the start of them.")]
 
 
 @app.command("list")
 def list_groups(store: StoreOption = STORE, as_json: JsonOption = False) -> None:
-    """Rows by source and reason, with counts; `open` are those that no retry has got in.
+    """Count the refused rows by source and reason. `open` counts those that no retry has admitted yet.
 
     Example: `spo quarantine list --json`
     """
@@ -49,28 +49,28 @@ def show(
     adapter: AdapterOption = None,
     file: FileOption = None,
     reason: ReasonOption = None,
-    limit: Annotated[int, typer.Option(min=1, help="Rows at most.")] = 5,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of rows.")] = 5,
     raw: Annotated[
         bool,
         typer.Option(
-            "--raw", help="Nothing but the bytes as they were read, a line each; escaped on a terminal."
+            "--raw", help="Only the bytes as they were read, one line per row; escaped on a terminal."
         ),
     ] = False,
-    every: Annotated[bool, typer.Option("--all", help="Also rows that a retry has got in.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Also rows that a retry has admitted.")] = False,
     store: StoreOption = STORE,
 ) -> None:
-    """Rows as they were read, with where they stood and why they were refused.
+    """Show refused rows as they were read, with file, line and reason.
 
     Example: `spo quarantine show --limit 5`
     """
-    from pipeline.ingest import Selection, entries, raw_of
+    from pipeline.ingest import Selection, entries, read_raw
 
-    place = open_store(store)
-    found = entries(place, Selection(adapter, file, reason, tuple(ids or ())), only_open=not every)
-    rows = found.head(limit)
-    kept = raw_of(place, rows["quarantine_id"].to_list())
+    opened = open_store(store)
+    selected = entries(opened, Selection(adapter, file, reason, tuple(ids or ())), only_open=not every)
+    rows = selected.head(limit)
+    raw_rows = read_raw(opened, rows["quarantine_id"].to_list())
     for row in rows.iter_rows(named=True):
-        text = kept[row["quarantine_id"]]
+        text = raw_rows[row["quarantine_id"]]
         if raw and sys.stdout.isatty():
             echo(text.decode(errors="backslashreplace"))
         elif raw:
@@ -78,46 +78,48 @@ def show(
         else:
             show_entry(row, text)
     if not rows.height:
-        echo("no such row", err=True)
-    elif found.height > rows.height:
+        echo("no row matches", err=True)
+    elif selected.height > rows.height:
         echo(
-            f"{rows.height:,} of {found.height:,} rows; more: --limit; which: --file, --reason, --adapter",
+            f"{rows.height:,} of {selected.height:,} rows; show more with --limit,"
+            " select with --file, --reason, --adapter",
             err=True,
         )
 
 
 def show_entry(row: dict[str, Any], text: bytes) -> None:
-    """A refused row: where it was, why it was refused, and its beginning, none of which can imitate our
-    own lines.
+    """Print a refused row: where it was, why it was refused, and its beginning, escaped so that it cannot
+    imitate our own output.
     """
     from pipeline.text import visible_line
 
-    fault = f"{row['field']}: {row['reason']}" if row["field"] else row["reason"]
-    place = f"{row['quarantine_id']}  {row['source_file']}:{row['source_line']}  {row['adapter']}"
-    echo(f"{visible_line(place)}\n  {visible_line(fault)}")
-    shown = text[:SHOWN_BYTES].decode(errors="backslashreplace").replace("\n", "\n  ")
+    reason = f"{row['field']}: {row['reason']}" if row["field"] else row["reason"]
+    location = f"{row['quarantine_id']}  {row['source_file']}:{row['source_line']}  {row['adapter']}"
+    echo(f"{visible_line(location)}\n  {visible_line(reason)}")
+    excerpt = text[:SHOWN_BYTES].decode(errors="backslashreplace").replace("\n", "\n  ")
     more = f" ... ({len(text):,} bytes; --raw shows all)" if len(text) > SHOWN_BYTES else ""
-    echo(f"  {shown}{more}\n")
+    echo(f"  {excerpt}{more}\n")
 
 
 @app.command()
 def retry(
     ids: IdsArgument = None,
     adapter: Annotated[
-        str | None, typer.Option(help="Only rows of this adapter; FILE.py:NAME for one of your own.")
+        str | None, typer.Option(help="Only rows of this adapter; FILE.py:NAME for your own adapter.")
     ] = None,
     file: FileOption = None,
     reason: ReasonOption = None,
     encoding: Annotated[
         str | None, typer.Option(help="Read the rows in this encoding, e.g. latin-1.")
     ] = None,
-    said: Annotated[
-        list[str] | None, typer.Option("--set", help="COLUMN=VALUE, as with `spo ingest`.")
+    set_columns: Annotated[
+        list[str] | None, typer.Option("--set", help="COLUMN=VALUE, as in `spo ingest`.")
     ] = None,
     store: StoreOption = STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Try open rows again: after an adapter was mended, a missing problem came in, or with another encoding.
+    """Retry open rows: after an adapter was fixed, after a missing problem was ingested, or with another
+    encoding.
 
     Example: `spo quarantine retry --reason "neither in the store"`
     """
@@ -125,25 +127,25 @@ def retry(
 
     from pipeline.adapters import load
     from pipeline.ingest import Selection
-    from pipeline.ingest import retry as try_again
+    from pipeline.ingest import retry as retry_rows
 
     if adapter and ".py:" in adapter:
         adapter = load(adapter).name
     selection = Selection(adapter, file, reason, tuple(ids or ()))
     with progress("retry", "rows") as update:
-        found = try_again(
+        results = retry_rows(
             open_store(store),
             selection,
             encoding=encoding,
-            columns=assignments(said, "--set"),
+            columns=assignments(set_columns, "--set"),
             on_progress=update,
         )
-    rows = [asdict(one) for one in found]
+    rows = [asdict(one) for one in results]
     if as_json:
         typer.echo("\n".join(map(json.dumps, rows)))
         return
     columns = ("adapter", "source_file", "rows", "admitted", "refused")
-    show_table("Tried again", [{name: row[name] for name in columns} for row in rows])
+    show_table("Retried", [{name: row[name] for name in columns} for row in rows])
     reasons = [{"rows": count, "reason": reason} for row in rows for reason, count in row["reasons"].items()]
     if reasons:
         show_table("Refused again", reasons)

@@ -12,12 +12,12 @@ from flows.display.terminal import echo
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="Folder of a run, by `spo train` or the demo.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a run of `spo train` or the demo.")],
     store: StoreOption = STORE,
 ) -> None:
     """Write the report of a run: `data/reports/<run>/index.html`.
 
-    It compares the run's policy with its reference, from evaluations by `spo eval`, and shows the training
+    It compares the run's policy with its reference, from evaluations of `spo eval`, and shows the training
     curves.
 
     Examples: `spo report data/runs/mine` -- `spo report data/runs/demo-1a2b3c4d`

@@ -13,50 +13,78 @@ from flows.commands.common import STORE, JsonOption, StoreOption, finish, open_s
 
 if TYPE_CHECKING:
     from pipeline.store import Store
-    from trainer.policies import Found
-    from trainer.rollouts import SamplingSettings
+    from trainer.policies import PublishedPolicy
+    from trainer.rollouts import FollowingServers, SamplingSettings
 
 Choice = Literal["uniform", "difficulty", "uncertainty", "unsolved"]
 Endpoint = Literal["completions", "chat"]
 FOLLOWED_PROBLEMS = 32
 
 PolicyArgument = Annotated[
-    str, typer.Argument(help="A policy's id or folder, or a run: then its newest policy.")
+    str, typer.Argument(help="Id or folder of a policy, or a run (its newest policy).")
 ]
-ProblemsOption = Annotated[str, typer.Option(help="SQL condition on `problems`: what is sampled.")]
+ProblemsOption = Annotated[
+    str, typer.Option(help="SQL condition on `problems` that selects what is sampled.")
+]
 CountOption = Annotated[
     int | None,
-    typer.Option(min=1, help=f"Problems at most; with --follow per round, {FOLLOWED_PROBLEMS} by default."),
+    typer.Option(
+        min=1,
+        help=f"Maximum number of problems; with --follow, per round (default {FOLLOWED_PROBLEMS}).",
+    ),
 ]
-TemperatureOption = Annotated[float, typer.Option(min=0.01, help="1, with --top-p 1, is what Q0 needs.")]
-MaxNewTokensOption = Annotated[int, typer.Option(min=1, help="A completion cut here has failed.")]
+TemperatureOption = Annotated[
+    float, typer.Option(min=0.01, help="Sampling temperature; Q0 needs 1, with --top-p 1.")
+]
+TopPOption = Annotated[float, typer.Option(min=0.01, max=1, help="Nucleus sampling; 1 is off.")]
+MaxNewTokensOption = Annotated[
+    int, typer.Option(min=1, help="Maximum tokens of a completion; a truncated one counts as failed.")
+]
+LanguageOption = Annotated[
+    str,
+    typer.Option(help="Language that programs are asked in; in others than Python, only stdin problems."),
+]
 FollowRunOption = Annotated[
-    bool, typer.Option("--follow", help="Sample a run's newest policy round after round until it is done.")
+    bool, typer.Option("--follow", help="Sample a run's newest policy in rounds until the run is finished.")
 ]
 WorkerOption = Annotated[
-    str, typer.Option(help="With --follow: number of this worker and how many there are, e.g. 0/4.")
+    str, typer.Option(help="With --follow: number of this worker / number of workers, e.g. 0/4.")
 ]
 MaxWaitingOption = Annotated[
-    int, typer.Option(min=1, help="With --follow: pause while this many have no verdict.")
+    int, typer.Option(min=1, help="With --follow: pause while this many rollouts have no verdict.")
 ]
 MaxPerPolicyOption = Annotated[
-    int, typer.Option(min=1, help="With --follow: pause when a policy has this many.")
+    int, typer.Option(min=1, help="With --follow: pause when a policy has this many rollouts.")
 ]
 ServerOption = Annotated[
-    str | None, typer.Option(help="Address of an OpenAI-compatible server that samples.")
+    list[str] | None,
+    typer.Option(
+        help="URL of an OpenAI-compatible server that generates the samples; with --follow repeatable, and"
+        " its weights are replaced by those of the newest policy (vLLM)."
+    ),
+]
+ServeCommandOption = Annotated[
+    str | None,
+    typer.Option(
+        help="With --follow --server: the command that starts the server, {folder} for the policy's folder;"
+        " it is started again for each policy."
+    ),
 ]
 ModelOption = Annotated[
-    str | None, typer.Option(help="With --server: the model's name there; default: POLICY.")
+    str | None, typer.Option(help="With --server: name of the model on the server; default: POLICY.")
 ]
 EndpointOption = Annotated[
-    Endpoint | None, typer.Option(help="With --server: default is what the policy's format asks for.")
+    Endpoint | None,
+    typer.Option(help="With --server: the endpoint to use; default: the one for the policy's prompt format."),
 ]
-ConcurrencyOption = Annotated[int, typer.Option(min=1, help="With --server: requests at a time.")]
+ConcurrencyOption = Annotated[
+    int, typer.Option(min=1, help="With --server: number of simultaneous requests.")
+]
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The problems that are sampled: a predicate, and how many of them are chosen how."""
+    """The problems that are sampled: a predicate, and how many of them are selected by which method."""
 
     where: str
     count: int | None
@@ -66,7 +94,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Server:
-    """An OpenAI-compatible server and how it is asked."""
+    """An OpenAI-compatible server and the settings of requests to it."""
 
     url: str
     model: str
@@ -74,57 +102,98 @@ class Server:
     concurrency: int
 
 
+@dataclass(frozen=True)
+class Servers:
+    """The servers that follow a run, and how they take its policies."""
+
+    urls: list[str]
+    command: str | None
+    concurrency: int
+
+    def following(self) -> FollowingServers | None:
+        """None without a server: the worker samples in its own process."""
+        from flows.commands.common import DATA
+        from trainer.rollouts import FollowingServers, RestartedServer, VllmServer, WeightServer
+
+        addresses = [url.rstrip("/").removesuffix("/v1") for url in self.urls]
+        if not addresses:
+            return None
+        servers: list[WeightServer]
+        if self.command:
+            servers = [RestartedServer(addresses[0], self.command, DATA / "serve-command.log")]
+        else:
+            servers = [VllmServer(url) for url in addresses]
+        return FollowingServers(servers, self.concurrency)
+
+
 def rollout(
     policy: PolicyArgument,
     problems: ProblemsOption = "split = 'train'",
     samples: Annotated[int, typer.Option(min=1, help="Samples per problem.")] = 4,
     count: CountOption = None,
-    choice: Annotated[Choice, typer.Option(help="How these are chosen.")] = "uniform",
+    choice: Annotated[Choice, typer.Option(help="How --count selects problems.")] = "uniform",
     temperature: TemperatureOption = 1.0,
-    top_p: Annotated[float, typer.Option(min=0.01, max=1)] = 1.0,
+    top_p: TopPOption = 1.0,
     max_new_tokens: MaxNewTokensOption = 256,
+    language: LanguageOption = "python3",
     follow: FollowRunOption = False,
     worker: WorkerOption = "0/1",
     max_waiting: MaxWaitingOption = 1024,
     max_per_policy: MaxPerPolicyOption = 1024,
     server: ServerOption = None,
+    serve_command: ServeCommandOption = None,
     model: ModelOption = None,
     endpoint: EndpointOption = None,
     concurrency: ConcurrencyOption = 8,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of selection and sampling.")] = 0,
     store: StoreOption = STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Sample completions of a policy and append them as trajectories of origin `online`; `spo label` judges
+    """Sample completions of a policy and append them as trajectories of origin `online`. `spo label` judges
     them.
 
-    A server's model that is not one of our policies is recorded under its name as `other_policy`. The key in
-    OPENAI_API_KEY is sent to the server.
+    Samples of a server's model that is not one of our policies get the origin `other_policy` and the model's
+    name. The key in OPENAI_API_KEY is sent to the server.
 
     Examples: `spo rollout data/runs/mine/final --problems "split = 'train'" --samples 8` --
     `spo rollout mine --follow --choice uncertainty --worker 1/2` --
+    `spo rollout mine --follow --server http://127.0.0.1:8000` --
     `spo rollout qwen3-8b --server http://127.0.0.1:8000 --model Qwen/Qwen3-8B`
     """
     from trainer.rollouts import SamplingSettings
 
     sampling = SamplingSettings(
-        samples_per_problem=samples, temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens
+        samples_per_problem=samples,
+        temperature=temperature,
+        top_p=top_p,
+        max_new_tokens=max_new_tokens,
+        language=asked_language(language),
     )
-    selection = Selection(problems, count, choice, seed)
+    selection, urls = Selection(problems, count, choice, seed), server or []
+    check_servers(urls, serve_command, follow=follow)
     if follow:
-        refuse_following_a_server(policy, server)
-        return follow_run(store, policy, sampling, selection, worker, max_waiting, max_per_policy, as_json)
-    asked = Server(server, model or policy, endpoint, concurrency) if server else None
-    sample_once(store, policy, sampling, selection, asked, as_json)
+        share, servers = (worker, max_waiting, max_per_policy), Servers(urls, serve_command, concurrency)
+        return follow_run(store, policy, sampling, selection, *share, servers, as_json)
+    remote = Server(urls[0], model or policy, endpoint, concurrency) if urls else None
+    sample_once(store, policy, sampling, selection, remote, as_json)
 
 
-def refuse_following_a_server(policy: str, server: str | None) -> None:
-    if server:
-        raise typer.BadParameter(
-            "a server samples the weights it was started with and does not say which, so a run's newest policy"
-            f" cannot be followed there; once it serves one, sample that: spo rollout {policy}@STEP --server {server}",
-            param_hint="--follow",
-        )
+def check_servers(urls: list[str], command: str | None, *, follow: bool) -> None:
+    """Raises BadParameter for options that do not go together."""
+    if command and not (follow and len(urls) == 1):
+        raise typer.BadParameter("needs --follow and one --server", param_hint="--serve-command")
+    if len(urls) > 1 and not follow:
+        raise typer.BadParameter("several servers need --follow", param_hint="--server")
+
+
+def asked_language(name: str) -> str:
+    """The name of a language in the table. Raises BadParameter for an unknown one."""
+    from sandbox.languages import UnknownLanguage, require_language
+
+    try:
+        return require_language(name).name
+    except UnknownLanguage as error:
+        raise typer.BadParameter(str(error), param_hint="--language") from error
 
 
 def follow_run(
@@ -135,9 +204,10 @@ def follow_run(
     worker: str,
     max_waiting: int,
     max_per_policy: int,
+    servers: Servers,
     as_json: bool,
 ) -> None:
-    from flows.serving.following import follow_aloud
+    from flows.serving.following import follow_and_report
     from trainer.rollouts import RolloutWorker, WorkerSettings
 
     number, workers = worker_share(worker)
@@ -153,8 +223,14 @@ def follow_run(
         max_waiting=max_waiting,
         max_per_policy=max_per_policy,
     )
-    opened = open_store(store)
-    finish(follow_aloud(f"rollout {worker}", RolloutWorker(opened, settings).work), as_json)
+    opened, following = open_store(store), servers.following()
+    try:
+        work = RolloutWorker(opened, settings, following).work
+        result = follow_and_report(f"rollout {worker}", work)
+    finally:
+        if following:
+            following.close()
+    finish(result | ({"refreshes": following.refreshes} if following else {}), as_json)
 
 
 def sample_once(
@@ -166,15 +242,15 @@ def sample_once(
     as_json: bool,
 ) -> None:
     opened = open_store(store)
-    found = sampled_policy(opened, policy, server)
-    chosen = chosen_problems(opened, found, selection)
-    what = selection.where if chosen is None else json.dumps(chosen)
-    provenance = provenance_of(found, what, selection.seed, sampling, server)
+    published = sampled_policy(opened, policy, server)
+    problem_ids = selected_problems(opened, published, selection)
+    problems = selection.where if problem_ids is None else json.dumps(problem_ids)
+    provenance = rollout_provenance(published, problems, selection.seed, sampling, server)
     use_server()
     if server:
         from flows.stages.rollouts import served_rollout_flow
 
-        folder = str(found.folder) if found.folder else None
+        folder = str(published.folder) if published.folder else None
         sampled = served_rollout_flow(
             store,
             server.url,
@@ -185,7 +261,7 @@ def sample_once(
             provenance,
             sampling.model_dump(),
             selection.where,
-            chosen,
+            problem_ids,
             selection.seed,
         )
     else:
@@ -193,65 +269,66 @@ def sample_once(
 
         sampled = rollout_flow(
             store,
-            str(found.folder),
+            str(published.folder),
             provenance,
             sampling.model_dump(),
             selection.where,
-            chosen,
+            problem_ids,
             selection.seed,
         )
-    finish({"rollout": provenance["name"], "policy": found.policy_id, "sampled": sampled}, as_json)
+    finish({"rollout": provenance["name"], "policy": published.policy_id, "sampled": sampled}, as_json)
 
 
-def sampled_policy(store: Store, policy: str, server: Server | None) -> Found:
-    """The published policy by that name; with a server, a name that is only known there. Raises
+def sampled_policy(store: Store, policy: str, server: Server | None) -> PublishedPolicy:
+    """The published policy of that name; with a server, the name may be known only there. Raises
     PolicyNotFound.
     """
-    from trainer.policies import Found, PolicyNotFound, find_policy
+    from trainer.policies import PolicyNotFound, PublishedPolicy, find_policy
 
     try:
         return find_policy(store, policy)
     except PolicyNotFound:
         if not server:
             raise
-        return Found(policy, None, None, None, None)
+        return PublishedPolicy(policy, None, None, None, None)
 
 
-def chosen_problems(store: Store, found: Found, selection: Selection) -> list[str] | None:
-    """The problems that are sampled, chosen now where their number is limited; None: all that the
-    predicate selects.
+def selected_problems(store: Store, published: PublishedPolicy, selection: Selection) -> list[str] | None:
+    """Ids of the problems to sample if their number is limited; None: all problems that the predicate
+    selects.
     """
-    from trainer.rollouts import WATERMARK_TABLES, choose, counted
+    from trainer.rollouts import WATERMARK_TABLES, choose_problems, problem_counts
 
     if not selection.count:
         return None
     versions = store.pins(list(WATERMARK_TABLES))
-    problems = counted(store, selection.where, found.parent_id or found.policy_id, versions)
-    chosen = choose(problems, selection.choice, selection.count, seed=selection.seed, round_number=0)
+    problems = problem_counts(store, selection.where, published.parent_id or published.policy_id, versions)
+    chosen = choose_problems(problems, selection.choice, selection.count, seed=selection.seed, round_number=0)
     return chosen["problem_id"].to_list()
 
 
-def provenance_of(
-    found: Found, problems: str, seed: int, sampling: SamplingSettings, server: Server | None
+def rollout_provenance(
+    published: PublishedPolicy, problems: str, seed: int, sampling: SamplingSettings, server: Server | None
 ) -> dict:
-    """What the rollout's trajectories are recorded under. Its name is made of what it does, so that the same
-    command again costs a look-up."""
+    """The provenance of the rollout's trajectories. The rollout's name is derived from its inputs, so that
+    the same command is looked up when it is run again.
+    """
     from trainer.policies import digest
 
     what = {"where": problems, "seed": str(seed), "sampling": sampling.model_dump_json()}
     if server:
         what["server"] = f"{server.url} {server.model}"
     return {
-        "name": f"{found.policy_id}/rollout-{digest(what)}",
-        "policy_id": found.policy_id,
-        "run_id": found.run_id,
-        "policy_step": found.step,
-        "origin": "online" if found.folder else "other_policy",
+        "name": f"{published.policy_id}/rollout-{digest(what)}",
+        "policy_id": published.policy_id,
+        "run_id": published.run_id,
+        "policy_step": published.step,
+        "origin": "online" if published.folder else "other_policy",
     }
 
 
 def worker_share(worker: str) -> tuple[int, int]:
-    """`1/4` as number and count. Raises BadParameter."""
+    """Parse `1/4` into number and count. Raises BadParameter."""
     match = re.fullmatch(r"(\d+)/(\d+)", worker)
     number, workers = map(int, match.groups()) if match else (0, 0)
     if not number < workers:

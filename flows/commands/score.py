@@ -23,12 +23,18 @@ from flows.commands.common import (
 
 def score(
     policy: Annotated[Path, typer.Argument(help="Folder of the reference policy.")],
-    max_tokens: Annotated[int, typer.Option(min=2, help="Longest prompt and completion.")] = 2048,
+    max_tokens: Annotated[
+        int,
+        typer.Option(
+            min=2, help="Maximum tokens of prompt and completion together; longer rows are skipped."
+        ),
+    ] = 2048,
     precision: Annotated[
-        Literal["fp32", "bf16"], typer.Option(help="That of the training to come.")
+        Literal["fp32", "bf16"], typer.Option(help="Precision of the training that will use the scores.")
     ] = "fp32",
     changed: Annotated[
-        bool, typer.Option("--changed", help="The folder holds another policy than it did; keep both.")
+        bool,
+        typer.Option("--changed", help="The folder now holds another policy; keep the scores of both."),
     ] = False,
     follow: FollowOption = False,
     until: UntilOption = None,
@@ -37,17 +43,17 @@ def score(
     store: StoreOption = STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Store reference log-probabilities of every judged training trajectory.
+    """Store the reference policy's log-probabilities of every judged training trajectory.
 
     Examples: `spo score data/runs/demo-1a2b3c4d/reference` -- `spo score models/qwen --precision bf16
     --max-tokens 8192`
     """
     if follow:
-        from flows.serving.following import Scorer, follow_aloud
+        from flows.serving.following import Scorer, follow_and_report
         from trainer.policies import load_policy
 
         scorer = Scorer(open_store(store), load_policy(policy), max_tokens, policy, changed, precision, until)
-        return finish(follow_aloud("score", scorer.work), as_json)
+        return finish(follow_and_report("score", scorer.work), as_json)
     use_server()
     from flows.stages.score import score_flow
 

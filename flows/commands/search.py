@@ -1,4 +1,4 @@
-"""`spo search`: find programs that plain sampling does not."""
+"""`spo search`: find programs that plain sampling does not find."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ def search(
     method: Annotated[
         Method,
         typer.Argument(
-            help="temperatures, best_of, beam, edit or resample: `trainer/rollouts/program_search.py`."
+            help="temperatures, best_of, beam, edit or resample; see `trainer/rollouts/program_search.py`."
         ),
     ],
-    policy: Annotated[str, typer.Argument(help="A policy's id or folder, or a run: then its newest policy.")],
+    policy: Annotated[str, typer.Argument(help="Id or folder of a policy, or a run (its newest policy).")],
     problems: Annotated[
-        str, typer.Option(help="SQL condition on `problems`: where to search.")
+        str, typer.Option(help="SQL condition on `problems` that selects where to search.")
     ] = "split = 'train'",
     samples: Annotated[
-        int, typer.Option(min=1, help="A problem: draws a temperature, beams, edits or continuations.")
+        int, typer.Option(min=1, help="Per problem: samples per temperature, beams, edits or continuations.")
     ] = 8,
     temperatures: Annotated[
-        list[float] | None, typer.Option("--temperature", help="Of `temperatures`; may be repeated.")
+        list[float] | None, typer.Option("--temperature", help="For the method `temperatures`; repeatable.")
     ] = None,
     parents: Annotated[
-        int, typer.Option(min=1, help="Near-misses of a problem that edit and resample begin with.")
+        int, typer.Option(min=1, help="Per problem: near misses that edit and resample start from.")
     ] = 4,
-    max_new_tokens: Annotated[int, typer.Option(min=1)] = 256,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Maximum tokens of a completion.")] = 256,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the sampling.")] = 0,
     store: StoreOption = STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Find programs that plain sampling does not, and append them as trajectories of origin `search`.
+    """Find programs that plain sampling does not find, and append them as trajectories of origin `search`.
 
     Examples: `spo search best_of mine --samples 16` -- `spo search temperatures mine --temperature 0.4
     --temperature 1.2` -- `spo search edit mine --problems "split = 'train' and source = 'starter'"`
@@ -45,16 +45,18 @@ def search(
     from trainer.rollouts import SearchSettings
 
     opened = open_store(store)
-    found = find_policy(opened, policy)
-    given = {"temperatures": tuple(temperatures)} if temperatures else {}
+    published = find_policy(opened, policy)
+    own_temperatures = {"temperatures": tuple(temperatures)} if temperatures else {}
     settings = SearchSettings(
-        method=method, samples=samples, parents=parents, max_new_tokens=max_new_tokens, **given
+        method=method, samples=samples, parents=parents, max_new_tokens=max_new_tokens, **own_temperatures
     )
     what = {"where": problems, "seed": str(seed), "settings": settings.model_dump_json()}
-    name = f"{found.policy_id}/search-{digest(what)}"
-    who = {"name": name, "policy_id": found.policy_id, "run_id": found.run_id, "policy_step": found.step}
+    name = f"{published.policy_id}/search-{digest(what)}"
+    source = {"policy_id": published.policy_id, "run_id": published.run_id, "policy_step": published.step}
+    provenance = {"name": name, **source}
     use_server()
     from flows.stages.rollouts import search_flow
 
-    added = search_flow(store, str(found.folder), who, settings.model_dump(mode="json"), problems, seed)
-    finish({"search": name, "policy": found.policy_id, "trajectories": added}, as_json)
+    fields = settings.model_dump(mode="json")
+    count = search_flow(store, str(published.folder), provenance, fields, problems, seed)
+    finish({"search": name, "policy": published.policy_id, "trajectories": count}, as_json)

@@ -1,4 +1,4 @@
-"""`spo serve`, `spo deploy`, `spo up` and `spo ui`: scheduled runs, and the server that they report to."""
+"""`spo serve`, `spo deploy`, `spo up` and `spo ui`: scheduled runs, and Prefect's server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flows.display.terminal import echo
 if TYPE_CHECKING:
     from flows.serving.schedule import Entry, Schedule
 
-FileArgument = Annotated[Path, typer.Argument(help="Schedule file in TOML; flows/README.md has an example.")]
+FileArgument = Annotated[Path, typer.Argument(help="Schedule file in TOML (example: flows/README.md).")]
 DatabaseOption = Annotated[
     str | None,
     typer.Option(help="Database of the server, e.g. postgresql+asyncpg://spo@db/prefect; default: SQLite."),
@@ -23,16 +23,15 @@ DatabaseOption = Annotated[
 
 
 def serve(file: FileArgument) -> None:
-    """Register the entries of a schedule file, and run them when they are due, until Ctrl-C.
+    """Register the entries of a schedule file, and run them at their times, until Ctrl-C.
 
     Example: `spo serve schedule.toml`
     """
     from flows.serving.schedule import load_schedule
 
     schedule = load_schedule(file)
-    os.environ.setdefault(
-        "PREFECT_SERVER_REGISTER_BLOCKS_ON_START", "true"
-    )  # a server that lasts has the whole of its UI
+    # A server that runs for long has the complete UI.
+    os.environ.setdefault("PREFECT_SERVER_REGISTER_BLOCKS_ON_START", "true")
     use_server(serves=True)
     from flows.serving.deployments import serve_schedule
 
@@ -44,12 +43,12 @@ def serve(file: FileArgument) -> None:
 def deploy(
     file: FileArgument,
     pool: Annotated[
-        str, typer.Option(help="Work pool; created, of type process, if it does not exist.")
+        str, typer.Option(help="Work pool; created with type `process` if it does not exist.")
     ] = "spo",
     as_json: JsonOption = False,
 ) -> None:
-    """Put the entries of a schedule file on a work pool of the server that PREFECT_API_URL names; workers on
-    any machine run them.
+    """Register the entries of a schedule file on a work pool of the server at PREFECT_API_URL. Workers on any
+    machine run them.
 
     Example: `spo deploy schedule.toml --pool graders`, then on each machine: `prefect worker start --pool
     graders`
@@ -93,18 +92,19 @@ def up(
     host: Annotated[
         str,
         typer.Option(
-            help="Address to listen on. Others than loopback need PREFECT_SERVER_API_AUTH_STRING=USER:PASSWORD."
+            help="Address to listen on; if not loopback, set PREFECT_SERVER_API_AUTH_STRING=USER:PASSWORD."
         ),
     ] = "127.0.0.1",
     name: Annotated[
         list[str] | None,
-        typer.Option(help="Another name by which clients reach it, e.g. that of a proxy; repeatable."),
+        typer.Option(help="Another host name under which clients reach it, e.g. a proxy's; repeatable."),
     ] = None,
 ) -> None:
     """Start Prefect's server with its UI, on the database that flows report to, until Ctrl-C.
 
-    Its secret is generated once per data folder; `spo ui` shows it. Examples: `spo up` --
-    `spo up --database postgresql+asyncpg://spo:secret@localhost/prefect`
+    Its secret is generated once per data folder; `spo ui` shows it.
+
+    Examples: `spo up` -- `spo up --database postgresql+asyncpg://spo:secret@localhost/prefect`
     """
     from flows.runtime.starting import api_url, check_database, check_host, check_no_server, server_command
 
@@ -118,7 +118,7 @@ def up(
 
 
 def ui(as_json: JsonOption = False) -> None:
-    """Show where Prefect's UI is and the secret that its login asks for.
+    """Show the address of Prefect's UI and the secret that its login asks for.
 
     Examples: `spo ui` -- `export PREFECT_API_AUTH_STRING=$(spo ui --json | jq -r .secret)`
     """
@@ -130,7 +130,7 @@ def ui(as_json: JsonOption = False) -> None:
     if url is None:
         raise ServerError("no Prefect server runs on this data folder; start one with: spo up")
     check_access(url, secret := client_secret(url))
-    found = {"ui": url.removesuffix("/api"), "api": url, "secret": secret}
+    access = {"ui": url.removesuffix("/api"), "api": url, "secret": secret}
     typer.echo(
-        json.dumps(found) if as_json else f"Prefect's UI: {found['ui']}\nlog in with: {found['secret']}"
+        json.dumps(access) if as_json else f"Prefect's UI: {access['ui']}\nlog in with: {access['secret']}"
     )

@@ -1,4 +1,4 @@
-"""`spo sql`: ask the store anything, from the command line, a file, a pipe, or at a prompt."""
+"""`spo sql`: query the store, from the command line, a file, a pipe, or at an interactive prompt."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TABLE_ROWS = 60
 
 
 def sql(
-    statement: Annotated[str | None, typer.Argument(help="A query, or @NAME of a worked question.")] = None,
+    statement: Annotated[str | None, typer.Argument(help="A query, or @NAME of a saved question.")] = None,
     file: Annotated[
         Path | None, typer.Option("--file", "-f", help="Read the query from a file; - is standard input.")
     ] = None,
@@ -23,21 +23,22 @@ def sql(
         typer.Option("--output", "-o", help="table, csv, json, jsonl, or a file: .csv .json .jsonl .parquet"),
     ] = "table",
     parameter: Annotated[
-        list[str] | None, typer.Option("--parameter", "-p", help="NAME=VALUE for a $NAME in the query.")
+        list[str] | None,
+        typer.Option("--parameter", "-p", help="NAME=VALUE for a $NAME in the query; repeatable."),
     ] = None,
     rows: Annotated[
-        int, typer.Option("--rows", min=1, help="Rows shown of a table; files and pipes get all.")
+        int, typer.Option("--rows", min=1, help="Maximum rows of a table; files and pipes get all rows.")
     ] = TABLE_ROWS,
     read_write: Annotated[
         bool,
         typer.Option(
-            "--read-write", help="Allow other files, COPY and SET; the store itself is never changed by SQL."
+            "--read-write", help="Allow other files, COPY and SET; SQL never changes the store itself."
         ),
     ] = False,
-    questions: Annotated[bool, typer.Option("--questions", help="List the worked questions.")] = False,
+    questions: Annotated[bool, typer.Option("--questions", help="List the saved questions.")] = False,
     store: StoreOption = STORE,
 ) -> None:
-    """Ask the store anything, read-only; without a query, at a prompt.
+    """Query the store, read-only. Without a query, opens an interactive prompt.
 
     Examples: `spo sql` -- `spo sql @best_policies` -- `spo sql -f query.sql -o rows.parquet` --
     `spo sql "select origin, count(*) from trajectories group by all" -o csv`
@@ -54,10 +55,10 @@ def sql(
 
         return prompt(open_store(store), DATA / "sql_history", rows, read_only=not read_write)
     with connect(open_store(store), read_only=not read_write) as connection:
-        answer(connection, text_of(statement, file), assignments(parameter, "--parameter"), output, rows)
+        answer(connection, query_text(statement, file), assignments(parameter, "--parameter"), output, rows)
 
 
-def text_of(statement: str | None, file: Path | None) -> str:
+def query_text(statement: str | None, file: Path | None) -> str:
     if statement is not None:
         return statement
     if file is None or str(file) == "-":

@@ -1,4 +1,4 @@
-"""Answers of `spo sql` and of its prompt: rows as a table on the terminal, as text in a pipe, or in a file."""
+"""Results of `spo sql` and its prompt: a table on the terminal, text in a pipe, or a file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 STREAMED = ("csv", "json", "jsonl")
 READ_ROWS = 10_000
 CELL_WIDTH = 80
-UNLIMITED_WIDTH = 100_000  # a pipe folds nothing and hides no column
+UNLIMITED_WIDTH = 100_000  # in a pipe, lines are not folded and no column is hidden
 
 
 def list_questions() -> None:
@@ -30,36 +30,36 @@ def list_questions() -> None:
 def answer(
     connection: duckdb.DuckDBPyConnection, text: str, parameters: dict[str, str], output: str, rows: int
 ) -> None:
-    """Run a query and put its result where `output` says."""
+    """Run a query and write its result to `output`: `table`, a format of STREAMED, or a file name."""
     from pipeline.store import errors_in_one_line, relation, write_file, write_rows
 
-    found = relation(connection, text, parameters)
-    if found is None:
+    result = relation(connection, text, parameters)
+    if result is None:
         return
     if output in STREAMED:
-        write_rows(found, sys.stdout.buffer, output)
+        write_rows(result, sys.stdout.buffer, output)
         sys.stdout.flush()
     elif output != "table":
-        write_file(found, Path(output))
+        write_file(result, Path(output))
     else:
         with errors_in_one_line():
-            show(found, rows)
+            show(result, rows)
 
 
-def show(found: duckdb.DuckDBPyRelation, rows: int) -> None:
-    """DuckDB's own table, as wide as the terminal, of at most READ_ROWS rows. A plan is text, and printed
-    as it is.
+def show(result: duckdb.DuckDBPyRelation, rows: int) -> None:
+    """Print DuckDB's own table, as wide as the terminal, of at most READ_ROWS rows. A query plan is printed
+    as text.
     """
-    if "explain_value" in found.columns:
-        echo("\n".join(row[-1] for row in found.fetchall()))
+    if "explain_value" in result.columns:
+        echo("\n".join(row[-1] for row in result.fetchall()))
         return
-    kept = found.limit(READ_ROWS).materialize()
+    first_rows = result.limit(READ_ROWS).materialize()
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else UNLIMITED_WIDTH
     with redirect_stdout(io.StringIO()) as table:
-        kept.show(max_width=width, max_rows=rows, max_col_width=CELL_WIDTH)
+        first_rows.show(max_width=width, max_rows=rows, max_col_width=CELL_WIDTH)
     echo(table.getvalue(), nl=False)
-    if len(kept) == READ_ROWS:
+    if len(first_rows) == READ_ROWS:
         echo(
-            f"only the first {READ_ROWS:,} rows were read; -o rows.parquet (or csv, jsonl) gives all",
+            f"only the first {READ_ROWS:,} rows were read; write all with -o rows.parquet (or csv, jsonl)",
             err=True,
         )

@@ -1,4 +1,4 @@
-"""`spo store`: what lies in it, and what keeps it fast and small."""
+"""`spo store`: size of the store, compaction and pins."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import typer
 
 from flows.commands.common import STORE, JsonOption, StoreOption, open_store
 
-app = typer.Typer(help="The store: sizes, compaction, pins.", no_args_is_help=True)
+app = typer.Typer(help="The store: sizes, compaction, pins, check and repair.", no_args_is_help=True)
 LabelArgument = Annotated[str, typer.Argument(help="Name of the pin.")]
 
 
 @app.command()
 def status(store: StoreOption = STORE, as_json: JsonOption = False) -> None:
-    """Rows, files, bytes and version of every table.
+    """Show rows, files, bytes and version of every table.
 
     Example: `spo store status --store s3://bucket/store`
     """
@@ -34,17 +34,18 @@ def status(store: StoreOption = STORE, as_json: JsonOption = False) -> None:
 
 @app.command()
 def maintain(
-    tables: Annotated[list[str] | None, typer.Argument(help="Tables; all if none is named.")] = None,
+    tables: Annotated[list[str] | None, typer.Argument(help="Tables; default: all.")] = None,
     retention_hours: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Keep what was live in the last hours; default 168. Less breaks slower readers."
+            min=0,
+            help="Hours for which unused files are kept; default 168. A reader that takes longer fails.",
         ),
     ] = None,
     store: StoreOption = STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Compact small files, write checkpoints, delete files that nothing needs any more. Pinned versions stay.
+    """Compact small files, write checkpoints, and delete unneeded files. Pinned versions stay.
 
     Examples: `spo store maintain` -- `spo store maintain verdicts --retention-hours 24`
     """
@@ -65,25 +66,25 @@ def maintain(
 
 @app.command()
 def pins(store: StoreOption = STORE, as_json: JsonOption = False) -> None:
-    """Versions that maintenance keeps, and for whom: labels and published corpora.
+    """List the table versions that maintenance keeps, by pin: names and published corpora.
 
     Example: `spo store pins --json`
     """
     from flows.display.terminal import show_table
 
-    kept = open_store(store).pinned()
+    pinned = open_store(store).pinned()
     if as_json:
-        return typer.echo(json.dumps(kept))
+        return typer.echo(json.dumps(pinned))
     rows = [
         {"pin": label, "versions": ", ".join(f"{name} {version}" for name, version in versions.items())}
-        for label, versions in kept.items()
+        for label, versions in pinned.items()
     ]
     show_table("Pins", rows, file=sys.stdout)
 
 
 @app.command()
 def pin(label: LabelArgument, store: StoreOption = STORE) -> None:
-    """Keep every table's present version readable until `unpin`.
+    """Keep the current version of every table readable until `unpin`.
 
     Example: `spo store pin paper-figure-3`
     """
@@ -92,7 +93,7 @@ def pin(label: LabelArgument, store: StoreOption = STORE) -> None:
 
 @app.command()
 def unpin(label: LabelArgument, store: StoreOption = STORE) -> None:
-    """Let maintenance delete what only this pin keeps.
+    """Remove a pin, so that maintenance may delete the versions that only it keeps.
 
     Example: `spo store unpin paper-figure-3`
     """

@@ -1,4 +1,4 @@
-"""`spo train` and `spo weights`: a run from its configuration, and its mixture while it goes on."""
+"""`spo train` and `spo weights`: run a training configuration, and change its mixture while it runs."""
 
 from __future__ import annotations
 
@@ -14,20 +14,19 @@ from flows.commands.common import JsonOption, finish
 from flows.display.terminal import echo
 
 ConfigArgument = Annotated[
-    Path, typer.Argument(help="TOML file (example: trainer/README.md), or the folder of a run to resume.")
+    Path, typer.Argument(help="TOML file (example: trainer/README.md), or the folder of a run to resume it.")
 ]
 
 
 def train(
     config: ConfigArgument,
-    resume: Annotated[bool, typer.Option("--resume", help="Fail if there is no run to go on with.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Fail if there is no run to resume.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show mixture, counts and cost, and stop.")
+        bool, typer.Option("--dry-run", help="Show mixture, counts and cost without training.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a policy on a mixture, with SPO or another objective. A run whose folder exists goes on where it
-    was.
+    """Train a policy on a mixture, with SPO or another objective. A run whose folder exists resumes.
 
     Examples: `spo train run.toml --dry-run` -- `spo train run.toml` -- `torchrun --nproc-per-node 8 -m flows
     train run.toml`
@@ -40,16 +39,15 @@ def train(
     open_store(chosen.store)
     step = resumes(chosen)
     if resume and step is None:
-        raise ConfigError(
-            f"{config}: --resume, but there is no run in {chosen.run}; leave it out to begin one"
-        )
+        raise ConfigError(f"{config}: there is no run in {chosen.run} to resume; omit --resume to start one")
     if dry_run:
         return show_plan(plan(chosen), as_json)
     ranks = ranks_of_environment()
     try:
         if ranks.rank == 0 and step is not None:
-            done = (chosen.run / "final" / "config.json").exists()
-            echo(f"{chosen.run} " + ("is done" if done else f"exists and goes on from step {step}"), err=True)
+            finished = (chosen.run / "final" / "config.json").exists()
+            state = "is finished" if finished else f"exists and resumes at step {step}"
+            echo(f"{chosen.run} {state}", err=True)
         final = train_with_progress(run, chosen, ranks)
     finally:
         ranks.close()
@@ -59,22 +57,24 @@ def train(
 
 
 def train_with_progress(run, chosen, ranks) -> Path:
-    from flows.display.training import watched
+    from flows.display.training import training_display
 
     if ranks.rank:
         return run(chosen, ranks=ranks)
     headline = chosen.objective.build().headline
-    with watched(chosen.run_id, chosen.training.steps, chosen.training.gate_nats, headline) as on_step:
+    steps, gate_nats = chosen.training.steps, chosen.training.gate_nats
+    with training_display(chosen.run_id, steps, gate_nats, headline) as on_step:
         return run(chosen, on_step=on_step, ranks=ranks)
 
 
-def show_plan(found, as_json: bool) -> None:
+def show_plan(run_plan, as_json: bool) -> None:
+    """Print the plan of a run: its sources, tokens and estimated time."""
     from dataclasses import asdict
 
     from flows.display.terminal import show_table
 
     if as_json:
-        return typer.echo(json.dumps(asdict(found)))
+        return typer.echo(json.dumps(asdict(run_plan)))
     rows = [
         {
             "source": s.source,
@@ -84,31 +84,35 @@ def show_plan(found, as_json: bool) -> None:
             "share": f"{s.share:.1%}",
             "rows drawn": s.drawn,
             "epochs": f"{s.epochs:.2f}",
-            **({"problems without Q0": s.without_q0} if found.needs.reference_rewards else {}),
-            **({"too long": s.too_long} if any(one.too_long for one in found.sources) else {}),
+            **({"problems without Q0": s.without_q0} if run_plan.needs.reference_rewards else {}),
+            **({"too long": s.too_long} if any(one.too_long for one in run_plan.sources) else {}),
         }
-        for s in found.sources
+        for s in run_plan.sources
     ]
-    echo(needs_line(found.objective, found.needs))
-    show_table(f"Mixture over {found.steps:,} steps, as the store is now", rows, file=sys.stdout)
-    for source in found.sources:
+    echo(needs_line(run_plan.objective, run_plan.needs))
+    show_table(f"Mixture over {run_plan.steps:,} steps, from the current store", rows, file=sys.stdout)
+    for source in run_plan.sources:
         if source.dry_at_step is not None:
             echo(
-                f"{source.source} runs dry about step {source.dry_at_step:,}, unless fresh rows come: see uses and when_empty"
+                f"{source.source} runs out of rows at about step {source.dry_at_step:,}"
+                " unless new rows arrive; see `uses` and `when_empty`"
             )
     echo(
-        f"per step: {found.sequences_per_step:.1f} sequences, {found.tokens_per_step:,.0f} tokens;"
-        f" timed micro-batch: {found.tokens_per_s:,.0f} tokens/s; all steps: about {duration(found.hours)},"
-        " fresh data not counted"
+        f"per step: {run_plan.sequences_per_step:.1f} sequences, {run_plan.tokens_per_step:,.0f} tokens;"
+        f" timed micro-batch: {run_plan.tokens_per_s:,.0f} tokens/s;"
+        f" all steps: about {duration(run_plan.hours)}, without the time for fresh data"
     )
 
 
 def needs_line(objective: str, needs) -> str:
-    """What the objective needs of the rows, and what it does without."""
+    """One line with the data that the objective needs, and the data that it does not need."""
     names = {
         "reference scores (with the gate at step 0)": needs.reference_logprob,
         "samples of the reference policy for Q0": needs.reference_rewards,
         "behaviour log-probabilities": needs.behaviour_logprob,
+        "rows in groups of one problem": needs.groups,
+        "behaviour log-probabilities of tokens": needs.behaviour_tokens,
+        "a value network": needs.value_network is not None,
     }
     needed = [name for name, is_needed in names.items() if is_needed]
     without = [name for name, is_needed in names.items() if not is_needed]
@@ -117,7 +121,7 @@ def needs_line(objective: str, needs) -> str:
 
 
 def duration(hours: float) -> str:
-    """In the unit in which it is neither tiny nor huge."""
+    """A duration as text in seconds, minutes or hours."""
     if hours < 1 / 60:
         return f"{hours * 3600:.2g} s"
     return f"{hours * 60:.0f} min" if hours < 1 else f"{hours:.1f} h"
@@ -126,10 +130,12 @@ def duration(hours: float) -> str:
 def weights(
     run: Annotated[Path, typer.Argument(help="Folder of the run.")],
     changes: Annotated[
-        list[str], typer.Argument(help="NAME=WEIGHT, or NAME=schedule to go back to the configuration.")
+        list[str],
+        typer.Argument(help="NAME=WEIGHT, or NAME=schedule to use the configuration's schedule again."),
     ],
 ) -> None:
-    """Change the weights of sources while a run goes on, from its next step; logged there and replayed.
+    """Change the weights of sources during a run, from its next step on. The run logs the change and replays
+    it.
 
     Example: `spo weights data/runs/mine online=0.8 human=0.2`
     """
@@ -137,7 +143,7 @@ def weights(
 
     if not (run / SAVED).exists():
         raise ConfigError(
-            f"no run in {run}: it has no {SAVED}; name the folder that `run` names in the configuration"
+            f"{run} is not a run: it has no {SAVED}; give the folder that `run` names in the configuration"
         )
     known = [source["name"] for source in json.loads((run / SAVED).read_text())["source"]]
     change_weights(run, dict(parsed(change, known) for change in changes))
@@ -148,9 +154,9 @@ def parsed(change: str, known: list[str]) -> tuple[str, float | None]:
 
     name, equals, value = change.rpartition("=")
     if not equals or name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        meant = f"; did you mean {near[0]}?" if near else ""
-        raise ConfigError(f"{change}: not NAME=WEIGHT with one of the sources {', '.join(known)}{meant}")
+        similar = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {similar[0]}?" if similar else ""
+        raise ConfigError(f"{change}: not NAME=WEIGHT with one of the sources {', '.join(known)}{hint}")
     if value == "schedule":
         return name, None
     try:
@@ -158,5 +164,5 @@ def parsed(change: str, known: list[str]) -> tuple[str, float | None]:
     except ValueError:
         weight = -1.0
     if not 0 <= weight < float("inf"):
-        raise ConfigError(f"{change}: the weight must be a number, 0 or more, or `schedule`")
+        raise ConfigError(f"{change}: the weight must be a number of 0 or more, or `schedule`")
     return name, weight

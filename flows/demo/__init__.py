@@ -1,7 +1,8 @@
-"""The demo: the whole job in one flow, from contest data to a report with pass@k before and after training.
+"""The demo: the whole pipeline in one flow, from contest data to a report with pass@k before and after
+training.
 
 A run is named by its settings, so the same command resumes the same run: finished stages are looked up,
-killed ones continue, and nothing is added twice.
+killed stages continue, and nothing is added twice.
 """
 
 from flows.demo.flow import demo_flow

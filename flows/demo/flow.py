@@ -1,9 +1,4 @@
-"""The whole job in one flow: sources -> store -> deduplicate -> label -> score -> corpus -> SPO -> evaluate
--> report.
-
-A run is named by its settings, so the same command goes on with the same run: finished stages are looked up,
-killed ones continue, and nothing is added twice.
-"""
+"""The demo's flow: ingest -> deduplicate -> label -> score -> corpus -> train -> evaluate -> report."""
 
 from __future__ import annotations
 
@@ -14,7 +9,7 @@ from prefect import flow
 
 from flows import stages
 from flows.demo.record import DemoRecord
-from flows.demo.settings import STARTER, DemoSettings, held_out, train_problems
+from flows.demo.settings import STARTER, DemoSettings, evaluation_problems, train_problems
 from flows.demo.training import corpus_spec, run_config
 from flows.display.terminal import show_table
 from flows.runtime.rules import IN_MEMORY
@@ -25,7 +20,7 @@ from pipeline.store import Store, connect, query
 
 @flow(name="demo", **IN_MEMORY)
 def demo_flow(settings: dict, store: str, data: str, command: str) -> dict:
-    """Ingest, deduplicate, label, score, publish, train and evaluate over several seeds, and write the
+    """Ingest, deduplicate, label, score, publish, train and evaluate with several seeds, and write the
     report.
     """
     chosen = DemoSettings(**settings)
@@ -52,7 +47,7 @@ def demo_flow(settings: dict, store: str, data: str, command: str) -> dict:
     report = run.stage("report", lambda: stages.report_flow(store, str(run.folder), target))
     rows = [{"seed": "before", **before}, *({"seed": str(seed), **row} for seed, row in enumerate(after))]
     show_table("pass@k on held-out starter problems", rows)
-    return outcome(store, run, ingested, report, time.monotonic() - started)
+    return summary(store, run, ingested, report, time.monotonic() - started)
 
 
 def ingest_all(settings: DemoSettings, store: str) -> list[dict]:
@@ -65,7 +60,9 @@ def ingest_all(settings: DemoSettings, store: str) -> list[dict]:
 
 
 def reference_policies(settings: DemoSettings, run: DemoRecord, store: str) -> str:
-    """The reference policy's folder; with a small model, also an earlier stage of its training, for
+    """Create the reference policy. Returns its folder.
+
+    For a small model that is trained here, an earlier stage of its training is created, too, which gives
     samples of another policy.
     """
     reference_id = run.record["reference_policy"]
@@ -78,19 +75,19 @@ def reference_policies(settings: DemoSettings, run: DemoRecord, store: str) -> s
 
 
 def reference_samples(settings: DemoSettings, run: DemoRecord, store: str, reference: str) -> None:
-    """Samples of the reference, for the soft value Q0 and as data, and of the earlier policy, as data."""
-    chosen = train_problems(settings, settings.train_problems)
+    """Sample the reference policy, for the soft value Q0 and as data, and the earlier policy, as data."""
+    problems = train_problems(settings, settings.train_problems)
     who = {"origin": "earlier_training", "run_id": run.name}
     provenance = {"name": f"{run.name}/reference-samples", "policy_id": run.record["reference_policy"], **who}
     policies.rollout_flow(
-        store, reference, provenance, settings.reference_sampling.model_dump(), chosen, seed=0
+        store, reference, provenance, settings.reference_sampling.model_dump(), problems, seed=0
     )
     earlier = run.folder / "earlier"
     if earlier.exists():
         provenance = {"name": f"{run.name}/earlier-samples", "policy_id": f"{run.name}/earlier", **who}
-        some = train_problems(settings, settings.earlier_problems)
+        problems = train_problems(settings, settings.earlier_problems)
         policies.rollout_flow(
-            store, str(earlier), provenance, settings.earlier_sampling.model_dump(), some, seed=0
+            store, str(earlier), provenance, settings.earlier_sampling.model_dump(), problems, seed=0
         )
 
 
@@ -99,39 +96,40 @@ def train_and_evaluate(
 ) -> dict:
     config = run_config(settings, run, store, reference, corpus, seed)
     final = run.stage(f"train seed {seed}", lambda: stages.train_flow(config.model_dump(mode="json")))
-    found = run.stage(
+    evaluation = run.stage(
         f"evaluate seed {seed}",
         lambda: evaluate_policy(settings, run, store, final, config.run_id, seed),
     )
     run.add_policy(config.run_id, seed, config.run.name)
-    return found
+    return evaluation
 
 
 def evaluate_policy(
     settings: DemoSettings, run: DemoRecord, store: str, folder: str, policy_id: str, seed: int = 0
 ) -> dict:
-    problems = held_out(settings)
+    problems = evaluation_problems(settings)
     sampling = settings.evaluation.model_dump()
     return stages.evaluate_flow(store, folder, policy_id, problems, sampling, run_id=run.name, seed=seed)
 
 
 def show_agreement(store: str) -> None:
     with connect(Store(store)) as connection:
-        found = query(
+        agreement = query(
             connection,
             "select source, sum(compared)::bigint as compared, sum(agreed)::bigint as agreed,"
-            " sum(agreed) / sum(compared) as agreement from claimed_agreement group by source order by source",
+            " sum(agreed) / sum(compared) as agreement"
+            " from claimed_agreement group by source order by source",
         )
-    show_table("Agreement with the verdicts that sources claim", found.to_dicts())
+    show_table("Agreement with the verdicts that sources claim", agreement.to_dicts())
 
 
-def outcome(store: str, run: DemoRecord, ingested: list[dict], report: str, seconds: float) -> dict:
-    """The demo in one flat record; pass@k before and after training are those of the report."""
+def summary(store: str, run: DemoRecord, ingested: list[dict], report: str, seconds: float) -> dict:
+    """The figures of a demo run; pass@k before and after training are those of the report."""
     with connect(Store(store)) as connection:
         totals = query(
             connection,
-            "select (select count(distinct trajectory_id) from verdicts where verdict <> 'judge_error') as labelled,"
-            " (select sum(agreed) / sum(compared) from claimed_agreement) as agreement",
+            "select (select count(distinct trajectory_id) from verdicts where verdict <> 'judge_error')"
+            " as labelled, (select sum(agreed) / sum(compared) from claimed_agreement) as agreement",
         ).row(0, named=True)
 
     def total(name: str) -> int:
@@ -150,12 +148,12 @@ def outcome(store: str, run: DemoRecord, ingested: list[dict], report: str, seco
 
 
 def pass_at_k(store: str, run: DemoRecord) -> dict[str, float | None]:
-    """pass@1 and pass@10 of the reference and of the mean of seeds, on the same problems; None without an
-    estimate.
+    """pass@1 and pass@10 of the reference and of the mean over seeds, on the same problems; None where there
+    is no estimate.
     """
     policies = [policy["policy_id"] for policy in run.record["policies"]]
-    found = pair(Store(store).read("evaluations"), [run.record["reference_policy"]], policies)
-    changes = {difference.metric: difference for difference in differences(found)}
+    pairing = pair(Store(store).read("evaluations"), [run.record["reference_policy"]], policies)
+    changes = {difference.metric: difference for difference in differences(pairing)}
     row: dict[str, float | None] = {}
     for k in (1, 10):
         change = changes.get(f"pass@{k}")

@@ -1,4 +1,4 @@
-"""The record of a demo run, `run.json`: what the report reads, rewritten as stages end."""
+"""The record of a demo run, `run.json`: the report reads it; it is rewritten after each stage."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flows.demo.settings import DemoSettings, identity_of
 
 
 class DemoRecord:
-    """Stages and policies of one demo run, kept in `run.json`."""
+    """Stages and policies of one demo run, stored in `run.json`."""
 
     def __init__(self, settings: DemoSettings, command: str, data: Path) -> None:
         identity = identity_of(settings)
@@ -36,7 +36,7 @@ class DemoRecord:
         self.record["settings"] = settings.model_dump(mode="json")
 
     def stage(self, name: str, action: Callable[[], Any]) -> Any:
-        """Run a stage and keep its time: the first time it ended, since later ones are look-ups."""
+        """Run a stage and record its duration, of its first run only, because later runs are look-ups."""
         started = time.monotonic()
         result = action()
         if name not in [stage["name"] for stage in self.record["stages"]]:
@@ -45,7 +45,7 @@ class DemoRecord:
         return result
 
     def add_policy(self, policy_id: str, seed: int, folder: str) -> None:
-        """Name a trained policy and its folder, relative to the run's."""
+        """Record a trained policy and its folder, relative to the run's folder."""
         entry = {"policy_id": policy_id, "seed": seed, "folder": folder}
         if entry not in self.record["policies"]:
             self.record["policies"].append(entry)

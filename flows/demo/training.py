@@ -1,32 +1,33 @@
-"""What the demo trains on, and the configuration of each training run."""
+"""The demo's training corpus and mixture, and the configuration of each training run."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from flows.demo.record import DemoRecord
-from flows.demo.settings import DemoSettings, held_out
+from flows.demo.settings import DemoSettings, evaluation_problems
 from trainer.data import Source
 from trainer.run import MixtureConfig, OnlineConfig, RunConfig
 
-# Problems that are sampled while a policy is trained.
+# Problems that are sampled during training.
 SAMPLED = "split = 'train' and source = 'starter'"
 
 
 def corpus_spec(run: DemoRecord) -> dict:
     return {
         "name": f"{run.name}-offline",
-        "description": "all that offline training may draw from: judged and scored training trajectories",
+        "description": "all rows that offline training may use: judged and scored training trajectories",
         "query": (
-            "select trajectory_id from judged where split = 'train' and language = 'python3' and origin <> 'online'"
-            " and (run_id is null or run_id = $run) and trajectory_id in (select trajectory_id from reference_scores)"
+            "select trajectory_id from judged where split = 'train' and language = 'python3'"
+            " and origin <> 'online' and (run_id is null or run_id = $run)"
+            " and trajectory_id in (select trajectory_id from reference_scores)"
         ),
         "parameters": {"run": run.name},
     }
 
 
 def sources(settings: DemoSettings, run: DemoRecord, run_id: str, corpus: str) -> list[Source]:
-    """Stored data, and from the first online step on as much fresh data as all of it."""
+    """Stored data, and from the first online step on an equal share of fresh data."""
     offline = offline_sources(run, corpus)
     total = sum(source.weight_at(0) for source in offline)
     online = Source(
@@ -41,7 +42,7 @@ def sources(settings: DemoSettings, run: DemoRecord, run_id: str, corpus: str) -
 
 
 def offline_sources(run: DemoRecord, corpus: str) -> list[Source]:
-    """Human programs, samples of the reference, of the earlier policy and of other policies."""
+    """Human programs, and samples of the reference, of the earlier policy and of other policies."""
     by_policy = "j.policy_id = $policy"
     return [
         Source(
@@ -86,9 +87,8 @@ def offline_sources(run: DemoRecord, corpus: str) -> list[Source]:
 def run_config(
     settings: DemoSettings, run: DemoRecord, store: str, reference: str, corpus: str, seed: int
 ) -> RunConfig:
-    """The configuration of one seed's training, as a file for `spo train` would say it."""
+    """The configuration of one seed's training run, as in a file for `spo train`."""
     run_id = f"{run.name}/seed-{seed}"
-    drawn = sources(settings, run, run_id, corpus)
     return RunConfig(
         run=run.folder / f"seed-{seed}",
         name=run_id,
@@ -96,13 +96,13 @@ def run_config(
         reference=Path(reference),
         reference_policy=run.record["reference_policy"],
         seed=seed,
-        evaluation=held_out(settings),
-        # Held-out starter problems are new combinations of the words of the others.
+        evaluation=evaluation_problems(settings),
+        # Held-out starter problems are new combinations of the words of the training problems.
         allow_leaks=("ngrams",),
         objective=settings.objective,
         training=settings.training,
         optimiser=settings.optimiser,
         mixture=MixtureConfig(batch_sequences=settings.batch_sequences),
-        source=drawn,
+        source=sources(settings, run, run_id, corpus),
         online=OnlineConfig(problems_where=SAMPLED, **settings.online.model_dump()),
     )

@@ -1,1 +1,1 @@
-"""What the terminal shows: tables, progress, and the figures of a training run."""
+"""Terminal output: tables, progress, and the figures of a training run."""

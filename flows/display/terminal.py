@@ -1,4 +1,4 @@
-"""What a person sees while flows run: progress with rate and time left, and a table at the end of each."""
+"""Terminal output of flows: progress with rate and remaining time, and a table at the end of each."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ from rich.text import Text
 
 
 class VisibleConsole(Console):
-    """A console that shows as an escape what a terminal would obey: texts may come from data. Its styles
-    are its own.
-    """
+    """A console that prints control characters as escapes, because texts may come from data."""
 
     def print(self, *objects: Any, **options: Any) -> None:
         from pipeline.text import visible
@@ -30,7 +28,7 @@ class VisibleConsole(Console):
 
 console = VisibleConsole(stderr=True)
 if not console.is_terminal:
-    console.width = 160  # a log file folds nothing
+    console.width = 160  # lines of a log file are not folded
 PLAIN_EVERY_S = 10.0
 ARTIFACT_EVERY_S = 5.0
 
@@ -43,7 +41,7 @@ class Rate(ProgressColumn):
 
 
 class Count(ProgressColumn):
-    """How many are done, never cut short."""
+    """The completed and total counts, never truncated."""
 
     def __init__(self):
         super().__init__(table_column=Column(no_wrap=True))
@@ -57,8 +55,10 @@ class Count(ProgressColumn):
 
 @contextmanager
 def progress(what: str, unit: str) -> Iterator[Update]:
-    """Yield `update(done, total)`. A bar on a terminal, elsewhere a plain line every few seconds; in a run
-    of Prefect also an artifact, once there is time enough to look at it."""
+    """Yield `update(done, total)`: a progress bar on a terminal, else a plain line every few seconds.
+
+    In a Prefect run that takes more than a few seconds, progress is an artifact, too.
+    """
     artifact = ProgressArtifact(what, unit)
     with shown_progress(what, unit) as update:
 
@@ -89,19 +89,19 @@ def shown_progress(what: str, unit: str) -> Iterator[Update]:
 
 
 class ProgressArtifact:
-    """Progress in Prefect's UI, for tasks that take more than a few seconds. A server that went away does
-    not end the work.
+    """Progress in Prefect's UI, for tasks that take more than a few seconds. If the server fails, work
+    continues.
     """
 
     def __init__(self, what: str, unit: str):
         self.what, self.unit = what, unit
         self.identity: UUID | None = None
         self.last = time.monotonic()
-        self.wanted = in_a_run()
+        self.enabled = in_prefect_run()
 
     def update(self, done: int, total: int) -> None:
         now = time.monotonic()
-        if self.wanted and total and now - self.last >= ARTIFACT_EVERY_S:
+        if self.enabled and total and now - self.last >= ARTIFACT_EVERY_S:
             self.last = now
             self.write(min(100.0, 100 * done / total), f"{self.what}: {done:,} of {total:,} {self.unit}")
 
@@ -120,14 +120,16 @@ class ProgressArtifact:
             else:
                 update_progress_artifact(self.identity, percent, description=description)
         except (httpx.TransportError, PrefectHTTPStatusError) as error:
-            self.wanted, self.identity = False, None
+            self.enabled, self.identity = False, None
             console.print(
-                f"{self.what}: no more progress for Prefect's UI: {error}", highlight=False, markup=False
+                f"{self.what}: progress is no longer sent to Prefect's UI: {error}",
+                highlight=False,
+                markup=False,
             )
 
 
-def in_a_run() -> bool:
-    """Whether this is a task of a Prefect run. Commands without flows never import Prefect."""
+def in_prefect_run() -> bool:
+    """Whether this code runs in a task of a Prefect run. Commands without flows do not import Prefect."""
     if "prefect" not in sys.modules:
         return False
     from prefect.context import TaskRunContext
@@ -152,26 +154,24 @@ def plain_progress(what: str, unit: str) -> Update:
 
 
 def echo(text: object, *, err: bool = False, nl: bool = True) -> None:
-    """Print text that may come from data: what a terminal would obey is shown as an escape."""
+    """Print text that may come from data, with control characters as escapes."""
     from pipeline.text import visible
 
     typer.echo(visible(str(text)), err=err, nl=nl)
 
 
 def show_table(title: str, rows: list[dict], file: TextIO | None = None) -> None:
-    """A table of rows with the same keys, numbers to the right; on the terminal, or where a command's answer
-    goes.
+    """Print a table of rows with the same keys, on the terminal's standard error or to `file`.
 
-    Numbers are never cut and texts are folded. A single row that is wider than the terminal stands a value a
-    line.
+    Numbers are right-aligned and never truncated; texts are folded. A single row that is wider than the
+    terminal is printed as one line per value.
     """
     target = console if file is None else VisibleConsole(file=file, width=None if file.isatty() else 1000)
     if not rows:
         target.print(f"[bold]{escape(title)}[/]: nothing", highlight=False)
         return
-    target.print(
-        f"[bold]{escape(title)}[/]", highlight=False
-    )  # a title of the table would be folded to the table's width
+    # Not the title of the table, which would be folded to the table's width.
+    target.print(f"[bold]{escape(title)}[/]", highlight=False)
     cells = [[_cell(shown(value, name)) for name, value in row.items()] for row in rows]
     widths = [max(map(len, column)) for column in zip(list(rows[0]), *cells, strict=True)]
     table = Table(header_style="dim", box=None, padding=(0, 2, 0, 0))

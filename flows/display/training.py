@@ -1,8 +1,7 @@
-"""What `spo train` shows while it runs: a line of figures every few seconds, and a table of the sources at
-the end.
+"""Terminal output of `spo train`: a line of figures every few seconds, and a table of the sources at the end.
 
-Which figures there are is the objective's business: the line has those of its headline, the table has all.
-Step by step they are in the run's `metrics.jsonl`; the lines are means over the steps since the line before.
+The objective defines its figures: the line has those of its headline, the table has all. A line shows means
+over the steps since the previous line; the figures of every step are in the run's `metrics.jsonl`.
 """
 
 from __future__ import annotations
@@ -15,15 +14,15 @@ from typing import Any
 from flows.display.terminal import console, show_table, shown_progress
 
 EVERY_S = 10.0
-LAST_SHARE = 0.1  # of the steps, which the table at the end looks at
+LAST_SHARE = 0.1  # share of the steps that the final table covers
 
 Figures = dict[str, Any]
 
 
-class Watch:
-    """Takes the figures of one step after another, and passes each line to `say`.
+class TrainingDisplay:
+    """Called with the figures of each step; passes each output line to `say`.
 
-    `headline` are the objective's figures that have a place in the line: name -> title.
+    `headline`: the objective's figures that are shown in the line, name -> title.
     """
 
     def __init__(
@@ -44,9 +43,12 @@ class Watch:
         self.seen.append(figures)
         if figures["step"] == 0 and figures["max_log_ratio"] is not None:
             self.say(
-                f"step 0: |log pi - log pi_ref| is at most {figures['max_log_ratio']:.2g} nat (gate: {self.gate_nats:g})"
+                f"step 0: |log pi - log pi_ref| is at most {figures['max_log_ratio']:.2g} nat"
+                f" (gate: {self.gate_nats:g})"
             )
         now, done = time.monotonic(), figures["step"] + 1
+        if validation := figures.get("validation"):
+            self.say(validation_line(done, validation))
         if now - self.last >= self.every_s or done == self.steps:
             steps = self.seen[self.reported :]
             self.say(step_line(steps, self.steps, self.headline, self.left(done, now)))
@@ -59,9 +61,7 @@ class Watch:
         return sum(figures[name] for figures in self.seen)
 
     def sources(self) -> list[Figures]:
-        """A row per figure with a column per source: all rows that it gave, and means over the last steps
-        that have it.
-        """
+        """One row per figure, one column per source: counts over all steps, and means over the last steps."""
         names = sorted({name for figures in self.seen for name in figures["sources"]})
         total = round(self.total("rows"))
         columns = {
@@ -73,21 +73,34 @@ class Watch:
         return [row for row in rows if any(row[name] is not None for name in names)]
 
     def summary(self) -> str:
-        """Where the time went, and what it needed."""
+        """One line about time and memory: throughput, waiting for data, fresh samples, peak memory."""
         seconds, fresh = self.total("seconds"), self.total("fresh_seconds")
         first, *others = [figures["data_seconds"] - figures["fresh_seconds"] for figures in self.seen]
         rate = self.total("tokens") / (seconds - fresh)
         parts = [f"{len(self.seen):,} steps in {seconds:,.1f} s", f"{rate:,.0f} tokens/s"]
         parts += [f"store opened in {first:.1f} s", f"then {sum(others) / seconds:.1%} waiting for data"]
         if fresh:
-            parts.append(f"{fresh / seconds:.0%} making fresh samples")
+            parts.append(f"{fresh / seconds:.0%} generating fresh samples")
         if (mfu := mean(self.seen, "mfu")) is not None:
             parts.append(f"MFU {mfu:.1%}")
         return "; ".join([*parts, f"peak memory {self.seen[-1]['peak_memory_gb']:.1f} GB"])
 
 
+def validation_line(step: int, validation: Figures) -> str:
+    """`step 40: validation pass@1 0.312 (0.25 to 0.37), best so far`."""
+    names = [name for name in ("pass@1", "pass@10") if validation.get(name) is not None]
+    shown = ", ".join(
+        f"{name} {validation[name]:.3f} ({validation[f'{name}_low']:.2f} to {validation[f'{name}_high']:.2f})"
+        for name in names
+    )
+    best = validation["best_step"]
+    return f"step {step:,}: validation {shown}, " + (
+        "best so far" if best == step else f"the best at step {best:,}"
+    )
+
+
 def step_line(steps: list[Figures], total: int, headline: Mapping[str, str], left_s: float) -> str:
-    """Means over these steps; the learning rate as it is now."""
+    """One output line: means over these steps, and the current learning rate."""
     last = steps[-1]
     parts = [f"step {last['step'] + 1:,}/{total:,}", f"loss {mean(steps, 'loss'):.4g}"]
     titles = {**headline, "kl": "KL", "gradient_norm": "gradient"}
@@ -102,47 +115,48 @@ def step_line(steps: list[Figures], total: int, headline: Mapping[str, str], lef
 
 
 def source_column(steps: list[Figures], rows: int) -> Figures:
-    """Of one source: its rows, their share of all rows, and whatever figures there are as means over the
-    last steps.
+    """The figures of one source: its rows, their share of all rows, and means of the others over the last
+    steps.
     """
     last = steps[-max(1, round(LAST_SHARE * len(steps))) :]
     own = sum(figures["rows"] for figures in steps)
     counts = {"rows": own, "share": f"{own / rows:.1%}", "successes": f"{mean(last, 'success_share'):.1%}"}
-    shown = {"rows", "success_share"}
-    others = [name for name, value in last[-1].items() if name not in shown and not isinstance(value, dict)]
+    hidden_figures = {"rows", "success_share"}
+    others = [
+        name for name, value in last[-1].items() if name not in hidden_figures and not isinstance(value, dict)
+    ]
     return counts | {name: mean(last, name) for name in others}
 
 
 def mean(steps: list[Figures], name: str) -> Any:
-    """Over the steps that have a value; None where none has."""
+    """The mean over the steps that have a value; None if no step has one."""
     values = [figures[name] for figures in steps if figures[name] is not None]
     return sum(values) / len(values) if values else None
 
 
 @contextmanager
-def watched(
+def training_display(
     what: str, steps: int, gate_nats: float, headline: Mapping[str, str]
 ) -> Iterator[Callable[[Figures], None]]:
-    """`on_step` of a run: lines of figures, under them on a terminal a bar, and at the end the table of
-    the sources.
+    """Yield the `on_step` of a run. It prints lines of figures, with a progress bar on a terminal; at the
+    end, the table of the sources is printed.
     """
 
     def say(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    watch = Watch(steps, gate_nats, headline, say)
+    display = TrainingDisplay(steps, gate_nats, headline, say)
     if console.is_terminal:
         with shown_progress(what, "steps") as update:
 
             def on_step(figures: Figures) -> None:
-                watch(figures)
+                display(figures)
                 update(figures["step"] + 1, steps)
 
             yield on_step
     else:
-        yield watch
-    if watch.seen:
-        show_table(
-            f"What {what} learned from: means of the last {LAST_SHARE:.0%} of the steps", watch.sources()
-        )
-        say(watch.summary())
+        yield display
+    if display.seen:
+        title = f"Training data of {what}: means over the last {LAST_SHARE:.0%} of the steps"
+        show_table(title, display.sources())
+        say(display.summary())

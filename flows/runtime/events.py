@@ -1,10 +1,10 @@
-"""Events that a labelling emits, and the thresholds that start entries of a schedule.
+"""Events that a labelling run emits, and the thresholds that start entries of a schedule.
 
-A labelling that adds verdicts emits `spo.labelled` with its counts. A `[[when]]` of a schedule file is kept
-in a Prefect variable: its threshold, and the number of verdicts at which it was last reached. The labelling
-that reaches it again emits `spo.threshold`, and an automation of the server starts the deployment. If a
-labelling is killed between its last append and the event, the next one counts from the same number. So a
-threshold may be announced twice, but it is never lost.
+A labelling run that adds verdicts emits `spo.labelled` with its counts. A `[[when]]` of a schedule file is
+stored in a Prefect variable: its threshold, and the number of verdicts at which it was last reached. The run
+that reaches it again emits `spo.threshold`, and an automation of the server starts the deployment. If a run
+is killed between its last append and the event, the next run counts from the same number. So a threshold may
+be announced twice, but it is never lost.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PREFIX = "spo_when_"
 
 
 class Threshold(BaseModel):
-    """A `[[when]]` as the server keeps it. `seen`: verdicts in the store when it was last reached."""
+    """A `[[when]]` as the server stores it. `seen`: number of verdicts when it was last reached."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
@@ -35,7 +35,7 @@ class Threshold(BaseModel):
 
 
 def announce_labelled(store: str, counts: dict[str, int]) -> list[str]:
-    """Emit the counts of a labelling, and the thresholds that are reached now. Returns the names of these."""
+    """Emit the counts of a labelling run, and the thresholds that it reached. Returns the names of these."""
     opened = Store(store)
     total = opened.statistics("verdicts").rows
     emit_event(
@@ -58,7 +58,7 @@ def announce_labelled(store: str, counts: dict[str, int]) -> list[str]:
 
 
 def thresholds() -> list[Threshold]:
-    """All thresholds that the server keeps."""
+    """All thresholds that the server stores."""
     return list(_thresholds_by_variable().values())
 
 
@@ -72,7 +72,7 @@ def _thresholds_by_variable() -> dict[str, Threshold]:
 
 
 def watch(name: str, store: str, labelled_rows: int, run: str) -> None:
-    """Have the server keep a threshold. One that exists goes on counting from where it was."""
+    """Store a threshold on the server. An existing one keeps its count."""
     opened = Store(store)
     seen = next((t.seen for t in thresholds() if t.name == name and t.store == opened.location), None)
     count = opened.statistics("verdicts").rows if seen is None else seen
@@ -80,7 +80,7 @@ def watch(name: str, store: str, labelled_rows: int, run: str) -> None:
 
 
 def forget_others(names: set[str], store: str) -> None:
-    """Delete the thresholds of a store that its schedule file no longer has."""
+    """Delete the thresholds of a store that are no longer in its schedule file."""
     with get_client(sync_client=True) as client:
         for variable, threshold in _thresholds_by_variable().items():
             if threshold.store == store and threshold.name not in names:
@@ -98,7 +98,7 @@ def _variable_name(threshold: Threshold) -> str:
 
 
 def rule_id(name: str, store: str) -> str:
-    """Id of the event's resource by which the automation of a `[[when]]` knows it."""
+    """Id of the event resource that the automation of a `[[when]]` matches."""
     return f"{_resource(store)}.when.{name}"
 
 

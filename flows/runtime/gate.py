@@ -1,9 +1,9 @@
-"""The gate before Prefect's server: it refuses pages of other origins, and names that are not the server's.
+"""The gate in front of Prefect's server: it refuses pages of other origins and unknown host names.
 
 Any page in the user's browser can send requests to loopback. A page of another origin is recognised by the
-headers `Origin` and `Sec-Fetch-Site` (Fetch standard, Fetch Metadata), a page whose name was pointed to this
-machine (DNS rebinding) by `Host`. Programs send no origin and pass the gate; like pages, they need the
-secret.
+headers `Origin` and `Sec-Fetch-Site` (Fetch standard, Fetch Metadata). A page whose host name was pointed at
+this machine (DNS rebinding) is recognised by `Host`. Programs send no origin and pass the gate; like pages,
+they need the secret.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ Application = Callable[[Message, Receive, Send], Awaitable[None]]
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _HOST = re.compile(r"(\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(:[0-9]+)?")  # RFC 9110, 7.2
 _POLICY_VIOLATION = 1008  # RFC 6455, 7.4.1
-# The UI loads from its own server only, and sends to it only: it would report to an analytics service,
-# whatever Prefect's settings say. It runs no script that came with data, and cannot be framed by a page that
-# steers clicks.
+# The UI may load from and send to its own server only; without this rule it reports to an analytics service
+# regardless of Prefect's settings. It runs no script that came with data, and other pages cannot put it in a
+# frame (clickjacking).
 _POLICY = {
     "default-src": "'self'",
     "style-src": "'self' 'unsafe-inline'",
@@ -44,14 +44,14 @@ _PROTECTION = [
 
 @dataclass(frozen=True)
 class Names:
-    """Names and addresses under which clients may reach a server."""
+    """Host names and addresses under which clients may reach a server."""
 
     names: frozenset[str]
     any_address: bool = False  # a numeric address cannot be rebound by DNS
 
     @classmethod
     def of(cls, host: str, more: Iterable[str] = ()) -> Names:
-        """Names of a server that listens on `host`: loopback's, or this machine's and any numeric address."""
+        """Names of a server that listens on `host`: those of loopback, or of this machine and any address."""
         own = {host, *more} | _LOOPBACK_NAMES
         if not is_loopback(host):
             own |= {socket.gethostname(), socket.getfqdn()}
@@ -65,7 +65,9 @@ class Names:
 
 @dataclass(frozen=True)
 class Gate:
-    """ASGI application: `application`, for requests to one of `names`, and not for pages of other origins."""
+    """ASGI application that passes requests on to `application`, if they are for one of `names` and do not
+    come from a page of another origin.
+    """
 
     application: Application
     names: Names
@@ -78,14 +80,13 @@ class Gate:
         if refusal is None:
             await self.application(scope, receive, _protected(send))
         elif scope["type"] == "websocket":
-            await send(
-                {"type": "websocket.close", "code": _POLICY_VIOLATION}
-            )  # before it is accepted: HTTP 403
+            # Before the connection is accepted, this becomes HTTP 403.
+            await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
         else:
             await _answer(send, *refusal)
 
     def _refusal(self, scope: Message) -> tuple[int, str] | None:
-        """Status and reason for a request that is refused."""
+        """HTTP status and reason if the request is refused, else None."""
         hosts = _values(scope, b"host")
         if len(hosts) != 1 or hosts[0] not in self.names:
             return 421, "not a name of this server; add it with: spo up --name NAME"
@@ -98,7 +99,7 @@ class Gate:
         return None
 
     def _opens_a_page(self, scope: Message) -> bool:
-        """A link to the UI that a user followed. The page that has the link cannot read what it opens."""
+        """Whether a user followed a link to the UI. The page with the link cannot read what it opens."""
         navigates = _values(scope, b"sec-fetch-mode") == ["navigate"]
         whole_page = _values(scope, b"sec-fetch-dest") == ["document"]
         outside_api = not scope["path"].startswith(self.api)
@@ -110,10 +111,10 @@ def is_loopback(host: str) -> bool:
     if (address := _address(host)) is not None:
         return address.is_loopback
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        entries = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError:
         return False
-    return all(ipaddress.ip_address(entry[4][0]).is_loopback for entry in found)
+    return all(ipaddress.ip_address(entry[4][0]).is_loopback for entry in entries)
 
 
 def _crosses_sites(scope: Message) -> bool:
@@ -125,9 +126,9 @@ def _values(scope: Message, name: bytes) -> list[str]:
 
 
 def _host_name(host: str) -> str:
-    """`[::1]:4200` is ::1, `localhost:4200` is localhost; empty for what is not a host."""
-    found = _HOST.fullmatch(host.lower())
-    return "" if found is None else found["address"] or found["name"]
+    """The host without its port: `[::1]:4200` gives ::1, `localhost:4200` gives localhost; "" if invalid."""
+    match = _HOST.fullmatch(host.lower())
+    return "" if match is None else match["address"] or match["name"]
 
 
 def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -1,4 +1,4 @@
-"""Repeat Ctrl-C: libraries may swallow a KeyboardInterrupt, e.g. Prefect at the end of a heartbeat."""
+"""Repeats Ctrl-C: libraries may swallow a KeyboardInterrupt, e.g. Prefect at the end of a heartbeat."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import signal
 import threading
 from types import FrameType
 
-INSIST_S = 8.0
+REPEAT_AFTER_S = 8.0
 
 
-def insist() -> None:
-    """Repeat an interrupt every INSIST_S seconds until this process ends.
+def repeat_interrupts() -> None:
+    """Repeat an interrupt every REPEAT_AFTER_S seconds until this process exits.
 
-    For commands that an interrupt should end, from the main thread. Not for a prompt, and not for an asyncio
-    loop, which has its own handler.
+    Call it from the main thread, in commands that an interrupt should end. It is not for a prompt, nor for an
+    asyncio loop, which has its own handler.
     """
     signal.signal(signal.SIGINT, _interrupt)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    again = threading.Timer(INSIST_S, os.kill, (os.getpid(), number))
-    again.daemon = True
-    again.start()
+    timer = threading.Timer(REPEAT_AFTER_S, os.kill, (os.getpid(), number))
+    timer.daemon = True
+    timer.start()
     raise KeyboardInterrupt

@@ -1,9 +1,9 @@
-"""Which Prefect server works on a data folder: one at a time, which holds a lock for as long as it lives.
+"""Which Prefect server uses a data folder: one at a time, which holds a lock while it runs.
 
-The server locks `server.json`, and writes its address there once it listens. So a client that finds the file
-locked and an address in it talks to that server, and not to a process that has taken its port since. The
-kernel frees the lock however the server ends. Commands that use the server share a second lock; a server that
-a command started ends when no process holds it.
+The server locks `server.json`, and writes its address there once it listens. A client that finds the file
+locked and an address in it therefore talks to that server, and not to a process that has taken its port
+since. The kernel releases the lock however the server ends. Commands that use the server share a second lock;
+a server that a command started exits when no process holds it.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _joined: dict[Path, IO[str]] = {}
 
 
 class ServerError(RuntimeError):
-    """Prefect's server cannot be started or used; one line with what to do."""
+    """Prefect's server cannot be started or used. The message is one line that says what to do."""
 
 
 @dataclass(frozen=True)
 class ServerRecord:
     """What a server writes about itself.
 
-    `url`: of its API, None until it listens. `embedded`: it ends with the commands that use it.
+    `url`: the address of its API, None until it listens. `embedded`: it exits with the commands that use it.
     """
 
     pid: int
@@ -60,7 +60,7 @@ def write(file: IO[str], record: ServerRecord) -> None:
 
 
 def find(home: Path) -> ServerRecord | None:
-    """The server that works on a data folder, or is starting to; None if there is none."""
+    """The server that uses a data folder, or is starting to; None if there is none."""
     path = home / _RECORD
     if not path.exists():
         return None
@@ -70,23 +70,23 @@ def find(home: Path) -> ServerRecord | None:
         try:
             return ServerRecord(**json.loads(file.read()))
         except (ValueError, TypeError):
-            return ServerRecord(pid=0, embedded=True)  # it has the lock, and is about to write its record
+            return ServerRecord(pid=0, embedded=True)  # it holds the lock and has not written its record yet
 
 
 def join(home: Path) -> None:
-    """Use the server of a data folder until this process ends. Waits for a server that is about to end."""
+    """Use the server of a data folder until this process exits. Waits for a server that is about to exit."""
     if home not in _joined:
         _joined[home] = file = _opened(home / _USERS)
         fcntl.flock(file, fcntl.LOCK_SH)
 
 
 def unused(file: IO[str]) -> bool:
-    """Whether no command uses the server. If so, none can join until the file is closed."""
+    """Whether no command uses the server. If so, no command can join until the file is closed."""
     return _locked(file, fcntl.LOCK_EX)
 
 
 def users_file(home: Path) -> IO[str]:
-    """The file that `unused` looks at, for a server."""
+    """The file that a server passes to `unused`."""
     return _opened(home / _USERS)
 
 

@@ -1,8 +1,8 @@
 """The secret of Prefect's server, generated once per data folder.
 
-Our own commands and their child processes know it. It has the form `USER:PASSWORD`, and the login page of the
-UI asks for all of it. A secret in the environment wins: PREFECT_SERVER_API_AUTH_STRING for the server,
-PREFECT_API_AUTH_STRING for both sides.
+Our own commands and their child processes read it from the folder. It has the form `USER:PASSWORD`, and the
+login page of the UI asks for all of it. A secret in the environment takes precedence:
+PREFECT_SERVER_API_AUTH_STRING for the server, PREFECT_API_AUTH_STRING for both sides.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _USER = "spo"
 
 
 def server_secret(home: Path) -> str:
-    """The secret that a server of this data folder asks for: the user's own, else the folder's."""
+    """The secret that a server of this data folder requires: the user's own, else the folder's."""
     return explicit_secret() or folder_secret(home)
 
 
 def explicit_secret(names: tuple[str, ...] = (SERVER, CLIENT)) -> str | None:
-    """The secret in the environment, if there is one. Raises ServerError if it has another form."""
+    """The secret in the environment, if there is one. Raises ServerError if it is not USER:PASSWORD."""
     for name in names:
         if (value := os.environ.get(name)) is not None:
             return _checked(value, name)
@@ -35,7 +35,7 @@ def explicit_secret(names: tuple[str, ...] = (SERVER, CLIENT)) -> str | None:
 
 
 def folder_secret(home: Path) -> str:
-    """The secret of a data folder, generated if missing. Raises ServerError if other users may know it."""
+    """The secret of a data folder, generated if missing. Raises ServerError if other users can read it."""
     path = home / _FILE_NAME
     for _ in range(2):
         try:
@@ -46,7 +46,7 @@ def folder_secret(home: Path) -> str:
 
 
 def _generate(path: Path) -> None:
-    """Write a secret under its name in one step: two processes that start at once read the same one."""
+    """Create the secret file atomically, so that two processes that start at once read the same secret."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle, partial = tempfile.mkstemp(prefix=".secret-", dir=path.parent)  # mode 0600
     try:
@@ -66,18 +66,18 @@ def _read(path: Path) -> str:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise ServerError(f"{path}: {error.strerror}; remove it, and a new secret is generated") from error
+        raise ServerError(f"{path}: {error.strerror}; remove it to generate a new secret") from error
     with os.fdopen(handle) as file:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
-            raise ServerError(f"{path} is not a file of this user; remove it, or set {CLIENT}")
+            raise ServerError(f"{path} is not a regular file of this user; remove it, or set {CLIENT}")
         if status.st_mode & 0o077:
-            raise ServerError(f"{path} may be read by other users; remove it, and a new secret is generated")
+            raise ServerError(f"{path} can be read by other users; remove it to generate a new secret")
         return _checked(file.read(1024).strip(), str(path))
 
 
 def _checked(secret: str, source: str) -> str:
-    """Prefect can compare ASCII only, and takes an empty secret for no secret."""
+    """The secret, if Prefect can use it: Prefect compares ASCII only, and treats an empty secret as none."""
     user, colon, password = secret.partition(":")
     if not (user and colon and password and secret.isascii() and secret.isprintable()) or " " in secret:
         raise ServerError(f"{source}: not a secret; give USER:PASSWORD in ASCII, without spaces")

@@ -1,7 +1,7 @@
-"""The process of Prefect's server: `python -m flows.runtime.server`. Its application is Prefect's, behind
+"""Prefect's server as a process: `python -m flows.runtime.server`. It runs Prefect's application behind
 `flows/runtime/gate.py`.
 
-`spo up` becomes this process; a command that finds no server starts one (`flows/runtime/starting.py`).
+`spo up` executes this module; a command that finds no server starts one (`flows/runtime/starting.py`).
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from flows.runtime.record import ServerError, ServerRecord
 from flows.runtime.secret import CLIENT, SERVER, server_secret
 from flows.runtime.starting import ANOTHER_SERVES, api_url, check_host, running_line
 
-_LOOK_AGAIN_S = 0.5
+_POLL_S = 0.5
 
 
 class _Server(uvicorn.Server):
-    """Writes its record once it listens, not before: until then another process may have the port."""
+    """Writes its record only once it listens: until then another process may have the port."""
 
     def __init__(self, config: uvicorn.Config, file: IO[str], own_record: ServerRecord):
         super().__init__(config)
@@ -41,7 +41,7 @@ class _Server(uvicorn.Server):
 
 
 def application(names: Names) -> Application:
-    """Prefect's server and UI behind the gate, with the secret that is in the environment."""
+    """Prefect's server and UI behind the gate, with the secret from the environment."""
     from prefect.server.api.server import create_app
 
     return Gate(create_app(final=True), names)
@@ -52,7 +52,9 @@ def main() -> int:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=4200)
     parser.add_argument("--name", action="append", default=[])
-    parser.add_argument("--inherited", type=int, help="socket of the command that starts a server for itself")
+    parser.add_argument(
+        "--inherited", type=int, help="socket inherited from the command that starts this server"
+    )
     options = parser.parse_args()
     try:
         return _serve(options.host, options.port, Names.of(options.host, options.name), options.inherited)
@@ -80,7 +82,9 @@ def _serve(host: str, port: int, names: Names, inherited: int | None) -> int:
 
 
 def _claim(home: Path, embedded: bool) -> IO[str] | None:
-    """The lock of the data folder. A server that is to stay waits for the end of an embedded one."""
+    """The lock of the data folder; None if an embedded server finds another one. A permanent server waits
+    until an embedded one exits.
+    """
     waits = False
     while (file := record.claim(home, embedded)) is None:
         other = record.find(home)
@@ -89,9 +93,9 @@ def _claim(home: Path, embedded: bool) -> IO[str] | None:
         if other and not other.embedded:
             raise ServerError(running_line(other))
         if other and not waits:
-            print(f"{running_line(other)} for commands; waits for their end", file=sys.stderr, flush=True)
+            print(f"{running_line(other)} for commands; waiting until they end", file=sys.stderr, flush=True)
             waits = True
-        time.sleep(_LOOK_AGAIN_S)
+        time.sleep(_POLL_S)
     return file
 
 
@@ -122,7 +126,7 @@ def _configuration(names: Names) -> uvicorn.Config:
 def _end_when_unused(server: uvicorn.Server, home: Path) -> None:
     users = record.users_file(home)
     while not record.unused(users):
-        time.sleep(_LOOK_AGAIN_S)
+        time.sleep(_POLL_S)
     server.should_exit = True
 
 

@@ -1,8 +1,8 @@
-"""Run a stage in parts on several machines, each part a Prefect task on a Dask or Ray cluster.
+"""Runs a stage in parts on several machines, each part a Prefect task on a Dask or Ray cluster.
 
-Parts are chosen by a hash of the problem, so no two parts write the same row, and together they give what one
-pass gives. Each part opens the store itself; only paths and counts travel between machines. Set-up:
-`flows/README.md`.
+Rows are assigned to parts by a hash of the problem, so no two parts write the same row, and together they
+give the result of a single pass. Each part opens the store itself; only paths and counts are sent between
+machines. Set-up: `flows/README.md`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class RunnerError(ValueError):
 
 
 class Runner(BaseModel):
-    """Where the parts of a stage run. `threads`: here, as one task; a stage uses all cores itself."""
+    """Where the parts of a stage run. `threads`: in this process, as one task that uses all cores."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["threads", "dask", "ray"] = "threads"
@@ -30,26 +30,25 @@ class Runner(BaseModel):
     parts: int = 1
 
 
-def runner_of(text: str | None, parts: int | None = None) -> Runner:
-    """Parse `threads`, `dask`, `ray`, or `dask@tcp://HOST:8786` for a running cluster; None is
-    SPO_TASK_RUNNER.
+def parse_runner(text: str | None, parts: int | None = None) -> Runner:
+    """Parse `threads`, `dask`, `ray`, or `dask@tcp://HOST:8786` for a running cluster; None means the value
+    of SPO_TASK_RUNNER. Raises RunnerError.
 
-    Without an address a cluster of processes is started on this machine for as long as the stage runs.
+    Without an address, a cluster of processes is started on this machine while the stage runs.
     """
     text = text or os.environ.get("SPO_TASK_RUNNER") or "threads"
     kind, _, address = text.partition("@")
     if kind not in ("threads", "dask", "ray") or (kind == "threads" and address):
-        raise RunnerError(f"no task runner {text!r}; there are threads, dask and ray[@ADDRESS]")
+        raise RunnerError(f"unknown task runner {text!r}; use threads, dask[@ADDRESS] or ray[@ADDRESS]")
     if kind == "threads":
         return Runner()
     return Runner(kind=kind, address=address or None, parts=parts or _DEFAULT_PARTS)
 
 
 def spread(task: Task, runner: Runner, **arguments: Any) -> list[Any]:
-    """Run the task on every part, as `task(part=i, parts=n, **arguments)`; return the results in order of
-    parts.
+    """Run `task(part=i, parts=n, **arguments)` for every part; return the results in the order of the parts.
 
-    The error of the first part that failed is raised once all parts have ended. To be called from a flow.
+    Once all parts have ended, the error of the first part that failed is raised. Call it from a flow.
     """
     if runner.kind == "threads":
         return [task(part=0, parts=1, **arguments)]
@@ -73,8 +72,8 @@ def _task_runner(runner: Runner) -> TaskRunner:
 
             if runner.address:
                 return DaskTaskRunner(address=runner.address)
-            # One thread per process: DuckDB, torch and the sandbox's pool have threads and processes of their
-            # own.
+            # One thread per process: DuckDB, torch and the sandbox's pool start their own threads and
+            # processes.
             local = {"n_workers": _local_processes(), "threads_per_worker": 1, "dashboard_address": None}
             return DaskTaskRunner(cluster_kwargs=local)
         from prefect_ray import RayTaskRunner
@@ -91,8 +90,3 @@ def _task_runner(runner: Runner) -> TaskRunner:
 
 def _local_processes() -> int:
     return len(os.sched_getaffinity(0))
-
-
-def where_part(column: str, part: int, parts: int) -> str:
-    """SQL condition that chooses a part, by md5, which is the same on every machine and in every version."""
-    return f"md5_number_lower({column}) % {parts} = {part}"

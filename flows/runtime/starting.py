@@ -1,4 +1,4 @@
-"""Find the Prefect server of a data folder, or start one that lives as long as commands use it."""
+"""Finds the Prefect server of a data folder, or starts one that runs while commands use it."""
 
 from __future__ import annotations
 
@@ -20,64 +20,66 @@ from flows.runtime.gate import is_loopback
 from flows.runtime.record import ServerError, ServerRecord
 from flows.runtime.secret import CLIENT, SERVER, explicit_secret
 
-USUAL_PORT = 4200
+DEFAULT_PORT = 4200
 ANOTHER_SERVES = 75  # exit code of a server that found another one on its data folder: EX_TEMPFAIL
 _MODULE = "flows.runtime.server"
 _STARTUP_LIMIT_S = 300.0  # a new database is migrated first
 _ANSWER_LIMIT_S = 30.0
-_LOOK_AGAIN_S = 0.1
-_END_LIMIT_S = 10.0  # of a server that closed its socket and still holds its lock
-# For a server that lives as long as a command; without the catalogue of blocks it starts faster.
+_POLL_S = 0.1
+_END_LIMIT_S = 10.0  # for a server that closed its socket and still holds its lock
+# For a server that runs as long as a command; without the catalogue of blocks it starts faster.
 _EMBEDDED = {"PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false"}
 
 
-def server_command(host: str = "127.0.0.1", port: int = USUAL_PORT, names: Iterable[str] = ()) -> list[str]:
-    """Command of a server that lives until it is stopped."""
+def server_command(host: str = "127.0.0.1", port: int = DEFAULT_PORT, names: Iterable[str] = ()) -> list[str]:
+    """Command line of a server that runs until it is stopped."""
     options = [part for name in names for part in ("--name", name)]
     return [sys.executable, "-m", _MODULE, "--host", host, "--port", str(port), *options]
 
 
 def api_url(port: int, host: str = "127.0.0.1") -> str:
-    """Address, on this machine, of the API of a server that listens on `host`."""
+    """URL on this machine of the API of a server that listens on `host`."""
     host = "127.0.0.1" if host in ("0.0.0.0", "::") else host
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/api"
 
 
 def check_host(host: str) -> None:
-    """Raises ServerError for a server that other machines reach, unless the user chose its secret."""
+    """Raises ServerError for a server that other machines can reach, unless the user chose its secret."""
     if not is_loopback(host) and explicit_secret() is None:
         raise ServerError(
-            f"other machines reach {host}: set {SERVER}=USER:PASSWORD, and {CLIENT} to the same on them"
+            f"other machines can reach {host}: set {SERVER}=USER:PASSWORD here,"
+            f" and {CLIENT} to the same value there"
         )
 
 
 def check_no_server(home: Path) -> None:
-    """Raises ServerError if a server that is to stay works on a data folder already."""
-    found = record.find(home)
-    if found and not found.embedded:
-        raise ServerError(running_line(found))
+    """Raises ServerError if a permanent server uses a data folder already."""
+    server = record.find(home)
+    if server and not server.embedded:
+        raise ServerError(running_line(server))
 
 
-def running_line(found: ServerRecord) -> str:
-    where = "starts" if found.url is None else f"runs at {found.url.removesuffix('/api')}"
-    return f"a Prefect server of this data folder {where} already (process {found.pid})"
+def running_line(server: ServerRecord) -> str:
+    """One line that says where a server runs, or that it is starting."""
+    state = "is starting" if server.url is None else f"already runs at {server.url.removesuffix('/api')}"
+    return f"a Prefect server of this data folder {state} (process {server.pid})"
 
 
 def running_server(home: Path) -> str | None:
-    """Address of the server that works on a data folder; waits while it starts or ends. None if there is none.
+    """URL of the server that uses a data folder; waits while it starts or exits. None if there is none.
 
-    A server that ends, or was killed a moment ago, refuses connections before the kernel frees its lock.
+    A server that is exiting, or was just killed, refuses connections before the kernel releases its lock.
     """
     deadline = time.monotonic() + _STARTUP_LIMIT_S
     refused_until = None
-    while (found := record.find(home)) and not (found.url and _accepts(found.url)):
+    while (server := record.find(home)) and not (server.url and _accepts(server.url)):
         now = time.monotonic()
-        if found.url:
+        if server.url:
             refused_until = refused_until or now + _END_LIMIT_S
         if now > min(deadline, refused_until or deadline):
-            raise ServerError(f"{running_line(found)}, but does not answer; see {_log(home)}")
-        time.sleep(_LOOK_AGAIN_S)
-    return found.url if found else None
+            raise ServerError(f"{running_line(server)}, but does not answer; see {_log(home)}")
+        time.sleep(_POLL_S)
+    return server.url if server else None
 
 
 def _accepts(url: str) -> bool:
@@ -91,10 +93,10 @@ def _accepts(url: str) -> bool:
 
 
 def start_server(home: Path, meanwhile: Callable[[str], None] = lambda url: None) -> str:
-    """Start a server on loopback for this process and for other commands that use it; return its address.
+    """Start a server on loopback for this process and for other commands that use it; return its URL.
 
-    If another process starts one at the same time, that one is waited for and used. `meanwhile(url)` is
-    called while the server starts, which takes seconds; the address that is returned may differ.
+    If another process starts one at the same time, that one is awaited and used. `meanwhile(url)` is called
+    while the server starts, which takes seconds; the URL that is returned may differ.
     """
     record.join(home)
     while True:
@@ -102,39 +104,40 @@ def start_server(home: Path, meanwhile: Callable[[str], None] = lambda url: None
             server = _spawned(listening, output)
             url = api_url(listening.getsockname()[1])
         meanwhile(url)
-        found = _await_start(home, server) or running_server(home)
-        if found:
-            return found
+        ready_url = _await_start(home, server) or running_server(home)
+        if ready_url:
+            return ready_url
 
 
 def check_access(url: str, secret: str | None) -> None:
-    """Raises ServerError if a server does not take this secret, or does not answer at all."""
+    """Raises ServerError if a server does not accept this secret, or does not answer."""
     if "PREFECT_API_KEY" in os.environ:
-        return  # another kind of login, that of Prefect Cloud
+        return  # Prefect Cloud has its own kind of login
     headers = {"Authorization": f"Basic {base64.b64encode(secret.encode()).decode()}"} if secret else {}
     request = urllib.request.Request(f"{url}/admin/version", headers=headers)
     try:
         urllib.request.urlopen(request, timeout=_ANSWER_LIMIT_S).close()
     except urllib.error.HTTPError as error:
         if error.code == 401:
-            raise ServerError(f"the Prefect server at {url} wants its secret: set {CLIENT}") from error
+            raise ServerError(f"the Prefect server at {url} requires its secret: set {CLIENT}") from error
     except OSError as error:
-        if url.startswith("http://"):  # with TLS, Prefect has settings of its own by which it may succeed
+        if url.startswith("http://"):  # with TLS, Prefect may succeed through its own settings
             raise ServerError(f"the Prefect server at {url} does not answer: {error}") from error
 
 
 def check_database(url: str) -> str:
-    """The URL, if Prefect can use it. Raises ServerError with what to write instead."""
+    """The URL, if Prefect can use it. Raises ServerError that says what to write instead."""
     if not url.startswith(("postgresql+asyncpg://", "sqlite+aiosqlite:///")):
         scheme = url.partition("://")[0]
         raise ServerError(
-            f"no database scheme {scheme!r}: postgresql+asyncpg://USER@HOST/NAME or sqlite+aiosqlite:///PATH"
+            f"unknown database scheme {scheme!r}; use postgresql+asyncpg://USER@HOST/NAME"
+            " or sqlite+aiosqlite:///PATH"
         )
     return url
 
 
 def _spawned(listening: socket.socket, output: IO[bytes]) -> subprocess.Popen:
-    """A server in a session of its own: Ctrl-C reaches the flows, and not the server that they report to."""
+    """A server process in its own session: Ctrl-C reaches the flows, but not their server."""
     return subprocess.Popen(
         [sys.executable, "-m", _MODULE, "--inherited", str(listening.fileno())],
         stdin=subprocess.DEVNULL,
@@ -147,26 +150,28 @@ def _spawned(listening: socket.socket, output: IO[bytes]) -> subprocess.Popen:
 
 
 def _await_start(home: Path, server: subprocess.Popen) -> str | None:
-    """Address of the server once it listens; None if another one serves the folder."""
+    """URL of the server once it listens; None if another server uses the folder."""
     deadline = time.monotonic() + _STARTUP_LIMIT_S
     while server.poll() is None:
-        found = record.find(home)
-        if found and found.pid == server.pid and found.url:
-            return found.url
+        running = record.find(home)
+        if running and running.pid == server.pid and running.url:
+            return running.url
         if time.monotonic() > deadline:
             server.terminate()
             raise ServerError(f"Prefect's server did not start in {_STARTUP_LIMIT_S:.0f} s; see {_log(home)}")
-        time.sleep(_LOOK_AGAIN_S)
+        time.sleep(_POLL_S)
     if server.returncode == ANOTHER_SERVES:
         return None
     raise ServerError(f"Prefect's server did not start; see {_log(home)}")
 
 
 def _free_socket() -> socket.socket:
-    """Bound to Prefect's usual port, or to any free one. The process that inherits it has the port."""
+    """A socket bound to Prefect's default port, or to any free one. The process that inherits it owns the
+    port.
+    """
     listening = socket.socket()
     try:
-        listening.bind(("127.0.0.1", USUAL_PORT))
+        listening.bind(("127.0.0.1", DEFAULT_PORT))
     except OSError:
         listening.bind(("127.0.0.1", 0))
     return listening

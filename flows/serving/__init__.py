@@ -1,7 +1,7 @@
-"""What runs without a person: a schedule file (`schedule`) as deployments of Prefect's server
-(`deployments`), whose runs take no parameters but those of the file (`pinned`), and services that follow the
-store (`following`). Each module imports Prefect or torch, so that commands import the one that they need by
-file.
+"""Unattended work: a schedule file (`schedule`) as deployments of Prefect's server (`deployments`), whose
+runs take only the file's parameters (`pinned`), and services that follow the store (`following`).
+
+The modules import Prefect or torch, so a command imports only the one that it needs, by its own name.
 """
 
-__all__ = ["deployments", "following", "pinned", "schedule"]
+__all__ = ["deployments", "following", "keys", "pinned", "schedule"]

@@ -1,9 +1,9 @@
-"""A schedule file as deployments of a Prefect server: served by one process, or on a work pool for many
-machines.
+"""Registers a schedule file as deployments of a Prefect server, run by one process or by the workers of a
+work pool on many machines.
 
 Registering twice changes nothing: deployments, automations and thresholds have the names of the file's
-entries, those that the file no longer has are deleted, and thresholds go on counting. A start during a run of
-the same deployment is dropped.
+entries, those that are no longer in the file are deleted, and thresholds keep their counts. A start during a
+run of the same deployment is dropped.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from prefect.runner import Runner
 from prefect.schedules import Cron, Interval
 from prefect.schedules import Schedule as PrefectSchedule
 
-from flows.runtime.engine import HEARTBEATS
 from flows.runtime.events import THRESHOLD, forget_others, rule_id, watch
-from flows.runtime.rules import HEAVY_AT_ONCE
-from flows.serving.pinned import PinnedFlow, flow_of, frozen
+from flows.runtime.settings import HEARTBEATS
+from flows.runtime.turns import HEAVY_AT_ONCE
+from flows.serving.pinned import PinnedFlow, freeze_parameters, stage_flow
 from flows.serving.schedule import Chain, Entry, Schedule
 
 _TAG = "spo"
-# Runs send a heartbeat every 30 s (`flows/runtime/engine.py`); after three missing ones the process has
-# exited.
+# Runs send a heartbeat every 30 s (`flows/runtime/settings.py`). After three missing ones the process is
+# considered dead.
 _CRASHED_AFTER_S = 90
 _END_EVENTS = {
     f"prefect.flow-run.{state}"
@@ -46,13 +46,13 @@ _END_EVENTS = {
 
 
 def _settings(schedule: Schedule, entry: Entry, file: Path, flow: Flow[..., Any]) -> dict[str, Any]:
-    """What the server keeps of an entry: its parameters, its times and the events that start it."""
+    """The deployment settings of an entry: its parameters, its times and the events that start it."""
     times = _times(schedule, entry)
     return {
         "name": entry.name,
-        "parameters": frozen(flow, _parameters(schedule, entry)),
+        "parameters": freeze_parameters(flow, _parameters(schedule, entry)),
         "paused": entry.paused,
-        "tags": [_TAG, tag_of(file), entry.stage],
+        "tags": [_TAG, file_tag(file), entry.stage],
         "schedules": [times] if times else [],
         "triggers": _triggers(schedule, entry),
         "concurrency_limit": ConcurrencyLimitConfig(
@@ -97,29 +97,29 @@ def _triggers(schedule: Schedule, entry: Entry) -> list[Any]:
     ]
 
 
-def tag_of(file: Path) -> str:
+def file_tag(file: Path) -> str:
     """Tag of the deployments of a schedule file."""
     return f"file:{file.resolve()}"
 
 
 def _prepare(schedule: Schedule, file: Path) -> None:
-    """Keep the thresholds of the file, and delete its deployments that it no longer has."""
+    """Store the file's thresholds, and delete deployments whose entries are no longer in the file."""
     for when in schedule.thresholds():
         watch(when.name, schedule.location(), when.labelled_rows, when.run)
     forget_others({when.name for when in schedule.thresholds()}, schedule.location())
     names = {entry.name for entry in schedule.entries()}
     with get_client(sync_client=True) as client:
         _crash_runs_without_a_process(client)
-        for deployment in deployments_with(client, tag_of(file)):
+        for deployment in deployments_with(client, file_tag(file)):
             if deployment.name not in names:
                 client.delete_deployment(deployment.id)
 
 
 def _crash_runs_without_a_process(client: SyncPrefectClient) -> None:
-    """Create the automation that marks runs as crashed whose process or machine has died."""
+    """Create the automation that marks a run as crashed when its process or machine has died."""
     automation = AutomationCore(
         name="spo: mark runs without a process as crashed",
-        description="A run that sends no heartbeat for 90 s is marked as crashed. What it has written stays.",
+        description="A run that sends no heartbeat for 90 s is marked as crashed. Rows that it wrote stay.",
         trigger=EventTrigger(
             after={"prefect.flow-run.heartbeat"},
             expect={"prefect.flow-run.heartbeat", *_END_EVENTS},
@@ -141,37 +141,36 @@ def _crash_runs_without_a_process(client: SyncPrefectClient) -> None:
 
 
 def deployments_with(client: SyncPrefectClient, tag: str) -> list[Any]:
-    """Deployments of the server that have a tag."""
+    """The server's deployments with a tag."""
     return client.read_deployments(deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=[tag])))
 
 
 def serve_schedule(schedule: Schedule, file: Path) -> None:
-    """Register the file, and run its entries until this process is stopped; then its schedules are paused.
+    """Register the file, and run its entries until this process is stopped; then pause its schedules.
 
-    Runs are child processes. Which flow they run, and with which parameters, comes from this process, not
-    from the server.
+    Runs are child processes. They get their flow and its parameters from this process, not from the server.
     """
     _prepare(schedule, file)
     os.environ[HEAVY_AT_ONCE] = str(schedule.heavy_at_once)  # inherited by the runs
-    runner = _Served(pause_on_shutdown=True, limit=schedule.runs_at_once)
+    runner = _ScheduleRunner(pause_on_shutdown=True, limit=schedule.runs_at_once)
     for entry in schedule.entries():
         flow = PinnedFlow(entry.stage, _parameters(schedule, entry))
         runner.add_flow(flow, **_settings(schedule, entry, file, flow))
-    # The first Ctrl-C ends asyncio's loop in good order, unless another handler is in place.
+    # The first Ctrl-C ends asyncio's loop cleanly, unless another handler is installed.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with suppress(KeyboardInterrupt):
         asyncio.run(runner.start())
 
 
-class _Served(Runner):
-    """Prefect's runner, which ends on SIGTERM as on Ctrl-C: it stops runs first, and pauses the schedules."""
+class _ScheduleRunner(Runner):
+    """Prefect's runner, which handles SIGTERM like Ctrl-C: it stops its runs and pauses the schedules."""
 
     def handle_sigterm(self, *_: Any) -> None:
         signal.raise_signal(signal.SIGINT)
 
 
 def deploy_schedule(schedule: Schedule, file: Path, pool: str) -> list[str]:
-    """Register the file on a work pool, created if missing. Returns the full names of the deployments."""
+    """Register the file on a work pool, which is created if missing. Returns the deployments' full names."""
     with get_client(sync_client=True) as client:
         try:
             client.read_work_pool(pool)
@@ -181,7 +180,7 @@ def deploy_schedule(schedule: Schedule, file: Path, pool: str) -> list[str]:
     environment = {HEAVY_AT_ONCE: str(schedule.heavy_at_once), **HEARTBEATS}
     names = []
     for entry in schedule.entries():
-        flow = flow_of(entry.stage)
+        flow = stage_flow(entry.stage)
         deployment: Any = flow.to_deployment(
             **_settings(schedule, entry, file, flow),
             work_pool_name=pool,

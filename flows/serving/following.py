@@ -1,9 +1,9 @@
-"""Services that follow the store: a rollout worker, a grader, a reference scorer, each a loop in a process of
-its own.
+"""Services that follow the store: a rollout worker, a grader, a reference scorer, each a loop in its own
+process.
 
-They need no server and no queue: the rows that are missing in the store are the work. Each may be killed at
-any moment and started again, on any machine. On one machine, a flow and a follower that do the same work take
-turns.
+They need no server and no queue: the rows that the store does not have yet are the work. Each service may be
+killed at any moment and started again, on any machine. On one machine, a flow and a service that do the same
+work take turns.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from pathlib import Path
 
 from flows.display.terminal import echo
 from pipeline.labelling import label
-from pipeline.store import Store, StoreError, alone
+from pipeline.store import Store, StoreError, exclusive
 from sandbox import Pool
 from trainer.policies import Policy, Precision, is_finished, score
 from trainer.rollouts import Outcome
 
 SHORTEST_WAIT_S, LONGEST_WAIT_S = 0.25, 8.0
-STORE_ATTEMPTS = 5  # in a row, for a store that cannot be reached
+STORE_ATTEMPTS = 5  # consecutive failures after which an unreachable store is an error
 
-# Tables whose growth may mean work.
+# Tables whose growth may create work.
 _SOURCES_OF_WORK = ["problems", "trajectories", "verdicts"]
 
 
 def follow(work: Callable[[], Outcome], *, wait: Callable[[float], None] = time.sleep) -> Iterator[Outcome]:
     """Call `work` until it is finished, and yield its outcomes.
 
-    While there is nothing to do, the pauses double, and a reason is yielded once for as long as it stays the
-    same. A StoreError is raised once it has come STORE_ATTEMPTS times in a row.
+    While there is nothing to do, the pauses double, and a reason is yielded only when it changes. A
+    StoreError is raised after STORE_ATTEMPTS consecutive failures.
     """
     pause, last_reason, failures = SHORTEST_WAIT_S, None, 0
     while True:
@@ -58,19 +58,20 @@ def follow(work: Callable[[], Outcome], *, wait: Callable[[float], None] = time.
 
 @dataclass
 class Grader:
-    """Labels new rows; with `until`, up to the end of that run."""
+    """Labels new rows; with `until`, until that run ends."""
 
     store: Store
     pool: Pool
     until: str | None = None
+    all_tests: bool = False  # also after the first failure
     _seen: dict[str, int] | None = None
 
     def work(self) -> Outcome:
         ended, now = _has_ended(self.store, self.until), self.store.pins(_SOURCES_OF_WORK)
         if now == self._seen:
             return Outcome(reason="everything is labelled", finished=ended)
-        with alone(self.store.location, "label"):
-            labelled = label(self.store, self.pool)
+        with exclusive(self.store.location, "label"):
+            labelled = label(self.store, self.pool, all_tests=self.all_tests)
         self._seen = now
         return Outcome(
             rows=labelled.rows,
@@ -81,13 +82,13 @@ class Grader:
 
 @dataclass
 class Scorer:
-    """Scores labelled rows under a reference; with `until`, up to the end of that run."""
+    """Scores labelled rows under a reference policy; with `until`, until that run ends."""
 
     store: Store
     reference: Policy
     max_tokens: int
     folder: Path | None = None  # of the reference
-    changed: bool = False  # the folder may hold another policy than it did
+    changed: bool = False  # the folder may hold another policy than before
     precision: Precision = "fp32"
     until: str | None = None
     _seen: dict[str, int] | None = None
@@ -96,7 +97,7 @@ class Scorer:
         ended, now = _has_ended(self.store, self.until), self.store.pins(_SOURCES_OF_WORK)
         if now == self._seen:
             return Outcome(reason="everything is scored", finished=ended)
-        with alone(self.store.location, "score"):
+        with exclusive(self.store.location, "score"):
             scored = score(
                 self.store,
                 self.reference,
@@ -111,12 +112,12 @@ class Scorer:
 
 
 def _has_ended(store: Store, run: str | None) -> bool:
-    """Whether the run that is followed is finished; rows that it left are still worked on."""
+    """Whether the run that is followed is finished; its remaining rows are still processed."""
     return run is not None and is_finished(store, run)
 
 
-def follow_aloud(what: str, work: Callable[[], Outcome]) -> dict:
-    """Follow until the end, and print a line per outcome on standard error. Returns the totals."""
+def follow_and_report(what: str, work: Callable[[], Outcome]) -> dict:
+    """Follow until the end, and print one line per outcome on standard error. Returns the totals."""
     rows = rounds = 0
     for outcome in follow(work):
         details = {name: value for name, value in outcome.details.items() if name != "watermark"}

@@ -1,8 +1,8 @@
 """Flows that run with the parameters of the schedule file, and refuse others.
 
 A client of Prefect's API that has the secret can change a deployment, and start it with other parameters: a
-path, an adapter that is a Python file, the address of a cluster. `spo serve` runs its entries as flows of
-this module, which come from its own process and not from the API.
+path, an adapter that is a Python file, the address of a cluster. `spo serve` therefore runs its entries as
+flows of this module, which take their parameters from its own process and not from the API.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from flows.stages.recurring import FLOWS, chain_flow
 
 
 class ParametersError(ValueError):
-    """A flow run asks for other parameters than the schedule file has."""
+    """A flow run has other parameters than the schedule file."""
 
 
 class PinnedFlow(Flow):
-    """The flow of a stage, which fails at once if a run's parameters are not these."""
+    """The flow of a stage. It fails at once if a run's parameters differ from these."""
 
     def __init__(self, stage: str, parameters: dict[str, Any]):
-        flow = flow_of(stage)
+        flow = stage_flow(stage)
         self._stage, self._parameters = stage, _complete(flow, parameters)
 
         @functools.wraps(flow.fn)
@@ -39,27 +39,28 @@ class PinnedFlow(Flow):
     def __reduce__(self) -> tuple[type, tuple[str, dict[str, Any]]]:
         return type(self), (self._stage, self._parameters)
 
-    def _check(self, given: dict[str, Any]) -> None:
-        wrong = [name for name, value in given.items() if value != self._parameters[name]]
+    def _check(self, requested: dict[str, Any]) -> None:
+        wrong = [name for name, value in requested.items() if value != self._parameters[name]]
         if wrong:
             raise ParametersError(
-                f"{', '.join(wrong)}: the schedule file has another value; change it there, restart spo serve"
+                f"{', '.join(wrong)}: the schedule file has another value;"
+                " change it there and restart spo serve"
             )
 
 
-def flow_of(stage: str) -> Flow[..., Any]:
+def stage_flow(stage: str) -> Flow[..., Any]:
     """The flow of an entry's stage."""
     flows: dict[str, Any] = {**FLOWS, "chain": chain_flow}
     return flows[stage]
 
 
 def _complete(flow: Flow[..., Any], parameters: dict[str, Any]) -> dict[str, Any]:
-    """All parameters of a flow: these, and the defaults of the others."""
+    """All parameters of a flow: these, and defaults for the others."""
     bound = inspect.signature(flow.fn).bind(**parameters)
     bound.apply_defaults()
     return dict(bound.arguments)
 
 
-def frozen(flow: Flow[..., Any], parameters: dict[str, Any]) -> dict[str, Any]:
-    """All parameters of a flow, so that Prefect's API and UI take no others."""
+def freeze_parameters(flow: Flow[..., Any], parameters: dict[str, Any]) -> dict[str, Any]:
+    """All parameters of a flow, frozen so that Prefect's API and UI accept no other values."""
     return {name: freeze(value) for name, value in _complete(flow, parameters).items()}

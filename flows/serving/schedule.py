@@ -1,9 +1,8 @@
-"""The schedule file in TOML: what runs automatically, and when. Every key is a field here; example:
-`flows/README.md`.
+"""The schedule file in TOML: what runs automatically, and when.
 
-An entry has a `name` and at most one of `cron` and `interval_s`. An entry with neither runs on request: by a
-`[[when]]`, by the `[chain]` or from the UI. Local paths are relative to the folder where `spo serve` or `spo
-deploy` runs.
+Every key is a field here; `flows/README.md` has an example. An entry has a `name` and at most one of `cron`
+and `interval_s`. An entry with neither runs on request: by a `[[when]]`, by the `[chain]` or from the UI.
+Local paths are relative to the folder where `spo serve` or `spo deploy` runs.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ from pipeline.corpora import CorpusError, read_spec
 
 
 class ScheduleError(ValueError):
-    """A schedule file that cannot be used; one line with file, key and reason."""
+    """A schedule file that cannot be used. The message is one line with file, key and reason."""
 
 
 class Entry(BaseModel):
-    """One deployment. `stage` names its flow in `flows/serving/deployments.py`."""
+    """One deployment. `stage` names its flow in `flows/stages/recurring.py`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     stage: ClassVar[str]
@@ -41,12 +40,14 @@ class Entry(BaseModel):
         try:
             return None if value is None else CronSchedule(cron=value).cron
         except ValidationError:
-            raise ValueError("no cron expression; five fields, e.g. 0 3 * * * for 03:00 every day") from None
+            raise ValueError(
+                "not a cron expression; write five fields, e.g. 0 3 * * * for 03:00 every day"
+            ) from None
 
     @model_validator(mode="after")
     def _check_times(self) -> Entry:
         if self.cron is not None and self.interval_s is not None:
-            raise ValueError("cron and interval_s exclude each other")
+            raise ValueError("cron and interval_s exclude each other; keep one of them")
         return self
 
     def parameters(self, store: str) -> dict[str, Any]:
@@ -57,12 +58,14 @@ class Entry(BaseModel):
 
 class Ingest(Entry):
     stage = "ingest"
-    adapter: str
+    adapter: str = Field(description="adapter that reads the source; `spo ingest --help` lists them")
     source: str = Field(description="file, folder or Hub name")
-    limit: int | None = Field(None, ge=1, description="problems at most, chosen by hash")
-    set: dict[str, str] = Field({}, description="columns of all its trajectories: origin, policy_id, ...")
+    limit: int | None = Field(None, ge=1, description="maximum number of problems, selected by hash")
+    set: dict[str, str] = Field(
+        {}, description="column values of all its trajectories: origin, policy_id, ..."
+    )
     timeout_s: float | None = Field(
-        None, gt=0, description="seconds after which a run fails; the next one goes on from there"
+        None, gt=0, description="seconds after which a run fails; the next run resumes there"
     )
 
     def parameters(self, store: str) -> dict[str, Any]:
@@ -76,39 +79,39 @@ class Spread(Entry):
     runner: str | None = Field(
         None, description="threads, dask, ray, or dask@tcp://HOST:8786; default: SPO_TASK_RUNNER"
     )
-    parts: int | None = Field(None, ge=1, description="parts of the work on a cluster; default 8")
+    parts: int | None = Field(None, ge=1, description="number of parts of the work on a cluster; default 8")
     timeout_s: float | None = Field(
-        None, gt=0, description="seconds after which a run fails; the next one goes on from there"
+        None, gt=0, description="seconds after which a run fails; the next run resumes there"
     )
 
     @field_validator("runner")
     @classmethod
     def _check_runner(cls, value: str | None) -> str | None:
-        from flows.runtime.spreading import runner_of
+        from flows.runtime.spreading import parse_runner
 
-        runner_of(value)
+        parse_runner(value)
         return value
 
 
 class Label(Spread):
     stage = "label"
-    name: str = "label"
+    name: str = Field("label", description="name of the deployment; unique in the file")
     workers: int | None = Field(None, ge=1, description="sandbox workers; default: three for every two cores")
     time_factor: float = Field(
-        1.0, ge=0.01, description="multiplies time limits, for a slower machine; part of the judge version"
+        1.0, ge=0.01, description="factor for time limits on a slower machine; part of the judge version"
     )
 
 
 class Deduplicate(Spread):
     stage = "deduplicate"
-    name: str = "deduplicate"
+    name: str = Field("deduplicate", description="name of the deployment; unique in the file")
 
 
 class Score(Spread):
     stage = "score"
-    name: str = "score"
+    name: str = Field("score", description="name of the deployment; unique in the file")
     folder: str = Field(description="folder of the reference policy")
-    max_tokens: int = Field(2048, ge=2, description="longest prompt and completion")
+    max_tokens: int = Field(2048, ge=2, description="maximum tokens of prompt and completion together")
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="precision of the training that will use the scores"
     )
@@ -127,9 +130,7 @@ class Publish(Entry):
 class Train(Entry):
     stage = "train"
     config: str = Field(description="TOML file of a run, see `trainer/README.md`; read by every run")
-    repeat: bool = Field(
-        False, description="a finished run is followed by another one, in a folder of its own"
-    )
+    repeat: bool = Field(False, description="start another run, in its own folder, after a finished one")
 
     def parameters(self, store: str) -> dict[str, Any]:
         return {"config": str(Path(self.config).resolve()), "repeat": self.repeat}
@@ -137,38 +138,36 @@ class Train(Entry):
 
 class Evaluate(Entry):
     stage = "evaluate"
-    policy: str = Field(
-        "newest", description="id of a policy, a run (its newest policy), a folder, or `newest`"
-    )
+    policy: str = Field("newest", description="policy id, run (its newest policy), folder, or `newest`")
     problems: str = Field("split = 'test'", description="SQL condition on `problems`")
-    samples_per_problem: int = Field(10, ge=1)
-    max_new_tokens: int = Field(512, ge=1)
-    temperature: float = Field(1.0, gt=0)
-    seed: int = 0
+    samples_per_problem: int = Field(10, ge=1, description="completions of each problem")
+    max_new_tokens: int = Field(512, ge=1, description="a completion cut here is a failure")
+    temperature: float = Field(1.0, gt=0, description="sampling temperature")
+    seed: int = Field(0, description="of the sampling")
 
 
 class Maintain(Entry):
     stage = "maintain"
-    name: str = "maintain"
+    name: str = Field("maintain", description="name of the deployment; unique in the file")
     retention_hours: int | None = Field(
-        None, ge=0, description="keep files that were in use in the last hours; default 168"
+        None, ge=0, description="hours for which unused files are kept; default 168"
     )
 
 
 class Chain(Entry):
     stage = "chain"
-    name: str = "chain"
+    name: str = Field("chain", description="name of the deployment; unique in the file")
     run: list[str] = Field(
         [],
-        description="names of entries to run one after another; default: ingest, deduplicate, label, publish",
+        description="names of entries to run in this order; default: ingest, deduplicate, label, publish",
     )
 
 
 class When(BaseModel):
-    """An event: an entry is run as soon as the store has `labelled_rows` new verdicts."""
+    """An event: an entry runs as soon as the store has `labelled_rows` new verdicts."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    name: str = ""
+    name: str = Field("", description="name of the automation; default: that of the entry")
     labelled_rows: int = Field(ge=1, description="new rows with a verdict since the last start")
     run: str = Field(description="name of the entry")
 
@@ -180,11 +179,11 @@ class Schedule(BaseModel):
     """The whole file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    store: str
+    store: str = Field(description="folder or URL of the store")
     timezone: str = Field("UTC", description="time zone of the cron times")
-    runs_at_once: int = Field(4, ge=1, description="limit of simultaneous runs of one `spo serve`")
+    runs_at_once: int = Field(4, ge=1, description="maximum number of simultaneous runs of one `spo serve`")
     heavy_at_once: int = Field(
-        1, ge=1, description="limit of simultaneous runs on one machine that use all processors"
+        1, ge=1, description="maximum number of simultaneous runs on one machine that use all processors"
     )
     ingest: list[Ingest] = []
     deduplicate: list[Deduplicate] = []
@@ -205,14 +204,14 @@ class Schedule(BaseModel):
         try:
             ZoneInfo(value)
         except (ZoneInfoNotFoundError, ValueError):
-            raise ValueError("no such time zone; e.g. Europe/Berlin") from None
+            raise ValueError("unknown time zone; use a name such as Europe/Berlin") from None
         return value
 
     @model_validator(mode="after")
     def _check_names(self) -> Schedule:
         names = [entry.name for entry in self.entries()]
         if not names:
-            raise ValueError(f"nothing to run; sections: {', '.join(SECTIONS)}, chain")
+            raise ValueError(f"nothing to run; add one of the sections {', '.join(SECTIONS)}, chain")
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two entries are named {twice[0]}; give one of them another name")
         for where, wanted in [
@@ -220,9 +219,9 @@ class Schedule(BaseModel):
             *(("when.run", w.run) for w in self.when),
         ]:
             if wanted not in names:
-                raise ValueError(f"{where}: no entry is named {wanted}; there are: {', '.join(names)}")
+                raise ValueError(f"{where}: no entry is named {wanted}; the entries are: {', '.join(names)}")
         if self.chain and self.chain.name in self.chain.run:
-            raise ValueError("chain.run: the chain cannot run itself")
+            raise ValueError("chain.run: the chain cannot run itself; remove its name")
         return self
 
     def entries(self) -> Iterator[Entry]:
@@ -255,15 +254,15 @@ class Schedule(BaseModel):
 
 
 def load_schedule(path: Path) -> Schedule:
-    """Read and check a schedule file. Raises ScheduleError, in one line, for whatever is wrong."""
+    """Read and check a schedule file. Raises ScheduleError, with a one-line message, for any error in it."""
     try:
         schedule = Schedule.model_validate(tomllib.loads(path.read_text()))
     except OSError as error:
         raise ScheduleError(
-            f"{path}: {error.strerror}; name a TOML file, flows/README.md has an example"
+            f"{path}: {error.strerror}; give a TOML file (example: flows/README.md)"
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ScheduleError(f"{path}: not TOML: {error}") from error
+        raise ScheduleError(f"{path}: not valid TOML: {error}") from error
     except ValidationError as error:
         raise ScheduleError(f"{path}: {'; '.join(map(_one_line, error.errors()))}") from error
     _check_files(path, schedule)
@@ -271,7 +270,7 @@ def load_schedule(path: Path) -> Schedule:
 
 
 def _check_files(path: Path, schedule: Schedule) -> None:
-    """Check that files and adapters exist when the file is registered, not only when an entry runs."""
+    """Check at registration that files and adapters exist, not only when an entry runs."""
     from pipeline.adapters import SourceError, find
 
     for entry in schedule.ingest:
@@ -286,7 +285,7 @@ def _check_files(path: Path, schedule: Schedule) -> None:
             raise ScheduleError(f"{path}: publish {spec.name}: {error}") from error
     for train in schedule.train:
         if not Path(train.config).is_file():
-            raise ScheduleError(f"{path}: train {train.name}: no file {train.config}")
+            raise ScheduleError(f"{path}: train {train.name}: {train.config} is not a file; fix `config`")
 
 
 def _one_line(error: Any) -> str:
@@ -296,22 +295,22 @@ def _one_line(error: Any) -> str:
         known = _keys_at(Schedule, error["loc"][:-1])
         similar = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
         return f"{where}: unknown key; " + (
-            f"did you mean {similar[0]}?" if similar else f"there are: {', '.join(known)}"
+            f"did you mean {similar[0]}?" if similar else f"the keys are: {', '.join(known)}"
         )
-    said = error["msg"].removeprefix("Value error, ")
-    return f"{where}: {said}" + (
-        "" if error["type"] == "missing" or where == "file" else f" (it is {error['input']!r})"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" + (
+        "" if error["type"] == "missing" or where == "file" else f" (the value is {error['input']!r})"
     )
 
 
 def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """The keys that a section may have; a number in the location is a place in a list."""
+    """The keys that a section may have; a number in the location is an index of a list."""
     for part in location:
         if isinstance(part, str):
             annotation = model.model_fields[part].annotation
             model = next(
-                found
-                for found in [annotation, *get_args(annotation)]
-                if isinstance(found, type) and issubclass(found, BaseModel)
+                candidate
+                for candidate in [annotation, *get_args(annotation)]
+                if isinstance(candidate, type) and issubclass(candidate, BaseModel)
             )
     return list(model.model_fields)

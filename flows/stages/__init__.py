@@ -1,10 +1,10 @@
-"""One Prefect flow per stage of the job, one file per stage. Each may be run again at any time: finished work
-costs a look-up.
+"""One Prefect flow per stage of the pipeline, one file per stage.
 
-Parameters are paths and plain settings, never data; flows share the store only. A task imports the trainer,
-and torch with it, only where it needs it: a labelling that starts every few minutes should not load torch.
-For the same reason the stages that sample policies (`policies.py`, `rollouts.py`) and those that only
-schedules need (`recurring.py`) are imported by file.
+A stage may run again at any time: finished work costs only a look-up. Parameters are paths and plain
+settings, never data; flows share only the store. A task imports the trainer, and with it torch, only where it
+needs it: a labelling run that starts every few minutes should not load torch. For the same reason the stages
+that sample policies (`policies.py`, `rollouts.py`) and those that only schedules need (`recurring.py`) are
+imported by their own names.
 """
 
 from flows.stages.decontaminate import decontaminate_flow

@@ -1,4 +1,4 @@
-"""Estimate pass@k of a policy on held-out problems."""
+"""Evaluation: estimate pass@k of a policy on held-out problems."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from prefect import flow, task
 
 from flows.display.terminal import progress
-from flows.runtime.rules import IN_MEMORY, PATIENT, done, processors
-from flows.stages.artifacts import report_table
+from flows.runtime.rules import IN_MEMORY, TASK_RETRIES
+from flows.runtime.turns import done, processors
+from flows.work.artifacts import report_table
 from pipeline.store import Store
 from sandbox import Pool
 
@@ -31,17 +32,17 @@ def evaluate_flow(
     from trainer.rollouts import SamplingSettings
 
     with processors():
-        found = _row(
+        result = _row(
             evaluate_task(store, folder, policy_id, problems_sql, SamplingSettings(**sampling), run_id, seed)
         )
-    report_table("evaluate", f"Evaluated {policy_id}", [found])
+    report_table("evaluate", f"Evaluated {policy_id}", [result])
     return done(
-        found,
-        f"pass@1 {found['pass@1']:.3f} over {found['problems']:,} problems, {found['samples']:,} samples",
+        result,
+        f"pass@1 {result['pass@1']:.3f} over {result['problems']:,} problems, {result['samples']:,} samples",
     )
 
 
-@task(name="sample and judge", **PATIENT)
+@task(name="sample and judge", **TASK_RETRIES)
 def evaluate_task(
     store: str,
     folder: str,
@@ -70,15 +71,15 @@ def evaluate_task(
         )
 
 
-def _row(found: Evaluation) -> dict:
-    """The figures of an evaluation in one flat row."""
+def _row(result: Evaluation) -> dict:
+    """The figures of an evaluation as one row of a table."""
     return {
-        "policy": found.policy_id,
-        "problems": found.problems,
-        "samples": found.samples,
-        "pass@1": round(found.pass_at_1.mean, 4),
-        "pass@10": None if found.pass_at_10 is None else round(found.pass_at_10.mean, 4),
-        "left out of pass@10": found.problems if found.pass_at_10 is None else found.pass_at_10.left_out,
-        "distinct correct": round(found.distinct_correct, 3),
-        "judge errors": found.judge_errors,
+        "policy": result.policy_id,
+        "problems": result.problems,
+        "samples": result.samples,
+        "pass@1": round(result.pass_at_1.mean, 4),
+        "pass@10": None if result.pass_at_10 is None else round(result.pass_at_10.mean, 4),
+        "left out of pass@10": result.problems if result.pass_at_10 is None else result.pass_at_10.left_out,
+        "distinct correct": round(result.distinct_correct, 3),
+        "judge errors": result.judge_errors,
     }

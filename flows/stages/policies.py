@@ -1,4 +1,4 @@
-"""Flows that make policies and sample them: warm start, adoption of a pretrained model, rollout."""
+"""Flows that create policies and sample them: warm start, adoption of a pretrained model, rollout."""
 
 from __future__ import annotations
 
@@ -9,20 +9,29 @@ import polars as pl
 from prefect import flow, task
 
 from flows.display.terminal import progress
-from flows.runtime.rules import IN_MEMORY, PATIENT, done
-from pipeline.store import Store, connect, predicate, publish_folder, query
+from flows.runtime.rules import IN_MEMORY, TASK_RETRIES
+from flows.runtime.turns import done
+from pipeline.store import (
+    MAY_BE_SAMPLED,
+    Store,
+    connect,
+    predicate,
+    publish_folder,
+    query,
+    report_not_sampled,
+)
 from trainer.policies import load_policy, new_policy, publish_policy, warm_start
 from trainer.rollouts import Provenance, SamplingSettings, rollout
 
 
 @flow(name="warm-start", flow_run_name="{policy_id}", **IN_MEMORY)
 def warm_start_flow(store: str, folder: str, policy_id: str, settings: dict[str, Any]) -> str:
-    """Make the reference policy: supervised training on some of the correct programs. Returns its folder."""
-    made = warm_start_task(store, folder, policy_id, settings)
-    return done(made, f"policy {policy_id} in {made}")
+    """Create the reference policy by supervised training on some correct programs. Returns its folder."""
+    policy_folder = warm_start_task(store, folder, policy_id, settings)
+    return done(policy_folder, f"policy {policy_id} in {policy_folder}")
 
 
-@task(name="supervised training", **PATIENT)
+@task(name="supervised training", **TASK_RETRIES)
 def warm_start_task(store_path: str, folder: str, policy_id: str, settings: dict[str, Any]) -> str:
     store, target = Store(store_path), Path(folder)
     if not (target / "config.json").exists():
@@ -42,49 +51,54 @@ def warm_start_task(store_path: str, folder: str, policy_id: str, settings: dict
 
 
 def warm_start_pairs(store: Store, share: float, programs: int) -> list[tuple[str, str]]:
-    """A few correct programs for each of a share of the training problems, chosen by hash; the rest is
-    left to the RL.
+    """(statement, program) pairs: at most `programs` correct programs for each of a share of the training
+    problems, selected by hash. The other problems are left to RL.
     """
     with connect(store) as connection:
-        found = query(
+        rows = query(
             connection,
             """
-            with chosen as (select problem_id from problems where split = 'train' and source = 'starter'),
-            picked as (select problem_id from chosen order by md5(problem_id) limit (select round($share * count(*)) from chosen))
-            select p.statement, j.program from judged j join problems p using (problem_id) join picked using (problem_id)
+            with starter as (select problem_id from problems where split = 'train' and source = 'starter'),
+            selected as (
+                select problem_id from starter
+                order by md5(problem_id) limit (select round($share * count(*)) from starter)
+            )
+            select p.statement, j.program
+            from judged j join problems p using (problem_id) join selected using (problem_id)
             where j.origin = 'human' and j.language = 'python3' and j.verdict = 'accepted'
             qualify row_number() over (partition by j.problem_id order by j.trajectory_id) <= $programs
             order by j.problem_id, j.trajectory_id
             """,
             {"share": share, "programs": programs},
         )
-    return list(found.iter_rows())
+    return list(rows.iter_rows())
 
 
 def warm_start_texts(store: Store) -> list[str]:
     with connect(store) as connection:
-        found = query(
+        rows = query(
             connection,
             """
             select statement as text from problems where source = 'starter' and split = 'train'
             union all
             select program from judged
-            where source = 'starter' and split = 'train' and origin = 'human' and language = 'python3' and verdict = 'accepted'
+            where source = 'starter' and split = 'train' and origin = 'human' and language = 'python3'
+                and verdict = 'accepted'
             """,
         )
-    return sorted(found["text"].to_list())
+    return sorted(rows["text"].to_list())
 
 
 @flow(name="adopt-model", flow_run_name="{policy_id}", **IN_MEMORY)
 def adopt_flow(store: str, model: str, folder: str, policy_id: str) -> str:
-    """Take a pretrained model as the reference policy: a folder, a Hub name or a GGUF file. Returns its
+    """Use a pretrained model (a folder, a Hub name or a GGUF file) as the reference policy. Returns its
     folder in the run.
     """
-    made = adopt_task(store, model, folder, policy_id)
-    return done(made, f"policy {policy_id}, from {model}, in {made}")
+    policy_folder = adopt_task(store, model, folder, policy_id)
+    return done(policy_folder, f"policy {policy_id}, from {model}, in {policy_folder}")
 
 
-@task(name="load and save model", **PATIENT)
+@task(name="load and save model", **TASK_RETRIES)
 def adopt_task(store: str, model: str, folder: str, policy_id: str) -> str:
     target = Path(folder)
     if not (target / "config.json").exists():
@@ -100,26 +114,26 @@ def rollout_flow(
     provenance: dict,
     sampling: dict,
     problems_sql: str,
-    chosen: list[str] | None = None,
+    problem_ids: list[str] | None = None,
     seed: int = 0,
 ) -> int:
-    """Sample a policy on the problems that `problems_sql` selects, or on those `chosen`, and append the
-    trajectories.
+    """Sample a policy and append the trajectories: on the problems `problem_ids`, or else on those that
+    `problems_sql` selects. Returns the number of samples.
     """
     count = rollout_task(
-        store, folder, Provenance(**provenance), SamplingSettings(**sampling), problems_sql, chosen, seed
+        store, folder, Provenance(**provenance), SamplingSettings(**sampling), problems_sql, problem_ids, seed
     )
     return done(count, f"{count:,} samples of {provenance['policy_id']}", cached=not count)
 
 
-@task(name="sample completions", **PATIENT)
+@task(name="sample completions", **TASK_RETRIES)
 def rollout_task(
     store: str,
     folder: str,
     provenance: Provenance,
     sampling: SamplingSettings,
     problems_sql: str,
-    chosen: list[str] | None,
+    problem_ids: list[str] | None,
     seed: int,
 ) -> int:
     policy = load_policy(folder)
@@ -127,7 +141,7 @@ def rollout_task(
         return rollout(
             Store(store),
             policy,
-            select_problems(store, problems_sql, chosen),
+            select_problems(store, problems_sql, problem_ids),
             sampling,
             provenance,
             seed=seed,
@@ -135,15 +149,18 @@ def rollout_task(
         )
 
 
-def select_problems(store: str, sql: str, chosen: list[str] | None = None) -> pl.DataFrame:
-    """problem_id, statement and split of the problems that a condition selects, or of those chosen from them."""
+def select_problems(store: str, sql: str, problem_ids: list[str] | None = None) -> pl.DataFrame:
+    """problem_id, statement and split of the problems `problem_ids`, or else of those that `sql` selects;
+    without those that may not be sampled."""
     where, values = sql, None
-    if chosen is not None:
-        where, values = "list_contains($chosen, problem_id)", {"chosen": chosen}
+    if problem_ids is not None:
+        where, values = "list_contains($problem_ids, problem_id)", {"problem_ids": problem_ids}
     with connect(Store(store)) as connection:
+        condition = predicate(where, values, name="problems")
+        report_not_sampled(connection, condition, values)
         return query(
             connection,
             "select problem_id, statement, split from problems"
-            f" where {predicate(where, values, name='problems')} order by md5(problem_id)",
+            f" where {condition} and {MAY_BE_SAMPLED} order by md5(problem_id)",
             values,
         )

@@ -1,5 +1,5 @@
-"""Flows that only schedules need: a corpus from its file, a training run from its configuration, the
-newest policy, the chain.
+"""Flows that only schedules need: publish a corpus from its file, train from a configuration file, evaluate a
+published policy, run a chain.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
 from flows import stages
-from flows.runtime.rules import IN_MEMORY, done
+from flows.runtime.rules import IN_MEMORY
+from flows.runtime.turns import done
 from flows.stages.train import train_run
 from pipeline.corpora import read_spec
 from pipeline.store import Store
@@ -24,25 +25,25 @@ if TYPE_CHECKING:
 
 @flow(name="publish", flow_run_name="{spec_file}", **IN_MEMORY)
 def publish_file_flow(store: str, spec_file: str) -> dict:
-    """Publish the corpus that a .toml or .sql file defines, as the store is now; the same rows again add
-    nothing.
+    """Publish the corpus that a .toml or .sql file defines, from the current store. Publishing the same rows
+    again adds nothing.
     """
     spec = read_spec(spec_file)
-    wanted = {
+    fields = {
         "name": spec.name,
         "query": spec.query,
         "reward": spec.reward,
         "parameters": dict(spec.parameters),
     }
-    found = stages.publish_flow(store, wanted | {"description": spec.description})
-    return done(found, f"corpus {found['name']}: {found['rows']:,} rows, {found['corpus']}")
+    result = stages.publish_flow(store, fields | {"description": spec.description})
+    return done(result, f"corpus {result['name']}: {result['rows']:,} rows, {result['corpus']}")
 
 
 @flow(name="train-from-config", flow_run_name="{config}", **IN_MEMORY)
 def train_file_flow(config: str, repeat: bool = False) -> str:
-    """Train what a configuration file says. A run that exists resumes; a finished run is looked up.
+    """Train from a configuration file. An existing run resumes; a finished run is looked up.
 
-    With `repeat` a finished run is followed by a new one next to it: run, run-2, run-3, ...
+    With `repeat`, a new run starts next to a finished one: run, run-2, run-3, ...
     """
     from trainer.run import load_config
 
@@ -51,7 +52,7 @@ def train_file_flow(config: str, repeat: bool = False) -> str:
 
 
 def next_run(config: RunConfig) -> RunConfig:
-    """The configuration with the first folder whose run is not finished."""
+    """The configuration, with the first of these folders whose run is not finished."""
     number, chosen = 1, config
     while (chosen.run / "final" / "config.json").exists():
         number += 1
@@ -69,22 +70,22 @@ def evaluate_published_flow(
     temperature: float = 1.0,
     seed: int = 0,
 ) -> dict:
-    """Evaluate a published policy, by its id or the newest one. Done once for a policy and settings, then
+    """Evaluate a published policy, by its id or the newest one. A stored evaluation with the same settings is
     looked up.
     """
-    from trainer.policies import find_policy, newest_of_all
+    from trainer.policies import find_policy, newest_published
 
-    chosen = newest_of_all(Store(store)) if policy == "newest" else find_policy(Store(store), policy)
+    chosen = newest_published(Store(store)) if policy == "newest" else find_policy(Store(store), policy)
     sampling = {
         "samples_per_problem": samples_per_problem,
         "max_new_tokens": max_new_tokens,
         "temperature": temperature,
     }
-    found = stages.evaluate_flow(
+    result = stages.evaluate_flow(
         store, str(chosen.folder), chosen.policy_id, problems, sampling, run_id=chosen.run_id, seed=seed
     )
     return done(
-        found, f"{chosen.policy_id}: pass@1 {found['pass@1']:.3f} over {found['problems']:,} problems"
+        result, f"{chosen.policy_id}: pass@1 {result['pass@1']:.3f} over {result['problems']:,} problems"
     )
 
 
@@ -102,16 +103,14 @@ FLOWS: dict[str, Callable[..., Any]] = {
 
 @flow(name="chain", flow_run_name="{name}", **IN_MEMORY)
 def chain_flow(steps: list[dict], name: str = "chain") -> list[str]:
-    """Run entries of a schedule in turn, each `{"name", "stage", "parameters"}`; the first that fails ends
-    it.
-    """
-    ended = []
+    """Run entries of a schedule (`{"name", "stage", "parameters"}`) one after another until one fails."""
+    rows = []
     for step in steps:
         started = time.monotonic()
         FLOWS[step["stage"]](**step["parameters"])
-        ended.append(f"| {step['name']} | {step['stage']} | {time.monotonic() - started:.1f} |")
+        rows.append(f"| {step['name']} | {step['stage']} | {time.monotonic() - started:.1f} |")
     create_markdown_artifact(
-        "| step | stage | seconds |\n|---|---|---:|\n" + "\n".join(ended), key="chain", description="Steps"
+        "| step | stage | seconds |\n|---|---|---:|\n" + "\n".join(rows), key="chain", description="Steps"
     )
     names = [step["name"] for step in steps]
     return done(names, f"{len(names)} steps: {', '.join(names)}")

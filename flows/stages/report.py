@@ -1,4 +1,4 @@
-"""Write the report of a run: one by `spo train` or by the demo."""
+"""The report of a run of `spo train` or of the demo."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 from prefect import flow, task
 from prefect.artifacts import create_link_artifact
 
-from flows.runtime.rules import IN_MEMORY, done
+from flows.runtime.rules import IN_MEMORY
+from flows.runtime.turns import done
 from pipeline.store import Store
 
 

@@ -1,4 +1,4 @@
-"""Flows that sample in other ways than a policy in this process does: through a server, or by search."""
+"""Flows that sample through an inference server, or by search, instead of from a policy in this process."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from contextlib import ExitStack
 from prefect import flow, task
 
 from flows.display.terminal import progress
-from flows.runtime.rules import IN_MEMORY, PATIENT, done
-from flows.stages.artifacts import report_table
+from flows.runtime.rules import IN_MEMORY, TASK_RETRIES
+from flows.runtime.turns import done
 from flows.stages.policies import select_problems
+from flows.work.artifacts import report_table
 from pipeline.store import Store
 from sandbox import Pool
 from trainer.policies import load_policy
@@ -35,11 +36,12 @@ def served_rollout_flow(
     provenance: dict,
     sampling: dict,
     problems_sql: str,
-    chosen: list[str] | None = None,
+    problem_ids: list[str] | None = None,
     seed: int = 0,
 ) -> int:
-    """Sample a model that an OpenAI-compatible server has, and append the trajectories. `folder`: its
-    policy, if ours.
+    """Sample a model of an OpenAI-compatible server, and append the trajectories.
+
+    `folder`: the folder of the policy that is served, if it is one of ours.
     """
     sampled = served_rollout_task(
         store,
@@ -51,7 +53,7 @@ def served_rollout_flow(
         Provenance(**provenance),
         SamplingSettings(**sampling),
         problems_sql,
-        chosen,
+        problem_ids,
         seed,
     )
     report_table(
@@ -60,7 +62,7 @@ def served_rollout_flow(
     return done(sampled, f"{sampled:,} samples of {model} at {url}", cached=not sampled)
 
 
-@task(name="sample through a server", **PATIENT)
+@task(name="sample through a server", **TASK_RETRIES)
 def served_rollout_task(
     store: str,
     url: str,
@@ -71,7 +73,7 @@ def served_rollout_task(
     provenance: Provenance,
     sampling: SamplingSettings,
     problems_sql: str,
-    chosen: list[str] | None,
+    problem_ids: list[str] | None,
     seed: int,
 ) -> int:
     policy = load_policy(folder) if folder else None
@@ -80,7 +82,7 @@ def served_rollout_task(
         return rollout(
             Store(store),
             sampler,
-            select_problems(store, problems_sql, chosen),
+            select_problems(store, problems_sql, problem_ids),
             sampling,
             provenance,
             seed=seed,
@@ -92,17 +94,17 @@ def served_rollout_task(
 def search_flow(
     store: str, folder: str, provenance: dict, settings: dict, problems_sql: str, seed: int
 ) -> int:
-    """Look for programs that plain sampling does not find, and append them as origin `search`."""
-    found = search_task(
+    """Search for programs that plain sampling does not find, and append them with origin `search`."""
+    count = search_task(
         store, folder, Provenance(**provenance), SearchSettings(**settings), problems_sql, seed
     )
     report_table(
-        "search", f"Search by {settings['method']}", [{"search": provenance["name"], "trajectories": found}]
+        "search", f"Search by {settings['method']}", [{"search": provenance["name"], "trajectories": count}]
     )
-    return done(found, f"{found:,} trajectories found by {settings['method']}", cached=not found)
+    return done(count, f"{count:,} trajectories found by {settings['method']}", cached=not count)
 
 
-@task(name="search", **PATIENT)
+@task(name="search", **TASK_RETRIES)
 def search_task(
     store: str, folder: str, provenance: Provenance, settings: SearchSettings, problems_sql: str, seed: int
 ) -> int:

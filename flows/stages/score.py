@@ -1,23 +1,20 @@
-"""Store the reference policy's log-probabilities of every judged training trajectory."""
+"""Scoring: store the reference policy's log-probabilities of every judged training trajectory."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from prefect import flow, task
 
 from flows.display.terminal import progress
-from flows.runtime.rules import IN_MEMORY, PATIENT, done, processors, turn, within
-from flows.runtime.spreading import runner_of, spread, where_part
+from flows.runtime.rules import IN_MEMORY, TASK_RETRIES, with_timeout
+from flows.runtime.spreading import parse_runner, spread
+from flows.runtime.turns import done, processors, turn
+from flows.work.artifacts import report_table
+from flows.work.parts import part_predicate
 from pipeline.store import Store
-
-if TYPE_CHECKING:
-    pass
-
-
-from flows.stages.artifacts import report_table
 
 
 @flow(name="score", flow_run_name="{store}", **IN_MEMORY)
@@ -31,27 +28,30 @@ def score_flow(
     parts: int | None = None,
     timeout_s: float | None = None,
 ) -> dict:
-    """Store the reference policy's log-probabilities of every judged training trajectory; with a `runner`
-    on several machines.
+    """Store the reference policy's log-probabilities of every judged training trajectory.
+
+    With a `runner` (`flows/runtime/spreading.py`), on several machines.
     """
     with processors(), turn(store, "score"):
-        found = spread(
-            within(score_task, timeout_s),
-            runner_of(runner, parts),
+        results = spread(
+            with_timeout(score_task, timeout_s),
+            parse_runner(runner, parts),
             store=store,
             folder=folder,
             max_tokens=max_tokens,
             precision=precision,
             changed=changed,
         )
-    total = {name: sum(part[name] for part in found) for name in ("scored", "tokens", "too_long")}
-    total["seconds"] = max(part["seconds"] for part in found)
+    total = {
+        name: sum(part[name] for part in results) for name in ("scored", "tokens", "too_long", "unusable")
+    }
+    total["seconds"] = max(part["seconds"] for part in results)
     report_table("score", "Scored under the reference", [total])
-    said = f"{total['scored']:,} rows scored, {total['too_long']:,} longer than {max_tokens:,} tokens"
-    return done(total, said, cached=not total["scored"])
+    message = f"{total['scored']:,} rows scored, {total['too_long']:,} longer than {max_tokens:,} tokens"
+    return done(total, message, cached=not total["scored"])
 
 
-@task(name="score trajectories", **PATIENT)
+@task(name="score trajectories", **TASK_RETRIES)
 def score_task(
     part: int,
     parts: int,
@@ -63,12 +63,12 @@ def score_task(
 ) -> dict:
     from trainer.policies import load_policy, score
 
-    chosen = f"p.split = 'train' and {where_part('t.problem_id', part, parts)}"
+    predicate = f"p.split = 'train' and {part_predicate('t.problem_id', part, parts)}"
     with progress("score", "rows") as update:
         scored = score(
             Store(store),
             load_policy(folder),
-            where=chosen,
+            where=predicate,
             max_tokens=max_tokens,
             precision=precision,
             folder=Path(folder),

@@ -1,4 +1,4 @@
-"""Train a policy: the one road from a configuration to a published policy, with or without a schedule."""
+"""Training: the only path from a configuration to a published policy, with or without a schedule."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 
 from flows.display.terminal import progress
-from flows.runtime.rules import IN_MEMORY, PATIENT, done, processors
+from flows.runtime.rules import IN_MEMORY, TASK_RETRIES
+from flows.runtime.turns import done, processors
 
 if TYPE_CHECKING:
     from trainer.run import RunConfig
@@ -16,10 +17,9 @@ if TYPE_CHECKING:
 
 @flow(name="train", flow_run_name="{config[run]}", **IN_MEMORY)
 def train_flow(config: dict[str, Any]) -> str:
-    """Train what a run's configuration says, and publish the policy. Returns the policy's folder.
+    """Train a policy as a run's configuration says, and publish it. Returns the policy's folder.
 
-    `config` holds the keys of `trainer.run.RunConfig`. A run that exists resumes; a finished run is looked
-    up.
+    `config` has the keys of `trainer.run.RunConfig`. An existing run resumes; a finished run is looked up.
     """
     from trainer.run import RunConfig
 
@@ -27,7 +27,9 @@ def train_flow(config: dict[str, Any]) -> str:
 
 
 def train_run(config: RunConfig) -> str:
-    """Body of every training flow: train unless the run is finished, and record the policy as an artifact."""
+    """The body of every training flow: train unless the run is finished, and record the policy as an
+    artifact.
+    """
     from trainer.run import is_finished
 
     final = config.run / "final"
@@ -39,7 +41,7 @@ def train_run(config: RunConfig) -> str:
     return done(str(final), f"{config.training.steps:,} steps, policy {config.run_id} in {final}")
 
 
-@task(name="train policy", **PATIENT)
+@task(name="train policy", **TASK_RETRIES)
 def train_task(config: RunConfig) -> None:
     from trainer.run import run
 

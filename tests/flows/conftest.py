@@ -23,7 +23,7 @@ def surroundings(data: Path, **more: str) -> dict[str, str]:
 
 class Server:
     def __init__(self, folder: Path, database: str | None = None):
-        from flows.runtime.engine import DEFAULTS
+        from flows.runtime.settings import DEFAULTS
         from flows.runtime.starting import api_url, running_server, server_command
 
         with socket.socket() as probe:
@@ -49,7 +49,7 @@ class Server:
         self.settled = lambda: self.process.poll() is not None or self.healthy()
 
     def environment(self) -> dict[str, str]:
-        from flows.runtime.engine import DEFAULTS
+        from flows.runtime.settings import DEFAULTS
 
         return (
             surroundings(self.data)

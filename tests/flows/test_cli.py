@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ STARTER = Path(__file__).parents[2] / "data" / "starter"
 
 
 def surroundings(folder):
-    """Without Prefect's settings of this process, or of a test before this one: they are not the command's."""
+    """Without the Prefect settings of this process or of an earlier test, which are not the command's."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | {
         "SPO_DATA_DIR": str(folder)
     }
@@ -174,7 +175,7 @@ def test_a_sitting_at_the_prompt(place):
         terminal.send("@contents;\r")
         terminal.expect("accepted")
         terminal.send(".describe pins\r")
-        terminal.expect("who keeps the versions")
+        terminal.expect("name of the pin")
         terminal.send("select count(*) from range(100000000000) a, range(1000) b;\r")
         terminal.expect_exact(PROMPT_LEFT)
         while terminal.expect(
@@ -236,6 +237,41 @@ def test_the_store_is_kept_and_its_pins_are_shown(place):
     assert "no pin paper" in spo("store", "unpin", "paper", folder=place).stderr
 
 
+def test_a_store_is_checked_and_repaired(place, tmp_path):
+    folder = Path(shutil.copytree(place / "store", tmp_path / "store"))
+    there = ("--store", str(folder))
+    entry = max((folder / "trajectories/_delta_log").glob("0*.json"))
+    os.truncate(entry, 100)
+    done = spo("store", "check", *there, folder=place)
+    (line,) = done.stdout.splitlines()
+    assert done.returncode == 1 and line.startswith(f"trajectories: log: {entry}: is damaged")
+    done = spo("store", "repair", *there, folder=place)
+    assert done.returncode == 0 and "restored from its copy" in done.stdout
+    done = spo("store", "check", "--json", *there, folder=place)
+    assert done.returncode == 0 and "no fault" in done.stderr
+    found = json.loads(done.stdout)
+    assert (found["whole"], found["findings"], found["references_checked"]) == (True, [], True)
+    assert Store(folder).read("trajectories").height == Store(place / "store").read("trajectories").height
+
+
+def test_a_repair_lists_the_rows_that_are_lost(place, tmp_path):
+    folder = Path(shutil.copytree(place / "store", tmp_path / "store"))
+    there = ("--store", str(folder))
+    before = Store(folder).read("problems")
+    for file in Store(folder).snapshot("problems").files:
+        content = Path(file).read_bytes()
+        Path(file).write_bytes(content[:-20] + bytes([content[-20] ^ 1]) + content[-19:])
+    done = spo("store", "repair", *there, folder=place)
+    assert done.returncode == 1 and "NOT REPAIRED" in done.stdout
+    done = spo("store", "repair", "--accept-loss", *there, folder=place)
+    lost = [line for line in done.stdout.splitlines() if line.startswith("problems: lost row: ")]
+    assert done.returncode == 1 and len(lost) == before.height > 0
+    assert Store(folder).read("problems").height == 0
+    # What named the lost rows is found now.
+    done = spo("store", "check", *there, folder=place)
+    assert done.returncode == 1 and "reference: problem_id" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -243,7 +279,7 @@ def test_the_store_is_kept_and_its_pins_are_shown(place):
         (("sql", "drop table trajectories"), "reading only"),
         (("sql", "@no_such_question"), "no question @no_such_question; there are:"),
         (("sql", "select 1", "-o", "no/folder/rows.csv"), "cannot write no/folder/rows.csv"),
-        (("sql", "select 1", "-o", "rows.xlsx"), "no format 'xlsx'"),
+        (("sql", "select 1", "-o", "rows.xlsx"), "unknown format 'xlsx'"),
         (
             ("sql", "select 1", "--store", "/nowhere/store"),
             "no store at /nowhere/store; name it with --store",
@@ -291,6 +327,31 @@ def test_doctor_finds_the_sandbox_of_this_machine(place):
     report = json.loads(found.stdout)
     assert found.returncode == 0 and report["sandbox"] is True
     assert {name for name, _ in report["lines"]} >= {"python", "torch", "sandbox", "python3"}
+    lines = dict(report["lines"])
+    assert lines.keys() >= {"flush", "seccomp", "landlock", "namespaces", "memory limit", "user"}
+    # What the tier says in short is what the lines say in words.
+    assert ("control group v" in lines["memory limit"]) == ("+cgroup" in lines["sandbox"])
+    assert ("NONE" in lines["namespaces"]) == lines["sandbox"].startswith("landlock")
+
+
+def test_doctor_promises_no_flush_in_memory():
+    from flows.commands.doctor import file_system_of, flushes_at
+
+    if not Path("/dev/shm").is_dir() or file_system_of(Path("/dev/shm")) != "tmpfs":
+        pytest.skip("no file system in memory")
+    assert flushes_at(Path("/dev/shm")).startswith("NONE: /dev/shm is in memory (tmpfs)")
+
+
+def test_doctor_says_where_a_disk_refuses_to_flush(tmp_path, monkeypatch):
+    from flows.commands import doctor
+
+    def refuses(_descriptor):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(doctor, "file_system_of", lambda place: "ext4")
+    assert " ms per file and its name at " in doctor.flushes_at(tmp_path)
+    monkeypatch.setattr("os.fsync", refuses)
+    assert doctor.flushes_at(tmp_path).startswith("REFUSED at ")
 
 
 def test_a_missing_folder_is_named(place):

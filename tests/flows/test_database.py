@@ -216,7 +216,7 @@ def answers(url: str) -> bool:
 
 def test_a_database_that_prefect_cannot_use_is_named():
     assert check_database("postgresql+asyncpg://spo@db/prefect")
-    with pytest.raises(ServerError, match=r"no database scheme 'postgres': postgresql\+asyncpg://"):
+    with pytest.raises(ServerError, match=r"unknown database scheme 'postgres'; use postgresql\+asyncpg://"):
         check_database("postgres://spo@db/prefect")
 
 

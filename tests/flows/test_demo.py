@@ -18,8 +18,8 @@ import polars as pl
 import pytest
 
 from pipeline.dedup.deduplication import STATE, current
-from pipeline.store.contracts import TABLES
 from pipeline.store.store import Store
+from pipeline.store.tables import TABLES
 
 pytestmark = pytest.mark.timeout(900)  # whole runs, on a machine that may do much else
 
@@ -148,7 +148,8 @@ def test_every_stage_is_a_flow_in_prefect(first_run):
     folder, _ = first_run
     with sqlite3.connect(folder / "data" / "prefect" / "prefect.db") as database:
         rows = database.execute(
-            "select f.name, r.state_name from flow_run r join flow f on f.id = r.flow_id where f.name <> 'maintain'"
+            "select f.name, r.state_name from flow_run r join flow f on f.id = "
+            "r.flow_id where f.name <> 'maintain'"
         ).fetchall()
     names = {
         "demo",
@@ -199,7 +200,7 @@ def interrupt(folder: Path) -> None:
     process.communicate(timeout=800)
     said = (folder / "log").read_text()
     assert process.returncode == 130
-    assert said.splitlines()[-1] == "interrupted; the same command goes on where it was"
+    assert said.splitlines()[-1] == "interrupted; the same command resumes"
     assert "Traceback" not in said and "leaked" not in said
 
 
@@ -208,6 +209,7 @@ def kill(process: subprocess.Popen) -> None:
     process.communicate()
 
 
+@pytest.mark.slow
 def test_interrupted_and_killed_it_goes_on_and_ends_the_same(first_run, tmp_path):
     """Ctrl-C while it labels, and kill -9 in the midst of training with fresh rows in the store."""
     interrupt(tmp_path)

@@ -83,7 +83,7 @@ def test_our_own_is_found_by_its_note_and_gets_the_secret(server, monkeypatch):
     assert engine.client_secret("http://127.0.0.1:9/api") is None
     starting.check_access(server.url, server.secret)
     for wrong in (None, "spo:wrong"):
-        with pytest.raises(ServerError, match="wants its secret: set PREFECT_API_AUTH_STRING"):
+        with pytest.raises(ServerError, match="requires its secret: set PREFECT_API_AUTH_STRING"):
             starting.check_access(server.url, wrong)
 
 
@@ -96,7 +96,7 @@ def test_a_server_that_starts_is_waited_for(tmp_path):
         found = ServerRecord(os.getpid(), False, f"{address}/api")
         threading.Timer(0.5, record.write, (file, found)).start()
         assert starting.running_server(tmp_path) == f"{address}/api"
-        with pytest.raises(ServerError, match=rf"runs at {address} already \(process \d+\)"):
+        with pytest.raises(ServerError, match=rf"already runs at {address} \(process \d+\)"):
             starting.check_no_server(tmp_path)
     threading.Timer(0.5, file.close).start()  # the kernel, for a server that was killed
     assert starting.running_server(tmp_path) is None
@@ -107,7 +107,7 @@ def test_a_second_up_names_the_first_and_leaves_it_alone(server):
     second = spo(server.data, "up", "--port", "4399")
     assert second.returncode == 1
     address = server.url.removesuffix("/api")
-    said = f"spo: ServerError: a Prefect server of this data folder runs at {address} already"
+    said = f"spo: ServerError: a Prefect server of this data folder already runs at {address}"
     assert second.stderr.startswith(said)
     assert second.stderr.count("\n") == 1 and server.healthy()
 
@@ -124,14 +124,18 @@ def test_the_secret_is_shown_by_one_command(server):
 def test_a_wrong_secret_is_one_line(server):
     refused = spo(server.data, "maintain", PREFECT_API_AUTH_STRING="spo:wrong")
     assert refused.returncode == 1
-    assert refused.stderr.startswith(f"spo: ServerError: the Prefect server at {server.url} wants its secret")
+    assert refused.stderr.startswith(
+        f"spo: ServerError: the Prefect server at {server.url} requires its secret"
+    )
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
 def test_other_machines_are_served_with_a_chosen_secret_only(tmp_path, host):
     refused = spo(tmp_path, "up", "--host", host)
     assert refused.returncode == 1 and refused.stderr.count("\n") == 1
-    assert f"other machines reach {host}: set PREFECT_SERVER_API_AUTH_STRING=USER:PASSWORD" in refused.stderr
+    assert (
+        f"other machines can reach {host}: set PREFECT_SERVER_API_AUTH_STRING=USER:PASSWORD" in refused.stderr
+    )
     empty = spo(tmp_path, "up", "--host", host, PREFECT_SERVER_API_AUTH_STRING="")
     assert empty.returncode == 1 and "PREFECT_SERVER_API_AUTH_STRING: not a secret" in empty.stderr
     assert not (tmp_path / "prefect").exists()
@@ -173,9 +177,9 @@ def test_prefect_talks_to_the_server_that_was_named_last_and_nothing_is_complain
 
 def test_a_server_without_tls_is_talked_to_with_a_short_list_of_authorities(tmp_path, monkeypatch):
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
-    path = engine._one_authority()
+    path = engine._short_certificate_file()
     assert ssl.create_default_context(cafile=path).cert_store_stats()["x509_ca"] == 1
-    assert engine._one_authority() == path and list(path.parent.iterdir()) == [path]
+    assert engine._short_certificate_file() == path and list(path.parent.iterdir()) == [path]
 
 
 @contextmanager
@@ -240,7 +244,7 @@ def test_up_waits_for_a_commands_server_and_then_stays(tmp_path, until):
     url = command.stdout.readline().split()[0]
     log = tmp_path / "up.log"
     with running(tmp_path, "up", "flows", "up", "--port", str(free_port())) as up:
-        until(lambda: "waits for their end" in log.read_text(), "it waits", 120, up)
+        until(lambda: "waiting until they end" in log.read_text(), "it waits", 120, up)
         command.communicate("\n\n", timeout=60)
         serves = lambda: (found := record.find(tmp_path / "prefect")) and found.pid == up.pid and found.url  # noqa: E731
         assert until(serves, "it serves", 300, up) != url

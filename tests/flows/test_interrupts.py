@@ -7,8 +7,8 @@ import sys
 SWALLOWS = """
 import time
 from flows.runtime import interrupts
-interrupts.INSIST_S = 2
-interrupts.insist()
+interrupts.REPEAT_AFTER_S = 2
+interrupts.repeat_interrupts()
 try:
     print("ready", flush=True)
     time.sleep(600)

@@ -9,26 +9,28 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.markup import escape
 
+from flows.commands.judge import different_words
 from pipeline.ingest.ingestion import ingest
 from pipeline.store.store import Store
 
 STARTER = Path(__file__).parents[2] / "data" / "starter"
 
 
-def spo(*arguments, folder):
+def spo(*arguments, folder, **variables):
     return subprocess.run(
         [sys.executable, "-m", "flows", *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=120,
-        env=os.environ | {"SPO_DATA_DIR": str(folder), "COLUMNS": "120"},
+        env=os.environ | {"SPO_DATA_DIR": str(folder), "COLUMNS": "120"} | variables,
     )
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A store with one problem, one accepted program for it, and one that prints the first number it reads."""
+    """A store with one problem, an accepted program for it, and one that prints its first number."""
     folder = tmp_path_factory.mktemp("judge")
     store = Store(folder / "store")
     ingest(store, "plain", str(STARTER), limit=1)
@@ -58,7 +60,6 @@ def test_a_wrong_program(place):
         folder / "wrong.py",
         "--problem",
         problem.rpartition("/")[2],
-        "--first-failure",
         folder=folder,
     )
     assert shown.returncode == 1 and "wrong answer" in shown.stdout and "complaint" in shown.stdout
@@ -78,6 +79,43 @@ def test_programs_that_break(place):
         spo("judge", folder / "crash.py", "--problem", problem, "--json", folder=folder).stdout
     )
     assert (found["verdict"], found["problem_id"]) == ("runtime_error", problem)
+
+
+def test_a_trajectory_of_the_store(place):
+    folder, problem = place
+    rows = Store(folder / "store").read("trajectories").to_dicts()
+    right = next(row for row in rows if row["claimed_verdict"] == "accepted" and row["language"] == "python3")
+    shown = spo("judge", right["trajectory_id"][:12], folder=folder)
+    assert shown.returncode == 0 and f"tests of {problem}" in shown.stdout, shown
+    unknown = spo("judge", "ffff" * 8, folder=folder)
+    assert unknown.returncode == 2 and "no trajectory" in unknown.stderr.replace("\n", " ")
+
+
+def test_tests_after_a_failure_run_on_demand(place):
+    folder, problem = place
+    found = [
+        json.loads(
+            spo("judge", folder / "crash.py", "--problem", problem, "--json", *more, folder=folder).stdout
+        )
+        for more in ((), ("--all-tests",))
+    ]
+    assert [len(one["tests"]) for one in found] == [1, found[1]["total"]] and found[1]["total"] > 1
+
+
+def test_what_could_not_be_judged_has_an_exit_code_of_its_own(place):
+    folder, problem = place
+    (folder / "later.cob").write_text("DISPLAY 1.")
+    shown = spo("judge", folder / "later.cob", "--problem", problem, "--language", "python2", folder=folder)
+    assert shown.returncode == 3, shown
+    no_jail = spo("judge", folder / "right.py", "--problem", problem, folder=folder, SPO_SANDBOX_TIER="none")
+    assert no_jail.returncode == 3 and "cannot be judged" in no_jail.stderr, no_jail
+
+
+def test_words_that_differ_are_coloured():
+    assert different_words("1 2 [3]", "1 5 [3]") == (
+        "1 [bold green]2[/] \\[3]" if "\\[3]" in escape("[3]") else "1 [bold green]2[/] [3]",
+        "1 [bold red]5[/] " + escape("[3]"),
+    )
 
 
 def test_what_is_missing_is_said(place):

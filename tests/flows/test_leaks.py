@@ -27,7 +27,7 @@ STARTER = Path(__file__).parents[2] / "data" / "starter"
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("leaks")
     store = Store(folder / "store")
-    ingest(store, "plain", str(STARTER), limit=30)
+    ingest(store, "plain", str(STARTER), limit=12)
     with Pool() as pool:
         label(store, pool)
     return folder
@@ -95,7 +95,7 @@ def test_decontaminate_on_the_command_line(place):
         found["evaluation"] == "split = 'test'"
         and found["problems"]["itself"] == found["evaluation_problems"] > 0
     )
-    assert "Kept apart from split = 'test'" in run.stdout + run.stderr
+    assert "Decontaminated against split = 'test'" in run.stdout + run.stderr
     refused = subprocess.run(
         [sys.executable, "-m", "flows", "decontaminate", "--evaluation", "split = 'nowhere'"],
         env=surroundings | {"SPO_DATA_DIR": str(place)},

@@ -1,4 +1,4 @@
-"""The loop as separate processes that share nothing but the store, each killed on the way and started again."""
+"""The loop as separate processes that share only the store; each is killed and started again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from pipeline.labelling.labeller import label
-from pipeline.store.ledger import ledger
+from pipeline.store.ledger import check_ledger
 from pipeline.store.store import Store
 from sandbox import Pool
 from trainer.policies.policy import load_policy
@@ -169,4 +169,4 @@ def test_trainer_worker_grader_and_scorer_survive_kills_and_lose_nothing(place, 
     with Pool(1) as pool:  # a last round may have come after the grader's end
         label(store, pool)
     assert done_of("verdicts") == mine().height
-    assert vars(ledger(store)) == {"doubled": 0, "lost": 0, "judge_errors_as_rewards": 0, "details": {}}
+    assert vars(check_ledger(store)) == {"doubled": 0, "lost": 0, "judge_errors_as_rewards": 0, "details": {}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cloudpickle
 import pytest
 
-from flows.serving.pinned import ParametersError, PinnedFlow, frozen
+from flows.serving.pinned import ParametersError, PinnedFlow, freeze_parameters
 from flows.stages.maintain import maintain_flow
 
 
@@ -51,7 +51,9 @@ def test_it_goes_to_another_process_as_its_name_and_parameters(calls):
 
 
 def test_the_server_is_told_every_parameter_with_its_only_value():
-    deployment = maintain_flow.to_deployment(name="m", parameters=frozen(maintain_flow, {"store": "/store"}))
+    deployment = maintain_flow.to_deployment(
+        name="m", parameters=freeze_parameters(maintain_flow, {"store": "/store"})
+    )
     properties = deployment._parameter_openapi_schema.model_dump()["properties"]
     allowed = {name: value["enum"] for name, value in properties.items()}
     assert allowed == {"store": ["/store"], "every_table": [False], "retention_hours": [None]}

@@ -4,13 +4,16 @@ lost or doubled.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
+from flows.cli import app
 from flows.serving.following import LONGEST_WAIT_S, STORE_ATTEMPTS, Grader, Scorer, follow
-from pipeline.store.ledger import ledger
+from pipeline.store.ledger import check_ledger
 from pipeline.store.store import Store, StoreError
 from sandbox import Pool
 from trainer.policies.policy import load_policy
@@ -88,14 +91,14 @@ def test_worker_grader_and_scorer_follow_each_other_through_the_store(place):
             parent_id="reference",
         )
         assert worker.work().finished and grader.work().finished and scorer.work().finished
-    assert vars(ledger(store)) == {"doubled": 0, "lost": 0, "judge_errors_as_rewards": 0, "details": {}}
+    assert vars(check_ledger(store)) == {"doubled": 0, "lost": 0, "judge_errors_as_rewards": 0, "details": {}}
 
 
 def test_the_ledger_sees_what_is_doubled_and_what_is_lost(place):
     store = Store(place / "store")
     rows = store.read("trajectories").filter(pl.col("batch_id") == "samples")
     store.append("trajectories", rows.head(2), producer="again", sequence=0)
-    assert ledger(store).details == {"doubled: trajectories": 2}
+    assert check_ledger(store).details == {"doubled: trajectories": 2}
     gap = rows.head(1).with_columns(
         trajectory_id=pl.lit("t"),
         batch_id=pl.lit("run/worker-0/round-2"),
@@ -110,7 +113,7 @@ def test_the_ledger_sees_what_is_doubled_and_what_is_lost(place):
         .with_columns(pl.lit("b").alias("batch_id"), pl.col("accepted") + 5, pl.col("read") + 5)
     )
     store.append("batches", batch, producer="batch", sequence=0)
-    found = ledger(store)
+    found = check_ledger(store)
     assert found.details == {
         "doubled: trajectories": 2,
         "lost: trajectories of verdicts": 1,
@@ -119,3 +122,7 @@ def test_the_ledger_sees_what_is_doubled_and_what_is_lost(place):
         "lost: batch b": batch["accepted"][0],
     }
     assert found.lost == 4 + batch["accepted"][0]
+    command = CliRunner().invoke(app, ["store", "ledger", "--store", str(place / "store"), "--json"])
+    assert command.exit_code == 1
+    assert json.loads(command.stdout) == vars(found)
+    assert "lost: rounds of run/worker-0: 2 rows\n" in command.stderr

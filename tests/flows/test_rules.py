@@ -10,10 +10,11 @@ import polars as pl
 import pytest
 from deltalake.exceptions import CommitFailedError
 
-from flows.runtime.rules import HEAVY_AT_ONCE, another_try_may_help, processors
-from flows.runtime.spreading import RunnerError, runner_of
-from pipeline.store.contracts import ContractError
-from pipeline.store.locks import machine_lock, opened, taken
+from flows.runtime.rules import is_temporary
+from flows.runtime.spreading import RunnerError, parse_runner
+from flows.runtime.turns import HEAVY_AT_ONCE, processors
+from pipeline.store.contract_check import ContractError
+from pipeline.store.locks import machine_lock, open_lock, try_lock
 from pipeline.store.store import Store, StoreError
 from sandbox import SandboxUnavailable
 
@@ -50,7 +51,7 @@ def caused(cause: BaseException) -> StoreError:
     ],
 )
 def test_only_what_another_try_can_mend_is_tried_again(error, helps):
-    assert another_try_may_help(error) is helps
+    assert is_temporary(error) is helps
 
 
 def test_object_storage_that_cannot_be_reached_is_tried_again(monkeypatch):
@@ -64,7 +65,7 @@ def test_object_storage_that_cannot_be_reached_is_tried_again(monkeypatch):
     options = {"endpoint": "http://127.0.0.1:9", "allow_http": "true", "max_retries": "0"}
     with pytest.raises(StoreError) as error:
         Store("s3://bucket/store", options).version("problems")
-    assert another_try_may_help(error.value)
+    assert is_temporary(error.value)
 
 
 def test_a_broken_table_is_not_tried_again(tmp_path):
@@ -74,7 +75,7 @@ def test_a_broken_table_is_not_tried_again(tmp_path):
         log.write_text("not json\n")
     with pytest.raises(StoreError) as error:
         Store(tmp_path).version("pins")
-    assert not another_try_may_help(error.value)
+    assert not is_temporary(error.value)
 
 
 def test_scheduled_work_that_fills_the_processors_takes_turns(tmp_path, monkeypatch):
@@ -84,18 +85,21 @@ def test_scheduled_work_that_fills_the_processors_takes_turns(tmp_path, monkeypa
     with processors():
         assert not place.exists()  # by hand: nobody waits
     monkeypatch.setenv(HEAVY_AT_ONCE, "1")
-    with processors(), opened(place) as file:
-        assert not taken(file)
+    with processors(), open_lock(place) as file:
+        assert not try_lock(file)
     monkeypatch.setenv(HEAVY_AT_ONCE, "none")
-    with pytest.raises(ValueError, match="SPO_HEAVY_AT_ONCE is 'none'; give a number"), processors():
+    with (
+        pytest.raises(ValueError, match="SPO_HEAVY_AT_ONCE is 'none'; set it to a whole number"),
+        processors(),
+    ):
         pass
 
 
 def test_task_runners_by_name(monkeypatch):
     monkeypatch.delenv("SPO_TASK_RUNNER", raising=False)
-    assert runner_of(None).kind == "threads" and runner_of(None).parts == 1
-    assert runner_of("dask@tcp://10.0.0.1:8786").address == "tcp://10.0.0.1:8786"
+    assert parse_runner(None).kind == "threads" and parse_runner(None).parts == 1
+    assert parse_runner("dask@tcp://10.0.0.1:8786").address == "tcp://10.0.0.1:8786"
     monkeypatch.setenv("SPO_TASK_RUNNER", "ray")
-    assert (runner_of(None).kind, runner_of(None, 3).parts) == ("ray", 3)
-    with pytest.raises(RunnerError, match="no task runner 'spark'"):
-        runner_of("spark")
+    assert (parse_runner(None).kind, parse_runner(None, 3).parts) == ("ray", 3)
+    with pytest.raises(RunnerError, match="unknown task runner 'spark'"):
+        parse_runner("spark")

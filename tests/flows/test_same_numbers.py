@@ -179,7 +179,7 @@ def test_the_command_says_what_it_leaves_out(place, capsys):
     _show(store, summary_of("run/reference", rows), rows)
     shown = capsys.readouterr().out
     assert "pooled from 2 evaluations that differ only in the seed" in shown
-    assert "pass@10 is over 12 problems; 2 left out for too few judged samples" in shown
+    assert "pass@10 is over 12 problems; 2 were left out because they have too few judged samples" in shown
     assert (
         f"{sum(20 - judged(i, seed) for i in range(PROBLEMS) for seed in (0, 1))} samples have no verdict"
         in shown

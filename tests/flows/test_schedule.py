@@ -130,24 +130,27 @@ def test_every_entry_with_every_key_fits_its_flow(tmp_path):
         (("adapter =", "adaptor ="), "ingest.0.adaptor: unknown key; did you mean adapter?"),
         (
             ("workers = 2", "workers = 0"),
-            "label.0.workers: Input should be greater than or equal to 1 (it is 0)",
+            "label.0.workers: Input should be greater than or equal to 1 (the value is 0)",
         ),
-        (("0 3 * * *", "0 25 * * *"), "ingest.0.cron: no cron expression"),
+        (("0 3 * * *", "0 25 * * *"), "ingest.0.cron: not a cron expression"),
         (
             ("interval_s = 900", 'interval_s = 900\ncron = "0 3 * * *"'),
             "cron and interval_s exclude each other",
         ),
-        (("Europe/Berlin", "Europe/Nowhere"), "timezone: no such time zone"),
+        (("Europe/Berlin", "Europe/Nowhere"), "timezone: unknown time zone"),
         (
             ('run = "humans"', 'run = "robots"'),
-            "when.run: no entry is named robots; there are: starter, label, humans, chain",
+            "when.run: no entry is named robots; the entries are: starter, label, humans, chain",
         ),
         (('name = "humans"', 'name = "label"'), "two entries are named label"),
         (('adapter = "plain"', 'adapter = "plane"'), "ingest starter: "),
         (("humans.sql", "robots.sql"), "publish humans: "),
-        (("workers = 2", 'runner = "spark"'), "no task runner 'spark'; there are threads, dask and ray"),
+        (
+            ("workers = 2", 'runner = "spark"'),
+            "unknown task runner 'spark'; use threads, dask[@ADDRESS] or ray",
+        ),
         (('store = "here"', ""), "store: Field required"),
-        (("[[label]]", "[[label]"), "not TOML"),
+        (("[[label]]", "[[label]"), "not valid TOML"),
         (("[[label]]", "[[labels]]"), "labels: unknown key; did you mean label?"),
     ],
 )

@@ -118,11 +118,11 @@ def test_a_failing_run_says_why(api, tmp_path):
 def test_a_task_is_tried_again_only_where_that_helps(api):
     from prefect import flow, task
 
-    from flows.runtime.rules import PATIENT
+    from flows.runtime.rules import TASK_RETRIES
 
     tried = []
 
-    @task(**PATIENT | {"retry_delay_seconds": 0})
+    @task(**TASK_RETRIES | {"retry_delay_seconds": 0})
     def reach(error):
         tried.append(type(error))
         if len(tried) < 3:
@@ -172,13 +172,13 @@ def test_deployed_twice_it_is_there_once_and_its_cron_is_scheduled(api, until, s
     from prefect.exceptions import PrefectHTTPStatusError
 
     from flows.runtime.events import thresholds
-    from flows.serving.deployments import deploy_schedule, deployments_with, tag_of
+    from flows.serving.deployments import deploy_schedule, deployments_with, file_tag
     from flows.serving.schedule import load_schedule
 
     for _ in range(2):
         names = deploy_schedule(load_schedule(schedule), schedule, "spo")
     assert names == ["ingest/starter", "label/label", "publish/humans", "chain/chain"]
-    found = {one.name: one for one in deployments_with(api, tag_of(schedule))}
+    found = {one.name: one for one in deployments_with(api, file_tag(schedule))}
     assert sorted(found) == ["chain", "humans", "label", "starter"]
     automations = [
         one for one in api.request("POST", "/automations/filter", json={}).json() if "humans" in one["name"]
@@ -204,7 +204,7 @@ def test_deployed_twice_it_is_there_once_and_its_cron_is_scheduled(api, until, s
         .replace("[chain]\n", "")
     )
     deploy_schedule(load_schedule(schedule), schedule, "spo")
-    assert sorted(one.name for one in deployments_with(api, tag_of(schedule))) == [
+    assert sorted(one.name for one in deployments_with(api, file_tag(schedule))) == [
         "humans",
         "label",
         "starter",
@@ -277,17 +277,17 @@ def test_served_cancelled_and_stopped_it_leaves_nothing(server, api, until, tmp_
     from prefect.client.schemas.objects import StateType
     from prefect.states import Cancelling, Scheduled
 
-    from flows.serving.deployments import deployments_with, tag_of
+    from flows.serving.deployments import deployments_with, file_tag
 
     store = Store(tmp_path / "store")
     stuck(store)
     with started(["flows", "serve", str(schedule)], server.environment(), tmp_path / "log") as serving:
         until(
-            lambda: len(deployments_with(api, tag_of(schedule))) == 4,
+            lambda: len(deployments_with(api, file_tag(schedule))) == 4,
             "deployments are registered",
             alive=serving,
         )
-        by_name = {one.name: one for one in deployments_with(api, tag_of(schedule))}
+        by_name = {one.name: one for one in deployments_with(api, file_tag(schedule))}
         run = api.create_flow_run_from_deployment(by_name["label"].id, state=Scheduled())
         # Its sandbox is at work: the runner's child has children of children.
         until(
@@ -311,7 +311,7 @@ def test_served_cancelled_and_stopped_it_leaves_nothing(server, api, until, tmp_
             "its control groups are gone",
         )
         end(serving, signal.SIGINT, tmp_path / "log")
-        assert all(one.paused for one in deployments_with(api, tag_of(schedule)))
+        assert all(one.paused for one in deployments_with(api, file_tag(schedule)))
 
 
 def pid_of(group: Path) -> int:
@@ -340,7 +340,7 @@ def test_a_killed_run_is_shown_as_crashed_and_the_next_one_is_not_held_up(
     from prefect.client.schemas.objects import StateType
     from prefect.states import Scheduled
 
-    from flows.serving.deployments import deployments_with, tag_of
+    from flows.serving.deployments import deployments_with, file_tag
 
     stuck(Store(tmp_path / "store"))
 
@@ -348,11 +348,11 @@ def test_a_killed_run_is_shown_as_crashed_and_the_next_one_is_not_held_up(
 
     def start_labelling(serving):
         until(
-            lambda: len(deployments_with(api, tag_of(schedule))) == 4,
+            lambda: len(deployments_with(api, file_tag(schedule))) == 4,
             "deployments are registered",
             alive=serving,
         )
-        label = next(one for one in deployments_with(api, tag_of(schedule)) if one.name == "label")
+        label = next(one for one in deployments_with(api, file_tag(schedule)) if one.name == "label")
         return api.create_flow_run_from_deployment(label.id, state=Scheduled())
 
     with started(*serve) as serving:
@@ -415,7 +415,7 @@ def test_a_flow_and_a_shell_command_that_come_from_the_api_are_not_run(
     """A client with the secret gives a served deployment another flow, a command, other parameters."""
     from prefect.client.schemas.objects import StateType
 
-    from flows.serving.deployments import deployments_with, tag_of
+    from flows.serving.deployments import deployments_with, file_tag
 
     schedule.write_text(schedule.read_text().replace("*/5 * * * *", "0 0 1 1 *"))  # or it may start just then
     mark = tmp_path / "mark"
@@ -427,8 +427,8 @@ def test_a_flow_and_a_shell_command_that_come_from_the_api_are_not_run(
         "enforce_parameter_schema": False,
     }
     with started(["flows", "serve", str(schedule)], server.environment(), tmp_path / "log") as serving:
-        until(lambda: len(deployments_with(api, tag_of(schedule))) == 4, "deployments", alive=serving)
-        changed = next(one for one in deployments_with(api, tag_of(schedule)) if one.name == "starter")
+        until(lambda: len(deployments_with(api, file_tag(schedule))) == 4, "deployments", alive=serving)
+        changed = next(one for one in deployments_with(api, file_tag(schedule)) if one.name == "starter")
         api.request("PATCH", "/deployments/{id}", path_params={"id": changed.id}, json=change)
         other, own = ({"source": "/etc"}, {})
         ended = []
@@ -509,7 +509,7 @@ def test_workers_in_other_places_run_what_was_deployed_on_a_store_on_object_stor
     from prefect.client.schemas.objects import StateType
     from prefect.states import Scheduled
 
-    from flows.serving.deployments import deployments_with, tag_of
+    from flows.serving.deployments import deployments_with, file_tag
 
     schedule.write_text(schedule.read_text().replace(str(tmp_path / "store"), "s3://bucket/far"))
     environment = server.environment() | {name.upper(): value for name, value in object_storage.items()}
@@ -521,7 +521,7 @@ def test_workers_in_other_places_run_what_was_deployed_on_a_store_on_object_stor
         timeout=250,
     )
     assert deployed.returncode == 0, deployed.stderr
-    by_name = {one.name: one for one in deployments_with(api, tag_of(schedule))}
+    by_name = {one.name: one for one in deployments_with(api, file_tag(schedule))}
 
     def ended(name: str):
         run = api.create_flow_run_from_deployment(by_name[name].id, state=Scheduled())

@@ -58,11 +58,11 @@ def on_one(tmp_path_factory):
 
 def test_parts_together_are_the_whole(on_one, tmp_path):
     """The parts themselves, one after the other and in another order, without any cluster."""
-    from flows.runtime.spreading import where_part
+    from flows.work.parts import part_predicate
 
     store = filled(tmp_path, 6)
     with Pool(2) as pool:
-        rows = [label(store, pool, where=where_part("t.problem_id", part, 3)).rows for part in (2, 0, 1)]
+        rows = [label(store, pool, where=part_predicate("t.problem_id", part, 3)).rows for part in (2, 0, 1)]
     assert sum(rows) == len(on_one["verdicts"]) and sum(1 for count in rows if count) > 1
     signed = [sign_part(store, part, 3) for part in (1, 2, 0)]
     assert sum(signed) == len(on_one["program_signatures"]) and all(signed)

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from flows.cli import app
 from flows.commands.common import STORE, show_next
 from flows.display import terminal
-from flows.stages.ingest import show_ingested
+from flows.work.ingest import show_ingested
 from pipeline.ingest.ingestion import BatchSummary, ingest
 from pipeline.store.store import Store
 

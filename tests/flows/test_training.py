@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flows.display.training import Watch, mean, step_line
+from flows.display.training import TrainingDisplay, mean, step_line
 
 HEADLINE = {"q_success": "Q_T of successes", "q_failure": "of failures", "beta": "beta"}
 
@@ -58,19 +58,20 @@ def steps() -> list[dict]:
 
 def test_a_line_has_the_means_since_the_line_before_and_the_shares_of_the_sources(steps):
     assert step_line(steps, 10, HEADLINE, 40.0) == (
-        "step 2/10  loss 0.875  Q_T of successes -0.1  beta 0.1  KL 0.25  gradient 2  rate 0.0003  1,000 tokens/s"
+        "step 2/10  loss 0.875  Q_T of successes -0.1  beta 0.1  KL 0.25  "
+        "gradient 2  rate 0.0003  1,000 tokens/s"
         "  fresh 25%, human 75%  40 s left"
     )
 
 
 def test_the_gate_is_told_and_the_last_step_always(steps):
     said: list[str] = []
-    watch = Watch(2, 0.05, HEADLINE, said.append, every_s=1e9)
+    display = TrainingDisplay(2, 0.05, HEADLINE, said.append, every_s=1e9)
     for one in steps:
-        watch(one)
+        display(one)
     assert said[0] == "step 0: |log pi - log pi_ref| is at most 1e-05 nat (gate: 0.05)"
     assert len(said) == 2 and said[1].startswith("step 2/2  loss 0.875") and said[1].endswith("0 s left")
-    assert watch.sources() == [
+    assert display.sources() == [
         {"": "rows", "fresh": 4, "human": 12},
         {"": "share", "fresh": "25.0%", "human": "75.0%"},
         {"": "successes", "fresh": "50.0%", "human": "100.0%"},
@@ -82,26 +83,27 @@ def test_the_gate_is_told_and_the_last_step_always(steps):
     ]
     # 1,000 tokens in 4 s, of which 0.25 s made fresh samples; at the second step 0.25 s more were waited for
     # data.
-    assert watch.summary() == (
-        "2 steps in 4.0 s; 267 tokens/s; store opened in 0.5 s; then 6.2% waiting for data; 6% making fresh samples;"
+    assert display.summary() == (
+        "2 steps in 4.0 s; 267 tokens/s; store opened in 0.5 s; then 6.2% waiting for "
+        "data; 6% generating fresh samples;"
         " peak memory 1.2 GB"
     )
 
 
 def test_a_line_is_told_as_soon_as_it_is_due(steps):
     said: list[str] = []
-    watch = Watch(10, 0.05, HEADLINE, said.append, every_s=0.0)
-    watch(steps[1])
+    display = TrainingDisplay(10, 0.05, HEADLINE, said.append, every_s=0.0)
+    display(steps[1])
     assert len(said) == 1 and said[0].startswith("step 2/10  loss 0.75")
 
 
 def test_without_a_reference_nothing_is_said_of_the_gate_and_columns_of_any_name_are_shown(steps):
     said: list[str] = []
-    watch = Watch(2, 0.05, {"token_nll": "nats per token"}, said.append, every_s=0.0)
+    display = TrainingDisplay(2, 0.05, {"token_nll": "nats per token"}, said.append, every_s=0.0)
     row = {"rows": 8, "loss": 2.0, "success_share": 1.0, "token_nll": 0.25, "verdicts": {"accepted": 8}}
-    watch(steps[0] | {"max_log_ratio": None, "kl": None, "token_nll": 0.25, "sources": {"human": row}})
+    display(steps[0] | {"max_log_ratio": None, "kl": None, "token_nll": 0.25, "sources": {"human": row}})
     assert len(said) == 1 and said[0].startswith("step 1/2  loss 1  nats per token 0.25  gradient 2  rate")
-    assert watch.sources()[-1] == {"": "token_nll", "human": 0.25}
+    assert display.sources()[-1] == {"": "token_nll", "human": 0.25}
 
 
 def test_a_mean_is_over_the_steps_that_have_a_value(steps):

@@ -1,0 +1,75 @@
+"""`spo view`: the explorer, a read-only web page over a store."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.commands.common import DATA, STORE, StoreOption, open_store
+from flows.display.terminal import echo
+
+if TYPE_CHECKING:
+    import socket
+
+TOKEN_NAME = "view-token"
+
+
+def view(
+    store: StoreOption = STORE,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8181,
+    at: Annotated[
+        str | None,
+        typer.Option("--at", help="Versions from the address of a page, or a pin; default: the newest."),
+    ] = None,
+    runs: Annotated[
+        Path, typer.Option(help="Folder of training runs, for their curves and their tokenizers.")
+    ] = DATA / "runs",
+    browser: Annotated[bool, typer.Option("--open", help="Open the page in the default browser.")] = False,
+) -> None:
+    """Look at a store in the browser: tables, problems, trajectories, runs, corpora. Read-only, on this
+    machine only.
+
+    Every address names the versions of the store that it shows. Open the printed address once; it has the
+    token, which the browser then keeps as a cookie.
+
+    Examples: `spo view` -- `spo view --store s3://bucket/store` -- `spo view --at paper-figure-3`
+    """
+    import socket
+
+    import uvicorn
+
+    from flows.commands.serve_judge import generated_token
+    from flows.view import application
+
+    location = open_store(store).location
+    token = generated_token(DATA / TOKEN_NAME)
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        port = bound_port(listener, port)
+        app = application(location, token, runs_folder=runs, at=at, port=port)
+        address = f"http://127.0.0.1:{port}/?token={token}"
+        echo(f"explorer of {location}: {address}\nCtrl-C ends it", err=True)
+        if browser:
+            import webbrowser
+
+            webbrowser.open(address)
+        config = uvicorn.Config(app, log_level="warning", server_header=False, access_log=False)
+        listener.listen()
+        try:
+            uvicorn.Server(config).run(sockets=[listener])
+        except KeyboardInterrupt:
+            sys.exit(0)
+
+
+def bound_port(listener: socket.socket, port: int) -> int:
+    """Bind to a port of this machine alone. Returns it; 0 takes a free one."""
+    try:
+        listener.bind(("127.0.0.1", port))
+    except OSError as error:
+        raise typer.BadParameter(
+            f"cannot listen on port {port}: {error.strerror}; choose another, or 0", param_hint="--port"
+        ) from error
+    return listener.getsockname()[1]

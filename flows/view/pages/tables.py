@@ -1,0 +1,55 @@
+"""Tables and views: windows of rows, and facets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flows.view.visit import Visit
+from flows.view.window import PAGE_ROWS, Selection, facets, parse_filters, window
+
+MOST_ROWS = 500
+
+
+def selection(visit: Visit) -> Selection:
+    """The rows that a URL asks for: `f` filters (repeated), `q` search, `sort`, `after`, `columns=all`."""
+    added = []
+    if visit.get("new_column") and visit.get("new_operator"):  # the form that adds a filter
+        added = [f"{visit.get('new_column')}:{visit.get('new_operator')}:{visit.get('new_value')}"]
+    return Selection(
+        name=visit.names["name"],
+        filters=parse_filters([*visit.all("f"), *added]),
+        search=visit.get("q"),
+        sort=visit.get("sort"),
+        after=visit.get("after"),
+        all_columns=visit.get("columns") == "all",
+    )
+
+
+def window_page(visit: Visit) -> Any:
+    """A page of rows. A filter that the form added becomes part of the address."""
+    from starlette.responses import RedirectResponse
+
+    chosen = selection(visit)
+    if visit.get("new_operator"):
+        plain = {"new_column": "", "new_operator": "", "new_value": "", "after": ""}
+        return RedirectResponse(visit.here(f=[str(one) for one in chosen.filters], **plain), 303)
+    return "table.html", {
+        "chosen": chosen,
+        "window": window(visit.connection, chosen, visit.integer("rows", PAGE_ROWS, 1, MOST_ROWS)),
+        "filters": [str(one) for one in chosen.filters],
+    }
+
+
+def facets_page(visit: Visit) -> tuple[str, dict[str, Any]]:
+    """Counts of the selected rows by columns with few values: part of the page of a table, or a page."""
+    chosen = selection(visit)
+    total, counts = facets(visit.connection, chosen, visit.all("facet"))
+    template = "facets_part.html" if visit.get("part") else "facets.html"
+    kept = {"q": chosen.search, "sort": chosen.sort, "columns": "all" if chosen.all_columns else ""}
+    return template, {
+        "chosen": chosen,
+        "total": total,
+        "facets": counts,
+        "filters": [str(one) for one in chosen.filters],
+        "kept": kept,
+    }

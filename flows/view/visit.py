@@ -1,0 +1,120 @@
+"""One request: its parameters, the versions that it reads, and links that keep them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, quote, urlencode
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from flows.view.columns import is_scalar, page_of
+from flows.view.credit import Tokenizers
+from flows.view.programs import coloured, differences
+from pipeline.text import visible
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from flows.view.connections import Connections
+
+TEMPLATES = Path(__file__).parent / "templates"
+STATIC = Path(__file__).parent / "static"
+
+
+class NotFound(LookupError):
+    """What a URL names does not exist; one line."""
+
+
+@dataclass(frozen=True)
+class Explorer:
+    """What all requests share. `runs`: the folder of the user's runs; `versions`: what a page without `at`
+    reads, None for the newest.
+    """
+
+    location: str
+    runs: Path
+    connections: Connections
+    environment: Environment
+    tokenizers: Tokenizers
+    versions: str | None = None
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A request at pinned versions. `parameters` are those of the query, without `at`."""
+
+    explorer: Explorer
+    connection: duckdb.DuckDBPyConnection
+    at: str
+    path: str
+    parameters: list[tuple[str, str]]
+    names: Mapping[str, str]  # from the path
+
+    def get(self, name: str, default: str = "") -> str:
+        """The last value of a parameter."""
+        return next((value for key, value in reversed(self.parameters) if key == name), default)
+
+    def all(self, name: str) -> list[str]:
+        return [value for key, value in self.parameters if key == name and value]
+
+    def integer(self, name: str, default: int, lowest: int, highest: int) -> int:
+        """A number within bounds; the default for another text."""
+        text = self.get(name)
+        return min(max(int(text), lowest), highest) if text.isdecimal() and len(text) < 10 else default
+
+    def link(self, path: str, **parameters: Any) -> str:
+        """The address of a page at the same versions. Lists repeat a parameter, empty values are left out."""
+        pairs: list[tuple[str, str]] = []
+        for name, value in parameters.items():
+            values = value if isinstance(value, list | tuple) else [value]
+            pairs += [(name, str(one)) for one in values if one not in (None, "", False)]
+        return f"/{quote(path)}?{urlencode([*pairs, ('at', self.at)])}"
+
+    def here(self, **changes: Any) -> str:
+        """The address of this page with some parameters changed."""
+        kept: dict[str, list[str]] = {}
+        for name, value in self.parameters:
+            kept.setdefault(name, []).append(value)
+        return self.link(self.path.lstrip("/"), **(kept | changes))
+
+    def leads_to(self, column: str, value: Any) -> str | None:
+        """The page of a value in a column, if it has one."""
+        page = page_of(column, value)
+        return page and self.link(page[0], id=page[1])
+
+
+def parameters_of(query: bytes) -> list[tuple[str, str]]:
+    return parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=300)
+
+
+def new_environment() -> Environment:
+    """Jinja that escapes everything, and shows invisible characters as escapes."""
+    from flows.view import formats
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=lambda value: visible(value) if type(value) is str else value,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "cell": formats.cell,
+        "count": formats.count,
+        "number": formats.number,
+        "percent": formats.percent,
+        "moment": formats.moment,
+        "size": formats.size,
+        "pretty": formats.pretty,
+        "since": formats.since,
+        "query": urlencode,
+        "quoted": formats.quoted,
+        "without": lambda items, one: [item for item in items if item != one],
+        "is_scalar": is_scalar,
+    }
+    environment.globals |= {"coloured": coloured, "differences": differences}
+    return environment

@@ -1,0 +1,275 @@
+"""Windows of a table or view: some rows of a selection, in an order, with facets. All values from a URL are
+parameters of the SQL; names of columns and operators are compared with the known ones.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from flows.view.columns import (
+    FACETS,
+    SEARCHED,
+    SHORT,
+    TEXTS,
+    UNIQUE,
+    is_scalar,
+    quoted,
+    shown_expression,
+)
+from flows.view.connections import row, rows
+from pipeline.store import TABLES, VIEWS, SqlError
+
+if TYPE_CHECKING:
+    import duckdb
+
+PAGE_ROWS = 50
+LARGE_ROWS = 200_000
+MAX_FILTERS = 20
+FACET_VALUES = 12
+COMPARISONS = {"eq": "=", "ne": "<>", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+OPERATORS = (*COMPARISONS, "has", "null", "notnull")
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A condition on one column; in a URL `column:operator:value`."""
+
+    column: str
+    operator: str
+    value: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.column}:{self.operator}:{self.value}"
+
+    @property
+    def label(self) -> str:
+        sign = COMPARISONS.get(self.operator, {"has": "contains", "null": "is null"}.get(self.operator))
+        return f"{self.column} {sign or 'is not null'} {self.value}".strip()
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which rows of a table or view, in which order.
+
+    `sort` is a column, with `-` before it for descending; empty is the order of storage. `after` is the
+    position of the last row of the page before: a number of rows, or JSON [sort value, key...].
+    """
+
+    name: str
+    filters: tuple[Filter, ...] = ()
+    search: str = ""
+    sort: str = ""
+    after: str = ""
+    all_columns: bool = False
+
+    @property
+    def sort_column(self) -> str:
+        return self.sort.removeprefix("-")
+
+
+@dataclass(frozen=True)
+class Window:
+    """Rows as text and numbers, each value at most a few hundred characters; `next` is the `after` of the
+    next page, None on the last.
+    """
+
+    columns: list[str]
+    rows: list[dict[str, Any]]
+    next: str | None
+    hidden_columns: int
+    searched: list[str]
+    types: dict[str, str] = field(default_factory=dict)
+
+
+def parse_filters(texts: Iterable[str]) -> tuple[Filter, ...]:
+    """Filters from a URL. Raises SqlError that names the wrong one."""
+    filters = []
+    for text in texts:
+        column, _, rest = text.partition(":")
+        operator, _, value = rest.partition(":")
+        if operator not in OPERATORS:
+            raise SqlError(
+                f"filter {text[:80]!r}: expected COLUMN:OPERATOR:VALUE, with {', '.join(OPERATORS)}"
+            )
+        filters.append(Filter(column, operator, value))
+    if len(filters) > MAX_FILTERS:
+        raise SqlError(f"more than {MAX_FILTERS} filters")
+    return tuple(filters)
+
+
+def column_types(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, str]:
+    """DuckDB's types of the columns of a table or view. Raises SqlError for an unknown name."""
+    if name in TABLES:
+        return dict(TABLES[name].duckdb_types)
+    if name not in VIEWS:
+        raise SqlError(f"no table or view {name[:60]!r}; the page of the store lists them")
+    described = rows(connection, f"SELECT column_name, column_type FROM (DESCRIBE {quoted(name)})")
+    return {one["column_name"]: one["column_type"] for one in described}
+
+
+def window(connection: duckdb.DuckDBPyConnection, chosen: Selection, limit: int = PAGE_ROWS) -> Window:
+    """The rows of one page. Raises SqlError for unknown columns and values of another type."""
+    types = column_types(connection, chosen.name)
+    columns = list(types) if chosen.all_columns else SHORT.get(chosen.name, list(types))
+    if chosen.sort and not chosen.all_columns and is_large(connection, chosen.name):
+        columns = [name for name in columns if name not in TEXTS]
+    where, parameters = conditions(connection, chosen, types)
+    key = unique_key(chosen.name)
+    if chosen.name in VIEWS and key and not chosen.sort:
+        chosen = replace(chosen, sort=key[0])  # joins give their rows in another order each time
+    order, offset, position = order_of(chosen, types), 0, ""
+    if chosen.sort and key:
+        if chosen.after:
+            where.append(_after(chosen, types, key, parameters))
+        names = [chosen.sort_column, *key]
+        position = ", " + ", ".join(
+            f"CAST({quoted(n)} AS VARCHAR) AS _position_{i}" for i, n in enumerate(names)
+        )
+    elif chosen.after:
+        if not (chosen.after.isdecimal() and len(chosen.after) < 16):
+            raise SqlError(f"after: {chosen.after[:60]!r} is not a number of rows")
+        offset = int(chosen.after)
+    shown = ", ".join(f"{shown_expression(name, types[name])} AS {quoted(name)}" for name in columns)
+    condition = f"WHERE {' AND '.join(where)}" if where else ""
+    sql = f"SELECT {shown}{position} FROM {quoted(chosen.name)} {condition} {order}"
+    found = rows(connection, f"{sql} LIMIT {limit + 1} OFFSET {offset}", parameters)
+    following = None
+    if len(found) > limit:
+        last = found[limit - 1]
+        values = [last[f"_position_{i}"] for i in range(len(key) + 1)] if position else []
+        following = json.dumps(values, separators=(",", ":")) if position else str(offset + limit)
+    kept = [{name: one[name] for name in columns} for one in found[:limit]]
+    searched = [name for name in SEARCHED if name in types]
+    return Window(columns, kept, following, len(types) - len(columns), searched, types)
+
+
+def is_large(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
+    """Whether reading the texts of rows in all parts of the table, as a sorted page does, takes seconds."""
+    table = name if name in TABLES else "trajectories"
+    counted = row(connection, f"SELECT count(*) > {LARGE_ROWS} AS large FROM {quoted(table)}")
+    return bool(counted and counted["large"])
+
+
+def order_of(chosen: Selection, types: dict[str, str]) -> str:
+    """ORDER BY of a selection, such that no two rows are at the same place; empty for a table in the order of
+    storage. Raises SqlError for a column that has no order.
+    """
+    if not chosen.sort and chosen.name in TABLES:
+        return ""
+    if chosen.sort and not is_scalar(types.get(chosen.sort_column, "[]")):
+        raise SqlError(f"{chosen.name} cannot be sorted by {chosen.sort_column[:60]!r}")
+    direction = "DESC" if chosen.sort.startswith("-") else "ASC"
+    # With the table's name, because a bare one is the shortened value of the SELECT.
+    place = f"{quoted(chosen.name)}."
+    first = [f"{place}{quoted(chosen.sort_column)} {direction} NULLS LAST"] if chosen.sort else []
+    ties = unique_key(chosen.name) or [name for name, kind in types.items() if is_scalar(kind)]
+    return "ORDER BY " + ", ".join([*first, *(place + quoted(name) for name in ties)])
+
+
+def facets(
+    connection: duckdb.DuckDBPyConnection, chosen: Selection, names: Sequence[str] = ()
+) -> tuple[int, dict[str, list[dict[str, Any]]]]:
+    """Number of selected rows, and for each column with few values the most frequent ones with their counts.
+
+    `names` are further columns. One pass over the rows.
+    """
+    types = column_types(connection, chosen.name)
+    wanted = [name for name in (*FACETS, *names) if name in types and is_scalar(types[name])]
+    wanted = list(dict.fromkeys(wanted))
+    where, parameters = conditions(connection, chosen, types)
+    condition = f"WHERE {' AND '.join(where)}" if where else ""
+    if not wanted:
+        found = row(connection, f"SELECT count(*) AS n FROM {quoted(chosen.name)} {condition}", parameters)
+        return (found or {"n": 0})["n"], {}
+    columns = ", ".join(map(quoted, wanted))
+    texts = ", ".join(f"CAST({quoted(name)} AS VARCHAR) AS {quoted(name)}" for name in wanted)
+    sets = ", ".join(f"({quoted(name)})" for name in wanted)
+    sql = f"""
+    SELECT GROUPING_ID({columns}) AS which, {columns}, count(*) AS n
+    FROM (SELECT {texts} FROM {quoted(chosen.name)} {condition})
+    GROUP BY GROUPING SETS ((), {sets})
+    QUALIFY row_number() OVER (PARTITION BY which ORDER BY n DESC, {columns}) <= {FACET_VALUES + 1}
+    ORDER BY which, n DESC, {columns}
+    """
+    total, counts = 0, {name: [] for name in wanted}  # type: ignore[var-annotated]
+    everything = 2 ** len(wanted) - 1
+    for one in rows(connection, sql, parameters):
+        if one["which"] == everything:
+            total = one["n"]
+            continue
+        # Of GROUPING_ID's bits, the first column's is the highest, and 0 where the column is grouped by.
+        name = wanted[len(wanted) - (everything ^ one["which"]).bit_length()]
+        counts[name].append({"value": one[name], "n": one["n"]})
+    return total, {name: values for name, values in counts.items() if values}
+
+
+def conditions(
+    connection: duckdb.DuckDBPyConnection, chosen: Selection, types: dict[str, str]
+) -> tuple[list[str], dict[str, Any]]:
+    """SQL conditions of the filters and the search, and their parameters. Raises SqlError."""
+    parameters: dict[str, Any] = {}
+    where = []
+    for number, one in enumerate(chosen.filters):
+        if one.column not in types:
+            raise SqlError(f"{chosen.name} has no column {one.column[:60]!r}")
+        where.append(_condition(connection, one, types[one.column], f"f{number}", parameters))
+    if chosen.search:
+        searched = [name for name in SEARCHED if name in types]
+        if not searched:
+            raise SqlError(f"{chosen.name} has no text to search; use a filter")
+        parameters["search"] = chosen.search
+        # Case counts: lower() of a gigabyte of programs takes several times as long as the search in them.
+        where.append("(" + " OR ".join(f"contains({_text(name, types)}, $search)" for name in searched) + ")")
+    return where, parameters
+
+
+def _text(name: str, types: dict[str, str]) -> str:
+    return f"CAST({quoted(name)} AS VARCHAR)" if types[name] == "BLOB" else quoted(name)
+
+
+def unique_key(name: str) -> list[str]:
+    """Columns that identify a row; empty for a view without any."""
+    return TABLES[name].key if name in TABLES else UNIQUE.get(name, [])
+
+
+def _condition(
+    connection: duckdb.DuckDBPyConnection, one: Filter, kind: str, name: str, parameters: dict[str, Any]
+) -> str:
+    column = quoted(one.column)
+    if one.operator in ("null", "notnull"):
+        return f"{column} IS {'NOT ' if one.operator == 'notnull' else ''}NULL"
+    parameters[name] = one.value
+    if one.operator == "has":
+        if kind == "VARCHAR[]":
+            return f"list_contains({column}, ${name})"
+        return f"contains(lower(CAST({column} AS VARCHAR)), lower(${name}))"
+    if not is_scalar(kind):
+        raise SqlError(f"{one.column} holds several values; filter it with has")
+    value = row(connection, f"SELECT TRY_CAST($value AS {kind}) IS NULL AS wrong", {"value": one.value})
+    if value and value["wrong"]:
+        raise SqlError(f"filter {one.label[:100]!r}: the value is not {kind}")
+    return f"{column} {COMPARISONS[one.operator]} CAST(${name} AS {kind})"
+
+
+def _after(chosen: Selection, types: dict[str, str], key: list[str], parameters: dict[str, Any]) -> str:
+    """The condition of the rows after a position. Raises SqlError for a position of another selection."""
+    try:
+        values = json.loads(chosen.after)
+    except ValueError:
+        values = None
+    texts = isinstance(values, list) and all(isinstance(one, str | None) for one in values)
+    if not texts or len(values) != len(key) + 1 or None in values[1:]:
+        raise SqlError(f"after: {chosen.after[:60]!r} is not a position in this order; go to the first page")
+    parameters |= {f"after{i}": value for i, value in enumerate(values) if value is not None}
+    column, kind = quoted(chosen.sort_column), types[chosen.sort_column]
+    left = ", ".join(map(quoted, key))
+    right = ", ".join(f"CAST($after{i} AS {types[name]})" for i, name in enumerate(key, start=1))
+    tie = f"row({left}) > row({right})"
+    if values[0] is None:
+        return f"({column} IS NULL AND {tie})"
+    sign = "<" if chosen.sort.startswith("-") else ">"
+    value = f"CAST($after0 AS {kind})"
+    return f"({column} {sign} {value} OR {column} IS NULL OR ({column} = {value} AND {tie}))"

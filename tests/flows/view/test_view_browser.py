@@ -1,0 +1,156 @@
+"""Every page in a real browser: widths, keys, hostile content, the content policy, and axe.
+
+Needs Debian's package chromium, and playwright from the extra dev. axe-core is not a dependency: SPO_AXE
+names its file (axe.min.js of the npm package axe-core, also in the package axe-playwright-python).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+import uvicorn
+
+from flows.view import application
+
+CHROMIUM = Path("/usr/bin/chromium")
+WIDTHS = (400, 1000, 2000)
+TOO_WIDE = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+FETCH = "url => fetch(url, {credentials: 'include'}).then(a => a.status, e => 'refused')"
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's package chromium"),
+]
+
+
+@pytest.fixture(scope="module")
+def address(place, visits):
+    """The explorer on a free port."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        app = application(str(place.folder / "store"), visits.TOKEN, runs_folder=place.folder, port=port)
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        listener.listen()
+        thread.start()
+        while not server.started:
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+        server.should_exit = True
+        thread.join(30)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    api = pytest.importorskip("playwright.sync_api", reason="needs playwright, from the extra dev")
+    with api.sync_playwright() as playwright:
+        flags = ["--no-sandbox", "--disable-gpu"]
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=flags)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def tab(browser, address, visits):
+    """A page that is logged in; `faults` collects errors of scripts and of the content policy."""
+    context = browser.new_context(viewport={"width": 1000, "height": 900})
+    page = context.new_page()
+    page.faults = []
+    page.on("pageerror", lambda error: page.faults.append(str(error)))
+    page.on("console", lambda message: message.type == "error" and page.faults.append(message.text))
+    page.goto(f"{address}/?token={visits.TOKEN}")
+    yield page
+    context.close()
+
+
+def whole_pages(place, visits):
+    """Addresses that answer 200, one of each kind."""
+    wrong = visits.some(place, verdict="wrong_answer", origin="human")
+    scored = visits.some(place, scored=True, sampled=True)
+    hostile = visits.some(place, problem_id=visits.PROBLEM)
+    return [
+        "/", "/table/judged", "/table/problems?sort=title&columns=all", "/table/trajectories?q=print",
+        "/facets/trajectories", "/quarantine", "/runs", "/run?run=runs/one&run=runs/two&smooth=2",
+        "/step?run=runs/one&step=2", "/sql?q=" + quote("@contents"), f"/corpus?id={place.corpus}",
+        f"/problem?id={quote(wrong['problem_id'])}", f"/problem?id={quote(visits.PROBLEM)}",
+        "/policy?id=reference",
+        *(f"/trajectory?id={row['trajectory_id']}" for row in (wrong, scored, hostile)),
+        f"/refused?id={place.refused[0]}",
+    ]  # fmt: skip
+
+
+def test_every_page_fits_every_width_and_runs_nothing_of_a_row(tab, address, place, visits):
+    faults = []
+    for path in whole_pages(place, visits):
+        for width in WIDTHS:
+            tab.set_viewport_size({"width": width, "height": 900})
+            tab.goto(address + path, wait_until="networkidle")
+            wider = tab.evaluate(TOO_WIDE)
+            faults += [f"{path} at {width}: {wider} px too wide"] if wider > 0 else []
+            faults += [f"{path}: owned"] if tab.evaluate("window.owned === 1") else []
+    assert faults + tab.faults == []
+
+
+def test_counts_are_loaded_after_the_rows(tab, address):
+    tab.goto(address + "/table/trajectories")
+    tab.wait_for_selector("aside[data-loaded] .facet")
+    tab.click("aside .facet a >> text=human")
+    assert "f=origin%3Aeq%3Ahuman" in tab.url
+
+
+def test_keys_search_and_turn_pages(tab, address):
+    tab.goto(address + "/table/trajectories?rows=5")
+    tab.keyboard.press("n")
+    tab.wait_for_url("**after=5**")
+    tab.keyboard.press("p")
+    tab.wait_for_url(lambda url: "after" not in url)
+    tab.keyboard.press("/")
+    tab.keyboard.type("print")
+    tab.keyboard.press("Enter")
+    tab.wait_for_url("**q=print**")
+    assert "new_column" not in tab.url
+
+
+def test_the_form_adds_a_filter_and_a_chip_removes_it(tab, address):
+    tab.goto(address + "/table/trajectories")
+    tab.select_option("[name=new_column]", "origin")
+    tab.select_option("[name=new_operator]", "eq")
+    tab.fill("[name=new_value]", "human")
+    tab.click("form.controls button")
+    tab.wait_for_url("**f=origin%3Aeq%3Ahuman**")
+    tab.click(".chip")
+    tab.wait_for_url(lambda url: "origin" not in url)
+
+
+def test_another_origin_cannot_read_a_page(browser, tab, address):
+    stranger = browser.new_context().new_page()
+    stranger.goto("data:text/html,<p>another page")
+    seen = stranger.evaluate(FETCH, address)
+    assert seen == "refused"
+
+
+@pytest.mark.skipif("SPO_AXE" not in os.environ, reason="SPO_AXE does not name axe.min.js")
+def test_axe_finds_nothing_serious(browser, address, place, visits):
+    # axe is a script from elsewhere, which the content policy rightly refuses.
+    serious = []
+    for scheme in ("light", "dark"):
+        context = browser.new_context(bypass_csp=True, color_scheme=scheme)
+        page = context.new_page()
+        page.goto(f"{address}/?token={visits.TOKEN}")
+        for path in whole_pages(place, visits):
+            page.goto(address + path, wait_until="networkidle")
+            page.add_script_tag(path=os.environ["SPO_AXE"])
+            result = page.evaluate("axe.run()")
+            serious += [
+                f"{scheme} {path}: {fault['id']}: {fault['nodes'][0]['html'][:120]}"
+                for fault in result["violations"]
+                if fault["impact"] in ("serious", "critical")
+            ]
+        context.close()
+    assert serious == []

@@ -1,0 +1,131 @@
+"""Windows, filters, counts, SQL and permalinks of the explorer agree with SQL on the store."""
+
+from __future__ import annotations
+
+import io
+import re
+from datetime import UTC, datetime
+from urllib.parse import quote
+
+import polars as pl
+import pytest
+
+from flows.view.connections import Connections, rows
+from flows.view.versions import newest
+from flows.view.window import Selection, window
+from pipeline.store import SqlError, Store, connect, query
+
+
+def test_a_query_is_answered_and_downloaded(place, client, visits):
+    statement = quote("SELECT trajectory_id FROM trajectories ORDER BY ALL")
+    wanted = [row["trajectory_id"] for row in place.trajectories]
+    parquet = client.get(f"/download?q={statement}&format=parquet").content
+    assert pl.read_parquet(io.BytesIO(parquet))["trajectory_id"].to_list() == wanted
+    assert client.get(f"/download?q={statement}").text.split() == ["trajectory_id", *wanted]
+    assert f'href="/trajectory?id={wanted[0]}' in visits.page(client, f"/sql?q={statement}")
+
+
+def test_a_query_is_stopped_at_the_time_limit(place):
+    pool, versions = Connections(str(place.folder / "store")), newest(place.store)
+    slow = "SELECT count(*) FROM range(100000000000) a WHERE hash(a.range) = 1"
+    with pytest.raises(SqlError, match=r"stopped after 0\.3 s"), pool.at(versions, 0.3) as connection:
+        rows(connection, slow)
+
+
+def test_a_permalink_shows_the_same_rows_after_an_append(place, client, visits):
+    opened = client.get("/table/policies?columns=all")
+    empty = dict.fromkeys(("parent_id", "run_id", "step"))
+    row = {"policy_id": "later", "fingerprint": "f", "folder": "", "details": "{}"} | empty
+    types = {"step": pl.Int64, "parent_id": pl.String, "run_id": pl.String}
+    frame = pl.DataFrame([row | {"created_at": datetime(2026, 1, 1, tzinfo=UTC)}], schema_overrides=types)
+    Store(place.folder / "store").append("policies", frame, producer="test-view", sequence=0)
+    assert "later" in visits.page(client, "/table/policies")
+    assert client.get(str(opened.url)).text == opened.text
+
+
+@pytest.mark.parametrize("at", ["problems99999", "nonsense", "problems1x"])
+def test_versions_that_do_not_exist_are_refused(client, at):
+    assert client.get(f"/?at={at}").status_code == 409
+
+
+@pytest.mark.parametrize(
+    "sort", ["", "claimed_verdict", "-claimed_verdict", "-created_at", "trajectory_id", "policy_step"]
+)
+def test_pages_show_every_row_once_in_the_order_asked_for(place, client, visits, sort):
+    ids = visits.walk(client, f"/table/trajectories?rows=5&sort={sort}")
+    column, direction = sort.removeprefix("-"), "DESC" if sort.startswith("-") else "ASC"
+    order = f"ORDER BY {column} {direction} NULLS LAST, trajectory_id" if sort else ""
+    with connect(place.store) as connection:
+        wanted = query(connection, f"SELECT trajectory_id FROM trajectories {order}")
+    assert ids == wanted["trajectory_id"].to_list()
+
+
+def test_filters_search_and_counts_agree_with_sql(place, client, visits):
+    chosen = "f=origin:eq:human&f=claimed_verdict:ne:accepted&q=print"
+    with connect(place.store) as connection:
+        wanted = query(
+            connection,
+            """SELECT count(*) AS n FROM trajectories
+            WHERE origin = 'human' AND claimed_verdict <> 'accepted' AND program LIKE '%print%'""",
+        )["n"][0]
+    assert wanted > 0
+    assert len(visits.walk(client, f"/table/trajectories?{chosen}")) == wanted
+    assert f"<strong>{wanted}</strong>" in visits.page(client, f"/facets/trajectories?{chosen}&part=1")
+
+
+@pytest.mark.parametrize("column", ["origin", "language", "claimed_verdict"])
+def test_counts_of_a_column_are_those_of_its_values(place, client, visits, column):
+    shown = visits.page(client, "/facets/trajectories?part=1")
+    section = next(part for part in shown.split('<section class="facet">') if f"<h2>{column}</h2>" in part)
+    counts = dict(re.findall(r'<li><a [^>]*>([^<]+)</a><span class="n">([\d,]+)<', section))
+    with connect(place.store) as connection:
+        frame = query(connection, f"SELECT {column}, count(*) AS n FROM trajectories GROUP BY 1")
+    assert counts == {value or "null": str(n) for value, n in frame.iter_rows()}
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("/table/nothing", "no table or view"),
+        ("/table/problems?sort=nothing", "cannot be sorted by"),
+        ("/table/problems?sort=tags", "cannot be sorted by"),
+        ("/table/problems?f=nothing:eq:1", "has no column"),
+        ("/table/problems?f=title:like:1", "expected COLUMN:OPERATOR:VALUE"),
+        ("/table/problems?f=test_count:eq:many", "the value is not INTEGER"),
+        ("/table/problems?sort=title&after=7", "is not a position"),
+        ("/table/problems?after=-1", "is not a number of rows"),
+        ("/download?q=SELECT+1&format=exe", "is not one of"),
+    ],
+)
+def test_a_wrong_address_is_one_line(client, visits, address, reason):
+    answer = client.get(address)
+    assert (answer.status_code, reason in visits.text_of(answer.text)) == (400, True)
+
+
+@pytest.mark.parametrize("name", ["judged", "clusters", "problem_success", "lineage"])
+def test_a_view_has_the_same_order_every_time(place, name):
+    """Joins on several threads give their rows in another order each time; pages would then miss some."""
+    pool, versions = Connections(str(place.folder / "store")), newest(place.store)
+    with pool.at(versions) as connection:
+        whole = window(connection, Selection(name), 500).rows
+        paged, after = [], ""
+        while after is not None:
+            part = window(connection, Selection(name, after=after), 3)
+            paged, after = paged + part.rows, part.next
+    assert paged == whole
+
+
+def test_a_refused_row_is_found_by_what_it_says(place, client, visits):
+    shown = visits.page(client, "/table/quarantine?q=window.owned")
+    assert place.refused[0] in shown
+    assert "No rows." in visits.page(client, "/table/quarantine?q=window.nothing")
+
+
+@pytest.mark.parametrize("sort", ["title", "-title"])
+def test_long_values_are_sorted_by_all_of_their_text(place, sort):
+    direction = "DESC" if sort.startswith("-") else "ASC"
+    pool, versions = Connections(str(place.folder / "store")), newest(place.store)
+    with pool.at(versions) as connection:
+        shown = [row["problem_id"] for row in window(connection, Selection("problems", sort=sort)).rows]
+        wanted = rows(connection, f"SELECT problem_id FROM problems ORDER BY title {direction}, problem_id")
+    assert shown == [row["problem_id"] for row in wanted]
