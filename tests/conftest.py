@@ -11,6 +11,22 @@ install_import_hook(
     ["trainer.objectives", "trainer.policies.logprobs", "trainer.policies.batching"], "beartype.beartype"
 )
 
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """With `--dist loadfile` the tests of a file run in one process, and those of all files of tests/flows in
+    the same one, so that one Prefect server is started.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class FlowsTogether(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            scope = super()._split_scope(nodeid)
+            return "tests/flows" if scope.startswith("tests/flows/") else scope
+
+    return FlowsTogether(config, log) if config.getoption("dist") == "loadfile" else None
+
+
 SERVER = """
 import sys
 from moto.server import ThreadedMotoServer

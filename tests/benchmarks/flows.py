@@ -55,7 +55,7 @@ NEEDED = (
 KEEP_A_SERVER = """
 import json, os, sys
 from pathlib import Path
-from flows.runtime.engine import start_server
+from flows.runtime.starting import start_server
 
 home = Path(os.environ["PREFECT_HOME"])
 print(start_server(home), flush=True)

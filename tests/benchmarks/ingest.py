@@ -5,7 +5,8 @@ The last line is JSON. Each part runs in a process of its own. What is compared 
   at the level of the store's appends) with polars alone, divided by CPU-seconds of ingesting them: hashes,
   contract checks, look-ups, Delta commits. 1 would be free; peak_mb is that of its process. Both are done in
   turn, ROUNDS times, each round in a process of its own; the figures are those of the round with the median
-  ratio, ingest_ratios has all;
+  ratio, ingest_ratios has all. The libraries are loaded before. The same holds for dedup_vs_best_peer and
+  dedup_ratios;
 * dedup_recall, dedup_precision: pairs of programs in one cluster, against clusters by comparing every pair of
   shingle sets, on a sample of the problems; 200,000 programs mutated from real ones, or from the starter set
   where the bundle is absent;
@@ -16,7 +17,9 @@ The last line is JSON. Each part runs in a process of its own. What is compared 
   so that they stand in for rensa. The peers are installed into an environment of their own under the system's
   temporary folder; what cannot be installed is named and left out;
 * incremental_s: wall seconds of `deduplicate` for 1,000 programs beside 1,000,000 signed ones, the median of
-  three batches;
+  three batches; incremental_cpu_s its CPU-seconds; signatures_read_s, signatures_read_cpu_s: the same of
+  reading ids and MinHash values of all signed programs and nothing else, before each batch;
+  incremental_vs_read: the CPU-seconds of both divided;
 * fuzzed, crashed: mutated rows of every adapter, 100,000 in all.
 """
 
@@ -30,15 +33,19 @@ import os
 import random
 import resource
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet  # noqa: F401 - the store loads it when it writes; polars is loaded before, too
 
 from pipeline.dedup.clusters import Programs, components
 from pipeline.dedup.deduplication import deduplicate
@@ -62,7 +69,10 @@ BUNDLE = ("problems.jsonl.gz", "human_solutions.jsonl.gz", "model_samples.jsonl.
 PROGRAMS_A_PROBLEM = 100
 PROGRAMS, STORED, NEW, FUZZED = 200_000, 1_000_000, 1_000, 100_000
 COMPARED = 2_000
-ROUNDS = 5  # of ingestion, whose two sides take seconds: on a machine that does other work too, one ratio is 0.1 off
+# Of the parts with a ratio, whose two sides take seconds: on a machine with other work one ratio is 0.1 off.
+ROUNDS = 5
+RATIOS = {"ingest": "ingest_ratio", "dedup": "dedup_vs_best_peer"}
+SIGNATURE = ["trajectory_id", "minhash"]
 PEERS = {"datasketch": [], "gaoya": [], "datatrove": ["datatrove[processing]", "spacy"], "daft": []}
 
 
@@ -288,22 +298,40 @@ def bench_incremental(folder: Path, stored: int, new: int) -> dict:
             )
             store.append_next(name, rows, producer="bench")
     deduplicate(store)
-    wall, cpu = [], []
+    passes, reads = [], []
     for batch in range(3):
         fresh = tests_of("test_dedup").mutants(programs[batch], new, generator)
         targets = generator.choices(sorted(set(groups)), k=new)
         store.append_next("trajectories", trajectories(fresh, targets, (batch + 1) << 40), producer="bench")
-        begin, used = time.monotonic(), time.process_time()
-        summary = deduplicate(Store(store.location))
-        wall.append(time.monotonic() - begin)
-        cpu.append(time.process_time() - used)
-        assert summary.signed == new, summary
+        reads.append(timed(lambda: Store(store.location).read("program_signatures", SIGNATURE)))
+        passes.append(timed(lambda: deduplicate(Store(store.location)).signed))
+        assert passes[-1].result == new, passes[-1]
+    wall, cpu, read_wall, read_cpu = (
+        statistics.median(getattr(one, name) for one in runs)
+        for runs in (passes, reads)
+        for name in ("wall_s", "cpu_s")
+    )
     return {
-        "incremental_s": round(sorted(wall)[1], 3),
-        "incremental_cpu_s": round(sorted(cpu)[1], 3),
+        "incremental_s": round(wall, 3),
+        "incremental_cpu_s": round(cpu, 3),
+        "signatures_read_s": round(read_wall, 3),
+        "signatures_read_cpu_s": round(read_cpu, 3),
+        "incremental_vs_read": round(cpu / read_cpu, 2),
         "stored": stored,
         "new": new,
     }
+
+
+class Timed(NamedTuple):
+    wall_s: float
+    cpu_s: float
+    result: Any
+
+
+def timed(work: Callable[[], Any]) -> Timed:
+    wall, cpu = time.monotonic(), time.process_time()
+    result = work()
+    return Timed(time.monotonic() - wall, time.process_time() - cpu, result)
 
 
 def bench_fuzz(folder: Path, rows: int) -> dict:
@@ -322,7 +350,9 @@ def main() -> None:
     figures: dict = {}
     if options.only is None:
         for part in PARTS:
-            figures |= median_round(options.size) if part == "ingest" else in_a_process(part, options.size)
+            figures |= (
+                median_round(part, options.size) if part in RATIOS else in_a_process(part, options.size)
+            )
     else:
         with tempfile.TemporaryDirectory() as name:
             figures = PARTS[options.only](Path(name), options.size)
@@ -330,13 +360,16 @@ def main() -> None:
     print(json.dumps(figures))
 
 
-def median_round(size: float) -> dict:
-    rounds = [in_a_process("ingest", size) for _ in range(ROUNDS)]
-    ratios = [found["ingest_ratio"] for found in rounds]
+def median_round(part: str, size: float) -> dict:
+    """The figures of the round with the median ratio, and the ratios of all rounds."""
+    rounds = [in_a_process(part, size) for _ in range(ROUNDS)]
+    name = RATIOS[part]
+    ratios = [figures[name] for figures in rounds]
     if None in ratios:
         return rounds[0]
-    print(f"{'ingest_ratio, median of':>26}  {ratios}")
-    return sorted(rounds, key=lambda found: found["ingest_ratio"])[ROUNDS // 2] | {"ingest_ratios": ratios}
+    print(f"{name + ', median of':>26}  {ratios}")
+    median = sorted(rounds, key=lambda figures: figures[name])[ROUNDS // 2]
+    return median | {f"{part}_ratios": ratios}
 
 
 def shown(figures: dict) -> None:

@@ -7,7 +7,7 @@ offline-only training of as many steps.
 
 In the long run both sides train on human programs of a quarter of the problems, in the short one on those of
 all. Writes `online_loop.json`, `.txt` and `.svg` into the folder of `--out`, and ends with one JSON line.
-Each run begins anew.
+Each run begins from nothing.
 """
 
 from __future__ import annotations
@@ -37,17 +37,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import httpx
 import polars as pl
 
-from flows.runtime.engine import api_url
+from flows.runtime.starting import api_url
 from pipeline.ingest.ingestion import ingest
 from pipeline.labelling.labeller import label
-from pipeline.store.ledger import ledger
+from pipeline.store.ledger import check_ledger
 from pipeline.store.sql import connect, query
 from pipeline.store.store import Store
 from sandbox import Pool
 from trainer.evaluation.evaluator import Evaluation, evaluate
 from trainer.policies.policy import load_policy, new_policy
-from trainer.policies.publishing import find_policy, publish_policy, published_folders, step_of
+from trainer.policies.publishing import find_policy, publish_policy
 from trainer.policies.reference import score
+from trainer.policies.sealed import numbered, step_number
 from trainer.policies.warmstart import warm_start
 from trainer.rollouts.generation import Provenance, SamplingSettings, rollout
 
@@ -76,7 +77,8 @@ class Sizes:
     publish_every: int = 20  # steps; each policy is kept for the evaluation, a few MB
     arrivals: int = 4  # parts in which the held-back programs arrive
     rate: float = 3e-4  # learning rate, constant
-    taught: str = "g"  # first hexadecimal digit below which human programs of a problem are trained on: 4 is a quarter, g is all
+    # First hexadecimal digit below which human programs of a problem are trained on: 4: a quarter, g: all.
+    taught: str = "g"
 
 
 # ---- what there is before the loop begins
@@ -153,12 +155,14 @@ def problems(store: Store, split: str, count: int) -> pl.DataFrame:
     with connect(store) as connection:
         return query(
             connection,
-            f"select problem_id, statement, split from problems where split = '{split}' order by md5(problem_id) limit {count}",
+            f"select problem_id, statement, split from problems where split = '{split}'"
+            f" order by md5(problem_id) limit {count}",
         )
 
 
 def some_problems(split: str, count: int) -> str:
-    return f"problem_id in (select problem_id from problems where split = '{split}' order by md5(problem_id) limit {count})"
+    chosen = f"select problem_id from problems where split = '{split}' order by md5(problem_id) limit {count}"
+    return f"problem_id in ({chosen})"
 
 
 # In a long run both sides learn from the human programs of a quarter of the problems only: with those of all
@@ -404,7 +408,7 @@ class Arrivals:
 
 
 def ingestions_fired(server: str) -> int | None:
-    """How many scheduled ingestions have ended well, as Prefect's server has it; None if it does not answer."""
+    """How many scheduled ingestions succeeded, by Prefect's server; None if it does not answer."""
     wanted = {
         "flows": {"name": {"any_": ["ingest"]}},
         "flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}},
@@ -461,8 +465,8 @@ def run_loop(place: Path, minutes: float, kill_every_s: float, sizes: Sizes, see
     with Pool() as pool:
         label(store, pool)
     score(store, load_policy(place / "reference"), max_tokens=768)
-    found = ledger(store)
-    steps = [step_of(path) for path in published_folders(place / "online")]
+    found = check_ledger(store)
+    steps = [step_number(path) for path in numbered(place / "online", "policy")]
     if not steps:
         raise SystemExit(f"the trainer published nothing in {minutes} minutes; see {place}/logs")
     running.note("offline-only training", steps=steps[-1])
@@ -553,7 +557,8 @@ def figures(store: Store, place: Path) -> dict[str, Any]:
     with connect(store) as connection:
         counts = query(
             connection,
-            "select count(*) as rollouts, count(distinct batch_id) as rounds, count(distinct policy_id) as policies_sampled"
+            "select count(*) as rollouts, count(distinct batch_id) as rounds,"
+            " count(distinct policy_id) as policies_sampled"
             " from trajectories where origin = 'online' and run_id = 'online'",
         ).row(0, named=True)
         errors = query(connection, "select count(*) filter (verdict = 'judge_error') as n from verdicts")[
@@ -591,10 +596,12 @@ def table(found: dict[str, Any]) -> str:
         for row in found["curve"]
     ]
     lines = [
-        f"{found['minutes']:g} minutes, {found['steps']} steps, {found['rollouts']} rollouts in {found['rounds']} rounds of"
-        f" {found['policies_sampled']} policies, {found['ingestions']} scheduled ingestions, {found['kills']} kills"
+        f"{found['minutes']:g} minutes, {found['steps']} steps, {found['rollouts']} rollouts"
+        f" in {found['rounds']} rounds of {found['policies_sampled']} policies,"
+        f" {found['ingestions']} scheduled ingestions, {found['kills']} kills"
         f" {found['kills_of']}",
-        f"lost {found['rows_lost']}, doubled {found['rows_doubled']}, judge errors {found['judge_errors']}, of these as"
+        f"lost {found['rows_lost']}, doubled {found['rows_doubled']},"
+        f" judge errors {found['judge_errors']}, of these as"
         f" rewards {found['judge_errors_as_rewards']}",
         "",
     ]

@@ -358,8 +358,8 @@ def throughput(pool: Pool, data: Path, seconds: float) -> dict[str, object]:
 
 
 def submission_of(row: dict, problem: ReadProblem, key: str) -> Submission:
-    from pipeline.labelling.checkers import checker_of
-    from pipeline.labelling.labeller import DEFAULT_MEMORY_MB, DEFAULT_TIME_LIMIT_S
+    from pipeline.labelling.checkers import problem_checker
+    from pipeline.labelling.submissions import DEFAULT_MEMORY_MB, DEFAULT_TIME_LIMIT_S
 
     tests = tuple(Test(t["test_id"], t["mode"], t["input"], t["expected_output"]) for t in problem.tests)
     limits = Limits(
@@ -372,7 +372,7 @@ def submission_of(row: dict, problem: ReadProblem, key: str) -> Submission:
         row["language"],
         tests,
         limits,
-        checker_of(problem.row),
+        problem_checker(problem.row),
         preamble,
         entry_point,
         key=key,

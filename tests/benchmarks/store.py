@@ -23,8 +23,9 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from pipeline.store import sql
-from pipeline.store.contracts import ORIGINS, TABLES
 from pipeline.store.store import Store
+from pipeline.store.tables import TABLES
+from pipeline.store.vocabularies import ORIGINS
 
 PIPELINE_TESTS = Path(__file__).parents[1] / "pipeline"
 GROUP_BY = (

@@ -26,18 +26,26 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import torch
-from trainer.distributed.ranks import Ranks
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from pipeline.store.contracts import TABLES
 from pipeline.store.store import Store
-from trainer.data.stream import Mixture, Row, Source, Stream
-from trainer.policies.adapters import prepare
-from trainer.policies.logprobs import autocast, completion_logprobs, packed_batch, token_batch
-from trainer.policies.policy import Policy, new_policy
-from trainer.run.loop import TrainSettings, micro_batches, train, training_step
-from trainer.run.metrics import model_flops, peak_flops, peak_memory_gb
+from pipeline.store.tables import TABLES
+from trainer.data import Mixture, Row, ScoredTokens, Source, Stream
+from trainer.distributed import SingleLearner, SingleProcess
+from trainer.objectives import SpoSettings
+from trainer.policies import (
+    Policy,
+    autocast,
+    completion_logprobs,
+    new_policy,
+    packed_batch,
+    prepare,
+    token_batch,
+)
+from trainer.run import OptimiserSettings, TrainingJob, TrainingSettings, train
 from trainer.run.optim import new_optimiser
+from trainer.run.speed import model_flops, peak_flops, peak_memory_gb
+from trainer.run.step import Trainer, micro_batches
 
 REFERENCE = "bench"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -97,14 +105,14 @@ def random_rows(vocabulary: int, prompt: int, completion: int, sequences: int, s
     for i in range(sequences):
         p, c = tokens(prompt), tokens(completion)
         logprob = -len(c) * float(np.log(vocabulary))
-        rows.append(Row(f"r{i}", "p", "bench", p, c, logprob, logprob, -float(rng.random() < 0.8), -0.2))
+        reward, others = -float(rng.random() < 0.8), -np.ones(8)
+        rows.append(Row(f"r{i}", "p", "bench", p, c, logprob, logprob, reward, "", others))
     return rows
 
 
-def supervised_step(
-    policy: Policy, optimiser: torch.optim.Optimizer, rows: list[Row], settings: TrainSettings
-) -> None:
-    """What `training_step` does, with the likelihood of the completions for a loss."""
+def supervised_step(trainer: Trainer, rows: list[Row]) -> None:
+    """What a step of the trainer does, with the likelihood of the completions for a loss."""
+    policy, optimiser, settings = trainer.learner.policy, trainer.learner.optimiser, trainer.settings
     policy.model.train()
     total = sum(len(row.completion_ids) for row in rows)
     for group in micro_batches(rows, settings):
@@ -116,80 +124,78 @@ def supervised_step(
             else token_batch(prompts, completions)
         )
         with autocast(policy.device, settings.precision):
-            values, _ = completion_logprobs(policy.model, batch.to(policy.device), head=settings.head)
-        loss = -values.sum() / total
+            logprob = completion_logprobs(policy.model, batch.to(policy.device), head=settings.head).logprob
+        loss = -logprob.sum() / total
         if not torch.isfinite(loss.detach()):
             raise ArithmeticError("the supervised loss is not finite")
         loss.backward()
-    torch.nn.utils.clip_grad_norm_(policy.model.parameters(), settings.clip_norm)
+    torch.nn.utils.clip_grad_norm_(policy.model.parameters(), trainer.optimiser.clip_norm)
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)
 
 
-def one_step(
-    kind: str, policy: Policy, optimiser: torch.optim.Optimizer, rows: list[Row], settings: TrainSettings
-) -> float:
+def one_step(kind: str, trainer: Trainer, rows: list[Row]) -> float:
     """Seconds of a step, on a CPU those that it computed. Step 1, for the gate of step 0 asks for true
     reference scores.
     """
-    clock = time.perf_counter if policy.device.type == "cuda" else time.process_time
+    device = trainer.learner.policy.device
+    clock = time.perf_counter if device.type == "cuda" else time.process_time
     started = clock()
     if kind == "spo":
-        training_step(policy, optimiser, rows, settings, 1)
+        trainer.step(1, rows)
     else:
-        supervised_step(policy, optimiser, rows, settings)
-    if policy.device.type == "cuda":
-        torch.cuda.synchronize(policy.device)
+        supervised_step(trainer, rows)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
     return clock() - started
 
 
-def step_settings(device: torch.device, like_gpu: bool) -> TrainSettings:
+def step_settings(device: torch.device, like_gpu: bool) -> TrainingSettings:
     if not like_gpu:
-        return TrainSettings(steps=100, batch_tokens=4096, learning_rate=1e-6)
+        return TrainingSettings(steps=100, batch_tokens=4096)
     # What is recomputed counts for nothing in MFU: with room for all activations of a micro-batch none is.
     roomy = device.type == "cuda" and torch.cuda.get_device_properties(device).total_memory > ROOMY_BYTES
-    return TrainSettings(
+    return TrainingSettings(
         steps=100,
         precision="bf16",
         layout="packed",
         row_tokens=2048,
         batch_tokens=16384,
-        learning_rate=1e-6,
         activation_checkpointing=not roomy,
     )
 
 
-def ready(
-    size: str, device: torch.device, like_gpu: bool
-) -> tuple[Policy, torch.optim.Optimizer, list[Row], TrainSettings]:
+def ready(size: str, device: torch.device, like_gpu: bool) -> tuple[Trainer, list[Row]]:
     policy, settings = random_policy(size, device), step_settings(device, like_gpu)
     prepare(policy, lora=None, activation_checkpointing=settings.activation_checkpointing)
     shapes = GPU_SHAPES if like_gpu else CPU_SHAPES
     if like_gpu and device.type == "cpu":
         shapes = shapes | {"sequences": 3}
-    return policy, new_optimiser(policy), random_rows(SIZES[size]["vocab_size"], **shapes), settings
+    learner = SingleLearner(policy, new_optimiser(policy))
+    trainer = Trainer(learner, SpoSettings().build(), settings, OptimiserSettings(learning_rate=1e-6))
+    return trainer, random_rows(SIZES[size]["vocab_size"], **shapes)
 
 
 def step_speed(size: str, device: torch.device, rounds: int, like_gpu: bool) -> dict[str, float | None]:
-    policy, optimiser, rows, settings = ready(size, device, like_gpu)
+    trainer, rows = ready(size, device, like_gpu)
     seconds: dict[str, list[float]] = {"spo": [], "sft": []}
     for turn in range(rounds + 1):
         for kind in ("spo", "sft") if turn % 2 else ("sft", "spo"):
-            seconds[kind].append(one_step(kind, policy, optimiser, rows, settings))
+            seconds[kind].append(one_step(kind, trainer, rows))
     spo, sft = (statistics.median(seconds[kind][1:]) for kind in ("spo", "sft"))
     peak = peak_flops(device)
     return {
         "spo_vs_sft_speed": sft / spo,
         "tokens_s": sum(row.tokens for row in rows) / spo,
-        "mfu": model_flops(policy.model, rows) / (spo * peak) if peak else None,
+        "mfu": model_flops(trainer.learner.policy.model, rows) / (spo * peak) if peak else None,
     }
 
 
 def step_memory(size: str, kind: str, device: torch.device, like_gpu: bool) -> float:
     """Peak GB of a few steps of one kind, in a process of its own."""
-    policy, optimiser, rows, settings = ready(size, device, like_gpu)
+    trainer, rows = ready(size, device, like_gpu)
     for _ in range(3):
-        one_step(kind, policy, optimiser, rows, settings)
+        one_step(kind, trainer, rows)
     return peak_memory_gb(device)
 
 
@@ -308,11 +314,11 @@ def stream_of(store: Store, sequences: int = 64, seed: int = 0) -> Stream:
         Source(name="failures", where="j.verdict <> 'accepted'", weight=0.5),
     ]
     mixture = Mixture(batch_sequences=sequences, source=sources)
-    return Stream(store, mixture, reference=REFERENCE, reference_policy=REFERENCE, beta=0.1, seed=seed)
+    return Stream(store, mixture, ScoredTokens(store, REFERENCE), reference_policy=REFERENCE, seed=seed)
 
 
 def stream_speed(store: Store, batches: int) -> dict[str, float]:
-    """Batches from the store to packed tensors, as the trainer takes them; opening the store is timed apart."""
+    """Batches from the store to packed tensors, as the trainer does it; opening the store is timed apart."""
     stream = stream_of(store, sequences=256)
     started = time.perf_counter()
     stream.advance()
@@ -328,12 +334,12 @@ def rows_equal(store: Store, steps: int = 20) -> float:
     """Whether 1, 2 and 4 ranks, each with a stream of its own, together train on the same rows, none of
     them twice.
     """
-    settings = TrainSettings(batch_tokens=2000)
+    settings = TrainingSettings(batch_tokens=2000)
     taken: dict[int, list[list[str]]] = {}
     for world in (1, 2, 4):
         taken[world] = [[] for _ in range(steps)]
         for rank in range(world):
-            ranks, stream = Ranks(), stream_of(store)
+            ranks, stream = SingleProcess(), stream_of(store)
             ranks.rank, ranks.world = rank, world
             stream.advance()
             for step in range(steps):
@@ -349,14 +355,23 @@ def small_run(
 ) -> dict:
     """A run of a very small model that may be stopped after a step; returns its weights."""
     policy = new_policy(["abc def"], vocab_size=300, layers=1, width=16, heads=2, seed=0)
-    settings = TrainSettings(steps=steps, checkpoint_every=3, gate_nats=1e9, learning_rate=1e-3)
+    settings = TrainingSettings(steps=steps, checkpoint_every=3, gate_nats=1e9)
 
     def on_step(figures: dict) -> None:
         time.sleep(pause_s)
         if figures["step"] == stop_after:
             raise KeyboardInterrupt
 
-    return train(policy, stream_of(store, sequences=16), settings, folder, on_step=on_step).model.state_dict()
+    job = TrainingJob(
+        folder=folder,
+        policy=policy,
+        stream=stream_of(store, sequences=16),
+        objective=SpoSettings().build(),
+        settings=settings,
+        optimiser=OptimiserSettings(learning_rate=1e-3),
+        on_step=on_step,
+    )
+    return train(job).model.state_dict()
 
 
 def resumes_equal(folder: Path, resumes: int) -> dict[str, float]:
@@ -402,11 +417,17 @@ def data_wait(store: Store, folder: Path, steps: int) -> float:
     policy = random_policy("tiny", torch.device("cpu"))
     policy.model.save_pretrained(folder / "reference")
     policy.save = lambda target: policy.model.save_pretrained(target)
-    settings = TrainSettings(
-        steps=steps, gate_nats=1e9, learning_rate=1e-6, batch_tokens=4096, checkpoint_every=10**6
-    )
     lines: list[dict] = []
-    train(policy, stream_of(store, sequences=8), settings, folder / "wait", on_step=lines.append)
+    job = TrainingJob(
+        folder=folder / "wait",
+        policy=policy,
+        stream=stream_of(store, sequences=8),
+        objective=SpoSettings().build(),
+        settings=TrainingSettings(steps=steps, gate_nats=1e9, batch_tokens=4096, checkpoint_every=10**6),
+        optimiser=OptimiserSettings(learning_rate=1e-6),
+        on_step=lines.append,
+    )
+    train(job)
     return sum(line["data_seconds"] for line in lines[1:]) / sum(line["seconds"] for line in lines[1:])
 
 
@@ -417,10 +438,12 @@ def tabular() -> dict[str, float]:
     spec.loader.exec_module(module)
     torch.set_default_dtype(torch.float64)
     toy = module.Toy()
-    worst = {
-        name: max(toy.kl_to_optimum(toy.fit(behaviour, shape)) for behaviour in toy.behaviours().values())
-        for name, shape in (("tabular_kl_squared", "squared"), ("tabular_kl_ce", "cross_entropy"))
+    behaviours = list(toy.behaviours().values())
+    fits = {
+        "tabular_kl_squared": [toy.fit(behaviour, "squared") for behaviour in behaviours],
+        "tabular_kl_ce": list(toy.fit_each(torch.stack(behaviours), "cross_entropy")),
     }
+    worst = {name: max(map(toy.kl_to_optimum, fitted)) for name, fitted in fits.items()}
     torch.set_default_dtype(torch.float32)
     return worst
 

@@ -32,7 +32,7 @@ from pipeline.ingest import ingest
 from pipeline.labelling import label
 from pipeline.store import Store, connect, query
 from sandbox import Pool
-from trainer.policies import Policy, new_policy, publish_policy, score
+from trainer.policies import Policy, Problem, new_policy, publish_policy, score
 from trainer.rollouts import Provenance, SamplingSettings, rollout
 from trainer.rollouts.sampling import Sample
 from trainer.run import load_config, run
@@ -78,7 +78,7 @@ def make_store(store: Store, reference: Path) -> None:
     quoted = Provenance(name="quoted-samples", policy_id="reference", origin="earlier_training")
     rollout(store, Quoting(policy, human_programs(store)), problems, settings, quoted, seed=0)
     with Pool() as pool:
-        label(store, pool)
+        label(store, pool, all_tests=True)
     deduplicate(store)
     score(store, policy)
 
@@ -90,9 +90,9 @@ class Quoting:
     policy: Policy
     programs: dict[str, list[str]]  # statement -> programs
 
-    def draw(self, statements: list[str], settings: SamplingSettings, seed: int) -> Iterable[Sample]:
-        for prompt, statement in enumerate(statements):
-            for number, program in enumerate(self.programs[statement][: prompt % 4]):
+    def draw(self, problems: list[Problem], settings: SamplingSettings, seed: int) -> Iterable[Sample]:
+        for prompt, problem in enumerate(problems):
+            for number, program in enumerate(self.programs[problem.statement][: prompt % 4]):
                 yield Sample(prompt, number, self.policy.completion_ids(program), program, "stop", None)
 
 

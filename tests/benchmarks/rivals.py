@@ -1,0 +1,179 @@
+"""`./run bench rivals [--budget small|medium|full] [--place FOLDER] [--report]`: objectives side by side
+under one budget of samples; the last line is JSON.
+
+Each cell (method, data condition, seed) is a run of `spo train` in a process of its own, in one store:
+problems and human programs of the starter set, judged by the sandbox; a small policy that was warmed up on a
+part of them; its samples. A cell that is done is looked up, so a comparison that is stopped goes on. The
+figures of all cells are in `results/rivals-BUDGET.json` with commit, machine and command, and `--report`
+makes RESULTS.md of them. `rivals_cells.py` says what each cell trains on, `rivals_ledger.py` what is counted
+of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+sys.path[:] = [folder for folder in sys.path if folder != str(HERE)]
+sys.path.insert(0, str(ROOT))
+from tests.benchmarks import rivals_ledger, rivals_report  # noqa: E402
+from tests.benchmarks.online_loop import lines_of  # noqa: E402
+from tests.benchmarks.rivals_cells import (  # noqa: E402
+    BUDGETS,
+    GROUP,
+    MAX_NEW_TOKENS,
+    REFERENCE,
+    Budget,
+    Cell,
+    final_cells,
+    first_problems,
+    tuning_cells,
+)
+
+RESULTS = ROOT / "results"
+
+
+def prepare(place: Path, budget: Budget) -> None:
+    """The store that all cells share: problems, judged human programs, the reference with its judged samples,
+    scores. What is there is not made again.
+    """
+    from flows.stages.policies import warm_start_pairs, warm_start_texts
+    from pipeline.dedup import deduplicate
+    from pipeline.ingest import ingest
+    from pipeline.labelling import label
+    from pipeline.store import Store, connect, query
+    from sandbox import Pool
+    from trainer.policies import has_weights, load_policy, new_policy, publish_policy, score, warm_start
+    from trainer.rollouts import Provenance, SamplingSettings, rollout
+
+    store = Store(place / "store")
+    if (place / "prepared").exists():
+        return
+    write_starter(place / "starter", *budget.programs)
+    ingest(store, "plain", str(place / "starter"))
+    with Pool() as pool:
+        label(store, pool)
+        deduplicate(store)
+        if not has_weights(place / REFERENCE):
+            policy = new_policy(warm_start_texts(store), layers=3, width=128, seed=0)
+            pairs = warm_start_pairs(store, 0.5, 2)
+            warm_start(policy, pairs, seed=0, steps=budget.warm_start_steps, batch_tokens=2048)
+            policy.save(place / REFERENCE)
+        policy = load_policy(place / REFERENCE)
+        publish_policy(store, policy, place / REFERENCE, policy_id=REFERENCE)
+        with connect(store) as connection:
+            problems = query(
+                connection,
+                "select problem_id, statement, split from problems where split = 'train' order by problem_id",
+            )
+        rollout(
+            store,
+            policy,
+            problems,
+            SamplingSettings(samples_per_problem=GROUP, max_new_tokens=MAX_NEW_TOKENS),
+            Provenance(name="reference-samples", policy_id=REFERENCE, origin="earlier_training"),
+            seed=0,
+        )
+        label(store, pool)
+        deduplicate(store)
+    score(store, policy, max_tokens=768)
+    (place / "prepared").touch()
+
+
+def write_starter(folder: Path, right: int, wrong: int) -> None:
+    """The starter set with at most these numbers of programs for each problem, chosen by hash."""
+    folder.mkdir(exist_ok=True)
+    (folder / "problems.jsonl").write_text("".join(lines_of("problems")))
+    seen: Counter[tuple[str, bool]] = Counter()
+    kept = []
+    for line in lines_of("solutions"):
+        row = json.loads(line)
+        kind = row["problem_id"], row["claimed_verdict"] == "accepted"
+        seen[kind] += 1
+        if seen[kind] <= (right if kind[1] else wrong):
+            kept.append(line)
+    (folder / "solutions.jsonl").write_text("".join(kept))
+
+
+def measure(cell: Cell, place: Path, command: str) -> dict:
+    """The figures of a cell, from its file or from a process that makes them."""
+    path = place / "cells" / f"{cell.name}.json"
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        started = time.monotonic()
+        print(f"{cell.name} ...", file=sys.stderr, flush=True)
+        own = [sys.executable, "-P", __file__, "--cell", json.dumps(vars(cell)), *command.split()]
+        one_thread = os.environ | {"OMP_NUM_THREADS": "1", "SPO_DATA_DIR": str(place)}
+        subprocess.run([*own, "--place", str(place)], check=True, env=one_thread, stdout=sys.stderr)
+        print(f"{cell.name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+    return json.loads(path.read_text())
+
+
+def best_rates(tuned: list[dict]) -> dict[str, float]:
+    """For each group the rate with the highest pass@10 on the validation split."""
+    by_group: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for one in tuned:
+        by_group[one["group"]].append((one["pass_10"], one["rate"]))
+    return {group: max(rates)[1] for group, rates in by_group.items()}
+
+
+def provenance(command: str) -> dict[str, str]:
+    """Where figures come from: commit, machine and command."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+        return done.stdout.strip()
+
+    # The results themselves are written while cells are run.
+    changed = git("status", "--porcelain", "--", ".", ":!results", ":!RESULTS.md")
+    machine = f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}"
+    return {
+        "commit": (git("rev-parse", "--short", "HEAD") or "unknown") + ("-dirty" if changed else ""),
+        "machine": machine,
+        "command": f"./run bench rivals {command}",
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--budget", choices=BUDGETS, default="small")
+    parser.add_argument("--place", type=Path, help="folder of store, runs and cells; kept, and gone on from")
+    parser.add_argument("--report", action="store_true", help="make RESULTS.md of what is in results/")
+    parser.add_argument("--cell", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    budget, command = BUDGETS[arguments.budget], f"--budget {arguments.budget}"
+    if arguments.report:
+        return rivals_report.write(ROOT)
+    place = arguments.place or ROOT / "data" / f"rivals-{arguments.budget}"
+    place.mkdir(parents=True, exist_ok=True)
+    if arguments.cell:
+        cell = Cell(**json.loads(arguments.cell))
+        figures = rivals_ledger.run_cell(cell, budget, place)
+        (place / "cells" / f"{cell.name}.json").write_text(json.dumps(figures | provenance(command)))
+        return None
+    prepare(place, budget)
+    before = rivals_ledger.evaluate_reference(place, first_problems("test", budget.evaluated), budget)
+    tuned = [measure(cell, place, command) for cell in tuning_cells(budget)]
+    RESULTS.mkdir(exist_ok=True)
+    cells: list[dict] = []
+    for cell in final_cells(budget, best_rates(tuned)):
+        cells.append(measure(cell, place, command))
+        kept = {"reference": before, "tuned": tuned, "cells": cells}
+        target = RESULTS / f"rivals-{arguments.budget}.json"
+        target.write_text(json.dumps(kept, indent=1) + "\n")
+    print(rivals_report.table(before, cells))
+    print(json.dumps(rivals_report.ratios(cells)))
+    return None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""Cells of the comparison of objectives: method, data condition, configuration and seed; and what each
+trains on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainer.data import Source
+from trainer.rollouts import SamplingSettings
+from trainer.run import MixtureConfig, OnlineConfig, OptimiserSettings, RunConfig, TrainingSettings
+
+REFERENCE = "reference"
+MAX_NEW_TOKENS = 128
+GROUP = 8  # samples of a problem in a round, for every method
+ROUND_STEPS = 4  # of 32 rows, between rounds of 128 fresh samples
+BATCH = 32
+RATES = (1e-4, 3e-4, 1e-3)
+
+
+@dataclass(frozen=True)
+class Method:
+    """An objective with the settings that its source starts from, and the data it is tried on."""
+
+    objective: dict[str, Any]
+    conditions: tuple[str, ...]
+    groups: bool = False
+    seeds: int = 3
+
+
+# offline: human programs and samples of the reference. online: fresh samples alone, each used once. half:
+# both, with half of the fresh samples. stale: fresh samples of a policy of up to 40 updates ago.
+METHODS = {
+    "spo": Method({"name": "spo", "beta": 0.1}, ("offline", "half", "online", "stale"), seeds=5),
+    "ppo": Method({"name": "ppo", "kl": 0.01, "clip_high": 0.28}, ("online", "stale"), seeds=5),
+    "grpo": Method({"name": "grpo"}, ("online", "stale"), groups=True, seeds=5),
+    "grpo-truncated": Method(
+        {"name": "grpo", "importance": "truncate"}, ("offline", "half"), groups=True, seeds=5
+    ),
+    "sft": Method({"name": "sft"}, ("successes",), seeds=5),
+    "astar_po": Method({"name": "astar_po"}, ("online", "offline")),
+    "tba": Method({"name": "tba", "beta": 0.014}, ("online", "half"), groups=True),
+    "oapl": Method({"name": "oapl"}, ("online", "stale"), groups=True),
+    "topr": Method({"name": "topr"}, ("online",)),
+    "asymre": Method({"name": "asymre"}, ("offline", "online")),
+    "rloo": Method({"name": "rloo"}, ("offline",), groups=True),
+}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much is trained and evaluated. `tuned`: rates are chosen on the validation split first."""
+
+    programs: tuple[int, int]  # human programs of each starter problem, at most: right and wrong ones
+    steps: int
+    warm_start_steps: int
+    evaluated: int  # held-out problems
+    samples: int  # of each of them
+    tuned: bool
+    cells: tuple[tuple[str, str], ...] | None = None  # None: all
+    seeds: int | None = None  # None: as the method says
+
+
+BUDGETS = {
+    "small": Budget(
+        (2, 1), 60, 300, 40, 20, False, (("spo", "half"), ("ppo", "online"), ("sft", "successes")), 1
+    ),
+    "medium": Budget(
+        (3, 2),
+        240,
+        300,
+        60,
+        50,
+        False,
+        (
+            *(("spo", condition) for condition in ("offline", "half", "online")),
+            ("ppo", "online"),
+            ("ppo", "stale"),
+            ("grpo", "online"),
+            ("sft", "successes"),
+        ),
+        3,
+    ),
+    "full": Budget((12, 12), 480, 300, 80, 200, True),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training run and its evaluation."""
+
+    method: str
+    condition: str
+    rate: float
+    seed: int
+    phase: str = "final"  # or `tune`, which is evaluated on the validation split
+
+    @property
+    def name(self) -> str:
+        return f"{self.phase}-{self.method}-{self.condition}-{self.rate:g}-{self.seed}"
+
+    @property
+    def group(self) -> str:
+        """Cells that differ in their seed alone."""
+        return f"{self.method}, {self.condition}"
+
+
+def pairs(budget: Budget) -> Iterator[tuple[str, str]]:
+    """Method and condition of the cells of a budget."""
+    everything = ((name, condition) for name, method in METHODS.items() for condition in method.conditions)
+    yield from budget.cells or everything
+
+
+def tuning_cells(budget: Budget) -> Iterator[Cell]:
+    """The same number of configurations for each method."""
+    if budget.tuned:
+        for method, condition in pairs(budget):
+            for rate in RATES:
+                yield Cell(method, condition, rate, 0, "tune")
+
+
+def final_cells(budget: Budget, best: dict[str, float]) -> Iterator[Cell]:
+    """The cells that are compared. `best`: the rate by group, else the middle one. By seed first, so that a
+    run that is stopped has all methods.
+    """
+    most = max(budget.seeds or METHODS[method].seeds for method, _ in pairs(budget))
+    for seed in range(most):
+        for method, condition in pairs(budget):
+            if seed < (budget.seeds or METHODS[method].seeds):
+                cell = Cell(method, condition, RATES[1], seed)
+                yield Cell(method, condition, best.get(cell.group, RATES[1]), seed)
+
+
+def first_problems(split: str, count: int) -> str:
+    """SQL predicate: the first problems of a split by hash."""
+    return (
+        f"problem_id in (select problem_id from problems where split = '{split}'"
+        f" order by md5(problem_id) limit {count})"
+    )
+
+
+def config_of(cell: Cell, budget: Budget, place: Path) -> RunConfig:
+    """The configuration of a cell, as in a file for `spo train`."""
+    method, run_id = METHODS[cell.method], f"rivals/{cell.name}"
+    every = {"half": 2 * ROUND_STEPS, "stale": 10 * ROUND_STEPS}.get(cell.condition, ROUND_STEPS)
+    online = None
+    if cell.condition in ("online", "half", "stale"):
+        online = OnlineConfig(
+            problems_where="split = 'train' and source = 'starter'",
+            from_step=0,
+            every=every,
+            problems=BATCH * (ROUND_STEPS if cell.condition != "stale" else every) // GROUP,
+            sampling=SamplingSettings(samples_per_problem=GROUP, max_new_tokens=MAX_NEW_TOKENS),
+        )
+    return RunConfig(
+        run=place / "runs" / cell.name,
+        name=run_id,
+        store=str(place / "store"),
+        reference=place / REFERENCE,
+        reference_policy=REFERENCE,
+        seed=cell.seed,
+        evaluation=first_problems("test", budget.evaluated),
+        allow_leaks=("ngrams",),
+        objective=method.objective,
+        training=TrainingSettings(steps=budget.steps, checkpoint_every=20),
+        optimiser=OptimiserSettings(learning_rate=cell.rate, schedule="constant"),
+        mixture=MixtureConfig(batch_sequences=BATCH),
+        source=list(_sources(cell.condition, run_id, groups=method.groups, every=every)),
+        online=online,
+    )
+
+
+def _sources(condition: str, run_id: str, *, groups: bool, every: int) -> Iterator[Source]:
+    """What a run draws from. A method that compares the rows of a problem has them in one source."""
+    group = GROUP if groups else None
+    if condition == "successes":
+        yield Source(name="successes", where="j.verdict = 'accepted'", weight=1.0, unique="token")
+    if condition in ("offline", "half"):
+        if groups:
+            yield Source(
+                name="stored",
+                where=f"j.origin = 'human' or j.policy_id = '{REFERENCE}'",
+                weight=1.0,
+                group=group,
+            )
+        else:
+            human, unique = "j.origin = 'human' and j.verdict", "token"
+            yield Source(name="human, right", where=f"{human} = 'accepted'", weight=0.55, unique=unique)
+            yield Source(name="human, wrong", where=f"{human} <> 'accepted'", weight=0.15, unique=unique)
+            yield Source(name="reference", where=f"j.policy_id = '{REFERENCE}'", weight=0.3)
+    fresh = "j.origin = 'online' and j.run_id = $run"
+    options: dict[str, Any] = {"parameters": {"run": run_id}, "group": group}
+    if condition == "half":
+        yield Source(name="fresh", where=fresh, weight=1.0, window=512, when_empty="others", **options)
+    elif condition in ("online", "stale"):
+        yield Source(name="fresh", where=fresh, weight=1.0, max_age_steps=every - 1, **options)

@@ -1,0 +1,140 @@
+"""What is counted of a cell: samples, CPU seconds and memory by part, and the figures of its policy."""
+
+from __future__ import annotations
+
+import json
+import resource
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from pipeline.evaluation import rates
+from pipeline.store import Store, connect, query
+from sandbox import Pool
+from tests.benchmarks.rivals_cells import MAX_NEW_TOKENS, REFERENCE, Budget, Cell, config_of, first_problems
+from trainer.evaluation import evaluate
+from trainer.policies import load_policy
+from trainer.rollouts import SamplingSettings, online
+from trainer.run import run
+from trainer.run.step import Trainer
+
+NUMBERS = ("pass_1", "pass_10", "pass_100", "distinct_correct")
+
+
+def children_cpu() -> float:
+    """CPU seconds of the processes that have ended and were waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+@contextmanager
+def timed(cpu: Counter[str]) -> Iterator[None]:
+    """Add the CPU seconds of this process by part: `update`, `sample`, `judge`, `score`."""
+
+    def counted(part: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            started = time.process_time()
+            try:
+                return function(*arguments, **named)
+            finally:
+                cpu[part] += time.process_time() - started
+
+        return call
+
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch.object(Trainer, "step", counted("update", Trainer.step)))
+        for part, name in (("sample", "rollout"), ("judge", "label"), ("score", "score")):
+            stack.enter_context(mock.patch.object(online, name, counted(part, getattr(online, name))))
+        yield
+
+
+def run_cell(cell: Cell, budget: Budget, place: Path) -> dict[str, Any]:
+    """Train and evaluate a cell in this process, whose peak of memory is counted."""
+    config, cpu = config_of(cell, budget, place), Counter[str]()
+    before, started = time.process_time(), children_cpu()
+    resumed = (config.run / "metrics.jsonl").exists()
+    with timed(cpu):
+        final = run(config)
+    cpu["judge"] += children_cpu() - started  # the sandbox has ended with the run
+    cpu["other"] = time.process_time() - before - sum(cpu[part] for part in ("update", "sample", "score"))
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    policy, store = load_policy(final), Store(place / "store")
+    logged = [json.loads(line) for line in (config.run / "metrics.jsonl").read_text().splitlines()]
+    fresh = [line["fresh"] for line in logged if line.get("fresh")]
+    split = "test" if cell.phase == "final" else "valid"
+    return {
+        **vars(cell),
+        "group": cell.group,
+        **evaluated(store, policy, config.run_id, first_problems(split, budget.evaluated), budget, cell.seed),
+        "rows": sum(line["rows"] for line in logged),
+        "samples_fresh": sum(one["rows"] for one in fresh),
+        "samples_reference": reference_samples(store) if uses_reference_samples(config) else 0,
+        "hand_overs": len(fresh),
+        "cpu_s": {part: round(seconds, 1) for part, seconds in sorted(cpu.items())},
+        "resumed": resumed,  # then its CPU seconds are those since the last checkpoint
+        "peak_mb": round(peak_mb),
+        "bytes": memory_by_part(config, policy),
+    }
+
+
+def memory_by_part(config: Any, policy: Any) -> dict[str, int]:
+    """Bytes that are held through training, by exact count: fp32 weights, AdamW's two moments of each."""
+    weights = sum(p.numel() * p.element_size() for p in policy.model.parameters())
+    head = policy.model.get_output_embeddings().weight
+    tied = head is policy.model.get_input_embeddings().weight
+    backbone = weights if tied else weights - head.numel() * head.element_size()
+    needs = config.objective.build().needs
+    value = backbone + 4 * (head.shape[1] + 1) if needs.value_network else 0
+    return {
+        "policy": weights,
+        "moments": 2 * weights,
+        "value_network": value,
+        "value_moments": 2 * value,
+        "reference": weights if needs.reference_logprob and config.online else 0,
+    }
+
+
+def uses_reference_samples(config: Any) -> bool:
+    return config.objective.build().needs.reference_rewards
+
+
+def reference_samples(store: Store) -> int:
+    return store.read("trajectories", ["policy_id"]).filter(policy_id=REFERENCE).height
+
+
+def evaluated(
+    store: Store, policy: Any, policy_id: str, where: str, budget: Budget, seed: int
+) -> dict[str, Any]:
+    """Figures of a policy on held-out problems at temperature 1, and those of each problem."""
+    with connect(store) as connection:
+        problems = query(
+            connection,
+            f"select problem_id, statement, split from problems where {where} order by problem_id",
+        )
+    settings = SamplingSettings(samples_per_problem=budget.samples, max_new_tokens=MAX_NEW_TOKENS)
+    with Pool() as pool:
+        figures = evaluate(store, pool, policy, policy_id, problems, settings, seed=seed)
+    rows = store.read("evaluations").filter(policy_id=policy_id)
+    rows = rows.filter(rows["problem_id"].is_in(problems["problem_id"].to_list()))
+    estimates = rates(rows.filter(seed=seed))
+    means = {name.replace("@", "_"): one and round(one.mean, 5) for name, one in estimates.items()}
+    counts = rows.sort("problem_id").select("problem_id", "samples", "correct", "distinct_correct")
+    return {
+        **{name: means.get(name) for name in NUMBERS if name != "distinct_correct"},
+        "distinct_correct": round(figures.distinct_correct, 4),
+        "token_entropy": figures.token_entropy,
+        "judge_errors": figures.judge_errors,
+        "solved_once": int((rows["correct"] > 0).sum()),
+        "problems": counts.to_dict(as_series=False),
+        "estimate_of_pass_1": asdict(figures.pass_at_1),
+    }
+
+
+def evaluate_reference(place: Path, where: str, budget: Budget) -> dict[str, Any]:
+    """The figures of the policy that every cell starts from."""
+    return evaluated(Store(place / "store"), load_policy(place / REFERENCE), REFERENCE, where, budget, 0)

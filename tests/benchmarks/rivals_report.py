@@ -1,0 +1,213 @@
+"""The comparison as a terminal table, as ratios, and as RESULTS.md with a plot, from the cells alone."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import statistics
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.evaluation import Estimate, over_problems
+
+FEWEST_SEEDS = 3  # of each side, for an answer
+COLLAPSED = 0.5  # share of the best cell's pass@1 of its method below which a run counts as collapsed
+COLUMNS = (
+    "cell", "seeds", "pass@1", "pass@10", "pass@100", "distinct", "solved", "fresh", "Q0 samples",
+    "update ms/row", "sample s", "judge s", "score s", "MB beyond the policy", "peak MB", "hand-overs",
+    "collapsed",
+)  # fmt: skip
+MB = 2**20
+
+
+def pass_at(k: int, samples: int, correct: int) -> float:
+    """Unbiased pass@k of a problem (Chen et al., arXiv 2107.03374); NaN with fewer than k samples."""
+    return 1 - math.comb(samples - correct, k) / math.comb(samples, k) if samples >= k else math.nan
+
+
+def by_problem(cells: list[dict], k: int) -> np.ndarray:
+    """pass@k: [seeds, problems]."""
+    counts = [cell["problems"] for cell in cells]
+    return np.array(
+        [[pass_at(k, n, c) for n, c in zip(one["samples"], one["correct"], strict=True)] for one in counts]
+    )
+
+
+def estimate(cells: list[dict], k: int) -> Estimate | None:
+    values = by_problem(cells, k)
+    return None if np.isnan(values).any() else over_problems(values)
+
+
+def grouped(cells: list[dict]) -> dict[str, list[dict]]:
+    groups: dict[str, list[dict]] = defaultdict(list)
+    for cell in cells:
+        groups[cell["group"]].append(cell)
+    return dict(groups)
+
+
+def collapsed(cells: list[dict], method: str) -> int | None:
+    """Runs of a method that end below half of its best pass@1; None without any run."""
+    own = [cell["pass_1"] for cell in cells if cell["method"] == method]
+    return sum(value < COLLAPSED * max(own) for value in own) if own else None
+
+
+def beyond_policy(cell: dict) -> int:
+    """Bytes that training holds beside the weights, which all methods share."""
+    return sum(size for part, size in cell["bytes"].items() if part != "policy")
+
+
+def rows_of(cells: list[dict]) -> list[dict[str, Any]]:
+    """A row of the table for each method and condition."""
+    rows = []
+    for name, group in grouped(cells).items():
+
+        def mean(of: Any, cells: list[dict] = group) -> float:
+            return statistics.mean(of(cell) for cell in cells)
+
+        clean = [cell for cell in group if not cell["resumed"]] or group
+        figures = [
+            name,
+            len(group),
+            *(estimate(group, k) or "-" for k in (1, 10, 100)),
+            f"{mean(lambda c: c['distinct_correct']):.2f}",
+            f"{mean(lambda c: c['solved_once']):.1f}",
+            f"{mean(lambda c: c['samples_fresh']):.0f}",
+            f"{mean(lambda c: c['samples_reference']):.0f}",
+            f"{mean(lambda c: 1000 * c['cpu_s']['update'] / c['rows'], clean):.1f}",
+            *(
+                f"{mean(lambda c, part=part: c['cpu_s'].get(part, 0.0), clean):.0f}"
+                for part in ("sample", "judge", "score")
+            ),
+            f"{mean(beyond_policy) / MB:.1f}",
+            f"{mean(lambda c: c['peak_mb']):.0f}",
+            f"{mean(lambda c: c['hand_overs']):.0f} x {group[0]['bytes']['policy'] / MB:.1f} MB",
+            sum(
+                c["pass_1"] < COLLAPSED * max(one["pass_1"] for one in cells if one["method"] == c["method"])
+                for c in group
+            ),
+        ]
+        rows.append(dict(zip(COLUMNS, map(str, figures), strict=True)))
+    return rows
+
+
+def table(reference: dict, cells: list[dict]) -> str:
+    """The comparison as text."""
+    shown = Table("figure", *(row["cell"] for row in rows_of(cells)))
+    for column in COLUMNS[1:]:
+        shown.add_row(column, *(row[column] for row in rows_of(cells)))
+    width = max(100, 34 * (1 + len(grouped(cells))))
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(f"start: pass@1 {reference['pass_1']:.3f}, pass@10 {reference['pass_10']:.3f}")
+    console.print(shown)
+    return console.export_text()
+
+
+def best_group(cells: list[dict], method: str) -> list[dict]:
+    """The cells of the condition in which a method has the highest pass@10; empty without any."""
+    groups = [group for group in grouped(cells).values() if group[0]["method"] == method]
+    return max(groups, key=lambda group: statistics.mean(c["pass_10"] for c in group), default=[])
+
+
+def difference(one: list[dict], other: list[dict], k: int = 10) -> Estimate | None:
+    """pass@k of `one` minus that of `other`, paired by problem."""
+    if not one or not other:
+        return None
+    return over_problems(by_problem(one, k), minus=by_problem(other, k))
+
+
+def ratios(cells: list[dict]) -> dict[str, Any]:
+    """The line of JSON. Null where the budget has no such cells."""
+    groups = grouped(cells)
+    spo, ppo = best_group(cells, "spo"), best_group(cells, "ppo")
+
+    def mean(group: list[dict], name: str) -> float | None:
+        return round(statistics.mean(cell[name] for cell in group), 4) if group else None
+
+    def update(group: list[dict]) -> float:
+        return statistics.mean(cell["cpu_s"]["update"] / cell["rows"] for cell in group)
+
+    apart = difference(spo, ppo)
+    half = difference(groups.get("spo, half", []), groups.get("spo, online", []))
+    human = difference(groups.get("spo, half", []), groups.get("sft, successes", []))
+    both = bool(spo and ppo)
+    return {
+        "methods": len({cell["method"] for cell in cells}),
+        "cells": len(cells),
+        "seeds": len({cell["seed"] for cell in cells}),
+        "spo_pass10": mean(spo, "pass_10"),
+        "ppo_pass10": mean(ppo, "pass_10"),
+        "spo_minus_ppo_low": round(apart.low, 4) if apart else None,
+        "spo_distinct": mean(spo, "distinct_correct"),
+        "ppo_distinct": mean(ppo, "distinct_correct"),
+        "speed_ratio": round(update(ppo) / update(spo), 2) if both else None,
+        "memory_saving": round(1 - beyond_policy(spo[0]) / beyond_policy(ppo[0]), 3) if both else None,
+        "halfonline_minus_online": round(half.mean, 4) if half else None,
+        "human_gain": round(human.mean, 4) if human else None,
+        "collapsed_spo": collapsed(cells, "spo"),
+        "collapsed_ppo": collapsed(cells, "ppo"),
+    }
+
+
+def write(root: Path) -> None:
+    """RESULTS.md from all of `results/rivals-*.json`."""
+    parts = [
+        "# Results: SPO beside its rivals",
+        "",
+        "Made by `./run bench rivals --report` from `results/`; each part names the command that made",
+        "its cells. Intervals are 95 %, over problems and seeds. Samples at temperature 1. `fresh`: judged",
+        "samples drawn in training. `Q0 samples`: judged samples of the start that the method needs.",
+        "`update`: CPU time of a step for each row trained on, value network included. `MB beyond the",
+        "policy`: moments, value network and its moments, and the reference where it is held to score fresh",
+        "rows. `collapsed`: runs that end below half of the best pass@1 of their method.",
+        "",
+    ]
+    for path in sorted((root / "results").glob("rivals-*.json")):
+        kept = json.loads(path.read_text())
+        cells, reference = kept["cells"], kept["reference"]
+        commits = ", ".join(sorted({cell["commit"] for cell in cells}))
+        rows = rows_of(cells)
+        parts += [
+            f"## {path.stem.removeprefix('rivals-')}: {len(cells)} cells",
+            "",
+            f"`{cells[0]['command']}`, commit {commits}, {cells[0]['machine']}. At the start pass@1 is"
+            f" {reference['pass_1']:.3f}, pass@10 {reference['pass_10']:.3f}.",
+            "",
+            "| " + " | ".join(COLUMNS) + " |",
+            "|" + "---|" * len(COLUMNS),
+            *("| " + " | ".join(row.values()) + " |" for row in rows),
+            "",
+            *questions(cells),
+            "",
+        ]
+    (root / "RESULTS.md").write_text("\n".join(parts))
+
+
+def questions(cells: list[dict]) -> list[str]:
+    """Each question that the cells can answer, with its interval: yes, no, or not shown."""
+    groups = grouped(cells)
+    asked = [
+        ("SPO above PPO at pass@10", best_group(cells, "spo"), best_group(cells, "ppo"), 10),
+        ("PPO ahead of SPO at pass@1", best_group(cells, "ppo"), best_group(cells, "spo"), 1),
+        ("SPO above GRPO at pass@10", best_group(cells, "spo"), best_group(cells, "grpo"), 10),
+        ("Half-online above online, with half of the fresh samples",
+         groups.get("spo, half"), groups.get("spo, online"), 10),
+        ("Half-online above offline", groups.get("spo, half"), groups.get("spo, offline"), 10),
+        ("SPO above SFT on the same successes", best_group(cells, "spo"), groups.get("sft, successes"), 10),
+    ]  # fmt: skip
+    lines = ["| question | difference | answer |", "|---|---|---|"]
+    for text, one, other, k in asked:
+        if not one or not other:
+            continue
+        apart = difference(one, other, k)
+        assert apart is not None
+        answer = "yes" if apart.low > 0 else "no" if apart.high < 0 else "not shown"
+        if min(len(one), len(other)) < FEWEST_SEEDS:
+            answer = f"no answer: fewer than {FEWEST_SEEDS} seeds"
+        lines.append(f"| {text} ({one[0]['group']} - {other[0]['group']}) | {apart} | {answer} |")
+    return lines
