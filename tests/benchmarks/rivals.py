@@ -1,5 +1,5 @@
-"""`./run bench rivals [--budget small|medium|full] [--place FOLDER] [--report]`: objectives side by side
-under one budget of samples; the last line is JSON.
+"""`./run bench rivals [--budget small|tuning|short|medium|full] [--place FOLDER] [--report]`: objectives side
+by side under one budget of samples; the last line is JSON.
 
 Each cell (method, data condition, seed) is a run of `spo train` in a process of its own, in one store:
 problems and human programs of the starter set, judged by the sandbox; a small policy that was warmed up on a
@@ -18,7 +18,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -34,8 +34,8 @@ from tests.benchmarks.rivals_cells import (  # noqa: E402
     REFERENCE,
     Budget,
     Cell,
+    Configuration,
     final_cells,
-    first_problems,
     tuning_cells,
 )
 
@@ -118,12 +118,13 @@ def measure(cell: Cell, place: Path, command: str) -> dict:
     return json.loads(path.read_text())
 
 
-def best_rates(tuned: list[dict]) -> dict[str, float]:
-    """For each group the rate with the highest pass@10 on the validation split."""
-    by_group: dict[str, list[tuple[float, float]]] = defaultdict(list)
+def best_configurations(tuned: list[dict]) -> dict[str, Configuration]:
+    """For each group the configuration with the highest pass@10 on the validation split."""
+    best: dict[str, dict] = {}
     for one in tuned:
-        by_group[one["group"]].append((one["pass_10"], one["rate"]))
-    return {group: max(rates)[1] for group, rates in by_group.items()}
+        if one["pass_10"] > best.get(one["group"], {"pass_10": -1.0})["pass_10"]:
+            best[one["group"]] = one
+    return {group: Configuration(one["rate"], one["objective"]) for group, one in best.items()}
 
 
 def provenance(command: str) -> dict[str, str]:
@@ -161,18 +162,24 @@ def main() -> None:
         (place / "cells" / f"{cell.name}.json").write_text(json.dumps(figures | provenance(command)))
         return None
     prepare(place, budget)
-    before = rivals_ledger.evaluate_reference(place, first_problems("test", budget.evaluated), budget)
-    tuned = [measure(cell, place, command) for cell in tuning_cells(budget)]
-    RESULTS.mkdir(exist_ok=True)
-    cells: list[dict] = []
-    for cell in final_cells(budget, best_rates(tuned)):
-        cells.append(measure(cell, place, command))
-        kept = {"reference": before, "tuned": tuned, "cells": cells}
-        target = RESULTS / f"rivals-{arguments.budget}.json"
-        target.write_text(json.dumps(kept, indent=1) + "\n")
-    print(rivals_report.table(before, cells))
-    print(json.dumps(rivals_report.ratios(cells)))
+    kept: dict = {"reference": None, "tuned": [], "cells": []}
+    for cell in tuning_cells(budget):
+        kept["tuned"].append(measure(cell, place, command))
+        keep(arguments.budget, kept)
+    for cell in final_cells(budget, best_configurations(kept["tuned"])):
+        kept["reference"] = kept["reference"] or rivals_ledger.evaluate_reference(place, budget)
+        kept["cells"].append(measure(cell, place, command))
+        keep(arguments.budget, kept)
+    if kept["cells"]:
+        print(rivals_report.table(kept["reference"], kept["cells"]))
+    print(json.dumps(rivals_report.ratios(kept["cells"])))
     return None
+
+
+def keep(budget: str, figures: dict) -> None:
+    """Write the figures of the cells that are done to `results/`."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"rivals-{budget}.json").write_text(json.dumps(figures, indent=1) + "\n")
 
 
 if __name__ == "__main__":

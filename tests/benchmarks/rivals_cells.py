@@ -4,8 +4,8 @@ trains on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,29 +18,59 @@ MAX_NEW_TOKENS = 128
 GROUP = 8  # samples of a problem in a round, for every method
 ROUND_STEPS = 4  # of 32 rows, between rounds of 128 fresh samples
 BATCH = 32
-RATES = (1e-4, 3e-4, 1e-3)
+CURVE_POINTS = 3  # evaluations of a run on the validation split, the last of its final policy
+CURVE_SAMPLES = 10
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A learning rate, and settings of the objective that differ from those of its method."""
+
+    rate: float
+    objective: Mapping[str, Any] = field(default_factory=dict)
+
+
+RATES = tuple(Configuration(rate) for rate in (3e-5, 1e-4, 3e-4, 1e-3))
+# The pseudo-samples of Q0 bound how far a success is pulled, and how hard the failures of a problem without
+# any success are pushed: trainer/objectives/soft_value.py.
+SPO_TRIED = (
+    Configuration(3e-4),
+    *(Configuration(rate, {"smoothing": 0.05}) for rate in (1e-4, 3e-4, 1e-3)),
+)
+SFT_TRIED = tuple(Configuration(rate) for rate in (1e-4, 3e-4, 1e-3, 3e-3))
 
 
 @dataclass(frozen=True)
 class Method:
-    """An objective with the settings that its source starts from, and the data it is tried on."""
+    """An objective with the settings that its source starts from, and the data it is tried on.
+
+    `tried` are the configurations of the tuning, as many for each method; `chosen` those that were best on
+    the validation split, by condition.
+    """
 
     objective: dict[str, Any]
     conditions: tuple[str, ...]
     groups: bool = False
     seeds: int = 3
+    tried: tuple[Configuration, ...] = RATES
+    chosen: Mapping[str, Configuration] = field(default_factory=dict)
+
+    def best(self, condition: str) -> Configuration:
+        return self.chosen.get(condition, Configuration(3e-4))
 
 
 # offline: human programs and samples of the reference. online: fresh samples alone, each used once. half:
 # both, with half of the fresh samples. stale: fresh samples of a policy of up to 40 updates ago.
 METHODS = {
-    "spo": Method({"name": "spo", "beta": 0.1}, ("offline", "half", "online", "stale"), seeds=5),
+    "spo": Method(
+        {"name": "spo", "beta": 0.1}, ("offline", "half", "online", "stale"), seeds=5, tried=SPO_TRIED
+    ),
     "ppo": Method({"name": "ppo", "kl": 0.01, "clip_high": 0.28}, ("online", "stale"), seeds=5),
     "grpo": Method({"name": "grpo"}, ("online", "stale"), groups=True, seeds=5),
     "grpo-truncated": Method(
         {"name": "grpo", "importance": "truncate"}, ("offline", "half"), groups=True, seeds=5
     ),
-    "sft": Method({"name": "sft"}, ("successes",), seeds=5),
+    "sft": Method({"name": "sft"}, ("successes",), seeds=5, tried=SFT_TRIED),
     "astar_po": Method({"name": "astar_po"}, ("online", "offline")),
     "tba": Method({"name": "tba", "beta": 0.014}, ("online", "half"), groups=True),
     "oapl": Method({"name": "oapl"}, ("online", "stale"), groups=True),
@@ -52,7 +82,9 @@ METHODS = {
 
 @dataclass(frozen=True)
 class Budget:
-    """How much is trained and evaluated. `tuned`: rates are chosen on the validation split first."""
+    """How much is trained and evaluated. `tuned`: configurations are tried on the validation split first;
+    without `seeds` nothing else is done.
+    """
 
     programs: tuple[int, int]  # human programs of each starter problem, at most: right and wrong ones
     steps: int
@@ -64,10 +96,19 @@ class Budget:
     seeds: int | None = None  # None: as the method says
 
 
+SHORT = (
+    *(("spo", condition) for condition in ("offline", "half", "online")),
+    ("ppo", "online"),
+    ("grpo", "online"),
+    ("sft", "successes"),
+)
 BUDGETS = {
     "small": Budget(
         (2, 1), 60, 300, 40, 20, False, (("spo", "half"), ("ppo", "online"), ("sft", "successes")), 1
     ),
+    # What `chosen` of the methods comes from, and a comparison that two cores finish in some two hours.
+    "tuning": Budget((3, 2), 90, 300, 41, 40, True, SHORT, 0),
+    "short": Budget((3, 2), 120, 300, 80, 20, False, SHORT, 3),
     "medium": Budget(
         (3, 2),
         240,
@@ -97,10 +138,16 @@ class Cell:
     rate: float
     seed: int
     phase: str = "final"  # or `tune`, which is evaluated on the validation split
+    objective: Mapping[str, Any] = field(default_factory=dict)  # settings that are not those of the method
 
     @property
     def name(self) -> str:
-        return f"{self.phase}-{self.method}-{self.condition}-{self.rate:g}-{self.seed}"
+        changed = "".join(f"-{name}={value}" for name, value in sorted(self.objective.items()))
+        return f"{self.phase}-{self.method}-{self.condition}-{self.rate:g}{changed}-{self.seed}"
+
+    @property
+    def configuration(self) -> Configuration:
+        return Configuration(self.rate, self.objective)
 
     @property
     def group(self) -> str:
@@ -118,20 +165,23 @@ def tuning_cells(budget: Budget) -> Iterator[Cell]:
     """The same number of configurations for each method."""
     if budget.tuned:
         for method, condition in pairs(budget):
-            for rate in RATES:
-                yield Cell(method, condition, rate, 0, "tune")
+            for one in METHODS[method].tried:
+                yield Cell(method, condition, one.rate, 0, "tune", one.objective)
 
 
-def final_cells(budget: Budget, best: dict[str, float]) -> Iterator[Cell]:
-    """The cells that are compared. `best`: the rate by group, else the middle one. By seed first, so that a
-    run that is stopped has all methods.
+def final_cells(budget: Budget, best: Mapping[str, Configuration]) -> Iterator[Cell]:
+    """The cells that are compared. `best`: the configuration by group, else that of the method. By seed
+    first, so that a run that is stopped has all methods.
     """
-    most = max(budget.seeds or METHODS[method].seeds for method, _ in pairs(budget))
-    for seed in range(most):
+
+    def seeds_of(method: str) -> int:
+        return METHODS[method].seeds if budget.seeds is None else budget.seeds
+
+    for seed in range(max(seeds_of(method) for method, _ in pairs(budget))):
         for method, condition in pairs(budget):
-            if seed < (budget.seeds or METHODS[method].seeds):
-                cell = Cell(method, condition, RATES[1], seed)
-                yield Cell(method, condition, best.get(cell.group, RATES[1]), seed)
+            if seed < seeds_of(method):
+                one = best.get(f"{method}, {condition}", METHODS[method].best(condition))
+                yield Cell(method, condition, one.rate, seed, objective=one.objective)
 
 
 def first_problems(split: str, count: int) -> str:
@@ -140,6 +190,11 @@ def first_problems(split: str, count: int) -> str:
         f"problem_id in (select problem_id from problems where split = '{split}'"
         f" order by md5(problem_id) limit {count})"
     )
+
+
+def curve_every(budget: Budget) -> int:
+    """Steps between the policies that are evaluated on the way."""
+    return budget.steps // CURVE_POINTS
 
 
 def config_of(cell: Cell, budget: Budget, place: Path) -> RunConfig:
@@ -164,8 +219,13 @@ def config_of(cell: Cell, budget: Budget, place: Path) -> RunConfig:
         seed=cell.seed,
         evaluation=first_problems("test", budget.evaluated),
         allow_leaks=("ngrams",),
-        objective=method.objective,
-        training=TrainingSettings(steps=budget.steps, checkpoint_every=20),
+        objective={**method.objective, **cell.objective},
+        training=TrainingSettings(
+            steps=budget.steps,
+            checkpoint_every=20,
+            publish_every=curve_every(budget) if cell.phase == "final" else 0,
+            publish_keep=CURVE_POINTS,
+        ),
         optimiser=OptimiserSettings(learning_rate=cell.rate, schedule="constant"),
         mixture=MixtureConfig(batch_sequences=BATCH),
         source=list(_sources(cell.condition, run_id, groups=method.groups, every=every)),
@@ -176,16 +236,14 @@ def config_of(cell: Cell, budget: Budget, place: Path) -> RunConfig:
 def _sources(condition: str, run_id: str, *, groups: bool, every: int) -> Iterator[Source]:
     """What a run draws from. A method that compares the rows of a problem has them in one source."""
     group = GROUP if groups else None
+    # All cells share a store, so what a source may draw is named: fresh samples of other cells are in it too.
+    stored = f"(j.origin = 'human' or j.policy_id = '{REFERENCE}')"
     if condition == "successes":
-        yield Source(name="successes", where="j.verdict = 'accepted'", weight=1.0, unique="token")
+        where = f"{stored} and j.verdict = 'accepted'"
+        yield Source(name="successes", where=where, weight=1.0, unique="token")
     if condition in ("offline", "half"):
         if groups:
-            yield Source(
-                name="stored",
-                where=f"j.origin = 'human' or j.policy_id = '{REFERENCE}'",
-                weight=1.0,
-                group=group,
-            )
+            yield Source(name="stored", where=stored, weight=1.0, group=group)
         else:
             human, unique = "j.origin = 'human' and j.verdict", "token"
             yield Source(name="human, right", where=f"{human} = 'accepted'", weight=0.55, unique=unique)

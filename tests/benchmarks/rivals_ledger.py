@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import resource
 import time
 from collections import Counter
@@ -13,11 +14,22 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
+
 from pipeline.evaluation import rates
 from pipeline.store import Store, connect, query
 from sandbox import Pool
-from tests.benchmarks.rivals_cells import MAX_NEW_TOKENS, REFERENCE, Budget, Cell, config_of, first_problems
+from tests.benchmarks.rivals_cells import (
+    CURVE_SAMPLES,
+    MAX_NEW_TOKENS,
+    REFERENCE,
+    Budget,
+    Cell,
+    config_of,
+    first_problems,
+)
 from trainer.evaluation import evaluate
+from trainer.evaluation.evaluator import settings_key, stored
 from trainer.policies import load_policy
 from trainer.rollouts import SamplingSettings, online
 from trainer.run import run
@@ -58,8 +70,13 @@ def run_cell(cell: Cell, budget: Budget, place: Path) -> dict[str, Any]:
     config, cpu = config_of(cell, budget, place), Counter[str]()
     before, started = time.process_time(), children_cpu()
     resumed = (config.run / "metrics.jsonl").exists()
+    own_cpu: dict[int, float] = {}  # after each number of steps, without the judging
+
+    def note(figures: dict) -> None:
+        own_cpu[figures["step"] + 1] = sum(cpu[part] for part in ("update", "sample", "score"))
+
     with timed(cpu):
-        final = run(config)
+        final = run(config, on_step=note)
     cpu["judge"] += children_cpu() - started  # the sandbox has ended with the run
     cpu["other"] = time.process_time() - before - sum(cpu[part] for part in ("update", "sample", "score"))
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -67,10 +84,11 @@ def run_cell(cell: Cell, budget: Budget, place: Path) -> dict[str, Any]:
     logged = [json.loads(line) for line in (config.run / "metrics.jsonl").read_text().splitlines()]
     fresh = [line["fresh"] for line in logged if line.get("fresh")]
     split = "test" if cell.phase == "final" else "valid"
+    where = first_problems(split, budget.evaluated)
     return {
         **vars(cell),
         "group": cell.group,
-        **evaluated(store, policy, config.run_id, first_problems(split, budget.evaluated), budget, cell.seed),
+        **evaluated(store, policy, config.run_id, where, budget.samples, cell.seed),
         "rows": sum(line["rows"] for line in logged),
         "samples_fresh": sum(one["rows"] for one in fresh),
         "samples_reference": reference_samples(store) if uses_reference_samples(config) else 0,
@@ -79,7 +97,51 @@ def run_cell(cell: Cell, budget: Budget, place: Path) -> dict[str, Any]:
         "resumed": resumed,  # then its CPU seconds are those since the last checkpoint
         "peak_mb": round(peak_mb),
         "bytes": memory_by_part(config, policy),
+        "curve": curve(config, store, budget, logged, own_cpu, cpu["judge"]),
+        "trained": trained(logged),
     }
+
+
+def curve(
+    config: Any, store: Store, budget: Budget, logged: list[dict], own_cpu: dict[int, float], judge_s: float
+) -> list[dict[str, Any]]:
+    """The published policies of a run on the validation split, with the fresh samples and the CPU seconds
+    behind each. The seconds of judging are known of the whole run, and shared out by samples.
+    """
+    where, points = first_problems("valid", budget.evaluated), []
+    fresh = [line.get("fresh", {}).get("rows", 0) for line in logged]
+    steps = len(logged)
+    every = config.training.publish_every
+    for step in range(every, steps + 1, every) if every else ():
+        folder = config.run / ("final" if step == steps else f"policy-{step}")
+        policy_id = config.run_id if step == steps else f"{config.run_id}@{step}"
+        figures = evaluated(store, load_policy(folder), policy_id, where, CURVE_SAMPLES, config.seed)
+        seconds = own_cpu.get(step, math.nan) + judge_s * sum(fresh[:step]) / max(1, sum(fresh))
+        points.append(point(figures) | {"step": step, "fresh": sum(fresh[:step]), "cpu_s": round(seconds, 1)})
+    return points
+
+
+def point(figures: dict[str, Any]) -> dict[str, Any]:
+    """What a learning curve shows of a policy."""
+    return {name: figures[name] for name in ("pass_1", "pass_10", "distinct_correct", "token_entropy")}
+
+
+LOGGED = ("loss", "kl", "token_entropy", "gradient_norm", "q_success", "q_failure", "q_above_zero",
+          "explained_variance", "clipped")  # fmt: skip
+
+
+def trained(logged: list[dict]) -> dict[str, list[float | None]]:
+    """Figures of the training steps, each as its mean over the quarters of the run; and the success of fresh
+    rows, as they came.
+    """
+
+    def quarters(values: list[float | None]) -> list[float | None]:
+        parts = np.array_split(np.array(values, dtype=float), 4)
+        return [None if np.isnan(part).all() else round(float(np.nanmean(part)), 4) for part in parts]
+
+    figures = {name: [line.get(name) for line in logged] for name in LOGGED if name in logged[0]}
+    figures["fresh_success"] = [line["sources"].get("fresh", {}).get("success_share") for line in logged]
+    return {name: quarters(values) for name, values in figures.items()}
 
 
 def memory_by_part(config: Any, policy: Any) -> dict[str, int]:
@@ -100,15 +162,20 @@ def memory_by_part(config: Any, policy: Any) -> dict[str, int]:
 
 
 def uses_reference_samples(config: Any) -> bool:
-    return config.objective.build().needs.reference_rewards
+    """Whether the judged samples of the start give Q0, or are trained on."""
+    return config.objective.build().needs.reference_rewards or any(
+        REFERENCE in source.where for source in config.source
+    )
 
 
 def reference_samples(store: Store) -> int:
-    return store.read("trajectories", ["policy_id"]).filter(policy_id=REFERENCE).height
+    """Judged samples of the start on training problems."""
+    rows = store.read("trajectories", ["policy_id", "batch_id"])
+    return rows.filter(policy_id=REFERENCE, batch_id="reference-samples").height
 
 
 def evaluated(
-    store: Store, policy: Any, policy_id: str, where: str, budget: Budget, seed: int
+    store: Store, policy: Any, policy_id: str, where: str, samples: int, seed: int
 ) -> dict[str, Any]:
     """Figures of a policy on held-out problems at temperature 1, and those of each problem."""
     with connect(store) as connection:
@@ -116,12 +183,11 @@ def evaluated(
             connection,
             f"select problem_id, statement, split from problems where {where} order by problem_id",
         )
-    settings = SamplingSettings(samples_per_problem=budget.samples, max_new_tokens=MAX_NEW_TOKENS)
+    settings = SamplingSettings(samples_per_problem=samples, max_new_tokens=MAX_NEW_TOKENS)
     with Pool() as pool:
         figures = evaluate(store, pool, policy, policy_id, problems, settings, seed=seed)
-    rows = store.read("evaluations").filter(policy_id=policy_id)
-    rows = rows.filter(rows["problem_id"].is_in(problems["problem_id"].to_list()))
-    estimates = rates(rows.filter(seed=seed))
+    rows = stored(store, policy_id, settings_key(settings, problems, seed)).filter(seed=seed)
+    estimates = rates(rows)
     means = {name.replace("@", "_"): one and round(one.mean, 5) for name, one in estimates.items()}
     counts = rows.sort("problem_id").select("problem_id", "samples", "correct", "distinct_correct")
     return {
@@ -135,6 +201,11 @@ def evaluated(
     }
 
 
-def evaluate_reference(place: Path, where: str, budget: Budget) -> dict[str, Any]:
-    """The figures of the policy that every cell starts from."""
-    return evaluated(Store(place / "store"), load_policy(place / REFERENCE), REFERENCE, where, budget, 0)
+def evaluate_reference(place: Path, budget: Budget) -> dict[str, Any]:
+    """The figures of the policy that every cell starts from, on test problems and on the validation split."""
+    store, policy = Store(place / "store"), load_policy(place / REFERENCE)
+
+    def figures(split: str, samples: int) -> dict[str, Any]:
+        return evaluated(store, policy, REFERENCE, first_problems(split, budget.evaluated), samples, 0)
+
+    return figures("test", budget.samples) | {"start_of_curve": point(figures("valid", CURVE_SAMPLES))}

@@ -12,10 +12,13 @@ from trainer.run.checks import check_settings
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT))
 from tests.benchmarks import rivals_report  # noqa: E402
+from tests.benchmarks.rivals import best_configurations  # noqa: E402
 from tests.benchmarks.rivals_cells import (  # noqa: E402
     BUDGETS,
     METHODS,
+    SHORT,
     Cell,
+    Configuration,
     config_of,
     final_cells,
     tuning_cells,
@@ -99,6 +102,37 @@ def test_every_cell_is_a_run_whose_needs_its_settings_meet(tmp_path):
         assert (config.online is None) == (one.condition in ("offline", "successes"))
         seen.add(one.method)
     assert seen == set(METHODS)
+
+
+def test_cells_of_a_store_that_all_share_draw_no_fresh_samples_of_others(tmp_path):
+    for one in every_cell():
+        run_id = f"rivals/{one.name}"
+        for source in config_of(one, BUDGETS["full"], tmp_path).source:
+            own = source.where == "j.origin = 'online' and j.run_id = $run" and source.parameters == {
+                "run": run_id
+            }
+            stored = "j.origin = 'human'" in source.where or "j.policy_id = 'reference'" in source.where
+            assert own or (stored and "online" not in source.where), one.name
+
+
+def test_as_many_configurations_are_tried_of_each_method():
+    assert {len(method.tried) for method in METHODS.values()} == {4}
+    names = [one.name for one in tuning_cells(BUDGETS["tuning"])]
+    assert len(set(names)) == len(names) == 4 * len(SHORT)
+    assert not list(final_cells(BUDGETS["tuning"], {}))
+
+
+def test_the_best_configuration_on_the_validation_split_is_compared():
+    tuned = [
+        {"group": "spo, half", "pass_10": value, "rate": 1e-3, "objective": {"smoothing": smoothing}}
+        for value, smoothing in ((0.2, 0.5), (0.4, 0.1), (0.3, 0.0))
+    ]
+    best = best_configurations(tuned)
+    assert best == {"spo, half": Configuration(1e-3, {"smoothing": 0.1})}
+    cells = {one.group: one for one in final_cells(BUDGETS["short"], best)}
+    assert cells["spo, half"].objective == {"smoothing": 0.1} and cells["spo, half"].rate == 1e-3
+    assert cells["spo, offline"].configuration == METHODS["spo"].best("offline")
+    assert config_of(cells["spo, half"], BUDGETS["short"], Path("/x")).objective.smoothing == 0.1
 
 
 def test_online_methods_draw_as_many_fresh_samples_and_half_online_half_as_many(tmp_path):
