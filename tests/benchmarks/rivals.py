@@ -120,11 +120,10 @@ def measure(cell: Cell, place: Path, command: str) -> dict:
 
 def best_configurations(tuned: list[dict]) -> dict[str, Configuration]:
     """For each group the configuration with the highest pass@10 on the validation split."""
-    best: dict[str, dict] = {}
-    for one in tuned:
-        if one["pass_10"] > best.get(one["group"], {"pass_10": -1.0})["pass_10"]:
-            best[one["group"]] = one
-    return {group: Configuration(one["rate"], one["objective"]) for group, one in best.items()}
+    return {
+        group: Configuration(one["rate"], one["objective"])
+        for group, one in rivals_report.best_of(tuned).items()
+    }
 
 
 def provenance(command: str) -> dict[str, str]:

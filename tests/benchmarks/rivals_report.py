@@ -7,6 +7,7 @@ import json
 import math
 import statistics
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.evaluation import Estimate, over_problems
+from tests.benchmarks.rivals_plots import write_curves
 
+SPEED_BAR, MEMORY_BAR = 2.3, 0.68  # claimed by summaries of arXiv 2503.05453
 FEWEST_SEEDS = 3  # of each side, for an answer
 COLLAPSED = 0.5  # share of the best cell's pass@1 of its method below which a run counts as collapsed
 COLUMNS = (
@@ -32,8 +35,10 @@ def pass_at(k: int, samples: int, correct: int) -> float:
 
 
 def by_problem(cells: list[dict], k: int) -> np.ndarray:
-    """pass@k: [seeds, problems]."""
+    """pass@k, with k = 0 distinct accepted programs: [seeds, problems]."""
     counts = [cell["problems"] for cell in cells]
+    if not k:
+        return np.array([one["distinct_correct"] for one in counts], dtype=float)
     return np.array(
         [[pass_at(k, n, c) for n, c in zip(one["samples"], one["correct"], strict=True)] for one in counts]
     )
@@ -108,6 +113,15 @@ def table(reference: dict, cells: list[dict]) -> str:
     return console.export_text()
 
 
+def best_of(tuned: list[dict]) -> dict[str, dict]:
+    """For each group the tuning cell with the highest pass@10 on the validation split."""
+    best: dict[str, dict] = {}
+    for cell in tuned:
+        if cell["pass_10"] > best.get(cell["group"], {"pass_10": -1.0})["pass_10"]:
+            best[cell["group"]] = cell
+    return best
+
+
 def best_group(cells: list[dict], method: str) -> list[dict]:
     """The cells of the condition in which a method has the highest pass@10; empty without any."""
     groups = [group for group in grouped(cells).values() if group[0]["method"] == method]
@@ -154,38 +168,88 @@ def ratios(cells: list[dict]) -> dict[str, Any]:
     }
 
 
+HEAD = """# Results: SPO beside its rivals
+
+Made by `./run bench rivals --report` from `results/`; each part names the command that made its cells.
+Intervals are 95 %, over problems and seeds. Samples at temperature 1. `fresh`: judged samples drawn in
+training. `Q0 samples`: judged samples of the start that the method needs or trains on. `update`: CPU time
+of a step for each row trained on, value network included. `distinct`: distinct accepted programs per
+problem. `MB beyond the policy`: moments, value network and its moments, and the reference where it is held
+to score fresh rows. `collapsed`: runs that end below half of the best pass@1 of their method.
+"""
+PARTS = ("policy", "moments", "value_network", "value_moments", "reference")
+
+
 def write(root: Path) -> None:
-    """RESULTS.md from all of `results/rivals-*.json`."""
-    parts = [
-        "# Results: SPO beside its rivals",
-        "",
-        "Made by `./run bench rivals --report` from `results/`; each part names the command that made",
-        "its cells. Intervals are 95 %, over problems and seeds. Samples at temperature 1. `fresh`: judged",
-        "samples drawn in training. `Q0 samples`: judged samples of the start that the method needs.",
-        "`update`: CPU time of a step for each row trained on, value network included. `MB beyond the",
-        "policy`: moments, value network and its moments, and the reference where it is held to score fresh",
-        "rows. `collapsed`: runs that end below half of the best pass@1 of their method.",
-        "",
-    ]
+    """RESULTS.md from all of `results/rivals-*.json`, and the learning curves beside them."""
+    parts = [HEAD]
     for path in sorted((root / "results").glob("rivals-*.json")):
         kept = json.loads(path.read_text())
-        cells, reference = kept["cells"], kept["reference"]
-        commits = ", ".join(sorted({cell["commit"] for cell in cells}))
-        rows = rows_of(cells)
-        parts += [
-            f"## {path.stem.removeprefix('rivals-')}: {len(cells)} cells",
-            "",
-            f"`{cells[0]['command']}`, commit {commits}, {cells[0]['machine']}. At the start pass@1 is"
-            f" {reference['pass_1']:.3f}, pass@10 {reference['pass_10']:.3f}.",
-            "",
-            "| " + " | ".join(COLUMNS) + " |",
-            "|" + "---|" * len(COLUMNS),
-            *("| " + " | ".join(row.values()) + " |" for row in rows),
-            "",
-            *questions(cells),
-            "",
-        ]
+        if kept["cells"]:
+            parts += compared(path, kept["reference"], kept["cells"])
+        if kept["tuned"]:
+            parts += tried(path, kept["tuned"])
     (root / "RESULTS.md").write_text("\n".join(parts))
+
+
+def compared(path: Path, reference: dict, cells: list[dict]) -> list[str]:
+    """The part of a budget: table, memory, questions and curves."""
+    rows, memory = rows_of(cells), [(name, group[0]["bytes"]) for name, group in grouped(cells).items()]
+    lines = [
+        f"## {path.stem.removeprefix('rivals-')}: {len(cells)} cells",
+        "",
+        f"{origin(cells)} At the start pass@1 is {reference['pass_1']:.3f}, pass@10"
+        f" {reference['pass_10']:.3f}, distinct {reference['distinct_correct']:.2f}.",
+        "",
+        *markdown(COLUMNS, [list(row.values()) for row in rows]),
+        "",
+        *questions(cells),
+        "",
+        "Memory held through training, in MB, by exact count of fp32 weights and moments:",
+        "",
+        *markdown(
+            ("cell", *(part.replace("_", " ") for part in PARTS)),
+            [[name, *(f"{size[part] / MB:.1f}" for part in PARTS)] for name, size in memory],
+        ),
+        "",
+    ]
+    if "start_of_curve" in reference:
+        plot = path.with_name(f"{path.stem}-curves.svg")
+        write_curves(plot, reference, cells)
+        lines += [f"![Learning curves]({path.parent.name}/{plot.name})", ""]
+    return lines
+
+
+def tried(path: Path, tuned: list[dict]) -> list[str]:
+    """What the tuning tried, and which configuration of each method was best on the validation split."""
+    best, rows = best_of(tuned), []
+    for cell in tuned:
+        changed = ", ".join(f"{name} {value}" for name, value in cell["objective"].items())
+        kl = cell.get("trained", {}).get("kl", [None])[-1]
+        mark = "**" if best[cell["group"]] is cell else ""
+        rows.append(
+            [cell["group"], f"{cell['rate']:g}", changed, f"{cell['pass_1']:.3f}",
+             f"{mark}{cell['pass_10']:.3f}{mark}", f"{cell['distinct_correct']:.2f}",
+             "-" if kl is None else f"{kl:.2f}"]
+        )  # fmt: skip
+    columns = ("cell", "rate", "other settings", "pass@1", "pass@10", "distinct", "KL at the end")
+    title = f"## {path.stem.removeprefix('rivals-')}: configurations on the validation split"
+    return [title, "", origin(tuned), "", *markdown(columns, rows), ""]
+
+
+def origin(cells: list[dict]) -> str:
+    """Where cells come from."""
+    commits = ", ".join(sorted({cell["commit"] for cell in cells}))
+    return f"`{cells[0]['command']}`, commit {commits}, {cells[0]['machine']}."
+
+
+def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """A table in Markdown."""
+    return [
+        "| " + " | ".join(columns) + " |",
+        "|" + "---|" * len(columns),
+        *("| " + " | ".join(row) + " |" for row in rows),
+    ]
 
 
 def questions(cells: list[dict]) -> list[str]:
@@ -197,6 +261,7 @@ def questions(cells: list[dict]) -> list[str]:
         ("SPO above GRPO at pass@10", best_group(cells, "spo"), best_group(cells, "grpo"), 10),
         ("Half-online above online, with half of the fresh samples",
          groups.get("spo, half"), groups.get("spo, online"), 10),
+        ("SPO above PPO in distinct programs", best_group(cells, "spo"), best_group(cells, "ppo"), 0),
         ("Half-online above offline", groups.get("spo, half"), groups.get("spo, offline"), 10),
         ("SPO above SFT on the same successes", best_group(cells, "spo"), groups.get("sft, successes"), 10),
     ]  # fmt: skip
@@ -210,4 +275,22 @@ def questions(cells: list[dict]) -> list[str]:
         if min(len(one), len(other)) < FEWEST_SEEDS:
             answer = f"no answer: fewer than {FEWEST_SEEDS} seeds"
         lines.append(f"| {text} ({one[0]['group']} - {other[0]['group']}) | {apart} | {answer} |")
-    return lines
+    return [*lines, *costs(cells)]
+
+
+def costs(cells: list[dict]) -> list[str]:
+    """Questions that are counted: the time of a step, memory and collapses of SPO against PPO."""
+    spo, ppo = best_group(cells, "spo"), best_group(cells, "ppo")
+    if min(len(spo), len(ppo)) < FEWEST_SEEDS:
+        return []
+    figures = ratios(cells)
+    speed, memory = figures["speed_ratio"], figures["memory_saving"]
+    fell = figures["collapsed_spo"], figures["collapsed_ppo"]
+    stable = "yes" if fell[0] < fell[1] else "no" if fell[0] > fell[1] else "not shown"
+    return [
+        f"| A row trained by SPO takes at least 2.3 times less CPU time than by PPO | {speed:.2f} times |"
+        f" {'yes' if speed >= SPEED_BAR else 'no'} |",
+        f"| SPO saves at least 68 % of PPO's memory beyond the policy | {100 * memory:.0f} % |"
+        f" {'yes' if memory >= MEMORY_BAR else 'no'} |",
+        f"| SPO collapses less often than PPO | {fell[0]} and {fell[1]} runs | {stable} |",
+    ]

@@ -11,7 +11,7 @@ from trainer.run.checks import check_settings
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT))
-from tests.benchmarks import rivals_report  # noqa: E402
+from tests.benchmarks import rivals_plots, rivals_report  # noqa: E402
 from tests.benchmarks.rivals import best_configurations  # noqa: E402
 from tests.benchmarks.rivals_cells import (  # noqa: E402
     BUDGETS,
@@ -30,12 +30,16 @@ def cell(method, condition, seed, correct, **more):
     value = 3_000_000 if method == "ppo" else 0
     figures = {
         "method": method, "condition": condition, "seed": seed, "group": f"{method}, {condition}",
-        "problems": {"problem_id": ["a", "b"], "samples": [10, 10], "correct": correct},
+        "problems": {"problem_id": ["a", "b"], "samples": [10, 10], "correct": correct,
+                     "distinct_correct": [min(2, n) for n in correct]},
         "pass_1": sum(correct) / 20, "pass_10": sum(map(bool, correct)) / 2, "distinct_correct": 1.0,
         "solved_once": 1, "rows": 100, "samples_fresh": 64, "samples_reference": 0, "hand_overs": 2,
         "cpu_s": {"update": 3.0 if method == "ppo" else 1.0, "sample": 1.0}, "peak_mb": 500, "resumed": False,
-        "bytes": {"policy": 1_000_000, "moments": 2_000_000, "value_network": value}, "commit": "abc",
+        "bytes": {"policy": 1_000_000, "moments": 2_000_000, "value_network": value, "value_moments": 0,
+                  "reference": 0}, "commit": "abc",
         "machine": "m", "command": "./run bench rivals --budget small",
+        "curve": [{"step": step, "fresh": 10 * step, "cpu_s": 2.0 * step, "pass_1": 0.1 * step + seed,
+                   "pass_10": 0.2 * step} for step in (1, 2)],
     }  # fmt: skip
     return figures | more
 
@@ -74,16 +78,46 @@ def test_pass_at_k_by_hand(k, samples, correct, expected):
 
 def test_the_report_answers_what_the_cells_can_answer(tmp_path):
     (tmp_path / "results").mkdir()
-    reference = {"pass_1": 0.1, "pass_10": 0.3}
+    reference = {"pass_1": 0.1, "pass_10": 0.3, "distinct_correct": 0.5}
     (tmp_path / "results" / "rivals-small.json").write_text(
-        json.dumps({"reference": reference, "cells": CELLS})
+        json.dumps({"reference": reference, "tuned": [], "cells": CELLS})
     )
     rivals_report.write(tmp_path)
     text = (tmp_path / "RESULTS.md").read_text()
     assert "## small: 6 cells" in text and "`./run bench rivals --budget small`, commit abc" in text
     assert "| SPO above PPO at pass@10 (spo, half - ppo, online) |" in text and "GRPO" not in text
     assert "no answer: fewer than 3 seeds" in text and "| yes |" not in text
-    assert text.count("\n| spo, ") == 2 and "start: pass@1 0.100" in rivals_report.table(reference, CELLS)
+    assert text.count("\n| spo, ") == 4 and "start: pass@1 0.100" in rivals_report.table(reference, CELLS)
+
+
+def test_distinct_programs_costs_and_memory_are_in_the_report():
+    cells = [cell(name, "online", seed, [10, seed]) for name in ("spo", "ppo") for seed in range(3)]
+    lines = rivals_report.questions(cells)
+    assert "| SPO above PPO in distinct programs (spo, online - ppo, online) | 0.000" in "".join(lines)
+    assert "| 3.00 times | yes |" in lines[-3] and "| 60 % | no |" in lines[-2]
+    assert "| 0 and 0 runs | not shown |" in lines[-1]
+
+
+def test_curves_begin_at_the_start_and_are_means_over_seeds(tmp_path):
+    start = {"start_of_curve": {"pass_1": 0.0, "pass_10": 0.1}}
+    spo = [cell("spo", "half", seed, [1, 1], samples_reference=5, resumed=bool(seed)) for seed in (0, 1)]
+    points = rivals_plots.curves(start, spo)["spo, half"]
+    assert [point["samples"] for point in points] == [5, 15, 25]
+    assert [point["cpu_s"] for point in points] == [0, 2, 4]  # of the seed that was not resumed
+    assert [round(point["pass_1"], 6) for point in points] == [0, 0.6, 0.7]
+    rivals_plots.write_curves(tmp_path / "a.svg", start, spo)
+    assert "<svg" in (tmp_path / "a.svg").read_text()
+
+
+def test_the_tuning_shows_what_was_best(tmp_path):
+    tuned = [
+        cell("sft", "successes", 0, [1, n], rate=rate, objective={}) for n, rate in ((0, 1e-4), (1, 1e-3))
+    ]
+    text = "\n".join(rivals_report.tried(tmp_path / "rivals-tuning.json", tuned))
+    assert (
+        "| sft, successes | 0.001 |  | 0.100 | **1.000** |" in text
+        and "| 0.0001 |  | 0.050 | 0.500 |" in text
+    )
 
 
 def every_cell():
