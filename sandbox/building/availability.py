@@ -9,10 +9,18 @@ import os
 from sandbox.building.builder import Builder
 from sandbox.building.compilation import CompileError
 from sandbox.building.program import Program, with_run_time
-from sandbox.building.scripts import SCRIPTS
+from sandbox.building.scripts import SCRIPTS, with_neighbours
 from sandbox.contracts import Limits
 from sandbox.isolation import Kind, sealed
-from sandbox.languages import BadEnvironment, Language, UnknownLanguage, locate, require_language, toolchain
+from sandbox.languages import (
+    ENVIRONMENT_VARIABLE,
+    BadEnvironment,
+    Language,
+    UnknownLanguage,
+    locate,
+    require_language,
+    toolchain,
+)
 
 HELLO_INPUT, HELLO = b"world\n", b"Hello, world!"
 HELLO_LIMITS = Limits(time_s=10.0)
@@ -40,8 +48,16 @@ def require_usable(name: str, kind: Kind | None = None) -> tuple[Language, str]:
     except (UnknownLanguage, BadEnvironment) as error:
         raise LanguageUnavailable(str(error)) from error
     if toolchain is None:
-        raise LanguageUnavailable(f"language {name} is not on this machine")
-    return language, toolchain
+        raise LanguageUnavailable(f"language {name} is not on this machine{_how_to_get(language)}")
+    return with_neighbours(language) if language.module else language, toolchain
+
+
+def _how_to_get(language: Language) -> str:
+    """What a language that a Python module runs needs; "" for others."""
+    if not language.module:
+        return ""
+    name = language.module[0]
+    return f"; install {name} into a virtual environment, and name that in {ENVIRONMENT_VARIABLE}"
 
 
 class ProvenLanguages:

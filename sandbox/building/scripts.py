@@ -52,8 +52,10 @@ def script_of(files: Iterable[str]) -> str | None:
 
 
 def with_neighbours(language: Language) -> Language:
-    """The row for programs with files beside them. Python then runs as a command, which finds its modules."""
-    if not language.in_supervisor:
+    """The row for programs with files beside them. Python then runs as a command, which finds its modules;
+    programs that a Python module runs always do.
+    """
+    if not (language.in_supervisor or language.module):
         return language
     binary, needs = interpreter()
     packages = python_environment()
@@ -61,7 +63,8 @@ def with_neighbours(language: Language) -> Language:
     return replace(
         language,
         in_supervisor=False,
-        run=(binary, "-B", "-s", "{source}"),
+        run=(binary, "-B", "-s", *(("-m", *language.module) if language.module else ()), "{source}"),
+        module=(),
         version=(binary, "--version"),
         folders=(*needs, *(packages.folders if packages else ())),
         environment=tuple(environment.items()),

@@ -5,7 +5,7 @@ and `toolchains.py` finds out what this machine can compile and run. The pipelin
 line use the same table.
 """
 
-from sandbox.languages.environments import BadEnvironment, python_environment
+from sandbox.languages.environments import ENVIRONMENT_VARIABLE, BadEnvironment, python_environment
 from sandbox.languages.language import COMPILER_FOLDERS, Language
 from sandbox.languages.table import (
     LANGUAGES,
@@ -20,6 +20,7 @@ from sandbox.languages.toolchains import locate, toolchain
 
 __all__ = [
     "COMPILER_FOLDERS",
+    "ENVIRONMENT_VARIABLE",
     "LANGUAGES",
     "BadEnvironment",
     "Language",

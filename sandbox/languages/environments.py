@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-VARIABLE = "SPO_SANDBOX_PYTHON"
+ENVIRONMENT_VARIABLE = "SPO_SANDBOX_PYTHON"
 NAMED = 4  # packages that a verdict names; a digest stands for all
 WELL_KNOWN = ("numpy", "scipy", "sympy", "networkx", "sortedcontainers", "pandas", "numba")
 OWN_FOLDERS = ("/tmp", "/dev/shm")  # each jail has its own, which hides what this machine has there
@@ -46,7 +46,7 @@ class PythonEnvironment:
 
 def python_environment() -> PythonEnvironment | None:
     """The environment that $SPO_SANDBOX_PYTHON names; None where it names none. Raises BadEnvironment."""
-    folder = os.environ.get(VARIABLE)
+    folder = os.environ.get(ENVIRONMENT_VARIABLE)
     return _read(folder) if folder else None
 
 
@@ -56,20 +56,20 @@ def _read(folder: str) -> PythonEnvironment:
     library = Path(folder) / "lib"
     if not (Path(folder) / "pyvenv.cfg").is_file():
         raise BadEnvironment(
-            f"{VARIABLE}={folder} is not a virtual environment; make it with:"
+            f"{ENVIRONMENT_VARIABLE}={folder} is not a virtual environment; make it with:"
             f" {sys.executable} -m venv {folder}"
         )
     packages = library / version / "site-packages"
     if not packages.is_dir():
         others = ", ".join(sorted(path.name for path in library.glob("python*"))) or "no Python"
         raise BadEnvironment(
-            f"{VARIABLE}={folder} is of {others}, but the judge runs {version}; make it with:"
+            f"{ENVIRONMENT_VARIABLE}={folder} is of {others}, but the judge runs {version}; make it with:"
             f" {sys.executable} -m venv {folder}"
         )
     real = os.path.realpath(packages)
     if hidden := next((folder for folder in OWN_FOLDERS if real.startswith(f"{folder}/")), None):
         raise BadEnvironment(
-            f"{VARIABLE}={folder} is below {hidden}, where programs have a folder of their own;"
+            f"{ENVIRONMENT_VARIABLE}={folder} is below {hidden}, where programs have a folder of their own;"
             " make it elsewhere"
         )
     names = [path.name.removesuffix(".dist-info") for path in packages.glob("*.dist-info")]

@@ -53,6 +53,10 @@ class Language:
     time_factor: float = 1.0
     tools: tuple[str, ...] = ()
     """Other programs of the tool chain that compiling or running needs. {home} is where the first one is."""
+    needs: tuple[str, ...] = ()
+    """Other files that the tool chain consists of."""
+    module: tuple[str, ...] = ()
+    """A module of the named Python environment, with its arguments, that runs programs instead of `run`."""
     standards: tuple[str, ...] = ()
     """Versions of the language to compile by: the first one that takes the program."""
     compiles_all: bool = False

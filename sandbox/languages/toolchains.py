@@ -46,9 +46,11 @@ def toolchain(language: Language) -> str | None:
         return None
     if language.in_supervisor:
         return _python()
+    if language.module:
+        return _python_module(language.module[0])
     commands = (language.compile, language.run, language.version)
     tools = {*language.tools, *(words[0] for words in commands if words and "{" not in words[0])}
-    if not all(locate(tool) for tool in tools):
+    if not all(locate(tool) for tool in tools) or not all(map(os.path.exists, language.needs)):
         return None
     return _version(language)
 
@@ -57,6 +59,13 @@ def _python() -> str:
     version = "python " + ".".join(map(str, sys.version_info[:3]))
     environment = python_environment()
     return f"{version} with {environment.description}" if environment else version
+
+
+def _python_module(name: str) -> str | None:
+    """A module of the named environment and its interpreter; None where the environment lacks it."""
+    environment = python_environment()
+    versions = dict(environment.distributions) if environment else {}
+    return f"{name} {versions[name]}, {_python()}" if name in versions else None
 
 
 @cache

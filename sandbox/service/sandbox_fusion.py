@@ -7,6 +7,7 @@ import binascii
 from typing import Any
 
 from sandbox.bounds import MIB, Files, is_number, shown
+from sandbox.building import LanguageUnavailable, require_usable
 from sandbox.contracts import Judgement, Limits, Submission, Test
 from sandbox.languages import Language, find_language
 from sandbox.service import bounds
@@ -15,6 +16,8 @@ from sandbox.service.guard import Refused
 DEFAULT_TIMEOUT_S, DEFAULT_MEMORY_MB = 10.0, 1024
 NO_LIMIT = -1  # of memory: SandboxFusion's default
 WORKING_FOLDERS = ("./", "/tmp/")  # a path may start with either
+ROWS = {"java": "java_assertions"}  # where SandboxFusion runs programs otherwise than sites do
+PHP_TAG = "<?php"
 IGNORED = "IGNORE_THIS_FILE"  # SandboxFusion leaves out files with this in their names
 KEEP_BYTES = 16 * MIB
 FIELDS = {
@@ -43,8 +46,8 @@ def run_request(given: Any) -> Submission | dict[str, Any]:
     factor = language.time_factor if language else 1.0
     try:
         return Submission(
-            program=given["code"],
-            language=given["language"],
+            program=program_of(given["code"], language),
+            language=ROWS.get(language.name, language.name) if language else given["language"],
             tests=(Test("run", "stdin", stdin),),
             limits=Limits(time_s=seconds / factor, memory_mb=int(memory_mb), wall_limit_s=seconds),
             keep_bytes=KEEP_BYTES,
@@ -54,6 +57,13 @@ def run_request(given: Any) -> Submission | dict[str, Any]:
         )
     except ValueError as error:  # a path that leads out of the working folder, or too many
         return answer("SandboxError", str(error))
+
+
+def program_of(code: str, language: Language | None) -> str:
+    """The program of a request: as in SandboxFusion, PHP may come without its tag."""
+    if language is None or language.name != "php" or not code.strip() or code.lstrip().startswith(PHP_TAG):
+        return code
+    return f"{PHP_TAG}\n{code}"
 
 
 def memory_limit_mb(given: dict[str, Any]) -> float:
@@ -126,12 +136,14 @@ def command(status: str, seconds: float | None, code: int | None, stdout: str, s
     }
 
 
-def without_program(language: Language | None) -> dict[str, Any]:
-    """The response to code of blanks: as for any other in an unknown language, a compile error in a compiled
-    one, and a run that prints nothing in the others.
+def without_program(name: str) -> dict[str, Any]:
+    """The response to code of blanks: as for any other in a language that cannot be run here, a compile error
+    in a compiled one, and a run that prints nothing in the others.
     """
-    if language is None:
-        return answer("SandboxError", "unknown language")
+    try:
+        language, _ = require_usable(name)
+    except LanguageUnavailable as error:
+        return answer("SandboxError", str(error))
     if language.compile:
         return answer("Failed", "", command("Finished", None, 1, "", "there is no program"))
     return answer("Success", "", None, command("Finished", 0.0, 0, "", ""))
@@ -156,7 +168,7 @@ def run_response(submission: Submission, judgement: Judgement, asked: list[str])
         why = judgement.compile_output or next((test.detail for test in judgement.tests), "")
         return answer("SandboxError", why)
     if judgement.verdict == "no_program":
-        return without_program(language)
+        return without_program(submission.language)
     if not judgement.tests:
         return answer("SandboxError", f"nothing was run: {judgement.verdict.replace('_', ' ')}")
     (test,), (output,) = judgement.tests, judgement.outputs

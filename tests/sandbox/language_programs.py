@@ -26,6 +26,11 @@ ADD = {
     "scala": 'object Main extends App { println(io.StdIn.readLine().split(" ").map(_.toLong).sum) }',
     "typescript": "const s: string = require('fs').readFileSync(0, 'utf8');\n"
     "console.log(s.trim().split(' ').map(Number).reduce((a: number, b: number): number => a + b, 0));",
+    "racket": "#lang racket\n(displayln (apply + (map string->number (string-split (read-line)))))",
+    "sql": "CREATE TABLE lines (line TEXT);\n.import /dev/stdin lines\n"
+    "SELECT sum(value) FROM lines, json_each('[' || replace(line, ' ', ',') || ']');",
+    "verilog": "module tb; integer s, x; initial begin s = 0;"
+    ' while ($fscanf(\'h8000_0000, "%d", x) == 1) s = s + x; $display("%0d", s); end endmodule',
 }
 SPIN = {
     "bash": "while true; do :; done",
@@ -42,6 +47,9 @@ SPIN = {
     "r": "while (TRUE) {}",
     "ruby": "loop {}",
     "typescript": "for (;;);",
+    "racket": "#lang racket/base\n(let loop () (loop))",
+    "sql": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n;",
+    "verilog": "module tb; initial forever #1; endmodule",
 }
 HOARD = {
     "csharp": "using System.Collections.Generic; class P { static void Main() {"
@@ -58,6 +66,10 @@ HOARD = {
     "r": "l <- list(); while (TRUE) l[[length(l) + 1]] <- rep(length(l), 1e6)",
     "ruby": "a = []; loop { a << 'x' * 1000000 }",
     "typescript": "const a: number[][] = []; while (true) a.push(new Array(100000).fill(1.5));",
+    "racket": "#lang racket/base\n(let loop ([l null]) (loop (cons (make-bytes 1000000 1) l)))",
+    "sql": "CREATE TABLE t (b); WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
+    " INSERT INTO t SELECT randomblob(1000000) FROM n;",
+    "verilog": 'module tb; string s; initial begin s = "x"; while (1) s = {s, s}; end endmodule',
 }
 CRASH = {
     "bash": "exit 3",
@@ -75,6 +87,9 @@ CRASH = {
     "ruby": "raise 'no'",
     "scala": 'object Main extends App { throw new Exception("no") }',
     "typescript": "throw new Error('no');",
+    "racket": '#lang racket/base\n(error "no")',
+    "sql": "SELECT * FROM missing;",
+    "verilog": "module tb; initial $fatal(1); endmodule",
 }
 BROKEN = {
     "csharp": "class P { static void Main() { x } }",
@@ -85,6 +100,7 @@ BROKEN = {
     "pascal": "begin x; end.",
     "scala": "object Main extends App { x }",
     "typescript": "const = 1;",
+    "verilog": "module tb; initial x = ; endmodule",
 }
 HOSTILE = {
     "bash": "cat /etc/passwd && echo escaped; echo x > /program/y && echo escaped; true",
@@ -117,4 +133,12 @@ HOSTILE = {
     "typescript": "const fs = require('fs');\n"
     "for (const f of [() => fs.readFileSync('/etc/passwd'), () => fs.writeFileSync('/program/y', 'x')])\n"
     "    try { f(); console.log('escaped'); } catch (e: any) { }",
+    "racket": "#lang racket/base\n"
+    '(define (tried f) (with-handlers ([exn:fail? void]) (f) (display "escaped")))\n'
+    '(tried (lambda () (open-input-file "/etc/passwd")))\n'
+    '(tried (lambda () (open-output-file "/program/y")))',
+    "sql": "SELECT 'escaped' WHERE readfile('/etc/passwd') IS NOT NULL;\n"
+    ".system cat /etc/passwd && echo escaped\n.system echo x > /program/y && echo escaped\n",
+    "verilog": 'module tb; integer f; initial begin f = $fopen("/etc/passwd", "r");'
+    ' if (f) $display("escaped"); f = $fopen("/program/y", "w"); if (f) $display("escaped"); end endmodule',
 }

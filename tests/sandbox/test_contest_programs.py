@@ -276,6 +276,22 @@ def test_a_named_environment_is_seen_read_only(isolation, tmp_path, monkeypatch)
     assert "Read-only file system" in written.tests[0].detail
 
 
+def test_pytest_of_a_named_environment_runs_the_tests_of_a_program(isolation, tmp_path, monkeypatch):
+    if sys.prefix == sys.base_prefix or os.path.realpath(sys.prefix).startswith("/tmp/"):
+        pytest.skip("this environment cannot be shown to programs")
+    monkeypatch.setenv("SPO_SANDBOX_PYTHON", sys.prefix)
+    program = "from lib import add\n\ndef test_add():\n    assert add(1, 2) == {}\n"
+    files = (("lib.py", "def add(a, b): return a + b\n"),)
+    test = Test("1", "stdin", "")
+    with Judge(isolation, tmp_path) as judge:
+        found = [
+            judge.judge(Submission(program.format(answer), "pytest", (test,), Limits(10.0), files=files))
+            for answer in (3, 4)
+        ]
+    assert [judgement.verdict for judgement in found] == ["accepted", "runtime_error"], found
+    assert found[0].toolchain.startswith("pytest ")
+
+
 def test_without_a_named_environment_there_is_the_standard_library_alone(judge):
     judgement = judge("python3", NUMPY, ("3", "3"))
     assert judgement.tests[0].detail.endswith("No module named 'numpy'")

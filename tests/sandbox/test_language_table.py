@@ -149,7 +149,7 @@ def test_the_names_that_sites_use(site, name, row):
     assert require_language(name).name == row
 
 
-@pytest.mark.parametrize("name", ["", "befunge", "python three", "text", "sql", "3", "unknown", "++"])
+@pytest.mark.parametrize("name", ["", "befunge", "python three", "text", "3", "unknown", "++"])
 def test_other_names_are_unknown(name):
     assert find_language(name) is None
 
@@ -200,10 +200,12 @@ def test_variants_are_stored_under_a_language_of_the_table():
     assert {row.name: row.stored_name for row in LANGUAGES if row.variant_of} == {
         "c11": "c", "cpp98": "cpp", "cpp11": "cpp", "cpp14": "cpp", "cpp17": "cpp", "cpp20": "cpp",
         "cpp23": "cpp", "pypy3": "python3", "pypy2": "python2", "go_test": "go", "d_ut": "d",
+        "java_assertions": "java", "junit": "java", "kotlin_script": "kotlin", "pytest": "python3",
+        "jest": "typescript", "python_gpu": "python3",
     }  # fmt: skip
 
 
-SLOW_COMPILERS = ("kotlin", "scala", "haskell")
+SLOW_COMPILERS = ("kotlin", "kotlin_script", "junit", "scala", "haskell")
 JUDGED = [
     pytest.param(row, id=row.name, marks=[pytest.mark.slow] if row.name in SLOW_COMPILERS else [])
     for row in LANGUAGES

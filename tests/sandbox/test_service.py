@@ -81,7 +81,6 @@ def test_a_run_that_ends_well(client):
         ("c", C % 'puts("x"); abort();', "Failed", ("Finished", 0), ("Finished", -6)),
         ("c", C % "return x;", "Failed", ("Finished", 1), None),
         ("c", C % 'puts("x");', "Success", ("Finished", 0), ("Finished", 0)),
-        ("lean", "", "SandboxError", None, None),
     ],
 )
 def test_runs_that_fail(client, language, code, status, compiled, ran):
@@ -122,12 +121,66 @@ func TestAdd(t *testing.T) { if add(1, 2) != %d { t.Fatal("wrong") } }
 D_TESTS = "int add(int a, int b) { return a + b; }\nunittest { assert(add(1, 2) == %d); }\nvoid main() {}"
 
 
-@pytest.mark.parametrize(("language", "code"), [("go_test", GO_TESTS), ("D_ut", D_TESTS)])
+JUNIT_TESTS = """import org.junit.jupiter.api.*;
+class AddTest { @Test void adds() { Assertions.assertEquals(%d, 1 + 2); } }"""
+RACKET_TESTS = '#lang racket\n(require rackunit)\n(unless (= (+ 1 2) %d) (raise "wrong"))'
+VERILOG = "module tb; initial if (1 + 2 != %d) $fatal(1); endmodule"
+SQL = "CREATE TABLE t (a CHECK (a = 3)); INSERT INTO t VALUES (%d);"
+SCRIPT = "check(1 + 2 == %d)"
+
+
+@pytest.mark.parametrize(
+    ("language", "code"),
+    [
+        ("go_test", GO_TESTS), ("D_ut", D_TESTS), ("racket", RACKET_TESTS), ("verilog", VERILOG),
+        ("sql", SQL),
+        ("java", "class A { public static void main(String[] a) { assert 1 + 2 == %d; } }"),
+        pytest.param("junit", JUNIT_TESTS, marks=pytest.mark.slow),
+        pytest.param("kotlin_script", SCRIPT, marks=pytest.mark.slow),
+    ],
+)  # fmt: skip
 def test_programs_that_are_run_for_their_tests(client, language, code):
     if toolchain(find_language(language)) is None:
         pytest.skip(f"no tool chain for {language} here")
     statuses = [run(client, code % answer, language)["status"] for answer in (3, 4)]
     assert statuses == ["Success", "Failed"]
+
+
+# https://github.com/bytedance/SandboxFusion/blob/main/sandbox/runners/types.py
+LANGUAGES_OF_SANDBOX_FUSION = (
+    "python cpp nodejs go go_test java php csharp bash typescript sql rust cuda lua R perl D_ut ruby scala"
+    " julia pytest junit kotlin_script jest verilog python_gpu lean swift racket js ts"
+)
+
+
+@pytest.mark.parametrize("name", LANGUAGES_OF_SANDBOX_FUSION.split())
+def test_every_language_of_sandbox_fusion_is_known(name):
+    assert find_language(name) is not None
+
+
+@pytest.mark.parametrize("code", ["#eval 1", ""])
+def test_a_language_that_cannot_be_here_is_said_to_be_missing(client, code):
+    for name in ("lean", "cuda", "jest", "python_gpu"):
+        found = run(client, code, name)
+        assert (found["status"], found["message"]) == (
+            "SandboxError",
+            f"language {name} is not on this machine",
+        )
+
+
+def test_pytest_says_what_it_needs(client, monkeypatch):
+    monkeypatch.delenv("SPO_SANDBOX_PYTHON", raising=False)
+    assert run(client, "", "pytest")["message"] == (
+        "language pytest is not on this machine; install pytest into a virtual environment, and name that in"
+        " SPO_SANDBOX_PYTHON"
+    )
+
+
+def test_php_needs_no_tag(client):
+    if toolchain(find_language("php")) is None:
+        pytest.skip("no PHP here")
+    for code in ("echo 1 + 2;", " <?php echo 1 + 2;"):
+        assert run(client, code, "php")["run_result"]["stdout"].strip() == "3"
 
 
 def test_no_memory_limit_is_the_default_one(client):

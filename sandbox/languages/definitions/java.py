@@ -1,5 +1,6 @@
 """Java. The source file is named after its public class; the class files say where `main` is."""
 
+from dataclasses import replace
 from typing import Any
 
 from sandbox.languages.java_classes import main_class, public_class
@@ -32,25 +33,59 @@ def adapt_java(source: str) -> tuple[str, str]:
     return source, public_class(source) or "Main"
 
 
+JAVA = Language(
+    "java",
+    aliases=("java8", "java11", "java17", "java21", "openjdk"),
+    suffixes=(".java",),
+    lexer="java",
+    hello=HELLO,
+    source_name="{main}.java",
+    run=("java", "-cp", "{program}", *JVM_OPTIONS, "{main}"),
+    compile=(
+        "javac", "-encoding", "UTF-8", "-nowarn", "-proc:none",
+        *(f"-J{option}" for option in JVM_COMPILER_OPTIONS), "-d", ".", "{source}",
+    ),
+    version=("javac", "-version"),
+    folders=("/etc/java*",),
+    **JVM_LIMITS,
+    compiles_all=True,
+    keeps_folders=True,
+    adapt_source=adapt_java,
+    find_main=main_class,
+)  # fmt: skip
+JUNIT_JARS = tuple(
+    f"/usr/share/java/{name}.jar"
+    for name in (
+        "junit-jupiter-api", "junit-jupiter-engine", "junit-jupiter-params", "junit-platform-commons",
+        "junit-platform-console", "junit-platform-engine", "junit-platform-launcher",
+        "junit-platform-reporting", "opentest4j", "opentest4j-reporting-events", "apiguardian-api", "picocli",
+        "univocity-parsers",
+    )
+)  # fmt: skip
+JUNIT_HELLO = """import org.junit.jupiter.api.Test;
+public class Tests {
+    @Test void hello() {
+        System.out.println("Hello, " + new java.util.Scanner(System.in).next() + "!");
+        Runtime.getRuntime().halt(0);
+    }
+}
+"""
 LANGUAGES = (
-    Language(
-        "java",
-        aliases=("java8", "java11", "java17", "java21", "openjdk"),
-        suffixes=(".java",),
-        lexer="java",
-        hello=HELLO,
-        source_name="{main}.java",
-        run=("java", "-cp", "{program}", *JVM_OPTIONS, "{main}"),
-        compile=(
-            "javac", "-encoding", "UTF-8", "-nowarn", "-proc:none",
-            *(f"-J{option}" for option in JVM_COMPILER_OPTIONS), "-d", ".", "{source}",
+    JAVA,
+    # As SandboxFusion runs Java: its tests are assertions.
+    replace(
+        JAVA, name="java_assertions", aliases=(), suffixes=(), variant_of="java",
+        run=("java", "-ea", *JAVA.run[1:]),
+    ),
+    # As SandboxFusion calls programs that are run for their tests.
+    replace(
+        JAVA, name="junit", aliases=("junit5",), suffixes=(), variant_of="java", hello=JUNIT_HELLO,
+        compile=(*JAVA.compile[:-1], "-cp", ":".join(JUNIT_JARS), "{source}"),
+        run=(
+            "java", "-cp", ":".join(JUNIT_JARS), *JVM_OPTIONS,
+            "org.junit.platform.console.ConsoleLauncher", "--disable-banner", "--disable-ansi-colors",
+            "--class-path", "{program}", "--scan-class-path", "{program}",
         ),
-        version=("javac", "-version"),
-        folders=("/etc/java*",),
-        **JVM_LIMITS,
-        compiles_all=True,
-        keeps_folders=True,
-        adapt_source=adapt_java,
-        find_main=main_class,
+        folders=(*JAVA.folders, "/usr/share/java"), needs=JUNIT_JARS, find_main=None,
     ),
 )  # fmt: skip

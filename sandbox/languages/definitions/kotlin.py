@@ -4,6 +4,10 @@ from sandbox.languages.definitions.java import JVM_COMPILER_OPTIONS, JVM_LIMITS,
 from sandbox.languages.java_classes import main_class
 from sandbox.languages.language import Language
 
+COMPILER = (
+    "-cp", "{home}/lib/kotlin-preloader.jar", "org.jetbrains.kotlin.preloading.Preloader",
+    "-cp", "{home}/lib/kotlin-compiler.jar", "org.jetbrains.kotlin.cli.jvm.K2JVMCompiler",
+)  # fmt: skip
 LIBRARY = "{home}/lib/kotlin-stdlib.jar"
 
 LANGUAGES = (
@@ -16,9 +20,7 @@ LANGUAGES = (
         source_name="Main.kt",
         run=("java", "-cp", f"{{program}}:{LIBRARY}", *JVM_OPTIONS, "{main}"),
         compile=(
-            "java", *JVM_COMPILER_OPTIONS, "-cp", "{home}/lib/kotlin-preloader.jar",
-            "org.jetbrains.kotlin.preloading.Preloader", "-cp", "{home}/lib/kotlin-compiler.jar",
-            "org.jetbrains.kotlin.cli.jvm.K2JVMCompiler", "-nowarn", "-no-reflect", "-d", ".", "{source}",
+            "java", *JVM_COMPILER_OPTIONS, *COMPILER, "-nowarn", "-no-reflect", "-d", ".", "{source}",
         ),
         version=("kotlinc", "-version"),
         tools=("kotlinc",),
@@ -27,5 +29,21 @@ LANGUAGES = (
         keeps_folders=True,
         find_main=main_class,
         **JVM_LIMITS,
+    ),
+    # As SandboxFusion calls programs without `main`. They are compiled when they run, in their own time.
+    Language(
+        "kotlin_script",
+        aliases=("kts",),
+        lexer="braces",
+        variant_of="kotlin",
+        hello='println("Hello, ${readLine()}!")\n',
+        source_name="script.kts",
+        run=(
+            "java", *JVM_OPTIONS, *COMPILER, "-kotlin-home", "{home}", "-nowarn", "-script", "{source}",
+        ),
+        version=("kotlinc", "-version"),
+        tools=("kotlinc",),
+        folders=("/etc/java*",),
+        **JVM_LIMITS | {"memory_overhead_mb": 512},
     ),
 )  # fmt: skip

@@ -8,6 +8,11 @@ from sandbox.languages.language import Language
 
 HELLO = "print('Hello, ' + input() + '!')\n"
 HELLO_2 = "print 'Hello, ' + raw_input() + '!'\n"
+PYTEST_HELLO = """import os
+def test_hello():
+    print("Hello, " + input() + "!", flush=True)
+    os._exit(0)
+"""
 PYPY_VERSION = "import sys; print('pypy ' + sys.version.split('PyPy ')[1].split(' ')[0])"
 
 LANGUAGES = (
@@ -36,6 +41,16 @@ LANGUAGES = (
         version=("pypy3", "-c", PYPY_VERSION),
         memory_overhead_mb=64,
         memory_errors=r"^MemoryError",
+    ),
+    # As SandboxFusion calls programs that are run for their tests.
+    Language(
+        "pytest",
+        lexer="python",
+        family="python",
+        variant_of="python3",
+        hello=PYTEST_HELLO,
+        source_name="test_main.py",
+        module=("pytest", "-q", "-s", "-p", "no:cacheprovider"),
     ),
     Language(
         "python2",
