@@ -78,7 +78,17 @@ def partitions(table: Table, rows: pl.DataFrame) -> Iterator[tuple[dict[str, str
 
 
 def to_arrow(table: Table, rows: pl.DataFrame) -> pa.Table:
-    return rows.select(table.arrow_schema.names).to_arrow().cast(table.arrow_schema)
+    """The rows in the order of the contract.
+
+    Texts stay views, which Parquet stores like strings: making strings copies them all. Texts within lists
+    become strings, because the writer cannot slice views there.
+    """
+    views = rows.select(table.arrow_schema.names).to_arrow(compat_level=pl.CompatLevel.newest())
+    fields = [
+        stored if pa.types.is_nested(stored.type) else view
+        for stored, view in zip(table.arrow_schema, views.schema, strict=True)
+    ]
+    return views.cast(pa.schema(fields))
 
 
 def columns_with_statistics(rows: pl.DataFrame) -> list[str]:

@@ -2,16 +2,19 @@
 are.
 """
 
+from datetime import UTC, datetime
 from importlib import import_module
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import Schema
 
 from pipeline.store import contract_tables
 from pipeline.store.contract_check import ContractError, check
 from pipeline.store.contracts import LANGUAGES, SCHEMAS
+from pipeline.store.parquet import to_arrow
 from pipeline.store.tables import TABLES
 from pipeline.store.vocabularies import NOT_A_REWARD, ORIGINS, VERDICTS
 
@@ -95,6 +98,42 @@ def test_types_survive_delta_and_every_column_is_explained(name):
     assert table.key and set(table.key) <= set(table.schema.column_names())
     assert all(column.description for column in table.schema.columns().values())
     assert {*table.partition_by, *table.bloom_filter} <= set(table.schema.column_names())
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_file_is_the_same_whether_its_texts_are_views_or_strings(name):
+    table = TABLES[name]
+    types = table.empty.schema
+    whole = pl.DataFrame(
+        {
+            column: pl.Series([value_of(kind, n) for n in range(200)], dtype=kind)
+            for column, kind in types.items()
+        }
+    )
+    for rows in (whole, whole.head(0), whole.slice(50, 99)):
+        strings = rows.select(table.arrow_schema.names).to_arrow().cast(table.arrow_schema)
+        assert parquet_of(to_arrow(table, rows)) == parquet_of(strings)
+
+
+def value_of(kind, number):
+    """A value of a type: nulls, empty and long texts, lists of 0 to 2 parts."""
+    if isinstance(kind, pl.List):
+        return [value_of(kind.inner, number + part) for part in range(number % 3)]
+    if isinstance(kind, pl.Struct):
+        return {field.name: value_of(field.dtype, number) for field in kind.fields}
+    if kind == pl.String:
+        return None if number % 5 == 0 else "é" * (number * 7 % 40)
+    return {
+        pl.Binary: bytes(number % 40),
+        pl.Boolean: number % 2 == 0,
+        pl.Datetime("us", "UTC"): datetime.fromtimestamp(number, UTC),
+    }.get(kind, number)
+
+
+def parquet_of(table):
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, store_schema=False, data_page_size=300, row_group_size=80)
+    return sink.getvalue().to_pybytes()
 
 
 def test_names_that_others_rely_on():
