@@ -42,6 +42,8 @@ SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 DIGITS_AS_ZEROS = bytes.maketrans(b"123456789", b"000000000")
 MANY_DIGITS = b"0" * 19
 SIMPLE = frozenset((str, int, bool, type(None)))
+# Levels of objects and lists in a plain row: a problem has a list of tests with lists in them.
+PLAIN_LEVELS = 4
 # Smaller floats are not integers that orjson could not hold.
 SURE = 1e18
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
@@ -150,18 +152,25 @@ def _parsed(raw: bytes) -> tuple[Any, bool]:
 
 
 def is_plain_row(value: Any) -> bool:
-    """Whether a value is an object of simple values, or of objects and lists of those, with no number that
-    may be an integer over 64 bits. Most rows are: they need no look at their bytes.
+    """Whether a value is an object of few levels, with no number that may be an integer over 64 bits. Most
+    rows are: they need no look at their bytes.
     """
-    if type(value) is not dict:
-        return False
-    for inner in value.values():
-        if type(inner) in SIMPLE:
+    return type(value) is dict and _is_plain(value, PLAIN_LEVELS)
+
+
+def _is_plain(value: dict[str, Any] | list[Any], levels: int) -> bool:
+    parts = value.values() if type(value) is dict else value
+    if SIMPLE.issuperset(map(type, parts)):
+        return True
+    for part in parts:
+        kind = type(part)
+        if kind in SIMPLE:
             continue
-        parts = inner.values() if type(inner) is dict else inner if type(inner) is list else (inner,)
-        for part in parts:
-            if type(part) not in SIMPLE and not (type(part) is float and -SURE < part < SURE):
+        if kind is float:
+            if not -SURE < part < SURE:
                 return False
+        elif levels == 1 or not _is_plain(part, levels - 1):
+            return False
     return True
 
 
@@ -177,18 +186,21 @@ def parse_nested_json(text: str) -> Any:
 
 def numbered_lines(file: SourceFile) -> Iterator[tuple[int, bytes, str | None]]:
     """(1-based number, bytes without line end, fault or None) of every line that is not blank."""
+    number = 0
     with open_stored(file) as stored:
         most = row_limit(file, stored)
-        for number, (raw, fault) in enumerate(_split(read_blocks(file, stored, count_rows=False)), start=1):
-            if number > most:
-                raise too_many_rows(file.name, stored_size(stored, file.size_bytes))
-            if number == 1 and fault is None:
-                raw = raw.removeprefix(b"\xef\xbb\xbf")
-                if raw[:2] in UTF16_MARKS:
-                    yield 0, raw[:LARGE_ROW_KEPT_BYTES], "the file is UTF-16; convert it to UTF-8"
+        for lines, fault in _split(read_blocks(file, stored, count_rows=False)):
+            if number == 0 and fault is None:
+                lines[0] = lines[0].removeprefix(b"\xef\xbb\xbf")
+                if lines[0][:2] in UTF16_MARKS:
+                    yield 0, lines[0][:LARGE_ROW_KEPT_BYTES], "the file is UTF-16; convert it to UTF-8"
                     return
-            if fault is not None or raw.strip():
-                yield number, raw, fault
+            for raw in lines:
+                number += 1
+                if number > most:
+                    raise too_many_rows(file.name, stored_size(stored, file.size_bytes))
+                if fault is not None or raw.strip():
+                    yield number, raw, fault
 
 
 def open_stored(file: SourceFile) -> Any:
@@ -246,17 +258,18 @@ def read_blocks(file: SourceFile, stored: BinaryIO, *, count_rows: bool = True) 
         yield block
 
 
-def _split(blocks: Iterator[bytes]) -> Iterator[tuple[bytes, str | None]]:
-    """(line, fault) of a stream. Of a line over MAX_ROW_BYTES only the beginning is kept; a broken stream
-    ends with its last partial line.
+def _split(blocks: Iterator[bytes]) -> Iterator[tuple[list[bytes], str | None]]:
+    """(lines, fault) of a stream: lines without a fault, or one line with its fault. Of a line over
+    MAX_ROW_BYTES only the beginning is kept; a broken stream ends with its last partial line.
     """
     pending: list[bytes] = []
     held = dropped = 0
     try:
         for block in blocks:
             *complete, rest = block.split(b"\n")
-            for piece in complete:
-                yield _joined(pending, piece, dropped)
+            if complete:
+                yield _joined(pending, complete[0], dropped)
+                yield from _whole(complete[1:])
                 pending, held, dropped = [], 0, 0
             if held + len(rest) > source_policy.MAX_ROW_BYTES:
                 beginning = b"".join(pending) + rest
@@ -266,17 +279,25 @@ def _split(blocks: Iterator[bytes]) -> Iterator[tuple[bytes, str | None]]:
                 pending.append(rest)
                 held += len(rest)
     except BROKEN_STREAM as error:
-        yield b"".join(pending), f"the file is truncated or broken here: {error}"
+        yield [b"".join(pending)], f"the file is truncated or broken here: {error}"
         return
     if pending:
         yield _joined(pending, b"", dropped)
 
 
-def _joined(pending: list[bytes], last: bytes, dropped: int) -> tuple[bytes, str | None]:
+def _whole(lines: list[bytes]) -> Iterator[tuple[list[bytes], str | None]]:
+    """The same of lines that lie in one block: all at once if none is too long."""
+    if lines and max(map(len, lines)) <= source_policy.MAX_ROW_BYTES:
+        yield [line.removesuffix(b"\r") for line in lines], None
+    else:
+        yield from (_joined([], line, 0) for line in lines)
+
+
+def _joined(pending: list[bytes], last: bytes, dropped: int) -> tuple[list[bytes], str | None]:
     whole = b"".join(pending) + last if pending else last
     length = len(whole) + dropped
     if length > source_policy.MAX_ROW_BYTES:
-        return whole[
-            :LARGE_ROW_KEPT_BYTES
-        ], f"row of {length} bytes; limit {source_policy.MAX_ROW_BYTES}; only its beginning is kept"
-    return whole.removesuffix(b"\r"), None
+        return [whole[:LARGE_ROW_KEPT_BYTES]], (
+            f"row of {length} bytes; limit {source_policy.MAX_ROW_BYTES}; only its beginning is kept"
+        )
+    return [whole.removesuffix(b"\r")], None
