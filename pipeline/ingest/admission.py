@@ -175,20 +175,17 @@ class Admission:
         """Set the problem of rows that name none in the store: by their other ids, then by the statement in
         their prompt. Joins continuations to the starter code of their problem.
         """
-        for item in items:
-            if isinstance(item, ReadTrajectory) and item.other_ids:
+        trajectories = [item for item in items if isinstance(item, ReadTrajectory)]
+        for item in trajectories:
+            if item.other_ids:
                 names = (item.row.get("problem_id"), *item.other_ids)
                 known = next((name for name in names if name in self._known_problems), None)
                 item.row["problem_id"] = known or item.row.get("problem_id") or item.other_ids[0]
-            if (
-                isinstance(item, ReadTrajectory)
-                and item.prompt_text is not None
-                and item.row.get("problem_id") not in self._known_problems
-            ):
+            if item.prompt_text is not None and item.row.get("problem_id") not in self._known_problems:
                 problem_id = self._statements.find(item.prompt_text)
                 item.row["problem_id"] = problem_id or item.row.get("problem_id") or "unknown"
 
-        continued = [item for item in items if isinstance(item, ReadTrajectory) and item.continues]
+        continued = [item for item in trajectories if item.continues]
         stubs = self._starter_codes({str(item.row["problem_id"]) for item in continued}) if continued else {}
         for item in continued:
             stub, text = stubs.get(item.row["problem_id"]), item.row["completion"] or ""
@@ -294,7 +291,7 @@ class Admission:
         }
 
     def _lineage(self, rows: pl.DataFrame, items: list[ReadItem]) -> pl.DataFrame:
-        lines = [items[number].line for number in rows[ITEM]]
+        lines = [items[number].line for number in rows[ITEM].to_list()]
         return rows.with_columns(
             pl.lit(self.batch_id).alias("batch_id"),
             pl.lit(self.file.name).alias("source_file"),
@@ -303,7 +300,7 @@ class Admission:
 
     def _quarantine_frame(self, refused: list[dict[str, Any]]) -> pl.DataFrame:
         columns = ("quarantine_id", "source_line", "field", "reason", "raw")
-        types = TABLES["quarantine"].schema.create_empty().schema
+        types = TABLES["quarantine"].empty.schema
         rows = pl.DataFrame(
             {name: pl.Series(name, [row[name] for row in refused], dtype=types[name]) for name in columns}
         )
@@ -342,8 +339,9 @@ class Admission:
     def _trajectories_frame(
         self, rows: pl.DataFrame, items: list[ReadItem], ids: dict[int, str]
     ) -> pl.DataFrame:
-        rows = rows.filter(pl.col(ITEM).is_in(list(ids))).with_columns(
-            pl.col(ITEM).replace_strict(ids, return_dtype=pl.String).alias("trajectory_id"),
+        rows = rows.filter(pl.col(ITEM).is_in(list(ids)))
+        rows = rows.with_columns(
+            pl.Series("trajectory_id", [ids[number] for number in rows[ITEM].to_list()], dtype=pl.String),
             pl.lit(datetime.now(UTC)).alias("created_at"),
         )
         return self._lineage(rows, items)

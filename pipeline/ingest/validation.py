@@ -90,6 +90,7 @@ PYTHON_TYPE: dict[type[dy.Column], type] = {
     dy.Int64: int,
     dy.List: list,
 }
+FLOAT_OR_NULL = frozenset((float, NoneType))
 Row = dict[str, Any]
 TypeCheck = Callable[[str, Row], "Fault | None"]
 # Larger integers overflow a float.
@@ -150,13 +151,12 @@ def item_fault(item: ReadProblem | ReadTrajectory, type_check: TypeCheck) -> Fau
         return type_check("problems", item.row) or tests_fault(
             item.tests, item.row.get("checker"), type_check
         )
-    fault = type_check("trajectories", item.row)
-    program, completion = item.row.get("program"), item.row.get("completion")
+    fault, get = type_check("trajectories", item.row), item.row.get
     if (
         fault is None
-        and is_blank(program)
-        and is_blank(completion or "")
-        and item.row.get("origin") == "human"
+        and get("origin") == "human"
+        and is_blank(get("program"))
+        and is_blank(get("completion") or "")
     ):
         return "program", "is empty"
     return fault
@@ -275,9 +275,10 @@ def build_frame(table: str, items: Iterable[int], rows: list[Row]) -> pl.DataFra
     if names - COLUMNS[table].keys():
         raise TypeMismatchError
     for name in (FLOATS[table] | FLOAT_LISTS[table]) & names:
-        for row in rows:
-            if name in row:
-                row[name] = with_floats(row[name])
+        if not FLOAT_OR_NULL.issuperset(map(type, column_values(rows, name))):
+            for row in rows:
+                if name in row:
+                    row[name] = with_floats(row[name])
     for name, column in COLUMNS[table].items():
         if name in names:
             columns[name] = build_series(name, column, column_values(rows, name))
@@ -344,14 +345,14 @@ def find_rule_faults(table: str, rows: pl.DataFrame) -> dict[int, Fault]:
     """The first contract rule that each faulty item breaks: {item: (column, reason)}."""
     if not rows.height:
         return {}
-    schema = TABLES[table].schema
+    schema, types = TABLES[table].schema, TABLES[table].empty.schema
     # Admission checks keys, because it knows the store. Here a row number replaces them and identifies the
     # row.
     number = pl.int_range(pl.len()).cast(pl.String)
-    keyed = rows.with_columns(pl.lit(value).alias(name) for name, value in ADDED.items()).with_columns(
-        number.alias(name) for name in TABLES[table].key
-    )
-    _, failure = schema.filter(keyed.select(schema.column_names()), cast=True)
+    keyed = rows.with_columns(
+        pl.lit(value, dtype=types[name]).alias(name) for name, value in ADDED.items() if name in types
+    ).with_columns(number.alias(name) for name in TABLES[table].key)
+    _, failure = schema.filter(keyed.select(schema.column_names()))
     if not len(failure):
         return {}
     rules = list(failure.counts())

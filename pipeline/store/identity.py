@@ -36,6 +36,7 @@ CHECKER_IDENTITY = ("checker", "case_sensitive", "float_tol", "input_mode", "ent
 TEST_IDENTITY = ("test_id", "mode", "input", "expected_output")
 CHECKER_EXTRAS = ("validation_passes", "scoring")
 TEST_EXTRAS = ("arguments", "files")
+OPTIONAL_TEST_IDENTITY = frozenset(("checker_arguments", *TEST_EXTRAS))
 
 
 ONLY_JSON = (
@@ -69,6 +70,8 @@ def _exact(value: Any) -> Any:
     if kind is float:
         return orjson.Fragment(repr(value) if isfinite(value) else _encode(value))
     if kind is list or kind is tuple:
+        if WRITTEN_ALIKE.issuperset(map(type, value)):
+            return value
         return [part if type(part) in WRITTEN_ALIKE else _exact(part) for part in value]
     if kind is dict:
         return {name: _exact(part) for name, part in value.items()}
@@ -85,10 +88,9 @@ def trajectory_id(row: Mapping[str, Any]) -> str:
 
     `files` counts only where there are some, so that samples of one file keep their ids.
     """
-    files = row.get("files")
     parts = [*map(row.get, SAMPLE_IDENTITY)]
-    if files is not None:
-        parts.append(files)
+    if row.get("files") is not None:
+        parts.append(row["files"])
     return blake2b(_canonical_sample(parts), digest_size=ID_BYTES).hexdigest()
 
 
@@ -96,7 +98,8 @@ def _canonical_sample(parts: list[Any]) -> bytes:
     """`canonical` of the identity of a sample, where only the sampling settings may be numbers with a
     fraction: if those are written alike by orjson and `json`, no part needs a look.
     """
-    if all(map(_is_written_alike, parts[SETTINGS])):
+    temperature, top_p = parts[SETTINGS]
+    if _is_written_alike(temperature) and _is_written_alike(top_p):
         try:
             return orjson.dumps(parts, option=ONLY_JSON)
         except TypeError:
@@ -143,7 +146,9 @@ def included_files(problem: Mapping[str, Any], language: str | None = None) -> d
 
 
 def _test_identity(test: Mapping[str, Any]) -> list[Any]:
-    identity = [test.get(column) for column in TEST_IDENTITY]
+    identity = [*map(test.get, TEST_IDENTITY)]
+    if OPTIONAL_TEST_IDENTITY.isdisjoint(test):
+        return identity
     if test.get("checker_arguments") is not None:
         identity.append(test["checker_arguments"])
     # Named, so that tests without them keep their hash, and none passes for another.

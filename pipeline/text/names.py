@@ -77,4 +77,9 @@ def suffix_language(suffix: str) -> str | None:
 
 def verdict_name(name: object) -> object:
     """The contract's name of a claimed verdict. Null and unknown names are returned unchanged."""
-    return VERDICT_NAMES.get(name.strip().lower(), name) if isinstance(name, str) else name
+    return _contract_verdict(name) if isinstance(name, str) else name
+
+
+@lru_cache(1024)
+def _contract_verdict(name: str) -> str:
+    return VERDICT_NAMES.get(name.strip().lower(), name)
