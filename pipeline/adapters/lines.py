@@ -11,7 +11,7 @@ import json
 import re
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -158,8 +158,8 @@ def is_plain_row(value: Any) -> bool:
     return type(value) is dict and _is_plain(value, PLAIN_LEVELS)
 
 
-def _is_plain(value: dict[str, Any] | list[Any], levels: int) -> bool:
-    parts = value.values() if type(value) is dict else value
+def _is_plain(value: Any, levels: int) -> bool:
+    parts: Iterable[Any] = value.values() if type(value) is dict else value
     if SIMPLE.issuperset(map(type, parts)):
         return True
     for part in parts:
