@@ -218,4 +218,6 @@ def _continued(
     defines = names and re.search(rf"^(?:def|class)\s+{re.escape(names[-1])}\b", body, re.MULTILINE)
     if not first or (first[:1].strip() and (is_block or defines)):
         return extraction
-    return stub + ("" if stub.endswith("\n") else "\n") + body, "continuation", named or "python3"
+    # A stub that ends in the indentation of the next line is continued within that line.
+    goes_on = stub.endswith("\n") or (not stub.rpartition("\n")[2].strip() and body[:1].strip())
+    return stub + ("" if goes_on else "\n") + body, "continuation", named or "python3"

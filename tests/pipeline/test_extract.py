@@ -138,6 +138,19 @@ def test_continuations_of_a_stub(name):
     assert extract_program(completion, "python3", STUB)[:2] == (program, rule)
 
 
+@pytest.mark.parametrize(
+    "completion, program",
+    [
+        ("if n:\n        return 1\n    return 0", "def f(n):\n    if n:\n        return 1\n    return 0"),
+        ("    return 1", "def f(n):\n    \n    return 1"),
+    ],
+)
+def test_a_stub_that_ends_in_an_indentation_is_continued_in_that_line(completion, program):
+    extracted = extract_program(completion, "python3", "def f(n):\n    ")
+    assert extracted[:2] == (program, "continuation")
+    compile(program, "f", "exec")
+
+
 def test_length_of_the_reasoning():
     assert reasoning_length("<think>\nab\n</think>\nanswer") == len("<think>\nab\n</think>")
     assert reasoning_length("answer") == 0
