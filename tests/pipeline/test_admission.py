@@ -125,3 +125,63 @@ def test_the_problem_of_a_prompt(store, named, prompt, expected):
     assert len(chunk.trajectories) == (expected in ("mine/sum", "mine/kept"))
     reason = "the row names no problem of the store, and its prompt contains no statement of the store"
     assert [reason_ for _, reason_ in chunk.faults.values()] == [reason] * (expected in ("gone", "unknown"))
+
+
+@pytest.mark.parametrize(
+    ("named", "other_ids", "expected"),
+    [
+        ("gone", ("set/none", "mine/kept", "mine/sum"), "mine/kept"),
+        ("mine/sum", ("mine/kept",), "mine/sum"),
+        ("gone", ("set/one", "set/two", "set/three"), "gone"),
+        (None, ("set/one", "set/two", "set/three"), "set/one"),
+    ],
+)
+def test_the_problem_of_a_row_with_other_ids_is_the_first_that_is_stored(store, named, other_ids, expected):
+    write(store, decide(store, [problem(1), problem(2, "mine/kept", "Keep.")], "a")[1])
+    item = program(1, "print(1)", name=named, other_ids=other_ids)
+    decide(store, [item])
+    assert item.row["problem_id"] == expected
+
+
+def test_tests_alone_take_the_statement_of_the_first_stored_problem(store):
+    stored = problem(1)
+    stored.row |= {"title": "The sum", "split": "valid", "tags": ["easy"]}
+    write(store, decide(store, [stored, problem(2, "mine/kept", "Keep.")], "a")[1])
+    more_tests, alone = problem(1, "more/sum"), problem(2, "more/none", "Its own.")
+    for name in ("statement", "split", "tags"):
+        del more_tests.row[name]
+    more_tests.row["title"] = "A title of its own"
+    more_tests.statement_of, alone.statement_of = ("none", "mine/sum", "mine/kept"), ("none",)
+    _, chunk = decide(store, [more_tests, alone])
+    columns = ("problem_id", "statement", "title", "split", "source")
+    assert chunk.problems.select(columns).rows() == [
+        ("more/sum", "Add two numbers.", "A title of its own", "valid", "mine"),
+        ("more/none", "Its own.", "", "train", "mine"),
+    ]
+    assert chunk.problems["tags"].to_list() == [["easy"], []]
+
+
+def test_a_continuation_is_joined_to_the_starter_code_of_its_problem(store):
+    stub = "def add(a, b):\n    "
+    for name, starter_code in (("mine/stub", stub), ("mine/none", None)):
+        stored = problem(1, name, "def two():\n    ")
+        stored.row["starter_code"] = starter_code
+        write(store, decide(store, [stored], name)[1])
+    rows = [
+        program(1, None, "mine/stub", continues=True),
+        program(2, None, "mine/none", continues=True),
+        program(3, None, "mine/stub", continues=True),
+        program(4, None, "mine/stub"),
+        program(5, None, "mine/gone", continues=True),
+    ]
+    for row, text in zip(rows, ("return a + b", "return 2", None, "return a + b", "x"), strict=True):
+        row.row |= {"completion": text, "extraction": "none"}
+    decide(store, rows)
+    assert [row.row["program"] for row in rows] == [
+        "def add(a, b):\n    return a + b",
+        "def two():\n    return 2",
+        None,
+        None,
+        None,
+    ]
+    assert rows[0].row["extraction"] != "none" and rows[2].row["extraction"] == "none"
