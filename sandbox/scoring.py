@@ -110,8 +110,8 @@ class Scoring:
             if self.group(path).on_reject == "break":
                 before = children(path, test_ids)
                 before = before[: before.index("/".join(parts[: depth + 1]))]
-                found = (self._result(child, test_ids, results, path, grade)[0] for child in before)
-                if any(verdict != SHORT["accepted"] for verdict in found):
+                grades = (self._result(child, test_ids, results, path, grade)[0] for child in before)
+                if any(verdict != SHORT["accepted"] for verdict in grades):
                     return True
         return False
 
@@ -120,18 +120,18 @@ class Scoring:
     ) -> Graded:
         """The result of a group by its grader."""
         group = self.group(path)
-        found: list[Graded] = []
+        grades: list[Graded] = []
         for child in children(path, test_ids):
             if child in test_ids and child not in results:
                 break
-            found.append(self._result(child, test_ids, results, path, grade))
-            if found[-1][0] != SHORT["accepted"] and group.on_reject == "break":
+            grades.append(self._result(child, test_ids, results, path, grade))
+            if grades[-1][0] != SHORT["accepted"] and group.on_reject == "break":
                 break
         if group.custom:
             if grade is None:
                 raise ValueError(f"the group {path!r} has a grader program, which nobody runs")
-            return grade(group.flags, tuple(found))
-        return graded_by_default(group, found)
+            return grade(group.flags, tuple(grades))
+        return graded_by_default(group, grades)
 
     def _result(
         self,
@@ -190,22 +190,22 @@ class Scoring:
         return all(name in results and results[name].verdict == "accepted" for name in below(path, test_ids))
 
 
-def graded_by_default(group: Group, found: list[Graded]) -> Graded:
+def graded_by_default(group: Group, grades: list[Graded]) -> Graded:
     """The result of a group by the default grader with the group's flags."""
     if "ignore_sample" in group.flags and not group.path:
-        found = found[-1:]
-    failures = [verdict for verdict, _ in found if verdict != SHORT["accepted"]]
+        grades = grades[-1:]
+    failures = [verdict for verdict, _ in grades if verdict != SHORT["accepted"]]
     rule = next((flag for flag in reversed(group.flags) if flag in VERDICT_MODES), "worst_error")
     is_accepted = (
         rule == "always_accept"
         or not failures
-        or ("accept_if_any_accepted" in group.flags and len(failures) < len(found))
+        or ("accept_if_any_accepted" in group.flags and len(failures) < len(grades))
     )
     mode = next((flag for flag in reversed(group.flags) if flag in SCORE_MODES), "sum")
     if rule == "worst_error":
         failures.sort(key=WORST_FIRST.index)
     verdict = SHORT["accepted"] if is_accepted else failures[0]
-    return verdict, combined([score for _, score in found], mode)
+    return verdict, combined([score for _, score in grades], mode)
 
 
 def children(path: str, test_ids: Sequence[str]) -> list[str]:

@@ -19,8 +19,8 @@ def refuse_foreign_rooms() -> None:
     """
     own = Path(__file__).resolve().parents[1]
     for name in ROOMS:
-        found = importlib.util.find_spec(name)
-        where = [Path(place).resolve() for place in (found.submodule_search_locations or [])] if found else []
+        spec = importlib.util.find_spec(name)
+        where = [Path(place).resolve() for place in (spec.submodule_search_locations or [])] if spec else []
         if own / name not in where[:1]:
             place = where[0] if where else "nowhere"
             raise ForeignRoom(

@@ -59,14 +59,14 @@ def annotated_share() -> float:
     """Share of functions outside guest code that say what they return; `__init__` returns nothing and
     counts as saying so.
     """
-    found = [
+    actual = [
         node.returns is not None or node.name == "__init__"
         for room in ROOMS
         for path in modules(room)
         if not is_guest(path)
         for node in functions(path)
     ]
-    return sum(found) / len(found)
+    return sum(actual) / len(actual)
 
 
 def directly_in(room: str) -> int:
@@ -75,14 +75,14 @@ def directly_in(room: str) -> int:
 
 def circles(graph: grimp.ImportGraph) -> list[str]:
     """Packages whose parts import each other in a circle, with one import that closes it."""
-    found = []
+    actual = []
     for package in [
         *ROOMS,
         *(m for m in graph.modules if m.split(".")[0] in ROOMS and graph.find_children(m)),
     ]:
         for breaker in graph.nominate_cycle_breakers(package):
-            found.append(f"{package}: {breaker[0]} -> {breaker[1]}")
-    return found
+            actual.append(f"{package}: {breaker[0]} -> {breaker[1]}")
+    return actual
 
 
 def upward_imports(graph: grimp.ImportGraph) -> list[str]:

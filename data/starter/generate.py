@@ -73,8 +73,8 @@ def split_of(tasks: list[Task]) -> dict[tuple[str, ...], str]:
 
 def inputs_of(task: Task) -> list[str]:
     """Public inputs, then inputs that unmask wrong programs that nothing before has unmasked, then edges and others."""
-    drawn = drawn_inputs(task)
-    public, others = drawn[:PUBLIC_TESTS], drawn[PUBLIC_TESTS:]
+    inputs = drawn_inputs(task)
+    public, others = inputs[:PUBLIC_TESTS], inputs[PUBLIC_TESTS:]
     edges = [edge for edge in task.edges if edge not in public]
     Random(f"{SEED}/edges/{task.family}/{task.parts}").shuffle(edges)
     masked = survivors_of(task, list(task.wrong.values()), public)
@@ -167,12 +167,12 @@ def _wrong_rows(
 ) -> Iterator[dict[str, str]]:
     candidates = list(task.wrong.items())
     Random(f"{SEED}/wrong/{problem_id}").shuffle(candidates)
-    kept = 0
+    generated = 0
     for style, program in candidates:
         verdict = verdict_of(program, tests)
-        if verdict != "accepted" and program not in programs and kept < WRONG_PER_PROBLEM:
+        if verdict != "accepted" and program not in programs and generated < WRONG_PER_PROBLEM:
             programs.add(program)
-            kept += 1
+            generated += 1
             yield _row(problem_id, f"wrong-{style}", "python3", program, verdict, REFERENCE)
     if task.hang and number % HANG_EVERY == 5 and verdict_of(task.hang, tests) == "time_limit_exceeded":
         yield _row(problem_id, "wrong-hangs", "python3", task.hang, "time_limit_exceeded", HANGS)

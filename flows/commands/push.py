@@ -38,15 +38,15 @@ def push(
     from trainer.policies import find_policy
 
     opened = open_store(store)
-    found = find_policy(opened, policy)
-    if found.folder is None:
+    published_policy = find_policy(opened, policy)
+    if published_policy.folder is None:
         raise typer.BadParameter(f"policy {policy} has no weights here", param_hint="POLICY")
-    card = model_card(opened, found, licence)
+    card = model_card(opened, published_policy, licence)
     if hub:
-        where = push_to_hub(found.folder, card, target, private=not public)
+        where = push_to_hub(published_policy.folder, card, target, private=not public)
     else:
-        where = push_to_folder(found.folder, card, Path(target))
-    finish({"policy": found.policy_id, "pushed": where}, as_json)
+        where = push_to_folder(published_policy.folder, card, Path(target))
+    finish({"policy": published_policy.policy_id, "pushed": where}, as_json)
 
 
 def push_to_folder(source: Path, card: str, target: Path) -> str:

@@ -85,16 +85,16 @@ def _endpoint(explorer: Explorer, page: Page) -> Callable[[Request], Response]:
 
         parameters = parameters_of(request.scope["query_string"])
         at = next((value for name, value in reversed(parameters) if name == "at"), "")
-        kept = [pair for pair in parameters if pair[0] != "at"]
+        others = [pair for pair in parameters if pair[0] != "at"]
         status, title = 400, "This address cannot be shown"
         try:
             pinned = versions.resolve(Store(explorer.location), at or explorer.versions)
             if pinned != at:
                 # The address then names its versions: copied, it shows the same rows later.
-                bare = Visit(explorer, None, pinned, request.url.path, kept, {})  # type: ignore[arg-type]
+                bare = Visit(explorer, None, pinned, request.url.path, others, {})  # type: ignore[arg-type]
                 return RedirectResponse(bare.here(), 303)
             with explorer.connections.at(pinned) as connection:
-                visit = Visit(explorer, connection, pinned, request.url.path, kept, request.path_params)
+                visit = Visit(explorer, connection, pinned, request.url.path, others, request.path_params)
                 answer = page(visit)
             if isinstance(answer, Response):
                 return answer
@@ -106,7 +106,7 @@ def _endpoint(explorer: Explorer, page: Page) -> Callable[[Request], Response]:
             status, title, reason = 409, "The store cannot be read at these versions", str(error)
         except (SqlError, ValueError) as error:
             reason = str(error)
-        plain = Visit(explorer, None, "", request.url.path, kept, {})  # type: ignore[arg-type]
+        plain = Visit(explorer, None, "", request.url.path, others, {})  # type: ignore[arg-type]
         facts = {"title": title, "reason": reason}
         return HTMLResponse(_rendered(explorer, "error.html", facts, plain), status)
 

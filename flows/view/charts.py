@@ -40,14 +40,14 @@ def line_chart(
 
     Label and value of each point appear on hover, where a line has few points.
     """
-    kept = [_positive(line) if log else line for line in lines]
-    drawn = [(colour, line) for colour, line in enumerate(kept) if line.values]
-    if not drawn:
+    plotted = [_positive(line) if log else line for line in lines]
+    visible = [(colour, line) for colour, line in enumerate(plotted) if line.values]
+    if not visible:
         return Markup(f'<p class="quiet">no values{" above 0" if log else ""}</p>')
     transform = math.log10 if log else float
-    low, high = _range([value for _, line in drawn for value in line.values], transform)
-    first = min(line.steps[0] for _, line in drawn)
-    last = max(line.steps[-1] for _, line in drawn)
+    low, high = _range([value for _, line in visible for value in line.values], transform)
+    first = min(line.steps[0] for _, line in visible)
+    last = max(line.steps[-1] for _, line in visible)
     span = max(last - first, 1)
 
     def x(step: float) -> float:
@@ -57,7 +57,7 @@ def line_chart(
         return round(TOP + (HEIGHT - TOP - BOTTOM) * (1 - (transform(value) - low) / (high - low)), 1)
 
     parts = [_axes(first, last, low, high, unit, log, x)]
-    for colour, line in drawn:
+    for colour, line in visible:
         name = f"c{colour % COLOURS}"
         if window > 1:
             parts.append(_path(line.steps, line.values, x, y, f"line faint {name}"))
@@ -138,12 +138,12 @@ def _thinned(steps: list[int], values: list[float]) -> list[tuple[int, float]]:
     if len(pairs) <= POINTS:
         return pairs
     size = math.ceil(2 * len(pairs) / POINTS)
-    kept = []
+    extremes = []
     for begin in range(0, len(pairs), size):
         bucket = pairs[begin : begin + size]
         ends = {min(bucket, key=lambda pair: pair[1]), max(bucket, key=lambda pair: pair[1])}
-        kept += sorted(ends)
-    return kept
+        extremes += sorted(ends)
+    return extremes
 
 
 def _ticks(low: float, high: float, count: int = 5) -> list[float]:

@@ -94,5 +94,5 @@ def row(
     connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, Any] | None = None
 ) -> dict[str, Any] | None:
     """The first row of a query of ours; None without any."""
-    found = rows(connection, sql, parameters)
-    return found[0] if found else None
+    records = rows(connection, sql, parameters)
+    return records[0] if records else None

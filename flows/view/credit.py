@@ -85,11 +85,11 @@ def read_credit(
     compared only where the scored tokens are the sampled ones.
     """
     sampled, behaviour = trajectory["token_ids"], trajectory["token_logprobs"]
-    found = rows(connection, SCORES, {"id": trajectory["trajectory_id"]})
-    if not found and sampled and behaviour:
-        found = [{"reference": None, "completion_ids": sampled, "logprobs": None, "tokenizer": None}]
+    scores = rows(connection, SCORES, {"id": trajectory["trajectory_id"]})
+    if not scores and sampled and behaviour:
+        scores = [{"reference": None, "completion_ids": sampled, "logprobs": None, "tokenizer": None}]
     maps = []
-    for score in found:
+    for score in scores:
         ids, reference = score["completion_ids"], score["logprobs"]
         same = bool(behaviour) and sampled == ids
         decode = tokenizers.decoder(score["tokenizer"])
@@ -150,11 +150,11 @@ def _decoder(tokenizer: Any) -> Callable[[int], str]:
 
 
 def _files_named(folder: Path, name: str, depth: int = 5) -> list[Path]:
-    found = []
+    policy_folders = []
     for place, folders, files in os.walk(folder, followlinks=False):
         if len(Path(place).relative_to(folder).parts) >= depth:
             folders.clear()
         folders.sort()
         if name in files:
-            found.append(Path(place) / name)
-    return found[:500]
+            policy_folders.append(Path(place) / name)
+    return policy_folders[:500]

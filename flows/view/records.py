@@ -90,8 +90,8 @@ ORDER BY published_at LIMIT 50
 def read_record(connection: duckdb.DuckDBPyConnection, identity: str) -> tuple[str, Record] | None:
     """The first kind of record that has this id, and its columns; None if no table has it."""
     for kind in RECORD_KINDS:
-        if found := read_one(connection, kind, identity):
-            return kind, found
+        if record := read_one(connection, kind, identity):
+            return kind, record
     return None
 
 

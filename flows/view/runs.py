@@ -48,15 +48,15 @@ class Metrics:
 
 def list_runs(folder: Path) -> dict[str, Path]:
     """Folders of runs by name, the path below `folder`; links are not followed."""
-    found = {}
+    runs = {}
     for place, folders, files in os.walk(folder, followlinks=False):
         relative = Path(place).relative_to(folder)
         folders[:] = sorted(name for name in folders if not name.startswith((".", "checkpoint-", "policy-")))
         if len(relative.parts) >= DEPTH:
             folders.clear()
         if LOG in files:
-            found[str(relative)] = Path(place)
-    return found
+            runs[str(relative)] = Path(place)
+    return runs
 
 
 def run_folder(folder: Path, name: str) -> Path:

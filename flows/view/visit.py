@@ -75,10 +75,10 @@ class Visit:
 
     def here(self, **changes: Any) -> str:
         """The address of this page with some parameters changed."""
-        kept: dict[str, list[str]] = {}
+        parameters: dict[str, list[str]] = {}
         for name, value in self.parameters:
-            kept.setdefault(name, []).append(value)
-        return self.link(self.path.lstrip("/"), **(kept | changes))
+            parameters.setdefault(name, []).append(value)
+        return self.link(self.path.lstrip("/"), **(parameters | changes))
 
     def leads_to(self, column: str, value: Any) -> str | None:
         """The page of a value in a column, if it has one."""

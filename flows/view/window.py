@@ -135,15 +135,15 @@ def window(connection: duckdb.DuckDBPyConnection, chosen: Selection, limit: int 
     shown = ", ".join(f"{shown_expression(name, types[name])} AS {quoted(name)}" for name in columns)
     condition = f"WHERE {' AND '.join(where)}" if where else ""
     sql = f"SELECT {shown}{position} FROM {quoted(chosen.name)} {condition} {order}"
-    found = rows(connection, f"{sql} LIMIT {limit + 1} OFFSET {offset}", parameters)
+    records = rows(connection, f"{sql} LIMIT {limit + 1} OFFSET {offset}", parameters)
     following = None
-    if len(found) > limit:
-        last = found[limit - 1]
+    if len(records) > limit:
+        last = records[limit - 1]
         values = [last[f"_position_{i}"] for i in range(len(key) + 1)] if position else []
         following = json.dumps(values, separators=(",", ":")) if position else str(offset + limit)
-    kept = [{name: one[name] for name in columns} for one in found[:limit]]
+    selected = [{name: one[name] for name in columns} for one in records[:limit]]
     searched = [name for name in SEARCHED if name in types]
-    return Window(columns, kept, following, len(types) - len(columns), searched, types)
+    return Window(columns, selected, following, len(types) - len(columns), searched, types)
 
 
 def is_large(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
@@ -182,8 +182,8 @@ def facets(
     where, parameters = conditions(connection, chosen, types)
     condition = f"WHERE {' AND '.join(where)}" if where else ""
     if not wanted:
-        found = row(connection, f"SELECT count(*) AS n FROM {quoted(chosen.name)} {condition}", parameters)
-        return (found or {"n": 0})["n"], {}
+        counted = row(connection, f"SELECT count(*) AS n FROM {quoted(chosen.name)} {condition}", parameters)
+        return (counted or {"n": 0})["n"], {}
     columns = ", ".join(map(quoted, wanted))
     texts = ", ".join(f"CAST({quoted(name)} AS VARCHAR) AS {quoted(name)}" for name in wanted)
     sets = ", ".join(f"({quoted(name)})" for name in wanted)

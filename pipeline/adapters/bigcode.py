@@ -63,9 +63,9 @@ class BigCode(RowAdapter):
             raise SourceError(f"no generations_TASK.json in {source}")
         settings = {PurePosixPath(file.name).parent: file for file in files if base_name(file) == SETTINGS}
         generations[0].skipped = files[0].skipped
-        found = [with_settings(file, settings.get(PurePosixPath(file.name).parent)) for file in generations]
+        results = [with_settings(file, settings.get(PurePosixPath(file.name).parent)) for file in generations]
         given = {"map": self.mapping} if self.mapping else {}
-        return [replace(file, options=file.options | given) for file in found]
+        return [replace(file, options=file.options | given) for file in results]
 
     def _rows(self, file: SourceFile) -> Iterator[JsonRow | Refused]:
         config = settings_of(file)

@@ -152,7 +152,7 @@ def one_program(name: str, files: dict[str, str], entry_point: str | None) -> tu
     if len(languages) != 1:
         raise ValueError(f"has sources of {len(languages)} languages; one is required")
     (language,) = languages
-    mains = list(candidates(files, [path for path, found in sources.items() if found], language))
+    mains = list(candidates(files, [path for path, is_main in sources.items() if is_main], language))
     if entry_point is not None:
         mains = [path for path in mains or sources if entry_point in (path, PurePosixPath(path).stem)]
     if len(mains) != 1:
@@ -160,7 +160,7 @@ def one_program(name: str, files: dict[str, str], entry_point: str | None) -> tu
             f"cannot tell in which of {len(files)} files it begins; name it in {SUBMISSIONS_FILE}"
         )
     others = {path: text for path, text in files.items() if path != mains[0]}
-    is_single = sum(found is not None for found in sources.values()) == 1
+    is_single = sum(is_main is not None for is_main in sources.values()) == 1
     return files[mains[0]], str(language), {} if is_single else others
 
 
@@ -172,11 +172,11 @@ def candidates(files: dict[str, str], sources: list[str], language: object) -> I
     if len(named) == 1:
         return iter(named)
     entry = ENTRIES.get(str(language))
-    found = [path for path in sources if entry is not None and entry.search(files[path])]
-    if language == "python3" and not found:
+    mains = [path for path in sources if entry is not None and entry.search(files[path])]
+    if language == "python3" and not mains:
         imported = {path for path in sources if is_imported(path, files)}
-        found = [path for path in sources if path not in imported]
-    return iter(found)
+        mains = [path for path in sources if path not in imported]
+    return iter(mains)
 
 
 def is_imported(path: str, files: dict[str, str]) -> bool:

@@ -49,8 +49,8 @@ def refusal_of(message: Any) -> str | None:
     if isinstance(message.get("refusal"), str):
         return str(message["refusal"])
     parts = message.get("content")
-    found = (refusal_of(part) for part in (parts if isinstance(parts, list) else []))
-    return next((text for text in found if text), None)
+    refusals = (refusal_of(part) for part in (parts if isinstance(parts, list) else []))
+    return next((text for text in refusals if text), None)
 
 
 def part_text(part: Any) -> str:

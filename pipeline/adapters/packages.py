@@ -51,21 +51,21 @@ class Packages(ABC):
         real = root.resolve()
         is_one = bool(tree.marked) and not tree.marked[0].name
         above = real.parent.name if is_one or not root.is_dir() else real.name
-        found = [Found(one.path, f"{above}/{one.name or real.name}") for one in tree.marked]
+        packages = [FoundPackage(one.path, f"{above}/{one.name or real.name}") for one in tree.marked]
         refusals: list[SourceFile] = []
         for entry in tree.files:
             name = f"{above}/{entry.name}"
             if entry.name.endswith(ZIPPED) and not entry.fault:
                 try:
-                    found += zipped(entry.path, roots, name, self.markers)
+                    packages += zipped(entry.path, roots, name, self.markers)
                 except SourceRefused as refusal:
                     refusals.append(refused_file(entry.path, name, str(refusal)))
             elif entry.name.endswith(ARCHIVES) and not entry.fault:
                 refusals.append(refused_file(entry.path, name, archive_fault(entry.name)))
         if limit is not None:
-            selected = select_problems((("", one.name) for one in found), limit)
-            found = [one for one in found if one.name in selected]
-        files = [package_file(one, roots, self.markers[0], self.needed) for one in found] + refusals
+            selected = select_problems((("", one.name) for one in packages), limit)
+            packages = [one for one in packages if one.name in selected]
+        files = [package_file(one, roots, self.markers[0], self.needed) for one in packages] + refusals
         if tree.overflow:
             fault = f"{tree.overflow}: {printable(source)}; ingest its folders one by one"
             files.append(refused_file(source, above, fault))
@@ -99,7 +99,7 @@ class Packages(ABC):
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundPackage:
     """A package of a source: its folder, or its archive and the folder in it."""
 
     path: str
@@ -107,27 +107,31 @@ class Found:
     inside: str | None = None
 
 
-def zipped(path: str, roots: tuple[str, ...], name: str, markers: tuple[str, ...]) -> list[Found]:
+def zipped(path: str, roots: tuple[str, ...], name: str, markers: tuple[str, ...]) -> list[FoundPackage]:
     """The packages in an archive, named after it. Raises SourceRefused."""
     folders = packages_inside(path, roots, name, markers)
     if not folders:
         raise refused("an archive without a problem package", name, "remove it, or extract it")
     stem = name.rpartition(".")[0]
-    return [Found(path, stem if len(folders) == 1 else f"{stem}/{one}", one) for one in folders]
+    return [FoundPackage(path, stem if len(folders) == 1 else f"{stem}/{one}", one) for one in folders]
 
 
-def package_file(found: Found, roots: tuple[str, ...], marker: str, needed: tuple[str, ...]) -> SourceFile:
+def package_file(
+    package: FoundPackage, roots: tuple[str, ...], marker: str, needed: tuple[str, ...]
+) -> SourceFile:
     """A package as one file of the source."""
-    name = printable(found.name)
+    name = printable(package.name)
     try:
-        if found.inside is not None:
-            options = {INSIDE: found.inside}
-            return SourceFile(found.path, name, *fingerprint(found.path, roots, name), options, roots=roots)
-        package = PackageFiles(Path(found.path), roots, name, marker)
+        if package.inside is not None:
+            options = {INSIDE: package.inside}
+            return SourceFile(
+                package.path, name, *fingerprint(package.path, roots, name), options, roots=roots
+            )
+        files = PackageFiles(Path(package.path), roots, name, marker)
     except SourceRefused as refusal:
-        return refused_file(found.path, name, str(refusal))
-    skipped = package.skipped_files(needed)
-    return folder_file(Path(found.path), name, package.entries.values(), roots, skipped)
+        return refused_file(package.path, name, str(refusal))
+    skipped = files.skipped_files(needed)
+    return folder_file(Path(package.path), name, files.entries.values(), roots, skipped)
 
 
 @contextmanager

@@ -89,24 +89,24 @@ class Samples(RowAdapter):
         return [replace(file, options=file.options | {"map": self.mapping}) for file in files]
 
     def sample_key(self, row: JsonRow) -> SampleKey:
-        found = self.facts(row.value, None)
-        problem = found.get("problem_id") or content_id(str(found.get("prompt")))
+        facts = self.facts(row.value, None)
+        problem = facts.get("problem_id") or content_id(str(facts.get("prompt")))
         return SampleKey(row.line, str(problem), "", "samples", str(row.line))
 
     def facts(self, value: dict[str, Any], file: SourceFile | None) -> dict[str, Any]:
         """The facts of a row by name, those that the row has; guesses are noted in the file."""
-        found = {}
+        facts = {}
         for fact, names in GUESSES.items():
             mapped = self.mapping.get(fact)
             for name in (mapped,) if mapped else names:
                 is_there, item = lookup(value, name)
                 # A completion that is null is an answer without a program.
                 if is_there or (fact == "completion" and name in value):
-                    found[fact] = item
+                    facts[fact] = item
                     if file is not None and not mapped and name != fact:
                         file.notes[f"guessed: {fact} = {name}"] += 1
                     break
-        return found
+        return facts
 
     def items(self, row: JsonRow, file: SourceFile) -> Iterator[ReadItem]:
         if is_by_problem(row.value):
@@ -117,43 +117,43 @@ class Samples(RowAdapter):
                     JsonRow(row.line, partial(json_bytes, value), value, len(str(answers))), file
                 )
             return
-        found = self.facts(row.value, file)
-        note_unused_rewards(row.value, found, file)
-        prompt, completions = prompt_and_completions(found)
+        facts = self.facts(row.value, file)
+        note_unused_rewards(row.value, facts, file)
+        prompt, completions = prompt_and_completions(facts)
         many = len(completions) > 1
         for index, completion in enumerate(completions):
-            program = pick(found.get("program"), index, many)
+            program = pick(facts.get("program"), index, many)
             columns = {
-                "problem_id": name_of(found, row.value),
+                "problem_id": name_of(facts, row.value),
                 "origin": "other_policy",
-                **policy_columns(found, file),
-                "source_key": key_of(found, row, file) + (f"#{index}" if many else ""),
-                "sample_index": index if many else found.get("sample_index"),
-                "temperature": found.get("temperature"),
-                "top_p": found.get("top_p"),
-                "finish_reason": finish_reason(found.get("finish_reason")),
-                "language": found.get("language"),
-                **self.claim_of(found, index, many, file),
+                **policy_columns(facts, file),
+                "source_key": key_of(facts, row, file) + (f"#{index}" if many else ""),
+                "sample_index": index if many else facts.get("sample_index"),
+                "temperature": facts.get("temperature"),
+                "top_p": facts.get("top_p"),
+                "finish_reason": finish_reason(facts.get("finish_reason")),
+                "language": facts.get("language"),
+                **self.claim_of(facts, index, many, file),
             }
             text, details = opened(completion)
             if isinstance(program, str) and program.strip():
                 columns["program"] = program
             yield sample(row, prompt, text, **columns | details)
 
-    def claim_of(self, found: dict[str, Any], index: int, many: bool, file: SourceFile) -> dict[str, Any]:
+    def claim_of(self, facts: dict[str, Any], index: int, many: bool, file: SourceFile) -> dict[str, Any]:
         """The claim of one sample. One number for several samples is their mean, which claims nothing."""
-        reward = found.get("reward")
+        reward = facts.get("reward")
         if many and reward is not None and not isinstance(reward, list):
             file.notes["one reward for several samples: they have no claim"] += 1
-            return {"claimed_basis": f"reward of {len_of(found)} samples = {reward!s:.100}"}
+            return {"claimed_basis": f"reward of {len_of(facts)} samples = {reward!s:.100}"}
         return reward_claim(pick(reward, index, many), self.mapping.get("reward", "reward"))
 
 
 register(Samples())
 
 
-def len_of(found: dict[str, Any]) -> int:
-    return len(prompt_and_completions(found)[1])
+def len_of(facts: dict[str, Any]) -> int:
+    return len(prompt_and_completions(facts)[1])
 
 
 def is_by_problem(value: dict[str, Any]) -> bool:
@@ -194,18 +194,18 @@ def lookup(value: Any, name: str) -> tuple[bool, Any]:
     return lookup(held, rest) if rest else (held is not None, held)
 
 
-def prompt_and_completions(found: dict[str, Any]) -> tuple[Any, list[Any]]:
+def prompt_and_completions(facts: dict[str, Any]) -> tuple[Any, list[Any]]:
     """(prompt, completions) of a row. Raises KeyError without a completion."""
-    prompt, completion = found.get("prompt"), found.get("completion")
-    if isinstance(found.get("messages"), list) and completion is None:
-        messages = [with_role(message) for message in found["messages"]]
+    prompt, completion = facts.get("prompt"), facts.get("completion")
+    if isinstance(facts.get("messages"), list) and completion is None:
+        messages = [with_role(message) for message in facts["messages"]]
         last = max((n for n, one in enumerate(messages) if one.get("role") == "assistant"), default=-1)
         if last < 0:
             raise KeyError("completion (no message of the assistant in messages)")
         return messages[:last] or prompt, [messages[: last + 1][-1:]]
-    if "completion" not in found and "program" in found:
-        completion = found["program"]
-    elif "completion" not in found:
+    if "completion" not in facts and "program" in facts:
+        completion = facts["program"]
+    elif "completion" not in facts:
         raise KeyError("completion (name its key with --map completion=KEY)")
     while isinstance(completion, list) and len(completion) == 1 and isinstance(completion[0], list):
         completion = completion[0]
@@ -253,28 +253,28 @@ def pick(value: Any, index: int, many: bool) -> Any:
     return value
 
 
-def name_of(found: dict[str, Any], value: dict[str, Any]) -> str | None:
+def name_of(facts: dict[str, Any], value: dict[str, Any]) -> str | None:
     """The problem's id if it has the store's form."""
-    held = found.get("problem_id")
+    held = facts.get("problem_id")
     return (
         problem_id_of({"problem_id": held}) if isinstance(held, str) and "/" in held else problem_id_of(value)
     )
 
 
-def policy_columns(found: dict[str, Any], file: SourceFile) -> dict[str, Any]:
-    policy = found.get("policy_id")
+def policy_columns(facts: dict[str, Any], file: SourceFile) -> dict[str, Any]:
+    policy = facts.get("policy_id")
     columns: dict[str, Any] = {
         "policy_id": str(policy) if policy is not None else path_name(file),
-        "policy_step": step_of(found.get("policy_step")),
+        "policy_step": step_of(facts.get("policy_step")),
     }
-    if "policy_step" in found or "run_id" in found:
-        run = found.get("run_id")
+    if "policy_step" in facts or "run_id" in facts:
+        run = facts.get("run_id")
         columns |= {"origin": "earlier_run", "run_id": str(run) if run is not None else path_name(file)}
     return columns
 
 
-def key_of(found: dict[str, Any], row: JsonRow, file: SourceFile) -> str:
-    return str(found["source_key"]) if "source_key" in found else f"{file.name}#{row.line}"
+def key_of(facts: dict[str, Any], row: JsonRow, file: SourceFile) -> str:
+    return str(facts["source_key"]) if "source_key" in facts else f"{file.name}#{row.line}"
 
 
 def reward_claim(reward: Any, key: str) -> dict[str, Any]:
@@ -291,10 +291,10 @@ def reward_claim(reward: Any, key: str) -> dict[str, Any]:
     return score_claim(reward, key, "samples")
 
 
-def note_unused_rewards(value: dict[str, Any], found: dict[str, Any], file: SourceFile) -> None:
+def note_unused_rewards(value: dict[str, Any], facts: dict[str, Any], file: SourceFile) -> None:
     """Note keys that are named like a reward, have a number, and are not the reward of the row."""
     for key, item in value.items():
-        if item is found.get("reward") or not isinstance(item, int | float | str):
+        if item is facts.get("reward") or not isinstance(item, int | float | str):
             continue
         if any(word in key.lower() for word in ("reward", "score", "accuracy", "correct", "passed")):
             try:

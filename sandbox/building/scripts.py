@@ -78,8 +78,8 @@ def unpack(archive: bytes, max_files: int) -> dict[str, bytes]:
     with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as packed:
         for member in packed:
             name = member.name.removeprefix("./")
-            if member.isreg() and is_plain_path(name) and (found := packed.extractfile(member)):
-                files[name] = found.read()
+            if member.isreg() and is_plain_path(name) and (packed_file := packed.extractfile(member)):
+                files[name] = packed_file.read()
             if len(files) > max_files:
                 raise ValueError(f"more than {max_files} files")
     return files

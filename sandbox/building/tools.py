@@ -62,5 +62,5 @@ def _is_tool_chain(target: Path, folder: Path) -> bool:
     """Whether a link's target is a part of a tool chain that the jail does not show yet."""
     if target.is_relative_to("/usr/lib") or target.is_relative_to(folder) or not target.exists():
         return False
-    places = [Path(place) for place in INSTALLED]
-    return any(target.is_relative_to(place) and len(target.parts) > len(place.parts) + 1 for place in places)
+    folders = [Path(place) for place in INSTALLED]
+    return any(target.is_relative_to(place) and len(target.parts) > len(place.parts) + 1 for place in folders)

@@ -141,7 +141,7 @@ class AssertionJails:
             session.close()
         else:
             self.jails[key] = session, count + len(ends)
-        return runs, [Report(end, found) for end, found in zip(ends, reports, strict=False)]
+        return runs, [Report(end, report) for end, report in zip(ends, reports, strict=False)]
 
     def _take(self, key: tuple[str, Limits]) -> tuple[Session, int]:
         if key in self.jails:

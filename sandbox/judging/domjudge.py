@@ -94,10 +94,10 @@ def scaled(parts: re.Match[bytes], base: int) -> LongDouble:
     if power + step * len(digits) < -largest:
         return Fraction(0)
     # Digits beyond a long double's decide at most a rounding, for which one that is not zero is enough.
-    kept = 12_000
-    if len(digits) > kept:
-        power += step * (len(digits) - kept - 1)
-        digits = digits[:kept] + (b"1" if digits[kept:].strip(b"0") else b"0")
+    retained = 12_000
+    if len(digits) > retained:
+        power += step * (len(digits) - retained - 1)
+        digits = digits[:retained] + (b"1" if digits[retained:].strip(b"0") else b"0")
     number = Fraction(int_of(digits, base)) * Fraction(10 if base == 10 else 2) ** power
     return rounded(-number if is_negative else number)
 

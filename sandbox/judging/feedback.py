@@ -36,7 +36,7 @@ class Feedback:
         return self.files.get(NEXT_PASS)
 
     @property
-    def kept(self) -> dict[str, bytes]:
+    def retained(self) -> dict[str, bytes]:
         """The files that the next pass finds."""
         return {name: contents for name, contents in self.files.items() if name != NEXT_PASS}
 

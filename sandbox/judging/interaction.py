@@ -88,8 +88,8 @@ def await_first(both: list[StartedRuns], pipes: Pipes, limit_s: float) -> list[S
         if ended := select.select(both, [], [], BOTH_LOOK_S)[0]:
             return ended
         seen = [activity(started.supervisor_pid) for started in both]
-        still = None not in seen and not any(one[0] for one in seen if one) and seen == before
-        quiet = quiet + BOTH_LOOK_S if still else 0.0
+        is_idle = None not in seen and not any(one[0] for one in seen if one) and seen == before
+        quiet = quiet + BOTH_LOOK_S if is_idle else 0.0
         if quiet > BOTH_QUIET_S:
             pipes.close()
             return []

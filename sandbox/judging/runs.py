@@ -206,7 +206,7 @@ class Runs:
             result, next_input = with_feedback(replace(result, cpu_s=slowest_s), checker.feedback)
             if next_input is None:
                 return result
-            test, checker.given = replace(test, input=next_input), checker.feedback.kept
+            test, checker.given = replace(test, input=next_input), checker.feedback.retained
         complaint = f"the checker asks for more than {self.submission.checker.passes} passes"
         return replace(result, verdict="judge_error", detail=complaint)
 
@@ -263,7 +263,7 @@ class Runs:
             return self._run_unisolated(test)
         self.isolated = self.isolated is not False and report.isolated
         if self.submission.keep_bytes:
-            self.outputs[test.test_id] = self._kept(test, files)
+            self.outputs[test.test_id] = self._retained(test, files)
         if verdict == "runtime_error":
             detail = f"{detail}; {last_line(files[2])}".strip("; ")
         if verdict in (None, "runtime_error"):
@@ -314,7 +314,7 @@ class Runs:
         self.errors_overflowed = self.keeps_errors and run.error_bytes > limit >= run.output_bytes
         output = os.pread(files[1], min(run.output_bytes, limit), 0)
         if self.submission.keep_bytes or self.submission.fetch_files:
-            self.outputs[test.test_id] = self._kept(test, files)
+            self.outputs[test.test_id] = self._retained(test, files)
         verdict, detail = self._run_verdict(run)
         if verdict == "runtime_error" and ran_out_of_heap(self.program.language, files[2]):
             verdict, detail = "memory_limit_exceeded", last_line(files[2])
@@ -329,7 +329,7 @@ class Runs:
             detail = f"{detail}; {last_line(files[2])}".strip("; ")
         return make_result(test, verdict or "accepted", run, output, detail)
 
-    def _kept(self, test: Test, files: tuple[int, ...]) -> Output:
+    def _retained(self, test: Test, files: tuple[int, ...]) -> Output:
         stdout, stderr = (
             os.pread(file, self.submission.keep_bytes, 0).decode("utf-8", "replace") for file in files[1:3]
         )

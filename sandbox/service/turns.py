@@ -11,10 +11,10 @@ from contextlib import asynccontextmanager
 
 
 class Turns:
-    """`places` programs at a time, handed out one per request in rotation. For one event loop."""
+    """`slots` programs at a time, handed out one per request in rotation. For one event loop."""
 
-    def __init__(self, places: int) -> None:
-        self.free = places
+    def __init__(self, slots: int) -> None:
+        self.free = slots
         self.waiting: dict[
             object, deque[asyncio.Future[None]]
         ] = {}  # {request: its programs}; whose turn is next, first

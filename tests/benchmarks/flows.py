@@ -108,8 +108,10 @@ def cpu_so_far(pid: int) -> tuple[float, float]:
 
 
 def surroundings(data: Path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "SPO_"))}
-    return kept | {"SPO_DATA_DIR": str(data)}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "SPO_"))
+    }
+    return environment | {"SPO_DATA_DIR": str(data)}
 
 
 def prefect_overhead(folder: Path, problems: int, rounds: int) -> dict[str, float]:
@@ -177,7 +179,7 @@ def engines_agree(folder: Path, problems: int = 6) -> dict[str, bool | str | Non
     one = tests.filled(folder / "one", problems)
     label(one)
     deduplicate(one)
-    expected, found = tests.contents(one), {}
+    expected, results = tests.contents(one), {}
     for engine in ("dask", "ray"):
         if importlib.util.find_spec(f"prefect_{engine}") is None:
             continue
@@ -201,10 +203,10 @@ def engines_agree(folder: Path, problems: int = 6) -> dict[str, bool | str | Non
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
-        found[engine] = tests.contents(store) == expected
+        results[engine] = tests.contents(store) == expected
     return {
-        "engines": ", ".join(found) or "none installed",
-        "engines_agree": all(found.values()) if found else None,
+        "engines": ", ".join(results) or "none installed",
+        "engines_agree": all(results.values()) if results else None,
     }
 
 

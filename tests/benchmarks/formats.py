@@ -95,16 +95,16 @@ def bench_writers(folder: Path) -> dict:
     (folder / "problems.jsonl").write_text("".join(json.dumps(one) + "\n" for one in problems))
     store = Store(folder / "writers")
     ingest(store, "plain", str(folder / "problems.jsonl"))
-    places = [place for place in sorted((WRITERS / "files").iterdir()) if place.is_dir()]
+    positions = [place for place in sorted((WRITERS / "files").iterdir()) if place.is_dir()]
     tokenizer = {"tokenizer": str(WRITERS / "files" / "tinker_capture" / "tokenizer.json")}
     mappings = {"tinker_capture": tokenizer}
     batches = [
         batch
-        for place in places
+        for place in positions
         for batch in ingest(store, place.name, str(place), mapping=mappings.get(place.name))
     ]
     lossless = round_trip(store, folder)
-    return {"adapters": len(BUILT_IN), "real_writer_files": len(places), **counts_of(batches), **lossless}
+    return {"adapters": len(BUILT_IN), "real_writer_files": len(positions), **counts_of(batches), **lossless}
 
 
 def round_trip(store: Store, folder: Path) -> dict:

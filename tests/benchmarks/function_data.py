@@ -52,8 +52,8 @@ def submissions(folder: Path, quick: bool) -> tuple[Counter[str], list[Submissio
 
 
 def submission(problem: dict, program: str) -> Submission:
-    found = [("public", problem["public_tests"]), ("private", problem["hidden_tests"])]
-    tests = [read_test(test, kind, n) for kind, several in found for n, test in enumerate(several, start=1)]
+    results = [("public", problem["public_tests"]), ("private", problem["hidden_tests"])]
+    tests = [read_test(test, kind, n) for kind, several in results for n, test in enumerate(several, start=1)]
     return Submission(
         program,
         "python3",
@@ -81,12 +81,12 @@ def count(folder: Path, quick: bool = False) -> dict[str, dict[str, int]]:
         accepted, failures = sorted_out(pool.stream(work))
     if broken := sorted(failures.keys() - accepted.keys()):
         raise RuntimeError(f"judge errors: {broken[:5]}: {failures[broken[0]]}")
-    found = {source: dict.fromkeys((ISOLATED, STAMPED, UNSOLVED), 0) for source in problems}
+    results = {source: dict.fromkeys((ISOLATED, STAMPED, UNSOLVED), 0) for source in problems}
     for problem_id, isolated in accepted.items():
-        found[source_of(problem_id)][ISOLATED if isolated else STAMPED] += 1
+        results[source_of(problem_id)][ISOLATED if isolated else STAMPED] += 1
     for source, total in problems.items():
-        found[source][UNSOLVED] = total - found[source][ISOLATED] - found[source][STAMPED]
-    return found
+        results[source][UNSOLVED] = total - results[source][ISOLATED] - results[source][STAMPED]
+    return results
 
 
 def sorted_out(judgements: Iterator[Judgement]) -> tuple[dict[str, bool], dict[str, str]]:

@@ -247,11 +247,11 @@ def pip_settings() -> dict[str, str]:
     """Where pip is set up to look for packages, in the words of uv, which reads none of it."""
     known = {"UV_DEFAULT_INDEX": "global.index-url", "UV_FIND_LINKS": "global.find-links"}
     command = [Path(sys.base_prefix) / "bin" / "python3", "-m", "pip", "config", "get"]
-    found = {
+    results = {
         name: subprocess.run([*command, key], capture_output=True, text=True).stdout.strip()
         for name, key in known.items()
     }
-    return {name: value for name, value in found.items() if value and name not in os.environ}
+    return {name: value for name, value in results.items() if value and name not in os.environ}
 
 
 def trajectories(programs: list[str], groups: list[str], first: int) -> pl.DataFrame:

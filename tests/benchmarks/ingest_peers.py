@@ -85,16 +85,16 @@ def main() -> None:
     held = dict(np.load(folder / "programs.npz"))
     shingles = [held["shingles"][a:b] for a, b in pairwise(held["offsets"])]
     groups, texts = held["groups"].tolist(), json.loads((folder / "texts.json").read_text())
-    found: dict[str, float | str] = {}
+    results: dict[str, float | str] = {}
     for peer, programs in ((datasketch, 5_000), (gaoya, 5_000), (datatrove, 5_000), (daft, 20_000)):
         assert max(Counter(groups[:programs]).values()) > 1
         try:
-            found[peer.__name__] = peer(shingles[:programs], groups[:programs], texts[:programs])
+            results[peer.__name__] = peer(shingles[:programs], groups[:programs], texts[:programs])
         except Exception as error:
-            found[peer.__name__] = (
+            results[peer.__name__] = (
                 f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
             )
-    print(json.dumps(found))
+    print(json.dumps(results))
 
 
 if __name__ == "__main__":

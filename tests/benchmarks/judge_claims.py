@@ -49,7 +49,7 @@ Row = dict[str, Any]
 
 
 def agreement(
-    data: Path, sources: list[str], kept: Path | None = None
+    data: Path, sources: list[str], retained: Path | None = None
 ) -> tuple[dict[str, Any], list[ClaimRow]]:
     """Agreement of verdicts with the claims of human solutions of problems with full tests: figures, and a
     row per source and language. `kept`: the folder of a store that is kept, or goes on.
@@ -58,7 +58,7 @@ def agreement(
         bundle = Path(folder) / "bundle"
         bundle.mkdir()
         copy_judged(data, bundle, sources)
-        store = Store(kept or Path(folder) / "store")
+        store = Store(retained or Path(folder) / "store")
         ingest(store, "bundle", str(bundle))
         summary = label(store, where="t.origin = 'human'")
         return compare(store, summary.unjudgeable)
@@ -92,15 +92,15 @@ def compare(store: Store, unjudgeable: int = 0) -> tuple[dict[str, Any], list[Cl
 
 def copy_judged(data: Path, bundle: Path, sources: list[str]) -> None:
     """Copy the problems with full tests, of all sources or of some, with their human solutions."""
-    kept: set[str] = set()
+    retained: set[str] = set()
     for name in FILES[:2]:
         with gzip.open(data / name, "rt") as rows, gzip.open(bundle / name, "wt", compresslevel=1) as copy:
             for line in rows:
                 row = json.loads(line)
                 is_wanted = name == FILES[0] and (not sources or row["source"] in sources)
                 if is_wanted and row["tests_quality"] == "full":
-                    kept.add(row["problem_id"])
-                if row["problem_id"] in kept:
+                    retained.add(row["problem_id"])
+                if row["problem_id"] in retained:
                     copy.write(line)
     (bundle / FILES[2]).write_bytes(gzip.compress(b""))
 

@@ -55,15 +55,15 @@ def differences(
 ) -> Iterator[str]:
     for key, value in wanted.items():
         if key == "problem":
-            found: Any = {name: problem[name] for name in value}
+            results: Any = {name: problem[name] for name in value}
         elif key == "claims":
-            found = {name: rows[name]["claimed_verdict"] for name in value if name in rows}
+            results = {name: rows[name]["claimed_verdict"] for name in value if name in rows}
         elif row := rows.get(next((name for name in rows if name.endswith(key)), "")):
-            found = (row["verdict"], row["score"]) if isinstance(value, tuple) else row["verdict"]
+            results = (row["verdict"], row["score"]) if isinstance(value, tuple) else row["verdict"]
         else:
-            found = "refused"
-        if found != value:
-            yield f"{kind}, {key}: {found}, not {value}"
+            results = "refused"
+        if results != value:
+            yield f"{kind}, {key}: {results}, not {value}"
 
 
 def package_cases() -> tuple[int, int, int]:

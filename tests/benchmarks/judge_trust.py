@@ -77,7 +77,7 @@ def function_ratio(rounds: int = 5, programs: int = 20, tests: int = 60) -> dict
         ],
         "assert": [Submission(PROGRAM.format(number=0), "python3", many, entry_point="f")],
     }
-    found: dict[str, float] = {}
+    results: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         isolation = establish(Path(folder))
         try:
@@ -87,10 +87,10 @@ def function_ratio(rounds: int = 5, programs: int = 20, tests: int = 60) -> dict
                     / cpu_s(isolation, Path(folder), submissions, beside_the_program)
                     for _ in range(rounds)
                 ]
-                found[name] = round(statistics.median(ratios), 3)
+                results[name] = round(statistics.median(ratios), 3)
         finally:
             isolation.close()
-    return found
+    return results
 
 
 def beside_the_program(test: Test, _entry: str) -> Job:
@@ -113,8 +113,8 @@ def cpu_s(
 
 
 def used_s() -> float:
-    found = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in found)
+    results = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in results)
 
 
 if __name__ == "__main__":

@@ -184,7 +184,7 @@ def tokens_of_decode(model: Any, stops: frozenset[int], asked: list[list[int]], 
     with torch.inference_mode():
         made = decode(
             model, asked, stop_ids=stops, temperature=1.0, top_p=1.0, max_new_tokens=160,
-            generator=torch.Generator().manual_seed(0), places=rows,
+            generator=torch.Generator().manual_seed(0), slots=rows,
         )  # fmt: skip
         return sum(len(row.token_ids) for row in made)
 
@@ -223,7 +223,7 @@ def sampler(rounds: int, rows: int) -> dict[str, float]:
     return {"sampler_vs_generate": ratios[len(ratios) // 2]}
 
 
-def kept(name: str, keys: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+def kept_figures(name: str, keys: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     """Figures that a longer script left in `results/`; null where it never ran."""
     path = RESULTS / f"{name}.json"
     values = json.loads(path.read_text()) if path.is_file() else {}
@@ -250,9 +250,9 @@ def main() -> None:
             figures |= sampler(options.rounds, options.rows)
         else:
             figures |= memory_vs_sft()
-    figures |= kept("vllm", ("refreshes", "misattributed"))
-    figures |= kept("smollm", ("smollm_pass10_before", "smollm_pass10_sft", "smollm_pass10_spo"))
-    figures |= kept("gpu", ("mfu", "tokens_s", "peak_gb", "spo_vs_sft_speed"))
+    figures |= kept_figures("vllm", ("refreshes", "misattributed"))
+    figures |= kept_figures("smollm", ("smollm_pass10_before", "smollm_pass10_sft", "smollm_pass10_spo"))
+    figures |= kept_figures("gpu", ("mfu", "tokens_s", "peak_gb", "spo_vs_sft_speed"))
     rounded = {
         name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in figures.items()
     }

@@ -66,7 +66,7 @@ def vllm(python: str, folder: Path, log: Path, *, starts_in_s: float = 900.0) ->
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | ENVIRONMENT
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | ENVIRONMENT
     command = [
         python, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder), "--host", "127.0.0.1",
         "--port", str(port), "--served-model-name", "followed", "--dtype", "float32",
@@ -74,9 +74,7 @@ def vllm(python: str, folder: Path, log: Path, *, starts_in_s: float = 900.0) ->
         "--kv-cache-memory-bytes", "500000000",
     ]  # fmt: skip
     with open(log, "w") as output:
-        process = subprocess.Popen(
-            command, stdout=output, stderr=output, env=environment, start_new_session=True
-        )
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=clean, start_new_session=True)
     try:
         url = f"http://127.0.0.1:{port}"
         wait_for(url, process, log, starts_in_s)

@@ -124,15 +124,15 @@ def refused(judge: Judge, count: int) -> None:
 
 
 def spawned(command: list[str], count: int) -> None:
-    given, taken = os.memfd_create("in"), os.memfd_create("out")
+    given, selected = os.memfd_create("in"), os.memfd_create("out")
     os.write(given, b"21\n")
-    actions = [(os.POSIX_SPAWN_DUP2, given, 0), (os.POSIX_SPAWN_DUP2, taken, 1)]
+    actions = [(os.POSIX_SPAWN_DUP2, given, 0), (os.POSIX_SPAWN_DUP2, selected, 1)]
     for _ in range(count):
         os.lseek(given, 0, os.SEEK_SET)
         os.waitpid(os.posix_spawn(command[0], command, {}, file_actions=actions), 0)
-    assert os.pread(taken, 3, 0) == b"42\n"
+    assert os.pread(selected, 3, 0) == b"42\n"
     os.close(given)
-    os.close(taken)
+    os.close(selected)
 
 
 def forked_ms(count: int, guest: Path) -> float:
@@ -176,7 +176,7 @@ def prices(cache: Path, rounds: int, count: int) -> dict[str, float]:
     folder = judge.builder.build(language, CPP).folder
     cold = [interpreter()[0], "-I", "-S", "-E", "-c", PYTHON]
     few = max(10, count // 8)
-    found: dict[str, list[float]] = {}
+    results: dict[str, list[float]] = {}
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {max(allowed)})
     for number in range(rounds + 1):  # the first round warms up
@@ -206,7 +206,7 @@ def prices(cache: Path, rounds: int, count: int) -> dict[str, float]:
                 "vs_bwrap_per_test": per_test / cpp,
             }
             for name, value in row.items():
-                found.setdefault(name, []).append(value)
+                results.setdefault(name, []).append(value)
             progress(
                 f"prices, round {number} of {rounds}:"
                 f" cpp {floor / cpp:.2f}, python {python_floor / python:.2f}"
@@ -214,7 +214,7 @@ def prices(cache: Path, rounds: int, count: int) -> dict[str, float]:
     os.sched_setaffinity(0, allowed)
     judge.close()
     isolation.close()
-    return {name: statistics.median(values) for name, values in found.items()}
+    return {name: statistics.median(values) for name, values in results.items()}
 
 
 def steadiness(pool: Pool, repeats: int) -> dict[str, float]:

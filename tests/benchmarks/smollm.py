@@ -219,13 +219,13 @@ def evaluated(study: Study, policy_id: str, folder: Path) -> dict[str, float | N
     said(f"evaluate {policy_id}")
     problems = study.problems("split = 'test'", study.size.test_problems)
     with Pool() as pool:
-        found = evaluate(
+        results = evaluate(
             study.store, pool, study.load(folder), policy_id, problems,
             study.sampling(study.size.test_samples),
         )  # fmt: skip
-    ten = found.pass_at_10
+    ten = results.pass_at_10
     return {
-        "pass1": found.pass_at_1.mean,
+        "pass1": results.pass_at_1.mean,
         "pass10": ten.mean if ten else None,
         "pass10_low": ten.low if ten else None,
         "pass10_high": ten.high if ten else None,
@@ -247,18 +247,18 @@ def figures_of_steps(study: Study, name: str) -> dict[str, float | None]:
 
 def results(study: Study, seeds: int, size: str, model: str) -> dict[str, Any]:
     """Pass@k of the policy as it comes, of the warm one, and of each method, a mean over seeds."""
-    found: dict[str, Any] = {"size": size, "seeds": seeds, "model": Path(model).name}
-    found[START] = evaluated(study, START, study.home / START)
-    found[WARM] = evaluated(study, WARM, study.home / WARM / "final")
+    results: dict[str, Any] = {"size": size, "seeds": seeds, "model": Path(model).name}
+    results[START] = evaluated(study, START, study.home / START)
+    results[WARM] = evaluated(study, WARM, study.home / WARM / "final")
     for method in METHODS:
         rows = [
             evaluated(study, f"{method}-{seed}", study.home / f"{method}-{seed}" / "final")
             for seed in range(seeds)
         ]
-        found[method] = rows
-    tens = {method: [row["pass10"] for row in found[method]] for method in METHODS}
-    return found | {
-        "smollm_pass10_before": found[START]["pass10"],
+        results[method] = rows
+    tens = {method: [row["pass10"] for row in results[method]] for method in METHODS}
+    return results | {
+        "smollm_pass10_before": results[START]["pass10"],
         "smollm_pass10_sft": statistics.mean(tens["sft"]),
         "smollm_pass10_spo": max(statistics.mean(tens["spo"]), statistics.mean(tens["spo-online"])),
     }
@@ -283,14 +283,14 @@ def main() -> None:
     sample_and_score(study)
     for seed in range(options.seeds):
         train_all(study, seed)
-    found = {"smollm": results(study, options.seeds, options.size, options.model)}
+    figures = {"smollm": results(study, options.seeds, options.size, options.model)}
     if options.gpu:
         sft, spo = (figures_of_steps(study, f"{method}-0") for method in ("sft", "spo"))
-        found["gpu"] = {**spo, "spo_vs_sft_speed": (spo["tokens_s"] or 0.0) / (sft["tokens_s"] or 1.0)}
-    for name, values in found.items():
+        figures["gpu"] = {**spo, "spo_vs_sft_speed": (spo["tokens_s"] or 0.0) / (sft["tokens_s"] or 1.0)}
+    for name, values in figures.items():
         if options.keep:
             (RESULTS / f"{name}.json").write_text(json.dumps(values, indent=1) + "\n")
-    print(json.dumps(found))
+    print(json.dumps(figures))
 
 
 if __name__ == "__main__":

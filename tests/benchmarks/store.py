@@ -174,7 +174,7 @@ def many_commits(folder: Path, commits: int) -> dict[str, float]:
         count: store.snapshot("policies", version).read(["policy_id"])["policy_id"]
         for count, version in pinned.items()
     }
-    right = sum(set(found) == {f"p{n}" for n in range(count)} for count, found in rows.items())
+    right = sum(set(results) == {f"p{n}" for n in range(count)} for count, results in rows.items())
     return result | {"pins": len(pinned), "pins_readable": right}
 
 

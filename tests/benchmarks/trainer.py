@@ -335,9 +335,9 @@ def rows_equal(store: Store, steps: int = 20) -> float:
     them twice.
     """
     settings = TrainingSettings(batch_tokens=2000)
-    taken: dict[int, list[list[str]]] = {}
+    selected: dict[int, list[list[str]]] = {}
     for world in (1, 2, 4):
-        taken[world] = [[] for _ in range(steps)]
+        selected[world] = [[] for _ in range(steps)]
         for rank in range(world):
             ranks, stream = SingleProcess(), stream_of(store)
             ranks.rank, ranks.world = rank, world
@@ -346,8 +346,10 @@ def rows_equal(store: Store, steps: int = 20) -> float:
                 rows = stream.batch(step)
                 groups = micro_batches(rows, settings)
                 for place, counts in ranks.share(len(groups)):
-                    taken[world][step] += [rows[i].trajectory_id for i in groups[place]] if counts else []
-    return float(all(list(map(sorted, taken[world])) == list(map(sorted, taken[1])) for world in (2, 4)))
+                    selected[world][step] += [rows[i].trajectory_id for i in groups[place]] if counts else []
+    return float(
+        all(list(map(sorted, selected[world])) == list(map(sorted, selected[1])) for world in (2, 4))
+    )
 
 
 def small_run(

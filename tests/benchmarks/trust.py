@@ -76,15 +76,15 @@ def run_parts(names: Iterable[str], arguments: Sequence[str], deadline: float) -
     """{part: outcome, or why there is none}: those that need the machine for themselves first."""
     by_itself = [name for name in names if name in UNDISTURBED]
     together = [name for name in names if name not in UNDISTURBED]
-    found = {name: run_part(name, arguments, deadline) for name in by_itself}
+    results = {name: run_part(name, arguments, deadline) for name in by_itself}
     with ThreadPoolExecutor(2) as pool:
         outcomes = pool.map(lambda name: run_part(name, arguments, deadline), together)
-        return found | dict(zip(together, outcomes, strict=True))
+        return results | dict(zip(together, outcomes, strict=True))
 
 
-def summary(found: dict[str, Outcome | str]) -> dict[str, object]:
+def summary(results: dict[str, Outcome | str]) -> dict[str, object]:
     """The JSON line."""
-    outcomes = {name: one for name, one in found.items() if isinstance(one, Outcome)}
+    outcomes = {name: one for name, one in results.items() if isinstance(one, Outcome)}
     surfaces = {name: one for name, one in outcomes.items() if name in SURFACES}
     figures = {name: value for one in outcomes.values() for name, value in one.figures.items()}
     return {
@@ -94,22 +94,22 @@ def summary(found: dict[str, Outcome | str]) -> dict[str, object]:
         **({DATA: outcomes[DATA].figures} if DATA in outcomes else {}),
         "by_surface": {name: [one.attempts, len(one.breaches)] for name, one in surfaces.items()},
         "untried": sum(len(one.untried) for one in outcomes.values()),
-        "harness_failures": [name for name, one in found.items() if isinstance(one, str)],
+        "harness_failures": [name for name, one in results.items() if isinstance(one, str)],
     }
 
 
-def show(found: dict[str, Outcome | str], line: dict[str, object]) -> None:
+def show(results: dict[str, Outcome | str], line: dict[str, object]) -> None:
     print(f"{'surface':22} {'attacks':>8} {'breaches':>9}  not tried")
     for name in SURFACES:
-        if isinstance(one := found.get(name), Outcome):
+        if isinstance(one := results.get(name), Outcome):
             print(f"{name:22} {one.attempts:>8} {len(one.breaches):>9}  {len(one.untried) or ''}")
     for name in FIGURES:
         if line[name] is not None:
             print(f"{name:22} {line[name]:>8}")
-    if isinstance(counts := found.get(DATA), Outcome):
+    if isinstance(counts := results.get(DATA), Outcome):
         for name, problems in counts.figures.items():
             print(f"{name:36} {problems:>8} problems")
-    for name, outcome in found.items():
+    for name, outcome in results.items():
         if isinstance(outcome, str):
             print(f"FAILED, nothing counted: {name}: {outcome}")
             continue
@@ -130,13 +130,13 @@ def main() -> int:
     options = parser.parse_args()
     deadline = time.monotonic() + options.limit_s - SPARE_S
     arguments = ["--quick"] if options.quick else []
-    found = run_parts(options.only or parts, arguments, deadline)
+    results = run_parts(options.only or parts, arguments, deadline)
     if options.data:
-        found[DATA] = run_part(DATA, [*arguments, "--data", str(options.data)], deadline)
-    line = summary(found)
-    show(found, line)
+        results[DATA] = run_part(DATA, [*arguments, "--data", str(options.data)], deadline)
+    line = summary(results)
+    show(results, line)
     print(json.dumps(line))
-    outcomes = [one for one in found.values() if isinstance(one, Outcome)]
+    outcomes = [one for one in results.values() if isinstance(one, Outcome)]
     return int(bool(line["harness_failures"]) or any(one.breaches for one in outcomes))
 
 

@@ -55,17 +55,17 @@ def tests(*words: str) -> Outcome:
         done = subprocess.run([*command, *words], cwd=ROOT, capture_output=True, text=True)
         if done.returncode not in (0, 1) or not report.exists():
             raise RuntimeError(f"pytest ended with {done.returncode}: {(done.stdout + done.stderr)[-500:]}")
-        found = Outcome()
+        results = Outcome()
         for case in ElementTree.parse(report).iter("testcase"):
             name = f"{case.get('classname')}::{case.get('name')}"
             unsettled = [case.find(kind) for kind in ("error", "skipped")]
             if reasons := [one.get("message", "") for one in unsettled if one is not None]:
-                found.untried.append(f"{name}: {reasons[0]}"[:300])
+                results.untried.append(f"{name}: {reasons[0]}"[:300])
                 continue
-            found.attempts += 1
+            results.attempts += 1
             if (failure := case.find("failure")) is not None:
-                found.breaches.append(f"{name}: {failure.get('message', '')}"[:300])
-    return found
+                results.breaches.append(f"{name}: {failure.get('message', '')}"[:300])
+    return results
 
 
 def service(quick: bool) -> Outcome:
@@ -75,11 +75,11 @@ def service(quick: bool) -> Outcome:
 
     with Pool() as pool:
         attacks, breaches = attack(pool)
-    found = Outcome(attacks, breaches)
+    results = Outcome(attacks, breaches)
     if not quick:
         files = ("tests/sandbox/test_service_attacks.py", "tests/sandbox/test_load.py")
-        found += tests(*files, "--deselect", "tests/sandbox/test_service_attacks.py::test_attacks")
-    return found
+        results += tests(*files, "--deselect", "tests/sandbox/test_service_attacks.py::test_attacks")
+    return results
 
 
 def sql(quick: bool) -> Outcome:
@@ -113,9 +113,9 @@ def store_rows(quick: bool) -> Outcome:
     parts = (hostile_rows.adapters_in_quarantine,) if quick else (hostile_rows.attempts,)
     with tempfile.TemporaryDirectory() as folder:
         outcomes = [one for part in parts for one in part(Path(folder))]
-    found = Outcome(len(outcomes), [f"{attack}: {fault}" for attack, fault in outcomes if fault])
+    results = Outcome(len(outcomes), [f"{attack}: {fault}" for attack, fault in outcomes if fault])
     words = "link or colleague or private or refused or lead_out or number_or_nothing"
-    return found + tests("tests/pipeline/test_locks.py", "-k", words)
+    return results + tests("tests/pipeline/test_locks.py", "-k", words)
 
 
 def function_verdicts(quick: bool) -> Outcome:
@@ -144,10 +144,12 @@ def sandbox_landlock(quick: bool) -> Outcome:
         # Programs of root run as another user, who reads the built ones.
         os.chmod(folder, 0o755)
         try:
-            found = test_landlock.breaches(Path(folder, "programs"), test_landlock.QUICK if quick else ())
+            results = test_landlock.breaches(Path(folder, "programs"), test_landlock.QUICK if quick else ())
         except pytest.skip.Exception as reason:
             return Outcome(untried=[str(reason)])
-    return Outcome(len(found), [f"{name}: {'; '.join(faults)}" for name, faults in found.items() if faults])
+    return Outcome(
+        len(results), [f"{name}: {'; '.join(faults)}" for name, faults in results.items() if faults]
+    )
 
 
 def power_cuts(quick: bool) -> Outcome:
@@ -225,16 +227,16 @@ def without_effect(_descriptor: Any) -> None:
 def function_tests(quick: bool) -> Outcome:
     from tests.benchmarks.judge_trust import function_ratio
 
-    found = function_ratio(*((2, 5, 20) if quick else ()))
-    return Outcome(figures={"function_ratio": found["check"], "function_ratio_assert": found["assert"]})
+    results = function_ratio(*((2, 5, 20) if quick else ()))
+    return Outcome(figures={"function_ratio": results["check"], "function_ratio_assert": results["assert"]})
 
 
 def function_data(quick: bool, folder: Path) -> Outcome:
     """Function problems of a data set: those whose values cross, and those judged beside the program."""
     from tests.benchmarks.function_data import count
 
-    found = count(folder, quick)
-    return Outcome(figures={f"{source}, {how}": n for source, by in found.items() for how, n in by.items()})
+    results = count(folder, quick)
+    return Outcome(figures={f"{source}, {how}": n for source, by in results.items() for how, n in by.items()})
 
 
 Part = Callable[[bool], Outcome]

@@ -17,8 +17,10 @@ STARTER = Path(__file__).parents[2] / "data" / "starter"
 
 def surroundings(data: Path, **more: str) -> dict[str, str]:
     """Environment of a command: without Prefect's settings of this process, or of a test before this one."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "SPO_"))}
-    return kept | {"SPO_DATA_DIR": str(data)} | more
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "SPO_"))
+    }
+    return environment | {"SPO_DATA_DIR": str(data)} | more
 
 
 class Server:
@@ -78,11 +80,11 @@ class Server:
 def until(holds, what: str, limit_s: float = 120, alive: subprocess.Popen | None = None):
     """Wait until `holds()` is true; return its value. Fails after `limit_s`, or when `alive` has ended."""
     deadline = time.monotonic() + limit_s
-    while not (found := holds()):
+    while not (actual := holds()):
         assert alive is None or alive.poll() is None, f"a process ended before {what}"
         assert time.monotonic() < deadline, f"not within {limit_s:.0f} s: {what}"
         time.sleep(0.2)
-    return found
+    return actual
 
 
 def sampled_store(folder: Path, problems: int = 12, origin: str = "earlier_training"):

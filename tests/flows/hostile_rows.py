@@ -148,10 +148,10 @@ def folders_of_policies(folder: Path) -> Iterator[tuple[str, str]]:
 
 def hostile_models(folder: Path, mark: Path) -> dict[str, Path]:
     """{what is in it: folder}"""
-    found = {}
+    actual = {}
 
     def model(name: str, **files: dict | str | bytes) -> Path:
-        place = found[name] = folder / f"model{len(found)}"
+        place = actual[name] = folder / f"model{len(actual)}"
         place.mkdir()
         (place / "evil.py").write_text(code_that_marks(mark))
         for file, content in files.items():
@@ -178,7 +178,7 @@ def hostile_models(folder: Path, mark: Path) -> dict[str, Path]:
     model("a template that reaches for objects", **parts | with_template)
     remote = {"model_type": "evil", "auto_map": {name: f"{folder}--{one}" for name, one in code.items()}}
     model("code of another folder", config__json=remote)
-    return found
+    return actual
 
 
 LOADS = """
@@ -231,8 +231,10 @@ def terminal_sequences(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def on_a_terminal(words: list[str], data: Path) -> str:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "SPO_"))}
-    surroundings = kept | {"SPO_DATA_DIR": str(data), "TERM": "xterm", "PYTHONPATH": str(ROOT)}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "SPO_"))
+    }
+    surroundings = environment | {"SPO_DATA_DIR": str(data), "TERM": "xterm", "PYTHONPATH": str(ROOT)}
     shown, _ = pexpect.run(
         f"{sys.executable} -m flows {' '.join(map(quoted, words))}",
         env=surroundings,

@@ -85,9 +85,9 @@ def test_every_command_has_an_example():
             else:
                 yield f"{path} {name}", command
 
-    found = dict(commands(typer.main.get_command(app), "spo"))
-    assert len(found) > 20
-    assert [name for name, command in found.items() if "Example" not in (command.help or "")] == []
+    actual = dict(commands(typer.main.get_command(app), "spo"))
+    assert len(actual) > 20
+    assert [name for name, command in actual.items() if "Example" not in (command.help or "")] == []
 
 
 def test_names_are_completed(place):
@@ -249,8 +249,8 @@ def test_a_store_is_checked_and_repaired(place, tmp_path):
     assert done.returncode == 0 and "restored from its copy" in done.stdout
     done = spo("store", "check", "--json", *there, folder=place)
     assert done.returncode == 0 and "no fault" in done.stderr
-    found = json.loads(done.stdout)
-    assert (found["whole"], found["findings"], found["references_checked"]) == (True, [], True)
+    actual = json.loads(done.stdout)
+    assert (actual["whole"], actual["findings"], actual["references_checked"]) == (True, [], True)
     assert Store(folder).read("trajectories").height == Store(place / "store").read("trajectories").height
 
 
@@ -323,9 +323,9 @@ def test_a_schedule_with_a_mistake_is_one_line(place):
 
 
 def test_doctor_finds_the_sandbox_of_this_machine(place):
-    found = spo("doctor", "--json", folder=place)
-    report = json.loads(found.stdout)
-    assert found.returncode == 0 and report["sandbox"] is True
+    actual = spo("doctor", "--json", folder=place)
+    report = json.loads(actual.stdout)
+    assert actual.returncode == 0 and report["sandbox"] is True
     assert {name for name, _ in report["lines"]} >= {"python", "torch", "sandbox", "python3"}
     lines = dict(report["lines"])
     assert lines.keys() >= {"flush", "seccomp", "landlock", "namespaces", "memory limit", "user"}

@@ -25,10 +25,10 @@ pytestmark = pytest.mark.timeout(
 
 def programs() -> Path:
     """The folder with `initdb` and `pg_ctl`."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
-    if not found:
+    actual = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    if not actual:
         pytest.skip("no PostgreSQL; apt-get install postgresql")
-    return found[-1].parent
+    return actual[-1].parent
 
 
 def free_port() -> int:
@@ -96,15 +96,15 @@ def listens(port: int) -> bool:
 
 def sessions(pid: int) -> set[int]:
     """Processes of a session, whose leader a server is."""
-    found = set()
+    actual = set()
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = status.read_text().rpartition(")")[2].split()
         except OSError:
             continue
         if int(fields[3]) == pid:
-            found.add(int(status.parent.name))
-    return found
+            actual.add(int(status.parent.name))
+    return actual
 
 
 def outside_connections(processes: set[int]) -> list[str]:
@@ -118,7 +118,7 @@ def outside_connections(processes: set[int]) -> list[str]:
                 continue
             if target.startswith("socket:["):
                 inodes.add(target[8:-1])
-    found = []
+    actual = []
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/self/net/{table}").read_text().splitlines()[1:]:
             fields = line.split()
@@ -129,8 +129,8 @@ def outside_connections(processes: set[int]) -> list[str]:
                 or other in ("0" * 24 + "01000000", "0000000000000000FFFF00000100007F")
             )
             if inode in inodes and not own:
-                found.append(line)
-    return found
+                actual.append(line)
+    return actual
 
 
 def test_outside_connections_are_seen_where_there_are_some():
@@ -152,8 +152,10 @@ def test_up_on_postgresql_keeps_runs_there_and_speaks_to_nobody_else(database, u
     url, database_port, postgres = database
     until(lambda: listens(database_port), "PostgreSQL listens", alive=postgres)
     port = free_port()
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "SPO_"))}
-    environment = kept | {"SPO_DATA_DIR": str(tmp_path / "data")}
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "SPO_"))
+    }
+    environment = inherited | {"SPO_DATA_DIR": str(tmp_path / "data")}
     with open(tmp_path / "log", "w") as log:
         up = subprocess.Popen(
             [sys.executable, "-m", "flows", "up", "--port", str(port), "--database", url],

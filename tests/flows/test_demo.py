@@ -66,8 +66,8 @@ FIELDS = {
 def start(folder: Path, *options: str) -> subprocess.Popen:
     (folder / "small.json").write_text(json.dumps(SMALL))
     # Prefect's settings of this process, or of a test before this one, are not the command's.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    environment["SPO_DATA_DIR"] = str(folder / "data")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    clean["SPO_DATA_DIR"] = str(folder / "data")
     command = [
         sys.executable,
         "-m",
@@ -80,9 +80,7 @@ def start(folder: Path, *options: str) -> subprocess.Popen:
         "--json",
     ]
     log = open(folder / "log", "ab")  # noqa: SIM115 (the process writes to it after this returns)
-    return subprocess.Popen(
-        [*command, *options], env=environment, stdout=subprocess.PIPE, stderr=log, text=True
-    )
+    return subprocess.Popen([*command, *options], env=clean, stdout=subprocess.PIPE, stderr=log, text=True)
 
 
 def finish(folder: Path, *options: str) -> dict:
@@ -96,13 +94,13 @@ def contents(store: Store) -> dict[str, set[tuple]]:
     """The keys of every table, each held once, and the clusters that hold now. In which pass over the
     programs a mark was made depends on when a run was killed, so pass numbers are left out, as are
     folders, which differ between runs."""
-    found = {}
+    actual = {}
     for name, table in TABLES.items():
         rows = store.read(name, table.key)
         assert rows.height == rows.unique().height, f"{name} holds a key twice"
-        found[name] = set(rows.drop("pass_number", "folder", strict=False).rows())
-    found["clusters"] = set(current(store).select("trajectory_id", *STATE).collect().rows())
-    return found
+        actual[name] = set(rows.drop("pass_number", "folder", strict=False).rows())
+    actual["clusters"] = set(current(store).select("trajectory_id", *STATE).collect().rows())
+    return actual
 
 
 def differences(one: dict[str, set[tuple]], other: dict[str, set[tuple]]) -> dict[str, list[tuple]]:

@@ -47,8 +47,10 @@ def stranger():
 
 
 def surroundings(data: Path, **more: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "SPO_"))}
-    return kept | {"SPO_DATA_DIR": str(data)} | more
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "SPO_"))
+    }
+    return environment | {"SPO_DATA_DIR": str(data)} | more
 
 
 def spo(data: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -93,8 +95,8 @@ def test_a_server_that_starts_is_waited_for(tmp_path):
     assert record.find(tmp_path) == ServerRecord(os.getpid(), embedded=False)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         address = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        found = ServerRecord(os.getpid(), False, f"{address}/api")
-        threading.Timer(0.5, record.write, (file, found)).start()
+        actual = ServerRecord(os.getpid(), False, f"{address}/api")
+        threading.Timer(0.5, record.write, (file, actual)).start()
         assert starting.running_server(tmp_path) == f"{address}/api"
         with pytest.raises(ServerError, match=rf"already runs at {address} \(process \d+\)"):
             starting.check_no_server(tmp_path)
@@ -167,8 +169,10 @@ print(duckdb.connect().execute("select 40 + 2").fetchall()[0][0])
 
 
 def test_prefect_talks_to_the_server_that_was_named_last_and_nothing_is_complained_about_at_the_end(tmp_path):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "SPO_"))}
-    surroundings = kept | {"SPO_DATA_DIR": str(tmp_path)}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "SPO_"))
+    }
+    surroundings = environment | {"SPO_DATA_DIR": str(tmp_path)}
     ran = subprocess.run(
         [sys.executable, "-c", TALKS_TO], env=surroundings, capture_output=True, text=True, timeout=300
     )
@@ -246,7 +250,7 @@ def test_up_waits_for_a_commands_server_and_then_stays(tmp_path, until):
     with running(tmp_path, "up", "flows", "up", "--port", str(free_port())) as up:
         until(lambda: "waiting until they end" in log.read_text(), "it waits", 120, up)
         command.communicate("\n\n", timeout=60)
-        serves = lambda: (found := record.find(tmp_path / "prefect")) and found.pid == up.pid and found.url  # noqa: E731
+        serves = lambda: (actual := record.find(tmp_path / "prefect")) and actual.pid == up.pid and actual.url  # noqa: E731
         assert until(serves, "it serves", 300, up) != url
         up.send_signal(signal.SIGKILL)  # and the next one finds the folder free
         until(lambda: record.find(tmp_path / "prefect") is None, "the lock is free", 30)

@@ -75,10 +75,10 @@ def test_programs_that_break(place):
     ).stdout.replace("‘", "'").replace("’", "'")
     crashed = spo("judge", folder / "crash.py", "--problem", problem, folder=folder).stdout
     assert "IndexError: list index out of range" in crashed and "/guest/" not in crashed
-    found = json.loads(
+    actual = json.loads(
         spo("judge", folder / "crash.py", "--problem", problem, "--json", folder=folder).stdout
     )
-    assert (found["verdict"], found["problem_id"]) == ("runtime_error", problem)
+    assert (actual["verdict"], actual["problem_id"]) == ("runtime_error", problem)
 
 
 def test_a_trajectory_of_the_store(place):
@@ -93,13 +93,13 @@ def test_a_trajectory_of_the_store(place):
 
 def test_tests_after_a_failure_run_on_demand(place):
     folder, problem = place
-    found = [
+    actual = [
         json.loads(
             spo("judge", folder / "crash.py", "--problem", problem, "--json", *more, folder=folder).stdout
         )
         for more in ((), ("--all-tests",))
     ]
-    assert [len(one["tests"]) for one in found] == [1, found[1]["total"]] and found[1]["total"] > 1
+    assert [len(one["tests"]) for one in actual] == [1, actual[1]["total"]] and actual[1]["total"] > 1
 
 
 def test_what_could_not_be_judged_has_an_exit_code_of_its_own(place):

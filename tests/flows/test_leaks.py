@@ -90,10 +90,10 @@ def test_decontaminate_on_the_command_line(place):
         timeout=240,
     )
     assert run.returncode == 0, run.stderr
-    found = json.loads(run.stdout.splitlines()[-1])
+    actual = json.loads(run.stdout.splitlines()[-1])
     assert (
-        found["evaluation"] == "split = 'test'"
-        and found["problems"]["itself"] == found["evaluation_problems"] > 0
+        actual["evaluation"] == "split = 'test'"
+        and actual["problems"]["itself"] == actual["evaluation_problems"] > 0
     )
     assert "Decontaminated against split = 'test'" in run.stdout + run.stderr
     refused = subprocess.run(

@@ -119,7 +119,7 @@ def test_our_own_page_with_the_secret_starts_a_run_and_sends_nothing_elsewhere(t
         page.get_by_role("button", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Quick run").click()
         page.get_by_text("created").first.wait_for()
-    assert [found.partition(" ")[0] for found in target.damage()] == ["flow"]
+    assert [actual.partition(" ")[0] for actual in target.damage()] == ["flow"]
     assert {url for url in requested if not url.startswith((f"{target.root}/", "data:", "blob:"))} == set()
     assert errors == []
 

@@ -57,10 +57,10 @@ def answer(server, folder, *arguments):
 @pytest.mark.timeout(900)
 def test_rollouts_and_searches_are_done_once(place, server):
     short = ("--max-new-tokens", "8", "--problems", "split = 'train'")
-    found = answer(server, place, "rollout", "run", "--samples", "3", "--count", "2", *short)
-    assert found["policy"] == "policy-2" and found["sampled"] == 6  # the run's newest
+    actual = answer(server, place, "rollout", "run", "--samples", "3", "--count", "2", *short)
+    assert actual["policy"] == "policy-2" and actual["sampled"] == 6  # the run's newest
     again = answer(server, place, "rollout", "run", "--samples", "3", "--count", "2", *short)
-    assert (again["sampled"], again["rollout"]) == (0, found["rollout"])
+    assert (again["sampled"], again["rollout"]) == (0, actual["rollout"])
     searched = answer(
         server, place, "search", "temperatures", "policy-1", "--temperature", "0.5", "--samples", "2", *short
     )
@@ -80,12 +80,12 @@ def test_rollouts_and_searches_are_done_once(place, server):
 @pytest.mark.timeout(900)
 def test_policies_are_evaluated_and_compared(place, server):
     which = ("--problems", "split <> 'none'", "--samples", "10", "--max-new-tokens", "8")
-    found = answer(server, place, "eval", "policy-1", "policy-2", *which)
-    assert [each["policy_id"] for each in found] == ["policy-1", "policy-2"]
+    actual = answer(server, place, "eval", "policy-1", "policy-2", *which)
+    assert [each["policy_id"] for each in actual] == ["policy-1", "policy-2"]
     assert (
-        found[0]["pass_at_10"]["mean"] == 0.0
-        and found[0]["token_entropy"] > 0
-        and found[0]["pass_at_100"] is None
+        actual[0]["pass_at_10"]["mean"] == 0.0
+        and actual[0]["token_entropy"] > 0
+        and actual[0]["pass_at_100"] is None
     )
     shown = spo(server, place, "eval", "policy-1", *which).stdout
     assert "pass@10" in shown and "token entropy" in shown and "starter" in shown

@@ -113,16 +113,16 @@ def test_the_ledger_sees_what_is_doubled_and_what_is_lost(place):
         .with_columns(pl.lit("b").alias("batch_id"), pl.col("accepted") + 5, pl.col("read") + 5)
     )
     store.append("batches", batch, producer="batch", sequence=0)
-    found = check_ledger(store)
-    assert found.details == {
+    actual = check_ledger(store)
+    assert actual.details == {
         "doubled: trajectories": 2,
         "lost: trajectories of verdicts": 1,
         "lost: rollout run/worker-0/round-2": 1,
         "lost: rounds of run/worker-0": 2,
         "lost: batch b": batch["accepted"][0],
     }
-    assert found.lost == 4 + batch["accepted"][0]
+    assert actual.lost == 4 + batch["accepted"][0]
     command = CliRunner().invoke(app, ["store", "ledger", "--store", str(place / "store"), "--json"])
     assert command.exit_code == 1
-    assert json.loads(command.stdout) == vars(found)
+    assert json.loads(command.stdout) == vars(actual)
     assert "lost: rounds of run/worker-0: 2 rows\n" in command.stderr

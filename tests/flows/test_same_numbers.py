@@ -138,8 +138,8 @@ def test_all_four_say_the_number_worked_out_by_hand(place, server):
     with connect(store) as connection:
         view = query(connection, "SELECT * FROM pass_at_k")
         change = query(connection, "@compare_policies").filter(policy_a="run", policy_b="run/reference")
-    found = compare(store.read("evaluations"), read_run(place / "run"))
-    reported = {finding.metric.label: finding for finding in found.findings}
+    actual = compare(store.read("evaluations"), read_run(place / "run"))
+    reported = {finding.metric.label: finding for finding in actual.findings}
     (path,) = spo(server, place, "report", str(place / "run"))
     page = Path(path).read_text().replace("\u202f", "")
     assert compared["b_policies"] == ["run/seed-0", "run/seed-1"] and compared["not_evaluated"] == []

@@ -178,8 +178,8 @@ def test_deployed_twice_it_is_there_once_and_its_cron_is_scheduled(api, until, s
     for _ in range(2):
         names = deploy_schedule(load_schedule(schedule), schedule, "spo")
     assert names == ["ingest/starter", "label/label", "publish/humans", "chain/chain"]
-    found = {one.name: one for one in deployments_with(api, file_tag(schedule))}
-    assert sorted(found) == ["chain", "humans", "label", "starter"]
+    actual = {one.name: one for one in deployments_with(api, file_tag(schedule))}
+    assert sorted(actual) == ["chain", "humans", "label", "starter"]
     automations = [
         one for one in api.request("POST", "/automations/filter", json={}).json() if "humans" in one["name"]
     ]
@@ -192,8 +192,8 @@ def test_deployed_twice_it_is_there_once_and_its_cron_is_scheduled(api, until, s
         {"columns": {"origin": "x"}},
     ):
         with pytest.raises(PrefectHTTPStatusError, match="409"):
-            api.create_flow_run_from_deployment(found["starter"].id, parameters=wrong)
-    starter = DeploymentFilter(id=DeploymentFilterId(any_=[found["starter"].id]))
+            api.create_flow_run_from_deployment(actual["starter"].id, parameters=wrong)
+    starter = DeploymentFilter(id=DeploymentFilterId(any_=[actual["starter"].id]))
     runs = until(lambda: api.read_flow_runs(deployment_filter=starter), "the cron has runs")
     assert {run.state.name for run in runs} == {"Scheduled"}
     assert {run.next_scheduled_start_time.minute % 5 for run in runs} == {0}
@@ -244,10 +244,10 @@ def children_of(pid: int) -> set[int]:
         except OSError:
             continue
         parents[int(status.parent.name)] = int(fields[1])
-    found = {pid}
-    while more := {child for child, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found - {pid}
+    actual = {pid}
+    while more := {child for child, parent in parents.items() if parent in actual} - actual:
+        actual |= more
+    return actual - {pid}
 
 
 @contextmanager

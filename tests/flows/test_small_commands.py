@@ -31,10 +31,10 @@ print(json.dumps([code, sorted({name.partition(".")[0] for name in sys.modules})
 
 def run(folder, *arguments):
     """Exit code, packages that were imported, and the output of a command."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     done = subprocess.run(
         [sys.executable, "-c", RUN, *map(str, arguments)],
-        env=environment | {"SPO_DATA_DIR": str(folder)},
+        env=clean | {"SPO_DATA_DIR": str(folder)},
         capture_output=True,
         text=True,
         timeout=120,

@@ -31,10 +31,10 @@ def test_skipped(): pass
 
 def test_only_attacks_that_took_place_count(tmp_path):
     (tmp_path / "test_outcomes.py").write_text(OUTCOMES)
-    found = trust_parts.tests(str(tmp_path / "test_outcomes.py"), f"--rootdir={tmp_path}")
-    assert found.attempts == 2
-    assert [text.partition(": ")[0].rpartition("::")[2] for text in found.breaches] == ["test_let_in"]
-    assert sorted(text.partition(": ")[0].rpartition("::")[2] for text in found.untried) == [
+    actual = trust_parts.tests(str(tmp_path / "test_outcomes.py"), f"--rootdir={tmp_path}")
+    assert actual.attempts == 2
+    assert [text.partition(": ")[0].rpartition("::")[2] for text in actual.breaches] == ["test_let_in"]
+    assert sorted(text.partition(": ")[0].rpartition("::")[2] for text in actual.untried) == [
         "test_skipped",
         "test_without_a_machine",
     ]

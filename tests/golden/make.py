@@ -120,8 +120,8 @@ def train_variant(config_file: Path) -> list[dict]:
 def reproducible(line: dict, first: dict) -> dict:
     """A line without what depends on the clock, its table versions relative to the first line."""
     versions = {table: version - first["watermark"][table] for table, version in line["watermark"].items()}
-    kept = {name: value for name, value in line.items() if name not in CLOCK_COLUMNS}
-    return kept | {"watermark": versions}
+    retained = {name: value for name, value in line.items() if name not in CLOCK_COLUMNS}
+    return retained | {"watermark": versions}
 
 
 def left(folder: Path, store: Store) -> dict:

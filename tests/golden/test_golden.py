@@ -54,24 +54,24 @@ def flat(value: Any, name: str = "") -> dict[str, Any]:
         value = {"length": len(value)} | {str(place): part for place, part in enumerate(value)}
     if not isinstance(value, dict):
         return {name: value}
-    found: dict[str, Any] = {}
+    actual: dict[str, Any] = {}
     for key, part in value.items():
-        found |= flat(part, f"{name}.{key}" if name else key)
-    return found
+        actual |= flat(part, f"{name}.{key}" if name else key)
+    return actual
 
 
 def differences(
-    kept: list[dict],
+    retained: list[dict],
     new: list[dict],
     *,
     same_machine: bool,
     online_from: int | None = None,
 ) -> list[str]:
     """What is not as it was kept, a text for each column of each line."""
-    if len(kept) != len(new):
-        return [f"{len(kept)} lines kept, {len(new)} now"]
-    found: list[str] = []
-    for before, after in zip(map(flat, kept), map(flat, new), strict=True):
+    if len(retained) != len(new):
+        return [f"{len(retained)} lines kept, {len(new)} now"]
+    actual: list[str] = []
+    for before, after in zip(map(flat, retained), map(flat, new), strict=True):
         where = f"step {before['step']}" if "step" in before else "left"
         fresh = online_from is not None and before.get("step", 0) >= online_from
         for name, value in before.items():
@@ -79,25 +79,25 @@ def differences(
             if rounded and not same_machine:
                 continue
             if name not in after or not equal(value, after[name], same_machine):
-                found.append(f"{where} {name}: kept {value!r}, now {after.get(name, 'missing')!r}")
-    return found
+                actual.append(f"{where} {name}: kept {value!r}, now {after.get(name, 'missing')!r}")
+    return actual
 
 
-def equal(kept: Any, new: Any, same_machine: bool) -> bool:
-    if same_machine or not isinstance(kept, float) or not isinstance(new, float):
+def equal(retained: Any, new: Any, same_machine: bool) -> bool:
+    if same_machine or not isinstance(retained, float) or not isinstance(new, float):
         # repr has every digit, and tells -0.0 from 0.0.
-        return type(kept) is type(new) and repr(kept) == repr(new)
-    return math.isclose(kept, new, rel_tol=RELATIVE, abs_tol=ABSOLUTE)
+        return type(retained) is type(new) and repr(retained) == repr(new)
+    return math.isclose(retained, new, rel_tol=RELATIVE, abs_tol=ABSOLUTE)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_figures_are_as_they_were_kept(made: Path, variant: str) -> None:
     machines = [json.loads((folder / "machine.json").read_text()) for folder in (HERE, made)]
-    found = differences(
+    actual = differences(
         kept_lines(HERE, variant), kept_lines(made, variant),
         same_machine=machines[0] == machines[1], online_from=ONLINE_FROM.get(variant),
     )  # fmt: skip
-    assert not found, f"{len(found)} differences, the first ten:\n" + "\n".join(found[:10])
+    assert not actual, f"{len(actual)} differences, the first ten:\n" + "\n".join(actual[:10])
 
 
 def test_every_configuration_has_kept_figures() -> None:
@@ -151,8 +151,8 @@ def test_a_change_is_found_where_it_should_be(line, path, value, same, elsewhere
 
 
 def test_another_folder_at_the_end_of_a_list_is_found() -> None:
-    kept, new = [{"left": {"folders": ["final"]}}], [{"left": {"folders": ["final", "policy-6"]}}]
-    assert differences(kept, new, same_machine=False) == ["left left.folders.length: kept 1, now 2"]
+    retained, new = [{"left": {"folders": ["final"]}}], [{"left": {"folders": ["final", "policy-6"]}}]
+    assert differences(retained, new, same_machine=False) == ["left left.folders.length: kept 1, now 2"]
 
 
 def test_a_missing_column_or_line_is_found_and_a_new_column_is_not() -> None:

@@ -60,17 +60,17 @@ class Mutant:
 def of_file(path: Path) -> list[Mutant]:
     """Every mutant of a file whose code still parses and differs in more than text."""
     code = path.read_text()
-    found: dict[str, Mutant] = {}
+    actual: dict[str, Mutant] = {}
     operators = [get_operator(name)() for name in OPERATORS] + [ThresholdReplacer()]
     for operator in operators:
         for occurrence in range(positions(code, operator)):
             changed = mutate_code(code, operator, occurrence)
             if changed and is_change(code, changed):
                 name = name_of(code, changed)
-                while name in found:  # the same line occurs twice
+                while name in actual:  # the same line occurs twice
                     name += " (again)"
-                found[name] = Mutant(name, changed)
-    return list(found.values())
+                actual[name] = Mutant(name, changed)
+    return list(actual.values())
 
 
 def positions(code: str, operator: Operator) -> int:

@@ -171,10 +171,10 @@ def main() -> None:
 def report(modules: list[Module], results: dict[str, dict], as_json: bool) -> None:
     known, tried, killed, unexplained = reasons(), 0, 0, 0
     for module in modules:
-        found = results[module.path]
-        survived = found["survived"]
-        tried, killed = tried + found["mutants"], killed + found["mutants"] - len(survived)
-        print(f"{module.path:<44} {found['mutants'] - len(survived):>4} of {found['mutants']:>4} killed")
+        actual = results[module.path]
+        survived = actual["survived"]
+        tried, killed = tried + actual["mutants"], killed + actual["mutants"] - len(survived)
+        print(f"{module.path:<44} {actual['mutants'] - len(survived):>4} of {actual['mutants']:>4} killed")
         for name in survived:
             unexplained += f"{module.path}: {name}" not in known
             print(f"    survived: {name}  ({known.get(f'{module.path}: {name}', 'NO REASON')})")

@@ -16,12 +16,12 @@ from pipeline.store import Store, disk_log
 work, point, location, *options = sys.argv[1:]
 store = Store(location, json.loads(options[0]) if options else None)
 store.version("trajectories")
-places = {
+positions = {
     "commit": (store.log("trajectories"), "commit"),
     "flush": (disk_log, "flush_all"),
     "link": (os, "link"),
 }
-owner, name = places[point]
+owner, name = positions[point]
 original = getattr(owner, name)
 
 

@@ -43,8 +43,8 @@ def tried(*parts: str) -> tuple[int, dict[str, list[str]]]:
     """(number of attacks, breaches of each attack that had some), in a fresh interpreter."""
     command = [sys.executable, __file__, *parts]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=1_200)
-    found = {row["attack"]: row["breaches"] for row in map(json.loads, done.stdout.splitlines())}
-    return len(found), {name: breaches for name, breaches in found.items() if breaches}
+    actual = {row["attack"]: row["breaches"] for row in map(json.loads, done.stdout.splitlines())}
+    return len(actual), {name: breaches for name, breaches in actual.items() if breaches}
 
 
 def attempt(attack: Attack) -> dict:
@@ -117,25 +117,25 @@ def read(adapter: str, source: str) -> dict:
 
 
 def breaches(attack: Attack, facts: dict) -> list[str]:
-    found = []
+    actual = []
     if facts["leaks"]:
-        found.append(f"{facts['leaks']} items hold what lies outside of the source")
+        actual.append(f"{facts['leaks']} items hold what lies outside of the source")
     if facts["raised"]:
-        found.append(f"raised {facts['raised']}")
+        actual.append(f"raised {facts['raised']}")
     if facts["cpu_s"] > attack.cpu_s:
-        found.append(f"took {facts['cpu_s']} CPU seconds")
+        actual.append(f"took {facts['cpu_s']} CPU seconds")
     if facts["good"] != attack.good:
-        found.append(f"{facts['good']} good rows were read, not {attack.good}")
+        actual.append(f"{facts['good']} good rows were read, not {attack.good}")
     if bool(facts["error"]) != bool(attack.error) or (attack.error or "") not in facts["error"]:
-        found.append(f"the source was refused with {facts['error']!r}, not {attack.error!r}")
+        actual.append(f"the source was refused with {facts['error']!r}, not {attack.error!r}")
     if attack.reason is None and facts["reasons"]:
-        found.append(f"refused: {list(facts['reasons'])}")
+        actual.append(f"refused: {list(facts['reasons'])}")
     if attack.reason is not None and not any(attack.reason in reason for reason in facts["reasons"]):
-        found.append(f"no reason says {attack.reason!r}: {list(facts['reasons'])[:3]}")
+        actual.append(f"no reason says {attack.reason!r}: {list(facts['reasons'])[:3]}")
     for reason in [*facts["reasons"], facts["error"]]:
         if not reason.isprintable() or len(reason) > REASON_CHARACTERS:
-            found.append(f"a reason is not one printable line: {reason[:200]!r}")
-    return found
+            actual.append(f"a reason is not one printable line: {reason[:200]!r}")
+    return actual
 
 
 def main(parts: list[str]) -> None:

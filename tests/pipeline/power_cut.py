@@ -95,8 +95,8 @@ def judge_folder(place: Path, acknowledged: set[str]) -> str | None:
     if "published" in acknowledged and not target.exists():
         return "lost: the published folder"
     if target.exists():
-        found = {str(p.relative_to(target)): p.read_bytes() for p in target.rglob("*") if p.is_file()}
-        if found != PUBLISHED:
+        actual = {str(p.relative_to(target)): p.read_bytes() for p in target.rglob("*") if p.is_file()}
+        if actual != PUBLISHED:
             return "half: the published folder"
     texts = {"": {None, OLD, NEW}, "old": {OLD, NEW}, "new": {NEW}}
     least = "new" if "new" in acknowledged else "old" if "old" in acknowledged else ""

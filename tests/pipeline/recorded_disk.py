@@ -331,14 +331,14 @@ def write_tree(tree: Tree, target: Path) -> None:
 
 def signature(folder: Folder, chosen: dict[tuple[int, str | None], Any]) -> Any:
     """Equal for states that look the same."""
-    found = []
+    actual = []
     for name in sorted({*folder.names, *folder.since}):
         value = chosen.get((id(folder), name), folder.names.get(name))
         if isinstance(value, Folder):
-            found.append((name, signature(value, chosen)))
+            actual.append((name, signature(value, chosen)))
         elif value is not None:
-            found.append((name, chosen.get((id(value), None), value.content)))
-    return hash(tuple(found))
+            actual.append((name, chosen.get((id(value), None), value.content)))
+    return hash(tuple(actual))
 
 
 def record(command: list[str], root: Path, cwd: Path) -> list[tuple[str, str, str, int]]:

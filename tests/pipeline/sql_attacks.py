@@ -262,12 +262,12 @@ def battlefield(folder: Path) -> tuple[Store, dict[str, str]]:
 
 
 def texts(templates: str, names: dict[str, str]) -> list[str]:
-    found = []
+    actual = []
     for text in templates.splitlines():
         for name, value in names.items():
             text = text.replace("{" + name + "}", value)
-        found.append(text)
-    return found
+        actual.append(text)
+    return actual
 
 
 def breach(folder: Path, act: Callable[[], Any], refused_with: type[Exception] | None = None) -> str:

@@ -74,22 +74,22 @@ def read(location: str, rows: str) -> None:
     """Look at snapshots and follow the tail: a commit must show whole, once, and never go again."""
     store, reached, before = Store(location), -1, Counter()
     followed: Counter = Counter()
-    found = {"looks": 0, "lost": 0, "doubled": 0, "half": 0, "tail_differs": 0}
+    actual = {"looks": 0, "lost": 0, "doubled": 0, "half": 0, "tail_differs": 0}
     finished = False
     while not finished:
         finished = bool(select.select([sys.stdin], [], [], 0)[0])
         ids = store.read("trajectories", ["trajectory_id"])["trajectory_id"].to_list()
         seen = commits_in(ids)
-        found["looks"] += 1
-        found["lost"] += len(set(before) - set(seen))
-        found["doubled"] += len(ids) - len(set(ids))
-        found["half"] += sum(count != int(rows) for count in seen.values())
+        actual["looks"] += 1
+        actual["lost"] += len(set(before) - set(seen))
+        actual["doubled"] += len(ids) - len(set(ids))
+        actual["half"] += sum(count != int(rows) for count in seen.values())
         new, reached = store.tail("trajectories", reached)
         followed += commits_in(new["trajectory_id"].to_list())
         before = seen
         time.sleep(0.05)
-    found["tail_differs"] = sum(((followed - seen) + (seen - followed)).values())
-    print(json.dumps(found), flush=True)
+    actual["tail_differs"] = sum(((followed - seen) + (seen - followed)).values())
+    print(json.dumps(actual), flush=True)
 
 
 if __name__ == "__main__":

@@ -74,11 +74,11 @@ def test_an_adapter_of_ones_own_lives_in_a_file_of_ones_own(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [("nonsense", "no adapter 'nonsense'; there are: "), ("nowhere/x.py:y", "no adapter file nowhere/x.py")],
 )
-def test_an_adapter_that_is_not_there(name, told):
-    with pytest.raises(SourceError, match=told):
+def test_an_adapter_that_is_not_there(name, message):
+    with pytest.raises(SourceError, match=message):
         adapters.load(name)
 
 
@@ -164,17 +164,17 @@ def test_problems_are_taken_evenly_and_always_the_same():
         + [("b", f"b/{n}") for n in range(3)]
         + [("c", f"c/{n}") for n in range(50)]
     )
-    taken = select_problems(problems, 13)
-    assert Counter(name[0] for name in taken) == {"a": 5, "b": 3, "c": 5}
-    assert select_problems(reversed(problems), 13) == taken
-    assert taken < select_problems(problems, 20)
+    selected = select_problems(problems, 13)
+    assert Counter(name[0] for name in selected) == {"a": 5, "b": 3, "c": 5}
+    assert select_problems(reversed(problems), 13) == selected
+    assert selected < select_problems(problems, 20)
     assert select_problems(problems, 1000) == {name for _, name in problems}
 
 
 def test_trajectories_are_capped_for_each_policy_and_problem():
-    places = [SampleKey(n, f"p{n % 2}", "", f"policy {n % 7}", f"key {n}") for n in range(1, 1001)]
-    lines = select_trajectories(places, {"p0"})
-    chosen = [place for place in places if place.line in lines]
+    positions = [SampleKey(n, f"p{n % 2}", "", f"policy {n % 7}", f"key {n}") for n in range(1, 1001)]
+    lines = select_trajectories(positions, {"p0"})
+    chosen = [place for place in positions if place.line in lines]
     assert len(chosen) == PER_PROBLEM and {place.problem_id for place in chosen} == {"p0"}
     by_policy = Counter(place.policy for place in chosen)
     assert len(by_policy) == 7 and max(by_policy.values()) - min(by_policy.values()) <= 1

@@ -147,13 +147,13 @@ def test_a_row_becomes_a_problem_its_tests_and_its_solutions(store, tmp_path):
         ("private/2", "private", "5 5\n", "3\n"),
         ("generated/1", "generated", "6 6\n", "4\n"),
     ]
-    found = (
+    actual = (
         store.read("trajectories")
         .sort("program")
         .select("program", "language", "claimed_verdict", "origin")
         .rows()
     )
-    assert found == [
+    assert actual == [
         ("#include <iostream>\nusing namespace std;", "cpp", "rejected", "human"),
         ("class A {}", "java", "accepted", "human"),
         ("int main(){}", "cpp", "accepted", "human"),
@@ -202,11 +202,13 @@ def test_what_cannot_be_judged_or_read_is_refused(store, tmp_path):
         row("null", description=None),
     ]
     batch = one(store, write(tmp_path / "test.parquet", rows))
-    found = (
+    actual = (
         store.read("quarantine").sort("source_line", "field").select("source_line", "field", "reason").rows()
     )
-    assert found[0][:2] == (1, "input_file") and found[0][2].startswith("reads or writes the file 'mice.in'")
-    refused = [(line, reason) for line, field, reason in found if field != "problem_id"]
+    assert actual[0][:2] == (1, "input_file") and actual[0][2].startswith(
+        "reads or writes the file 'mice.in'"
+    )
+    refused = [(line, reason) for line, field, reason in actual if field != "problem_id"]
     assert refused == [
         (1, "reads or writes the file 'mice.in' instead of standard input and output"),
         (2, "2 inputs but 1 outputs"),

@@ -25,8 +25,8 @@ needs_bundle = pytest.mark.skipif(not DATA.is_dir(), reason="the contest bundle 
 
 def read(adapter, source, limit=None):
     """(problems, trajectories, refused) of a source; what was translated keeps the contract."""
-    found = find(adapter)
-    items = [item for file in found.files(str(source), limit) for item in found.read(file)]
+    actual = find(adapter)
+    items = [item for file in actual.files(str(source), limit) for item in actual.read(file)]
     faults, _ = validate(items)
     assert {number: fault for number, fault in faults.items() if not isinstance(items[number], Refused)} == {}
     return [
@@ -633,10 +633,10 @@ def test_livecodebench_results_with_real_answers(tmp_path, bundle):
     _, trajectories, refused = read("livecodebench_results", tmp_path / "output")
     assert not refused and len(trajectories) == 40
     for one, row in zip(trajectories, held, strict=True):
-        found = [
+        actual = [
             one.row[name] for name in ("problem_id", "policy_id", "program", "completion", "temperature")
         ]
-        assert found == [row["problem_id"], "Qwen3-8B", row["code"], row["completion"], 0.2]
+        assert actual == [row["problem_id"], "Qwen3-8B", row["code"], row["completion"], 0.2]
         assert one.row["claimed_verdict"] == ("accepted" if row["verdict"] == "accepted" else "wrong_answer")
 
 
@@ -684,10 +684,10 @@ def test_evalplus_results_in_their_schema(tmp_path):
     path.write_text(json.dumps(results))
     _, trajectories, refused = read("evalplus", path)
     assert not refused
-    found = [
+    actual = [
         [one.row[name] for name in ("problem_id", "sample_index", "claimed_verdict")] for one in trajectories
     ]
-    assert found == [
+    assert actual == [
         ["humanevalplus/0", 0, "rejected"],
         ["humanevalplus/0", 1, "accepted"],
         ["mbpp/2", 0, "time_limit_exceeded"],

@@ -48,8 +48,8 @@ def package(root, yaml="name: Sum\n", **files):
 
 
 def read(adapter, source, limit=None):
-    found = find(adapter)
-    return [item for file in found.files(str(source), limit) for item in found.read(file)]
+    actual = find(adapter)
+    return [item for file in actual.files(str(source), limit) for item in actual.read(file)]
 
 
 def of(items, kind):
@@ -103,11 +103,11 @@ def test_real_packages_of_the_bundle(tmp_path):
             assert flags == (["float_tolerance", str(tolerance)] if tolerance else [])
             assert (problem.row["title"], problem.row["memory_limit_mb"]) == (row["title"], 1024.0)
             assert problem.row["statement"] == row["statement"].strip()
-        found = {(t.row["problem_id"], t.row["source_key"]): t.row for t in of(items, ReadTrajectory)}
+        actual = {(t.row["problem_id"], t.row["source_key"]): t.row for t in of(items, ReadTrajectory)}
         expected = [one for name, rows in programs.items() if name.startswith(source) for one in rows]
-        assert len(found) == len(expected) > 40
+        assert len(actual) == len(expected) > 40
         for one in expected:
-            row = found[one["problem_id"], one["solution_id"].partition("#")[2]]
+            row = actual[one["problem_id"], one["solution_id"].partition("#")[2]]
             assert (row["program"], row["claimed_verdict"]) == (one["source"], one["verdict"])
             assert row["language"] == one["language"].rstrip("?")
 
@@ -162,9 +162,9 @@ def test_flags_of_groups_and_tests(tmp_path):
     (data / "secret/g2/2.yaml").write_text("output_validator_args: []")
     (problem,) = (item for item in read("kattis", folder) if isinstance(item, ReadProblem))
     usual = problem.row["checker_arguments"]
-    found = {test["test_id"]: test.get("checker_arguments", usual) for test in problem.tests}
+    actual = {test["test_id"]: test.get("checker_arguments", usual) for test in problem.tests}
     wide, narrow = (["case_sensitive", "float_tolerance", tolerance] for tolerance in ("1e-3", "1e-6"))
-    grouped = {name: flags for name, flags in found.items() if "/g" in name}
+    grouped = {name: flags for name, flags in actual.items() if "/g" in name}
     assert grouped == {
         "secret/g1/1": wide,
         "secret/g1/2": wide,
@@ -211,11 +211,11 @@ def test_a_package_whole(tmp_path):
         ("validator", "input_validators/v.ctd", "SPACE"),
     ]
     # Alone it has the same name and the same batch as among others.
-    (alone,), (among,) = (
+    (single,), (among,) = (
         find("kattis").files(str(folder), None),
         find("kattis").files(str(tmp_path / "contest"), None),
     )
-    assert (alone.name, alone.sha256) == (among.name, among.sha256) == ("contest/sum", among.sha256)
+    assert (single.name, single.sha256) == (among.name, among.sha256) == ("contest/sum", among.sha256)
 
 
 def test_submissions_that_are_none(tmp_path):
@@ -234,10 +234,10 @@ def test_submissions_that_are_none(tmp_path):
         },
     )
     items = read("kattis", folder)
-    found = {
+    actual = {
         t.row["source_key"]: (t.row["language"], t.row["claimed_verdict"]) for t in of(items, ReadTrajectory)
     }
-    assert found == {
+    assert actual == {
         "accepted/a.py": ("python3", "accepted"),
         "accepted/old.py": ("python2", "accepted"),
         "partially_accepted/c.CC": ("cpp", "partial"),
@@ -311,11 +311,11 @@ def test_human_solutions_in_folders(tmp_path):
         },
     )
     items = read("folders", root)
-    found = [
+    actual = [
         (t.row["problem_id"], t.row["language"], t.row["claimed_verdict"], t.row["program"])
         for t in of(items, ReadTrajectory)
     ]
-    assert found == [
+    assert actual == [
         ("lcb/1873_A", "cpp", "wrong_answer", "int main(){}"),
         ("lcb/1873_A", "python3", "accepted", "print(1)"),
         ("lcb/1873_A", "python3", "accepted", "print(3)"),

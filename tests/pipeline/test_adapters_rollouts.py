@@ -40,8 +40,8 @@ def read(adapter, source, limit=None):
     """(trajectories, refused); what was translated keeps the contract, but for a problem that admission
     has to find.
     """
-    found = find(adapter)
-    items = [item for file in found.files(str(source), limit) for item in found.read(file)]
+    actual = find(adapter)
+    items = [item for file in actual.files(str(source), limit) for item in actual.read(file)]
     for item in items:
         if isinstance(item, ReadTrajectory) and item.row["problem_id"] is None:
             assert item.prompt_text
@@ -303,12 +303,12 @@ def choice(index, text=ANSWER, **keys):
 
 def test_batch_outputs_with_their_requests(tmp_path, problems):
     prompt = asked(problems[0])
-    told = request("starter/x#5", prompt, metadata={"problem_id": "starter/y"})
+    reported = request("starter/x#5", prompt, metadata={"problem_id": "starter/y"})
     lines(
         tmp_path / "in.jsonl",
         [
             request("r-1", prompt),
-            told,
+            reported,
             request("starter/x#4", prompt, temperature=0.5),
             request("r-4", prompt),
         ],

@@ -29,8 +29,8 @@ def of(path, content, depth=1):
     return list(document_rows(SourceFile(str(path), path.name, "0", len(content)), depth))
 
 
-def told(found):
-    return [row.reason if isinstance(row, Refused) else row.value for row in found]
+def values_of(actual):
+    return [row.reason if isinstance(row, Refused) else row.value for row in actual]
 
 
 END = "the file is truncated or broken here: the document does not end"
@@ -63,13 +63,13 @@ DOCUMENTS = {
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_documents(tmp_path, name):
     content, expected = DOCUMENTS[name]
-    found = told(of(tmp_path / "x.json", content))
-    assert [one.partition(": line")[0] if isinstance(one, str) else one for one in found] == expected
+    actual = values_of(of(tmp_path / "x.json", content))
+    assert [one.partition(": line")[0] if isinstance(one, str) else one for one in actual] == expected
 
 
 def test_lists_deeper_in_a_document(tmp_path):
     value = {"date": "[{", "eval": {"t/0": [{"task_id": "t/0"}], "t/1": []}, "hash": 1}
-    assert told(of(tmp_path / "x.json", json.dumps(value, indent=1).encode(), 2)) == [
+    assert values_of(of(tmp_path / "x.json", json.dumps(value, indent=1).encode(), 2)) == [
         {"items": [{"task_id": "t/0"}]},
         {"items": []},
     ]
@@ -81,9 +81,9 @@ def test_rows_across_blocks_keep_their_bytes(tmp_path):
     content = json.dumps(values, ensure_ascii=False).encode()
     assert len(content) > 5 << 20
     for packed, name in ((content, "x.json"), (gzip.compress(content, 1), "x.json.gz")):
-        found = of(tmp_path / name, packed)
-        assert told(found) == values and [row.line for row in found] == list(range(1, 3001))
-        assert found[7].text == json.dumps(values[7], ensure_ascii=False).encode()
+        actual = of(tmp_path / name, packed)
+        assert values_of(actual) == values and [row.line for row in actual] == list(range(1, 3001))
+        assert actual[7].text == json.dumps(values[7], ensure_ascii=False).encode()
 
 
 def test_a_gigantic_row_ends_the_document(tmp_path, monkeypatch):
@@ -138,9 +138,9 @@ def test_tables_whole_and_broken(tmp_path, form):
             for batch in table(100).to_batches(max_chunksize=30):
                 writer.write_batch(batch)
     whole = SourceFile(str(path), "t", "0", path.stat().st_size)
-    found = list(rows(whole))
-    assert [row.value["code"] for row in found] == [f"print({n})" for n in range(100)]
-    assert (found[41].line, json.loads(found[41].text)) == (42, {"task": "a/1", "code": "print(41)"})
+    actual = list(rows(whole))
+    assert [row.value["code"] for row in actual] == [f"print({n})" for n in range(100)]
+    assert (actual[41].line, json.loads(actual[41].text)) == (42, {"task": "a/1", "code": "print(41)"})
     assert whole.rows_in_file == 100 and 0 < whole.bytes_read <= whole.size_bytes
     assert [
         row.line for row in rows(SourceFile(str(path), "t", "0", 1, select_lines=lambda: frozenset({3, 99})))
@@ -166,10 +166,10 @@ def test_a_json_file_may_hold_lines(tmp_path):
         ("b.json", b'[{"a": [1]}, {"b": {"c": 2}}]'),
     ):
         (tmp_path / name).write_bytes(content)
-        found = list(rows(SourceFile(str(tmp_path / name), name, "0", len(content))))
-        assert told(found) == [{"a": [1]}, {"b": {"c": 2}}]
+        actual = list(rows(SourceFile(str(tmp_path / name), name, "0", len(content))))
+        assert values_of(actual) == [{"a": [1]}, {"b": {"c": 2}}]
     (tmp_path / "c.json.gz").write_bytes(b"no gzip")
-    assert "truncated or broken" in told(rows(SourceFile(str(tmp_path / "c.json.gz"), "c", "0", 7)))[0]
+    assert "truncated or broken" in values_of(rows(SourceFile(str(tmp_path / "c.json.gz"), "c", "0", 7)))[0]
 
 
 def test_sources_that_are_none(tmp_path):

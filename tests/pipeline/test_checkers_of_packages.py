@@ -134,11 +134,13 @@ def test_packages_are_judged_by_their_own_programs(store):
         summary = label(store, pool)
     assert (summary.programs, summary.unjudgeable) == (8, 2)
     with connect(store) as connection:
-        found = query(
+        actual = query(
             connection, "select problem_id, source_key, claimed_verdict, verdict from judged order by all"
         )
         flags = dict(query(connection, "select problem_id, flag from problem_quality").iter_rows())
-    assert found.height == 8 and found.filter(found["verdict"] != found["claimed_verdict"]).is_empty(), found
+    assert actual.height == 8 and actual.filter(actual["verdict"] != actual["claimed_verdict"]).is_empty(), (
+        actual
+    )
     assert {name for name, flag in flags.items() if flag == "no checker"} == {"contest/none"}
 
 

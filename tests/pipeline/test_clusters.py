@@ -45,9 +45,9 @@ def test_the_size_of_blocks_does_not_change_the_pairs(monkeypatch, pairs_at_once
     monkeypatch.setattr(clusters, "SHINGLES_AT_ONCE", 8 * pairs_at_once)
     programs = programs_of(variants())
     expected = brute_force(programs)
-    found = set(zip(*(side.tolist() for side in near_pairs(programs)), strict=True))
-    assert found <= expected
-    assert len(found) > 0.97 * len(expected) > 100
+    actual = set(zip(*(side.tolist() for side in near_pairs(programs)), strict=True))
+    assert actual <= expected
+    assert len(actual) > 0.97 * len(expected) > 100
 
 
 def test_the_first_two_programs_are_near():

@@ -142,7 +142,7 @@ def store(tmp_path):
 
 def marks(store):
     with sql.connect(store) as connection:
-        found = sql.query(
+        actual = sql.query(
             connection,
             "SELECT kind, subject_id, evidence, round(overlap, 4) AS overlap, example FROM contaminated"
             " ORDER BY ALL",
@@ -150,15 +150,15 @@ def marks(store):
         clean = sql.query(connection, "SELECT trajectory_id FROM clean_trajectories ORDER BY ALL")[
             "trajectory_id"
         ].to_list()
-    return found.rows(), clean
+    return actual.rows(), clean
 
 
 def test_marks_by_hand(store):
     summary = decontaminate(store)
-    found, clean = marks(store)
+    actual, clean = marks(store)
     # 60 words are 48 n-grams of 13, and 30 words of them 18.
     quoted = " ".join(SECRET.split()[10:30])
-    assert found == [
+    assert actual == [
         ("problem", "codeforces/1/A", "itself", 1.0, None),
         ("problem", "quoting/1", "ngrams", round(18 / 48, 4), quoted),
         ("problem", "taco/codeforces/1_A/00000000", "same", 1.0, None),
@@ -236,8 +236,8 @@ def test_a_corpus_that_gives_the_evaluation_set_away_is_refused(store):
     )
     assert {"contaminations", "decontaminations"} <= set(clean.pins)
     dirty, clean = load(store, dirty.corpus_id).rows, load(store, clean.corpus_id).rows
-    found = leaks(store, dirty, "split = 'test'")
-    assert sorted(found["trajectory_id"]) == ["t2", "t3", "t6", "t8"]
+    actual = leaks(store, dirty, "split = 'test'")
+    assert sorted(actual["trajectory_id"]) == ["t2", "t3", "t6", "t8"]
     with pytest.raises(
         LeakError, match=r"4 rows to train on leak 1 problems .*ngrams 3, same 1.*allow_leaks"
     ):
@@ -301,18 +301,18 @@ def test_real_benchmarks_against_brute_force(tmp_path):
     decontaminate(store)
     expected = brute_force(problems, chosen)
     with sql.connect(store) as connection:
-        found = sql.query(
+        actual = sql.query(
             connection,
             "SELECT subject_id, evaluation_problem_id, overlap, evidence FROM contaminated"
             " WHERE evidence <> 'itself'",
         )
-    ngrams = {row[:2]: row[2] for row in found.rows() if row[3] == "ngrams"}
-    same = {row[:2] for row in found.rows() if row[3] == "same"}
+    ngrams = {row[:2]: row[2] for row in actual.rows() if row[3] == "ngrams"}
+    same = {row[:2] for row in actual.rows() if row[3] == "same"}
     assert {pair for pair in expected if pair not in same} == set(ngrams) and len(ngrams) > 20
     assert all(abs(expected[pair] - share) < 1e-9 for pair, share in ngrams.items())
     # Two tasks of MBPP with the same words, one to train on and one to test with.
     assert ngrams["mbpp/602", "mbpp/217"] == 1.0
     by_evidence = defaultdict(set)
-    for subject, _, _, evidence in found.rows():
+    for subject, _, _, evidence in actual.rows():
         by_evidence[evidence].add(subject)
     assert len(by_evidence["ngrams"]) < len(problems) / 20

@@ -183,15 +183,15 @@ def compared(programs, groups, language="python3"):
     token = np.unique(signatures.token_hash, return_inverse=True)[1].astype(np.int64)
     group = np.unique(groups, return_inverse=True)[1].astype(np.int64)
     arrays = Programs(group, token, signatures.minhash, signatures.shingles, signatures.shingle_offsets)
-    found = components(arrays)
-    assert (found <= np.arange(len(found))).all()
+    actual = components(arrays)
+    assert (actual <= np.arange(len(actual))).all()
     together = [
         {
             (a, b)
             for cluster in np.unique(labels)
             for a, b in itertools.combinations(np.flatnonzero(labels == cluster), 2)
         }
-        for labels in (expected, found)
+        for labels in (expected, actual)
     ]
     both = len(together[0] & together[1])
     return both / max(1, len(together[0])), both / max(1, len(together[1]))

@@ -60,8 +60,8 @@ def test_indentation_is_part_of_a_python_program():
 def test_a_program_has_the_same_signature_alone_and_among_others():
     programs = [SUM, "", "x", OTHER, "# nothing", "print(1)\n" * 200, SAME_TOKENS]
     together = sign(pl.Series(programs), "python3").frame()
-    alone = pl.concat([sign(pl.Series([program]), "python3").frame() for program in programs])
-    assert together.equals(alone)
+    single = pl.concat([sign(pl.Series([program]), "python3").frame() for program in programs])
+    assert together.equals(single)
     assert together["shingles"].bin.size().to_list()[1:5] == [0, 4, len(together["shingles"][3]), 0]
 
 
@@ -69,15 +69,15 @@ def test_shingles_are_the_distinct_windows_of_five_tokens():
     """By a second method: windows of token texts in a Python set."""
     programs = [SUM, OTHER, "a b c d", "a b c d e", "a b c d e f a b c d e f", ""]
     tokens = lex(pl.Series(programs), PYTHON)
-    found = sign(pl.Series(programs), "python3")
-    sizes = np.diff(found.shingle_offsets)
+    actual = sign(pl.Series(programs), "python3")
+    sizes = np.diff(actual.shingle_offsets)
     for number in range(len(programs)):
         texts = tokens.of(number)
         windows = (
             {tuple(texts[place : place + 5]) for place in range(max(1, len(texts) - 4))} if texts else set()
         )
         assert sizes[number] == len(windows)
-        span = found.shingles[found.shingle_offsets[number] : found.shingle_offsets[number + 1]]
+        span = actual.shingles[actual.shingle_offsets[number] : actual.shingle_offsets[number + 1]]
         assert (np.diff(span.astype(np.int64)) > 0).all()
 
 

@@ -94,8 +94,8 @@ def test_others_get_the_limit_that_follows(tmp_path):
         assert label(store, pool).programs == 4
         assert label(store, pool).programs == 0
     with connect(store) as connection:
-        found = dict(query(connection, "select source_key, verdict from judged").iter_rows())
-    assert found == {
+        actual = dict(query(connection, "select source_key, verdict from judged").iter_rows())
+    assert actual == {
         "accepted/a.py": "accepted",
         "accepted/b.py": "accepted",
         "time_limit_exceeded/c.py": "time_limit_exceeded",

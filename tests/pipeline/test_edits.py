@@ -28,12 +28,12 @@ def test_a_long_program_is_parsed_once_and_written_once_for_each_change(monkeypa
     plain = ast.unparse(ast.parse(LONG)).split("\n")
     for name in calls:
         monkeypatch.setattr(ast, name, counted(name))
-    found = edits(LONG)
+    actual = edits(LONG)
     # Of each place: two comparisons, two other names of max, no minus, two other operators, and three numbers
     # by one.
     assert nodes >= 1_500 and calls == {"parse": 1, "unparse": 1 + PLACES * (2 + 2 + 1 + 2 + 6)}
-    assert len(found) == len({edit.program for edit in found}) > 10 * PLACES
-    for edit in found:
+    assert len(actual) == len({edit.program for edit in actual}) > 10 * PLACES
+    for edit in actual:
         lines = edit.program.rstrip("\n").split("\n")
         changed = [
             number

@@ -56,8 +56,8 @@ def evaluation(rows, policy, problem, samples, correct, *, seed=0, **columns):
     } | columns
 
 
-def frame(rows, *found):
-    return rows.frame("evaluations", list(found))
+def frame(rows, *actual):
+    return rows.frame("evaluations", list(actual))
 
 
 def stored(tmp_path, evaluations):
@@ -77,21 +77,21 @@ def test_a_problem_with_too_few_judged_samples_is_left_out_and_counted(rows):
         evaluation(rows, "a", "p2", 9, 9),
         evaluation(rows, "a", "p3", 0, 0),
     )
-    found = rates(evaluations)
-    one, ten = found["pass@1"], found["pass@10"]
+    actual = rates(evaluations)
+    one, ten = actual["pass@1"], actual["pass@10"]
     assert one.mean == pytest.approx(mean([Fraction(2, 20), 1, 1]), abs=1e-12)
     assert (one.problems, one.left_out) == (3, 1)
     assert ten.mean == pytest.approx(mean([exact(20, 2, 10), 1]), abs=1e-12)
     assert (ten.problems, ten.left_out) == (2, 2)
-    assert found["pass@100"] is None
+    assert actual["pass@100"] is None
     # p3 has no judged sample, so it says nothing about distinct programs either.
-    assert found["distinct correct"].mean == 2.0 and found["distinct correct"].left_out == 1
+    assert actual["distinct correct"].mean == 2.0 and actual["distinct correct"].left_out == 1
 
 
 def test_one_judge_error_costs_one_problem_at_most(rows):
     whole = [evaluation(rows, "a", f"p{i}", 10, i % 3) for i in range(20)]
     with_error = [{**whole[0], "samples": 9}, *whole[1:]]
-    before, after = (rates(rows.frame("evaluations", found))["pass@10"] for found in (whole, with_error))
+    before, after = (rates(rows.frame("evaluations", actual))["pass@10"] for actual in (whole, with_error))
     assert (before.problems, after.problems, after.left_out) == (20, 19, 1)
     assert after.mean == pytest.approx(mean([exact(10, i % 3, 10) for i in range(1, 20)]), abs=1e-12)
 
@@ -103,11 +103,11 @@ def test_sampling_seeds_of_one_policy_are_pooled(rows):
         evaluation(rows, "a", "p0", 6, 3, seed=2),
         evaluation(rows, "a", "p1", 12, 1, seed=1),
     )
-    found = rates(evaluations)
+    actual = rates(evaluations)
     # Neither evaluation of p0 has ten samples; together they have twelve, of which three are correct.
-    assert found["pass@10"].mean == pytest.approx(mean([exact(12, 3, 10), exact(12, 1, 10)]), abs=1e-12)
-    assert found["pass@1"].mean == pytest.approx(mean([Fraction(3, 12), Fraction(1, 12)]), abs=1e-12)
-    assert found["distinct correct"].mean == pytest.approx((1.0 + 1.0) / 2)  # p0: mean of 0 and 2
+    assert actual["pass@10"].mean == pytest.approx(mean([exact(12, 3, 10), exact(12, 1, 10)]), abs=1e-12)
+    assert actual["pass@1"].mean == pytest.approx(mean([Fraction(3, 12), Fraction(1, 12)]), abs=1e-12)
+    assert actual["distinct correct"].mean == pytest.approx((1.0 + 1.0) / 2)  # p0: mean of 0 and 2
 
 
 def test_rates_of_several_policies_or_settings_are_refused(rows):
@@ -126,7 +126,7 @@ def test_training_seeds_are_averaged_per_problem_not_pooled(rows):
         evaluation(rows, "run/seed-1", "p0", 20, 0, seed=1),
         evaluation(rows, "run/seed-1", "p1", 20, 4, seed=1),
     )
-    ten = {found.metric: found for found in compare(evaluations, "ref", "run")}["pass@10"]
+    ten = {actual.metric: actual for actual in compare(evaluations, "ref", "run")}["pass@10"]
     p0, p1 = (exact(20, 10, 10) + exact(20, 0, 10)) / 2, exact(20, 4, 10)
     assert ten.b.mean == pytest.approx(mean([p0, p1]), abs=1e-12)
     assert ten.change.mean == pytest.approx(mean([p0 - exact(20, 2, 10), p1]), abs=1e-12)
@@ -145,12 +145,12 @@ def test_a_comparison_is_over_problems_that_every_policy_has(rows):
         *[evaluation(rows, "run-seed0", f"p{i}", 9 if i == 1 else 20, 3) for i in range(5)],
         *[evaluation(rows, "run-seed1", f"p{i}", 0 if i == 2 else 20, 4 * (i != 2)) for i in range(5)],
     )
-    found = {item.metric: item for item in compare(evaluations, "ref", "run")}
-    assert (found["pass@10"].change.problems, found["pass@10"].change.left_out) == (2, 3)
-    assert (found["pass@1"].change.problems, found["pass@1"].change.left_out) == (4, 1)
+    actual = {item.metric: item for item in compare(evaluations, "ref", "run")}
+    assert (actual["pass@10"].change.problems, actual["pass@10"].change.left_out) == (2, 3)
+    assert (actual["pass@1"].change.problems, actual["pass@1"].change.left_out) == (4, 1)
     after = (exact(20, 3, 10) + exact(20, 4, 10)) / 2
-    assert found["pass@10"].b.mean == pytest.approx(float(after), abs=1e-12)
-    assert found["pass@10"].change.mean == pytest.approx(float(after - exact(20, 2, 10)), abs=1e-12)
+    assert actual["pass@10"].b.mean == pytest.approx(float(after), abs=1e-12)
+    assert actual["pass@10"].change.mean == pytest.approx(float(after - exact(20, 2, 10)), abs=1e-12)
 
 
 def test_only_common_settings_are_compared_and_absent_policies_are_named(rows):
@@ -229,10 +229,10 @@ def test_groups_by_source_and_difficulty(rows):
     groups = pl.DataFrame(
         {"problem_id": ["p0", "p1", "p2"], "source": ["s"] * 3, "difficulty": ["1", "1", None]}
     )
-    found = [
+    actual = [
         (g["source"], g["difficulty"], g["problems"], g["pass@1"].mean) for g in by_group(evaluations, groups)
     ]
-    assert found == [
+    assert actual == [
         ("(not in the store)", "-", 1, pytest.approx(1.0)),
         ("s", "-", 1, pytest.approx(0.5)),
         ("s", "1", 2, pytest.approx(0.1)),
@@ -264,8 +264,8 @@ def test_entropy_is_a_mean_over_the_problems_where_it_was_measured(rows):
 
 
 def test_a_single_judged_sample_counts(rows):
-    found = rates(frame(rows, evaluation(rows, "a", "p0", 1, 1)))
-    assert (found["pass@1"].mean, found["distinct correct"].mean) == (1.0, 1.0)
+    actual = rates(frame(rows, evaluation(rows, "a", "p0", 1, 1)))
+    assert (actual["pass@1"].mean, actual["distinct correct"].mean) == (1.0, 1.0)
 
 
 # ---- SQL
@@ -277,7 +277,7 @@ def random_evaluations(rows):
     """
     random = np.random.default_rng(5)
     names = ["ref", *(f"{run}/seed-{i}" for run in ("x", "y") for i in range(3)), "x/seed-0@40", "x"]
-    found = []
+    actual = []
     for policy in names:
         for seed in range(1 + (policy == "ref")):
             for problem in range(30):
@@ -285,15 +285,15 @@ def random_evaluations(rows):
                     random.choice([0, 5, 9, 10, 19, 20, 120], p=[0.02, 0.03, 0.05, 0.1, 0.1, 0.6, 0.1])
                 )
                 correct = int(random.integers(0, samples + 1))
-                found.append(evaluation(rows, policy, f"p{problem}", samples, correct, seed=seed))
+                actual.append(evaluation(rows, policy, f"p{problem}", samples, correct, seed=seed))
     odd = [
         "broken",
         '{"seed":1,"b":{"c":"~/x"},"a/b":1.0}',
         '{"a/b": 1.0, "b": {"c": "~/x"}, "seed": 2}',
         "{}",
     ]
-    found += [evaluation(rows, "odd", "p0", 6, 2, settings=text) for text in odd]
-    return rows.frame("evaluations", found)
+    actual += [evaluation(rows, "odd", "p0", 6, 2, settings=text) for text in odd]
+    return rows.frame("evaluations", actual)
 
 
 def test_sql_and_python_say_the_same_of_each_policy_and_run(rows, tmp_path):
@@ -329,10 +329,13 @@ def test_the_question_says_the_change_of_a_comparison(rows, tmp_path):
         answer = query(connection, "@compare_policies")
     for a, b in (("ref", "x"), ("ref", "y"), ("x", "y"), ("ref", "x/seed-1")):
         row = answer.filter(policy_a=a, policy_b=b).row(0, named=True)
-        found = {item.metric: item.change for item in compare(evaluations, a, b)}
-        assert abs(found["pass@1"].mean - row["pass_1_change"]) < 1e-12
-        assert abs(found["pass@10"].mean - row["pass_10_change"]) < 1e-12
-        assert (found["pass@1"].problems, found["pass@10"].problems) == (row["problems"], row["problems_10"])
+        actual = {item.metric: item.change for item in compare(evaluations, a, b)}
+        assert abs(actual["pass@1"].mean - row["pass_1_change"]) < 1e-12
+        assert abs(actual["pass@10"].mean - row["pass_10_change"]) < 1e-12
+        assert (actual["pass@1"].problems, actual["pass@10"].problems) == (
+            row["problems"],
+            row["problems_10"],
+        )
     # A run is not compared with its own seeds.
     assert answer.filter(policy_a="y", policy_b="y/seed-0").is_empty()
 
@@ -399,8 +402,8 @@ def test_the_same_seed_gives_the_same_interval():
 
 
 def test_an_estimate_counts_problems_and_seeds_of_its_own_side():
-    alone = over_problems([0.0, 1.0, 0.5])
-    assert (alone.problems, alone.left_out, alone.seeds) == (3, 0, 1)
+    single = over_problems([0.0, 1.0, 0.5])
+    assert (single.problems, single.left_out, single.seeds) == (3, 0, 1)
     paired = over_problems([[0.0, 1.0], [1.0, 1.0]], minus=[0.5, 0.5], left_out=4)
     assert (paired.problems, paired.left_out, paired.seeds) == (2, 4, 2)
     uneven = over_problems([[0.0, 1.0], [1.0, 1.0], [0.5, 0.4]], minus=[[0.5, 0.5], [0.1, 0.1]])
@@ -418,9 +421,9 @@ def test_each_problem_is_drawn_as_often_as_the_others():
 def test_an_interval_has_95_per_cent():
     # The mean of 400 values is normal: 95 % of it is within 1.960 standard errors.
     values = np.random.default_rng(6).normal(size=400)
-    found = over_problems(values, resamples=40_000)
+    actual = over_problems(values, resamples=40_000)
     half = 1.960 * values.std() / np.sqrt(400)
-    assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.012)
+    assert (actual.high - actual.low) / 2 == pytest.approx(half, rel=0.012)
 
 
 def test_no_problem_is_an_error():
@@ -434,16 +437,16 @@ def test_an_interval_over_problems_covers_the_truth_about_as_often_as_it_says():
     random = np.random.default_rng(3)
     covered = 0
     for trial in range(200):
-        found = over_problems(random.beta(2, 3, size=60), resamples=200, seed=trial)
-        covered += found.low <= 0.4 <= found.high
+        actual = over_problems(random.beta(2, 3, size=60), resamples=200, seed=trial)
+        covered += actual.low <= 0.4 <= actual.high
     assert 0.88 <= covered / 200 <= 0.99
 
 
 def test_two_seeds_without_problem_noise_give_the_range_of_both():
     # Of two seeds one is drawn, so the resamples are 0.2 and 0.6, each about half of the time.
-    found = over_problems([[0.2] * 20, [0.6] * 20])
-    assert (found.low, found.mean, found.high) == pytest.approx((0.2, 0.4, 0.6))
-    assert (found.problems, found.seeds) == (20, 2)
+    actual = over_problems([[0.2] * 20, [0.6] * 20])
+    assert (actual.low, actual.mean, actual.high) == pytest.approx((0.2, 0.4, 0.6))
+    assert (actual.problems, actual.seeds) == (20, 2)
     # With two draws of two a resample would be 0.4 half of the time, and the middle 40 % would end there.
     middle = over_problems([[0.2] * 20, [0.6] * 20], confidence=0.4)
     assert (middle.low, middle.high) == pytest.approx((0.2, 0.6))
@@ -455,9 +458,9 @@ def test_two_seeds_without_problem_noise_give_the_range_of_both():
 def test_the_variance_over_seeds_is_that_of_their_mean():
     random = np.random.default_rng(2)
     seeds = random.normal(size=40)
-    found = over_problems(np.repeat(seeds[:, None], 5, axis=1), resamples=4000)
+    actual = over_problems(np.repeat(seeds[:, None], 5, axis=1), resamples=4000)
     half = 1.96 * seeds.std(ddof=1) / np.sqrt(40)
-    assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.08)
+    assert (actual.high - actual.low) / 2 == pytest.approx(half, rel=0.08)
 
 
 def test_an_interval_over_seeds_covers_the_mean_over_all_seeds_and_problems():
@@ -466,15 +469,15 @@ def test_an_interval_over_seeds_covers_the_mean_over_all_seeds_and_problems():
     for trial in range(150):
         problems, seeds = random.normal(0, 1, 60), random.normal(0, 0.3, 8)
         values = problems[None, :] + seeds[:, None] + random.normal(0, 0.5, (8, 60))
-        found = over_problems(values, resamples=200, seed=trial)
-        covered += found.low <= 0 <= found.high
-        alone = over_problems(values.mean(axis=0), resamples=200, seed=trial)
-        covered_by_problems += alone.low <= 0 <= alone.high
+        actual = over_problems(values, resamples=200, seed=trial)
+        covered += actual.low <= 0 <= actual.high
+        single = over_problems(values.mean(axis=0), resamples=200, seed=trial)
+        covered_by_problems += single.low <= 0 <= single.high
     assert 0.88 <= covered / 150 <= 0.99
     assert covered > covered_by_problems
 
 
 def test_a_paired_interval_draws_the_same_problems_on_both_sides():
     before = np.linspace(0, 0.9, 30)
-    found = over_problems(before + 0.05, minus=before)
-    assert (found.low, found.mean, found.high) == pytest.approx((0.05, 0.05, 0.05))
+    actual = over_problems(before + 0.05, minus=before)
+    assert (actual.low, actual.mean, actual.high) == pytest.approx((0.05, 0.05, 0.05))

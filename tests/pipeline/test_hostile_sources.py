@@ -50,10 +50,10 @@ def store(tmp_path):
 def test_no_attack_breaches(options):
     """Each in a process of its own, with limits on memory and CPU time; `hostile_sources.py` lists them."""
     done = subprocess.run([sys.executable, SCRIPT, *options], capture_output=True, text=True, timeout=280)
-    found = [json.loads(line) for line in done.stdout.splitlines()]
+    actual = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0, done.stderr
-    assert {row["attack"]: row["breaches"] for row in found if row["breaches"]} == {}
-    assert len({row["attack"] for row in found}) == len(found) >= 120
+    assert {row["attack"]: row["breaches"] for row in actual if row["breaches"]} == {}
+    assert len({row["attack"] for row in actual}) == len(actual) >= 120
 
 
 def test_what_surrounds_a_hostile_file_goes_into_the_store(store, tmp_path):

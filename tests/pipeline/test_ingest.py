@@ -105,15 +105,15 @@ def test_rows_arrive_whole_and_lead_back_to_their_line(store, tmp_path):
     )
     batch = one(store, path)
     assert (batch.read, batch.accepted, batch.rows) == (3, 3, {"problems": 1, "tests": 2, "trajectories": 2})
-    (found,) = store.read("problems").to_dicts()
-    assert found["problem_id"] == "mine/sum" and found["source"] == "mine" and found["time_limit_s"] == 2.0
-    assert (found["checker"], found["float_tol"], found["case_sensitive"], found["split"]) == (
+    (actual,) = store.read("problems").to_dicts()
+    assert actual["problem_id"] == "mine/sum" and actual["source"] == "mine" and actual["time_limit_s"] == 2.0
+    assert (actual["checker"], actual["float_tol"], actual["case_sensitive"], actual["split"]) == (
         "float",
         1e-6,
         True,
         "valid",
     )
-    assert (found["source_file"], found["source_line"], found["test_count"]) == ("set/rows.jsonl", 1, 2)
+    assert (actual["source_file"], actual["source_line"], actual["test_count"]) == ("set/rows.jsonl", 1, 2)
     rows = (
         store.read("tests")
         .sort("position")
@@ -259,11 +259,11 @@ def test_every_kind_of_bad_row_is_kept_with_its_reason(store, tmp_path):
     path = write(tmp_path / "rows.jsonl", problem("mine/good"), *rows, solution(name="mine/good"))
     batch = one(store, path)
     assert (batch.read, batch.accepted, batch.quarantined) == (len(rows) + 2, 2, len(rows))
-    kept = path.read_bytes().split(b"\n")
-    found = store.read("quarantine").sort("source_line").to_dicts()
-    for number, (row, (_, column, reason)) in enumerate(zip(found, BAD_ROWS, strict=True), start=2):
+    retained = path.read_bytes().split(b"\n")
+    actual = store.read("quarantine").sort("source_line").to_dicts()
+    for number, (row, (_, column, reason)) in enumerate(zip(actual, BAD_ROWS, strict=True), start=2):
         assert (row["source_line"], row["field"]) == (number, column), row
-        assert row["reason"].startswith(reason) and row["raw"] == kept[number - 1]
+        assert row["reason"].startswith(reason) and row["raw"] == retained[number - 1]
 
 
 def test_an_unknown_language_is_kept_with_similar_ones(store, tmp_path):

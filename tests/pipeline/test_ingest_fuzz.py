@@ -707,22 +707,22 @@ def fuzz_everything(folder, rows, seed=0):
     rng = random.Random(seed)
     store.append("problems", problem_a1(), producer="fuzz", sequence=1)
     names = [*ROWS_OF, *FOLDERS]
-    found = {"fuzzed": 0, "crashed": 0, "unaccounted": 0}
+    actual = {"fuzzed": 0, "crashed": 0, "unaccounted": 0}
     # Reading many files of mutated rows at once would be one large chunk; portions keep memory and time even.
     for portion in itertools.count():
-        if found["fuzzed"] >= rows:
-            return found
+        if actual["fuzzed"] >= rows:
+            return actual
         adapter = names[portion % len(names)]
         size = min(100 if adapter in FOLDERS else 2_000, -(-rows // len(names)))
         try:
             read, wrong = fuzz(store, folder / f"{portion}", adapter, size, rng.randrange(1 << 30))
         except Exception:
-            found["crashed"] += 1
+            actual["crashed"] += 1
             read, wrong = size, None
             print(f"{adapter}: {traceback.format_exc()}")
-        found["fuzzed"] += read
+        actual["fuzzed"] += read
         if wrong:
-            found["unaccounted"] += 1
+            actual["unaccounted"] += 1
             print(f"{adapter}: {wrong}")
 
 
@@ -757,5 +757,5 @@ def test_all_adapters(tmp_path):
 
 @pytest.mark.soak
 def test_a_hundred_thousand_rows(tmp_path):
-    found = fuzz_everything(tmp_path, 100_000, seed=11)
-    assert found["fuzzed"] >= 100_000 and (found["crashed"], found["unaccounted"]) == (0, 0)
+    actual = fuzz_everything(tmp_path, 100_000, seed=11)
+    assert actual["fuzzed"] >= 100_000 and (actual["crashed"], actual["unaccounted"]) == (0, 0)

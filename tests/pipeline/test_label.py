@@ -79,8 +79,8 @@ def test_other_programs_are_not_taken_for_known_ones(store, pool):
     label(store, pool)
     again_as(store, "-broken", program=pl.lit("raise SystemExit(3)"), language=pl.lit("python3"))
     label(store, pool)
-    found = store.read("verdicts").filter(pl.col("trajectory_id").str.ends_with("-broken"))
-    assert set(found["verdict"]) == {"runtime_error"}
+    actual = store.read("verdicts").filter(pl.col("trajectory_id").str.ends_with("-broken"))
+    assert set(actual["verdict"]) == {"runtime_error"}
 
 
 def test_samples_without_a_program_count_as_failures(store, pool):

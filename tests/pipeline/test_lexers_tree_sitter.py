@@ -118,8 +118,8 @@ def difference(program, language):
 )
 def test_awkward_programs(language, comments, strings):
     program = (AWKWARD / f"strings.{language}").read_bytes()
-    found = difference(program, language)
-    assert found == [], [(kind, program[begin:end]) for kind, begin, end in found]
+    actual = difference(program, language)
+    assert actual == [], [(kind, program[begin:end]) for kind, begin, end in actual]
     kinds = [kind for kind, _, _ in by_lexer(program, language)]
     assert (kinds.count("comment"), kinds.count("string")) == (comments, strings)
 
@@ -164,8 +164,8 @@ def test_real_programs(language, least):
                 for row in rows
                 if row["language"] == language and (column == "source" or language not in MOST)
             }
-    found = {program: difference(program.encode(), language) for program in sorted(programs)}
-    compared = {program: spans for program, spans in found.items() if spans is not None}
+    actual = {program: difference(program.encode(), language) for program in sorted(programs)}
+    compared = {program: spans for program, spans in actual.items() if spans is not None}
     wrong = {program: spans for program, spans in compared.items() if spans}
     print(
         f"{language}: {len(programs)} programs, {len(compared)} parsed,"

@@ -56,12 +56,12 @@ TEX = {
 
 def seconds(work):
     """CPU seconds, the least of some."""
-    found = []
+    actual = []
     for _ in range(3):
         begin = time.process_time()
         work()
-        found.append(time.process_time() - begin)
-    return min(found)
+        actual.append(time.process_time() - begin)
+    return min(actual)
 
 
 def assert_linear(make, size):
@@ -173,14 +173,14 @@ def test_the_longest_statement_in_a_prompt_is_found(statements, prompt):
     """Compared with a search in the joined words."""
     texts = {" ".join(words): f"s/{number}" for number, words in reversed(list(enumerate(statements)))}
     inside = [text for text in texts if f" {text} " in f" {' '.join(prompt)} "]
-    found = StatementIndex(
+    actual = StatementIndex(
         [(f"s/{number}", " ".join(words)) for number, words in enumerate(statements)]
     ).find(" ".join(prompt))
     longest = max((len(text) for text in inside), default=0)
-    assert (found is None) == (not inside)
-    if found:
+    assert (actual is None) == (not inside)
+    if actual:
         place = {name: len(text) for text, name in texts.items()}
-        assert place[found] == longest
+        assert place[actual] == longest
 
 
 @pytest.mark.parametrize("content", ["\\n", "a", "\\\\", "[", "\\u0041"])
@@ -205,5 +205,5 @@ def test_a_string_is_whole_wherever_blocks_end(tmp_path, monkeypatch):
         monkeypatch.setattr(
             "pipeline.adapters.documents.read_blocks", lambda file, stored, pieces=pieces: iter(pieces)
         )
-        found = list(document_rows(SourceFile(str(path), "x.json", "0", 0)))
-        assert [row.value for row in found] == values
+        actual = list(document_rows(SourceFile(str(path), "x.json", "0", 0)))
+        assert [row.value for row in actual] == values

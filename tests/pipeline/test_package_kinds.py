@@ -74,8 +74,8 @@ def test_multi_pass(tmp_path, yaml):
         "submissions/wrong_answer/b.py": "print('first')",
     }
     package(tmp_path / "c" / "p", yaml, {MULTI_PASS[yaml]: TWO_PASSES, **programs})
-    found = judged(tmp_path, "verdict")
-    assert found == {"accepted/a.py": ("accepted",), "wrong_answer/b.py": ("wrong_answer",)}
+    actual = judged(tmp_path, "verdict")
+    assert actual == {"accepted/a.py": ("accepted",), "wrong_answer/b.py": ("wrong_answer",)}
 
 
 @pytest.mark.parametrize("passes", ["0", "two", "1000000"])
@@ -206,8 +206,8 @@ def test_a_grader_that_breaks_is_an_error_of_the_judge(tmp_path, grader, complai
     ingest(store, "kattis", str(tmp_path / "c"))
     with Pool(1) as pool:
         label(store, pool)
-    (found,) = store.read("verdicts").select("verdict", "tests").rows()
-    assert found[0] == "judge_error" and complaint in found[1][0]["detail"]
+    (actual,) = store.read("verdicts").select("verdict", "tests").rows()
+    assert actual[0] == "judge_error" and complaint in actual[1][0]["detail"]
 
 
 REFUSED = {

@@ -60,10 +60,10 @@ def test_they_are_judged(tmp_path):
     with Pool(1) as pool:
         label(store, pool)
     with connect(store) as connection:
-        found = query(connection, "select source_key, claimed_verdict, verdict, language from judged")
-    assert found.height == 5
-    assert found.filter(found["verdict"] != found["claimed_verdict"]).is_empty(), found
-    languages = dict(found.select("source_key", "language").iter_rows())
+        actual = query(connection, "select source_key, claimed_verdict, verdict, language from judged")
+    assert actual.height == 5
+    assert actual.filter(actual["verdict"] != actual["claimed_verdict"]).is_empty(), actual
+    languages = dict(actual.select("source_key", "language").iter_rows())
     assert (languages["accepted/two"], languages["accepted/built"]) == ("python3", "script")
 
 

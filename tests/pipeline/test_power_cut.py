@@ -45,11 +45,11 @@ def states_at_the_end(tmp_path, *flushed):
     disk = recorded.Disk(root)
     for call in recorded.record([sys.executable, "-c", REPLACED, str(root), *flushed], root, tmp_path):
         disk.apply(*call)
-    found = set()
+    actual = set()
     for number, chosen in enumerate(recorded.PowerCut(disk, "_spo").states(1000, random.Random(0))):
         recorded.write_tree(recorded.tree_of(disk.top, chosen), tmp_path / str(number))
-        found.add(tuple(sorted((p.name, p.read_bytes()) for p in (tmp_path / str(number)).iterdir())))
-    return found
+        actual.add(tuple(sorted((p.name, p.read_bytes()) for p in (tmp_path / str(number)).iterdir())))
+    return actual
 
 
 def test_a_replaced_file_that_is_not_flushed_may_be_anything(tmp_path):

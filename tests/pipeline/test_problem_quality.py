@@ -49,14 +49,14 @@ def quality(rows, tmp_path_factory):
         store.append(table, rows.frame(table, table_rows), producer="fixture", sequence=1)
     with sql.connect(store) as connection:
         columns = "problem_id, known_right, right_passed, known_wrong, wrong_failed, flag"
-        found = {
+        actual = {
             row[0].removeprefix("src/"): row[1:]
             for row in sql.query(connection, f"SELECT {columns} FROM problem_quality").rows()
         }
-        kept = sql.query(
+        retained = sql.query(
             connection, "FROM judged SEMI JOIN (FROM problem_quality WHERE flag IS NULL) USING (problem_id)"
         )
-    return found, set(kept["problem_id"])
+    return actual, set(retained["problem_id"])
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -86,11 +86,11 @@ def filled(store, tmp_path):
 
 
 def test_groups_count_by_source_and_reason(filled):
-    found = groups(filled).select("adapter", "source_file", "field", "reason", "rows", "open").rows()
+    actual = groups(filled).select("adapter", "source_file", "field", "reason", "rows", "open").rows()
     name = filled.read("batches")["source_file"][0]
     unknown = "the problem is neither in the store nor earlier in this source"
-    assert ("plain", name, "problem_id", unknown, 4, 4) in found and len(found) == 4
-    assert sum(row[4] for row in found) == filled.read("quarantine").height == 7
+    assert ("plain", name, "problem_id", unknown, 4, 4) in actual and len(actual) == 4
+    assert sum(row[4] for row in actual) == filled.read("quarantine").height == 7
 
 
 def test_a_problem_that_came_in_later_lets_its_programs_in(filled, tmp_path):

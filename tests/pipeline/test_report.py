@@ -130,11 +130,11 @@ def whole(tmp_path_factory, rows, small_store):
         "program": HOSTILE,
         "policy_id": "<u>new</u>",
     }
-    found = [
+    actual = [
         rows.trajectory("new-0", "held/00", **sampled),
         rows.trajectory("new-1", "held/00", **sampled, run_id="<u>new</u>"),
     ]
-    store.append("trajectories", rows.frame("trajectories", found), producer="t", sequence=0)
+    store.append("trajectories", rows.frame("trajectories", actual), producer="t", sequence=0)
     judged = [rows.verdict("new-0", "accepted", "held/00"), rows.verdict("new-1", "wrong_answer", "held/00")]
     store.append("verdicts", rows.frame("verdicts", judged), producer="t", sequence=0)
     refused = {
@@ -381,8 +381,8 @@ def test_the_reference_of_a_run_without_published_policies_is_known_by_its_weigh
     other = run.rename(run.parent / "other")
     assert "pass@1 27.5% on 12 problems" in report_of(store, other, tmp_path).says("headline")
     (other / "reference.json").write_text(json.dumps({"weights": "nobody's"}))
-    found = report_of(store, other, tmp_path).says("headline")
-    assert "The reference policy (not known) has not been evaluated." in found
+    actual = report_of(store, other, tmp_path).says("headline")
+    assert "The reference policy (not known) has not been evaluated." in actual
 
 
 def test_the_name_in_a_configuration_comes_before_that_of_the_folder(trained, tmp_path):

@@ -80,17 +80,17 @@ def test_before_and_after_worked_by_hand(rows):
     evaluations = [evaluation(rows, "ref", name, i) for i, name in enumerate(names)]
     evaluations += [evaluation(rows, "a", name, i + 4, seed=1) for i, name in enumerate(names)]
     evaluations += [evaluation(rows, "b", name, i, seed=2) for i, name in enumerate(names)]
-    found = compared(rows, evaluations, "a", "b").findings[0]
+    actual = compared(rows, evaluations, "a", "b").findings[0]
     # Correct of 20: 0..11 before, mean 5.5; 4..15 and 0..11 after, mean 7.5. Each problem gains (4 + 0) / 2
     # of 20.
-    assert found.before.mean == pytest.approx(5.5 / 20)
-    assert found.after.mean == pytest.approx(7.5 / 20)
+    assert actual.before.mean == pytest.approx(5.5 / 20)
+    assert actual.after.mean == pytest.approx(7.5 / 20)
     # Each seed's gain is the same on every problem, so problems add nothing to the interval; one of two seeds
     # is drawn.
-    assert (found.change.low, found.change.mean, found.change.high) == pytest.approx((0.0, 0.1, 0.2))
-    assert found.outcome == "inconclusive"
-    assert [result.change.mean for result in found.seeds] == pytest.approx([0.2, 0.0])
-    assert found.sentence.replace("\u202f", "") == (
+    assert (actual.change.low, actual.change.mean, actual.change.high) == pytest.approx((0.0, 0.1, 0.2))
+    assert actual.outcome == "inconclusive"
+    assert [result.change.mean for result in actual.seeds] == pytest.approx([0.2, 0.0])
+    assert actual.sentence.replace("\u202f", "") == (
         "Mean pass@1 went from 27.5% to 37.5% (+10.0 points; 95 % interval 0.0 to +20.0, 12 problems):"
         " the result is inconclusive, because the interval includes 0."
         " Of 2 seeds, 1 went up and 0 went down, 1 did not change."
@@ -102,12 +102,12 @@ def test_seeds_that_agree_say_that_training_helped(rows):
     evaluations = [evaluation(rows, "ref", name, i) for i, name in enumerate(names)]
     evaluations += [evaluation(rows, "a", name, i + 4, seed=1) for i, name in enumerate(names)]
     evaluations += [evaluation(rows, "b", name, i + 2, seed=2) for i, name in enumerate(names)]
-    found = compared(rows, evaluations, "a", "b").findings[0]
-    assert (found.change.low, found.change.mean, found.change.high) == pytest.approx((0.1, 0.15, 0.2))
+    actual = compared(rows, evaluations, "a", "b").findings[0]
+    assert (actual.change.low, actual.change.mean, actual.change.high) == pytest.approx((0.1, 0.15, 0.2))
     # Paired: though the intervals of the levels overlap widely.
-    assert found.before.high > found.after.low
-    assert found.outcome == "helped"
-    assert found.sentence.endswith("training helped. All 2 seeds went up.")
+    assert actual.before.high > actual.after.low
+    assert actual.outcome == "helped"
+    assert actual.sentence.endswith("training helped. All 2 seeds went up.")
 
 
 def test_a_mean_over_seeds_that_differs_by_rounding_alone_is_no_change(rows):
@@ -135,7 +135,7 @@ def test_a_problem_without_enough_samples_leaves_both_sides(rows):
     evaluations += [evaluation(rows, "a", name, 20) for name in names[:-1]] + [
         evaluation(rows, "a", names[-1], 0, samples=9)
     ]
-    by_name = {found.metric.column: found for found in compared(rows, evaluations, "a").findings}
+    by_name = {actual.metric.column: actual for actual in compared(rows, evaluations, "a").findings}
     assert by_name["pass_10"].change.problems == 10
     assert by_name["pass_10"].change.mean == pytest.approx(1.0)
     assert by_name["pass_1"].change.mean == pytest.approx(10 / 11)
@@ -150,16 +150,16 @@ def test_a_problem_without_a_verdict_is_neither_solved_nor_unsolved(rows):
     names = [f"p{i:02}" for i in range(11)]
     evaluations = [evaluation(rows, "ref", name, 0, samples=20 * (name != "p00")) for name in names]
     evaluations += [evaluation(rows, "a", name, 20) for name in names]
-    found = compared(rows, evaluations, "a")
-    assert found.findings[0].change.problems == 10 and found.findings[0].change.left_out == 1
-    assert "p00" not in found.problems["problem_id"].to_list()
+    actual = compared(rows, evaluations, "a")
+    assert actual.findings[0].change.problems == 10 and actual.findings[0].change.left_out == 1
+    assert "p00" not in actual.problems["problem_id"].to_list()
 
 
 def test_pass_at_100_is_there_with_100_samples_and_not_missed_without(rows):
     names = [f"p{i:02}" for i in range(10)]
     few = [evaluation(rows, policy, name, 3) for policy in ("ref", "a") for name in names]
     many = [evaluation(rows, policy, name, 1, samples=200) for policy in ("ref", "a") for name in names]
-    assert [found.metric.label for found in compared(rows, many, "a").findings][2] == "pass@100"
+    assert [actual.metric.label for actual in compared(rows, many, "a").findings][2] == "pass@100"
     assert compared(rows, many, "a").findings[2].after.mean == pytest.approx(0.5)  # k / n
     assert compared(rows, few, "a").missing == []
 
@@ -171,12 +171,14 @@ def test_only_like_is_compared_with_like(rows):
     evaluations += [evaluation(rows, "a", name, 10, seed=7) for name in names]
     evaluations += [evaluation(rows, "a", name, 20, settings=other) for name in names]
     evaluations += [evaluation(rows, "b", name, 20, settings=other) for name in names]
-    found = compared(rows, evaluations, "a", "b")
-    assert found.seeds == ["seed 0"]
-    assert found.findings[0].change.mean == 0
-    assert found.findings[0].outcome == "did not help"
-    assert "seed 1" in found.missing[0]
-    assert found.summary == "Training did not help pass@1, pass@10 and distinct correct programs per problem."
+    actual = compared(rows, evaluations, "a", "b")
+    assert actual.seeds == ["seed 0"]
+    assert actual.findings[0].change.mean == 0
+    assert actual.findings[0].outcome == "did not help"
+    assert "seed 1" in actual.missing[0]
+    assert (
+        actual.summary == "Training did not help pass@1, pass@10 and distinct correct programs per problem."
+    )
 
 
 def test_gained_and_lost_take_more_than_half_of_the_seeds(rows):
@@ -205,8 +207,8 @@ def test_changes_too_small_to_print_are_no_change():
 
 def test_curves_worked_by_hand():
     metrics = [step(i) for i in range(10)] + [step(10, loss=float("nan"), q_success=None, seconds=0.0)]
-    found = curves([Seed("a", 3, metrics)])
-    panels = {panel.title: panel for panel in found.panels}
+    actual = curves([Seed("a", 3, metrics)])
+    panels = {panel.title: panel for panel in actual.panels}
     assert panels["Loss"].lines[0].values == pytest.approx([1 / (i + 1) for i in range(10)])
     assert [line.label for line in panels["Q at the last token"].lines] == ["Q of successes", "Q of failures"]
     assert panels["Q at the last token"].lines[0].steps == list(range(10))
@@ -214,7 +216,7 @@ def test_curves_worked_by_hand():
     assert panels["Share of time waiting for data"].lines[0].values == pytest.approx([0.25] * 10)
     ratios = {line.label: line.values for line in panels["log π − log π_ref by source"].lines}
     assert ratios["human"] == pytest.approx([-float(i) for i in range(11)])
-    facts = found.facts[0]
+    facts = actual.facts[0]
     assert (facts.name, facts.steps, facts.tokens, facts.fresh) == ("seed 3", 11, 11_000, [4, 8])
     assert facts.waited == pytest.approx(5.5 / 20)
 
@@ -232,10 +234,10 @@ def test_columns_of_another_objective_are_listed():
         }
         for i in range(100)
     ]
-    found = curves([Seed("a", 0, metrics)])
-    assert [panel.title for panel in found.panels] == ["Loss"]
+    actual = curves([Seed("a", 0, metrics)])
+    assert [panel.title for panel in actual.panels] == ["Loss"]
     # The window of 100 steps is 5: the mean of 95..99.
-    assert [(c.name, c.steps, c.first, c.lowest, c.highest, c.last) for c in found.others] == [
+    assert [(c.name, c.steps, c.first, c.lowest, c.highest, c.last) for c in actual.others] == [
         ("margin", 100, 0.0, 0.0, 99.0, 97.0),
         ("temperature", 100, 0.5, 0.5, 0.5, 0.5),
     ]

@@ -69,9 +69,9 @@ def test_common_columns_are_guessed(store, tmp_path, name):
     row, claimed = ROWS[name]
     (batch,) = ingest(store, "samples", write(tmp_path / "mine" / "s.jsonl", row))
     assert (batch.accepted, batch.quarantined) == (1, 0), batch.reasons
-    (found,) = store.read("trajectories").to_dicts()
-    assert (found["problem_id"], found["program"], found["policy_id"]) == ("own/double", PROGRAM, "mine")
-    assert found["claimed_verdict"] == claimed
+    (actual,) = store.read("trajectories").to_dicts()
+    assert (actual["problem_id"], actual["program"], actual["policy_id"]) == ("own/double", PROGRAM, "mine")
+    assert actual["claimed_verdict"] == claimed
 
 
 def test_guesses_and_unused_rewards_are_reported(store, tmp_path):
@@ -88,8 +88,8 @@ def test_a_mapping_names_keys_also_nested_ones(store, tmp_path):
     row = {"task": {"name": "own/double"}, "raw": {"text": [ANSWER]}, "ok": "true", "response": "not this"}
     mapping = {"completion": "raw.text.0", "problem_id": "task.name", "reward": "ok"}
     ingest(store, "samples", write(tmp_path / "s.jsonl", row), mapping=mapping)
-    (found,) = store.read("trajectories").to_dicts()
-    assert (found["program"], found["claimed_verdict"]) == (PROGRAM, "accepted")
+    (actual,) = store.read("trajectories").to_dicts()
+    assert (actual["program"], actual["claimed_verdict"]) == (PROGRAM, "accepted")
 
 
 def test_a_mapping_in_toml(store, tmp_path):
@@ -166,9 +166,9 @@ def test_a_tool_call_with_code_is_a_program(store, tmp_path):
 def test_the_length_of_the_reasoning_is_recorded(store, tmp_path):
     message = {"role": "assistant", "content": ANSWER, "reasoning_content": "abc"}
     ingest(store, "samples", write(tmp_path / "s.jsonl", {"messages": [CHAT[0], message]}))
-    (found,) = store.read("trajectories").to_dicts()
-    assert found["completion"] == f"<think>\nabc\n</think>\n\n{ANSWER}"
-    assert found["reasoning_length"] == len("<think>\nabc\n</think>")
+    (actual,) = store.read("trajectories").to_dicts()
+    assert actual["completion"] == f"<think>\nabc\n</think>\n\n{ANSWER}"
+    assert actual["reasoning_length"] == len("<think>\nabc\n</think>")
 
 
 def test_logs_of_inspect_ai(store, tmp_path):
@@ -204,16 +204,16 @@ def test_training_sets_of_verl_are_problems_with_tests(store, tmp_path):
     (batch,) = ingest(store, "rl_problems", write(tmp_path / "train.jsonl", *rows))
     assert batch.reasons == {"ability: not a problem of programming": 1}
     with connect(store) as connection:
-        found = query(
+        actual = query(
             connection,
             "select p.input_mode, t.mode, t.input, t.expected_output, p.split from problems p"
             " join tests t using (problem_id) where p.source = 'taco' order by p.input_mode desc",
         )
-    assert found.select("input_mode", "mode", "split").rows() == [
+    assert actual.select("input_mode", "mode", "split").rows() == [
         ("stdin", "stdin", "train"),
         ("function", "call", "train"),
     ]
-    assert found.row(0)[2:4] == ("3\n", "6\n")
+    assert actual.row(0)[2:4] == ("3\n", "6\n")
 
 
 RECOGNISED = {

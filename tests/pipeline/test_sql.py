@@ -131,9 +131,9 @@ def test_duplicates_collapse_to_the_latest_pass(connection):
         ("ref-a02", 2),
         ("ref-a05", 1),
     ]
-    kept = sql.query(connection, "SELECT trajectory_id, cluster_size FROM deduplicated")
-    assert kept.height == 27 and "ref-a02" not in kept["trajectory_id"].to_list()
-    assert kept.filter(trajectory_id="h1")["cluster_size"].to_list() == [None]
+    retained = sql.query(connection, "SELECT trajectory_id, cluster_size FROM deduplicated")
+    assert retained.height == 27 and "ref-a02" not in retained["trajectory_id"].to_list()
+    assert retained.filter(trajectory_id="h1")["cluster_size"].to_list() == [None]
 
 
 def test_verdict_drift(connection):

@@ -213,20 +213,20 @@ def test_a_refusal_says_why_in_one_line(connection, text):
 )
 def test_a_condition_comes_back_in_brackets(connection, condition):
     bracketed = sql.predicate(condition)
-    alone = sql.query(connection, f"select count(*) from judged j where {bracketed}").item()
+    single = sql.query(connection, f"select count(*) from judged j where {bracketed}").item()
     none = sql.query(connection, f"select count(*) from judged j where false and {bracketed}").item()
     every = sql.query(connection, f"select count(*) from judged j where true or {bracketed}").item()
     assert (none, every) == (0, 26)
-    assert alone == connection.execute(f"select count(*) from judged j where {condition}\n").fetchone()[0]
+    assert single == connection.execute(f"select count(*) from judged j where {condition}\n").fetchone()[0]
 
 
 def test_values_of_a_condition_are_parameters(connection):
     name = 'it\'s "quoted" $x ; -- '
     bracketed = sql.predicate("origin = $origin or policy_id = $policy", {"origin": "human", "policy": name})
-    found = sql.query(
+    actual = sql.query(
         connection, f"select count(*) from judged where {bracketed}", {"origin": "human", "policy": name}
     )
-    assert found.item() == 6
+    assert actual.item() == 6
     with pytest.raises(sql.SqlError, match=r"source a: no value for the parameter \$origin"):
         sql.predicate("origin = $origin", name="source a")
     with pytest.raises(sql.SqlError, match=r"the parameter \$b is not in the condition"):
@@ -273,8 +273,8 @@ def test_many_threads_read_one_connection_s_files(tmp_path, rows):
         cursors = [connection.cursor() for _ in range(4)]
         with ThreadPoolExecutor(4) as threads:
             text = "select program from trajectories order by trajectory_id"
-            found = list(threads.map(lambda cursor: cursor.sql(text).pl()["program"].to_list(), cursors))
-    assert all(one == programs for one in found)
+            actual = list(threads.map(lambda cursor: cursor.sql(text).pl()["program"].to_list(), cursors))
+    assert all(one == programs for one in actual)
 
 
 def test_what_does_not_fit_into_memory_is_put_aside_and_cleared(tmp_path, rows, monkeypatch):
@@ -303,7 +303,7 @@ def test_a_frame_of_ours_can_still_be_asked(connection):
     wanted = pl.DataFrame({"trajectory_id": ["h1", "h2"]}).to_arrow()
     connection.register("chosen", wanted)
     try:
-        found = sql.query(connection, "select count(*) from judged semi join chosen using (trajectory_id)")
+        actual = sql.query(connection, "select count(*) from judged semi join chosen using (trajectory_id)")
     finally:
         connection.unregister("chosen")
-    assert found.item() == 2
+    assert actual.item() == 2

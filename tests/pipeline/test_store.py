@@ -164,8 +164,8 @@ def test_pinned_versions_survive_maintenance_and_the_others_do_not(store, add):
             store.maintain("trajectories", retention_hours=0)
     store = Store(store.location)
     for count, version in enumerate(pinned.values()):
-        kept = store.snapshot("trajectories", version).read()
-        assert ids(kept) == [f"a{n:02}" for n in range(count * 3 + 1)]
+        retained = store.snapshot("trajectories", version).read()
+        assert ids(retained) == [f"a{n:02}" for n in range(count * 3 + 1)]
     with pytest.raises(StoreError, match="damaged or gone"):
         store.snapshot("trajectories", lost[0]).read()
     assert store.pinned() == {label: {"trajectories": version} for label, version in pinned.items()}
@@ -286,10 +286,10 @@ def test_other_programs_read_the_same_rows(tmp_path, fill_store, monkeypatch):
 def test_rows_are_looked_up_through_a_bloom_filter(store, add):
     add(store, 0, ["a", "b"])
     files = list(store.snapshot("trajectories").files)
-    found = duckdb.sql(
+    actual = duckdb.sql(
         f"SELECT path_in_schema, bloom_filter_offset FROM parquet_metadata({files})"
     ).fetchall()
-    assert {name for name, offset in found if offset is not None} == {"trajectory_id"}
+    assert {name for name, offset in actual if offset is not None} == {"trajectory_id"}
 
 
 def test_bounds_of_long_texts_are_cut_and_hide_no_row(store, add, rows):

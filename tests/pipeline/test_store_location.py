@@ -42,8 +42,8 @@ def test_every_road_reads_the_same_rows_under_any_name(tmp_path, rows, name):
     assert store.snapshot("trajectories", 2).read(columns).sort(columns).rows() == expected[:4]
     for read_only in (True, False):
         with connect(store, read_only=read_only) as connection:
-            found = query(connection, "select trajectory_id, origin from trajectories order by all")
-            assert found.rows() == expected
+            actual = query(connection, "select trajectory_id, origin from trajectories order by all")
+            assert actual.rows() == expected
     assert check_store(store).findings == [] and repair_store(store) == []
 
 

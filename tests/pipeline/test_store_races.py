@@ -112,11 +112,11 @@ def test_a_pin_that_comes_in_while_maintenance_looks_for_files_holds(store, monk
     other, look, looks = Store(store.location), maintenance.without_use, []
 
     def looked(handle, *arguments):
-        found = look(handle, *arguments)
+        actual = look(handle, *arguments)
         if not looks:
             other.pin("paper", {"trajectories": 3})
-        looks.append(set(found))
-        return found
+        looks.append(set(actual))
+        return actual
 
     monkeypatch.setattr(maintenance, "without_use", looked)
     assert store.maintain("trajectories", retention_hours=0).deleted == 0

@@ -24,9 +24,9 @@ def test_a_table_is_the_same_whatever_its_types(tmp_path):
         writer.write_table(table)
     pq.write_table(table.drop_columns(["view", "lists"]), tmp_path / "t.parquet", row_group_size=700)
     for name, wanted in (("t.arrow", table), ("t.parquet", table.drop_columns(["view", "lists"]))):
-        found = list(rows(SourceFile(str(tmp_path / name), name, "0", 1)))
-        assert [row.value for row in found] == wanted.to_pylist()
-        assert [row.line for row in found] == list(range(1, 1201))
+        actual = list(rows(SourceFile(str(tmp_path / name), name, "0", 1)))
+        assert [row.value for row in actual] == wanted.to_pylist()
+        assert [row.line for row in actual] == list(range(1, 1201))
 
 
 def test_two_tables_may_be_read_at_once_and_left_early(tmp_path):

@@ -44,9 +44,9 @@ def test_no_problem_loses_its_last_accepted_program(tmp_path, rows, seed):
         retained = publish(store, read_spec(CORPORA / name)).rows
         with connect(store) as connection:
             solved = query(connection, SOLVED.format(where=where))
-            still = query(connection, SOLVED.format(where="list_contains($rows, trajectory_id)"),
+            remaining = query(connection, SOLVED.format(where="list_contains($rows, trajectory_id)"),
                           {"rows": retained.to_list()})  # fmt: skip
-        assert set(still["problem_id"]) == set(solved["problem_id"])
+        assert set(remaining["problem_id"]) == set(solved["problem_id"])
 
 
 @pytest.mark.parametrize("seed", range(3))

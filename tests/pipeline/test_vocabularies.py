@@ -53,13 +53,13 @@ def test_queries_compare_with_verdicts_that_exist(path):
 
 def test_the_pattern_finds_verdicts_in_queries():
     """Otherwise the test above could not fail."""
-    found = [
+    actual = [
         word
         for path in QUERIES
         for words in COMPARED.findall(path.read_text())
         for word in re.findall(r"\w+", words)
     ]
-    assert len(found) > 20 and {"accepted", "judge_error", "rejected"} <= set(found)
+    assert len(actual) > 20 and {"accepted", "judge_error", "rejected"} <= set(actual)
 
 
 def test_every_language_has_a_lexer_that_exists():

@@ -63,10 +63,10 @@ def test_several_packages_in_one_archive(package, tmp_path):
     with zipfile.ZipFile(archive, "a") as more:
         for name, text in FILES.items():
             more.writestr(f"b/{name}", text)
-    found = [item.row["problem_id"] for item in items_of(archive) if isinstance(item, ReadProblem)]
-    assert found == ["contest/both/a", "contest/both/b"]
+    actual = [item.row["problem_id"] for item in items_of(archive) if isinstance(item, ReadProblem)]
+    assert actual == ["contest/both/a", "contest/both/b"]
     limited = [item.row["problem_id"] for item in items_of(archive, limit=1) if isinstance(item, ReadProblem)]
-    assert len(limited) == 1 and limited[0] in found
+    assert len(limited) == 1 and limited[0] in actual
 
 
 @pytest.mark.skipif(not shutil.which("zip"), reason="Info-ZIP's zip is not here")

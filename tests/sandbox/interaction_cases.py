@@ -98,8 +98,8 @@ def verdict_flips(pool: Pool, runs: int, cases: list[str] | None = None) -> dict
         for case in chosen
         for _ in range(runs)
     )  # fmt: skip
-    found: dict[str, set[str]] = {}
+    actual: dict[str, set[str]] = {}
     for judgement in pool.stream(work):
         if judgement.verdict != CASES[judgement.key][2]:
-            found.setdefault(judgement.key, set()).add(judgement.verdict)
-    return found
+            actual.setdefault(judgement.key, set()).add(judgement.verdict)
+    return actual

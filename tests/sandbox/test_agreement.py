@@ -38,8 +38,8 @@ def is_scored(problem):
 
 
 def is_here(language):
-    found = find_language(language)
-    return found is not None and toolchain(found) is not None
+    actual = find_language(language)
+    return actual is not None and toolchain(actual) is not None
 
 
 def submission_of(solution, problem):

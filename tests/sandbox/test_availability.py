@@ -97,8 +97,8 @@ def test_links_out_of_a_tool_chain_are_followed(tmp_path, monkeypatch):
     (chain / "src").symlink_to(shared / "src")
     (chain / "keys").symlink_to(secret)
     monkeypatch.setattr(tools, "INSTALLED", (str(tmp_path / "share"),))
-    found = tools.tool_folders(str(chain / "bin" / "tool"))
-    assert found == (str(chain), str(shared / "src"))
+    actual = tools.tool_folders(str(chain / "bin" / "tool"))
+    assert actual == (str(chain), str(shared / "src"))
 
 
 def test_a_tool_in_a_folder_of_many_is_shown_alone(tmp_path, monkeypatch):

@@ -112,12 +112,12 @@ def test_programs(tmp_path):
         }
         for key, (language, program, given, expected, limits) in PROGRAMS.items()
     ]
-    tier, found = judged(tmp_path / "programs", work)
+    tier, actual = judged(tmp_path / "programs", work)
     assert tier.startswith("landlock-")
-    assert {key: judgement["verdict"] for key, judgement in found.items()} == dict.fromkeys(
+    assert {key: judgement["verdict"] for key, judgement in actual.items()} == dict.fromkeys(
         PROGRAMS, "accepted"
-    ) | ENDINGS, found
-    assert {judgement["tier"] for judgement in found.values()} == {tier}
+    ) | ENDINGS, actual
+    assert {judgement["tier"] for judgement in actual.values()} == {tier}
 
 
 def attacks(names):
@@ -160,11 +160,11 @@ def attacks(names):
 def breaches(cache: Path, names: tuple[str, ...]) -> dict[str, list[str]]:
     """{attack: what it broke}, of those whose language is there."""
     work, allowed = attacks(names)
-    _, found = judged(cache, work)
-    assert len(found) == len(work) >= len(QUICK)
+    _, actual = judged(cache, work)
+    assert len(actual) == len(work) >= len(QUICK)
     return {
         key: faults_of(judgement, allowed[key])
-        for key, judgement in found.items()
+        for key, judgement in actual.items()
         if judgement["verdict"] != "language_unavailable"
     }
 

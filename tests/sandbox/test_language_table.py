@@ -176,8 +176,8 @@ def test_nothing_is_suggested_where_nothing_is_similar():
     [(".py", "python3"), (".C", "cpp"), (".c", "c"), (".CC", "cpp"), (".Java", "java"), (".txt", None)],
 )
 def test_suffixes(suffix, row):
-    found = language_of_suffix(suffix)
-    assert (found and found.name) == row
+    actual = language_of_suffix(suffix)
+    assert (actual and actual.name) == row
 
 
 @pytest.mark.parametrize(
@@ -185,8 +185,8 @@ def test_suffixes(suffix, row):
     [("python", "python3"), ("c++", "cpp"), ("objectpascal", "pascal"), ("text", None), ("", None)],
 )
 def test_words_behind_a_fence(word, row):
-    found = language_of_fence(word)
-    assert (found and found.name) == row
+    actual = language_of_fence(word)
+    assert (actual and actual.name) == row
 
 
 def test_two_rows_with_one_name_are_refused(monkeypatch):

@@ -84,8 +84,8 @@ def report(folder: Path, situation: str, **environment: str) -> dict:
     if done.returncode == 77:
         pytest.skip(done.stderr.strip())
     assert done.returncode == 0, done.stderr
-    found: dict = json.loads(done.stdout.splitlines()[-1])
-    return found
+    actual: dict = json.loads(done.stdout.splitlines()[-1])
+    return actual
 
 
 @needs_landlock
@@ -102,31 +102,31 @@ def report(folder: Path, situation: str, **environment: str) -> dict:
 )
 def test_the_second_kind_of_jail_is_chosen(folder, situation, tier, fix):
     """And stamped on every judgement; the report says why, and what would fix the first kind."""
-    found = report(folder, situation)
-    assert found["tier"].startswith(tier), found
-    assert found["why_not"] == ""
-    assert found["engine"].startswith(f"Landlock {confine.version()}; not the first kind of jail: ")
-    assert "the sandbox does not start: bwrap: " in found["engine"]
-    assert fix in found["engine"]
-    assert found["judged"] == [
-        [verdict, found["tier"]] for verdict in ("accepted", "runtime_error", "compile_error")
+    actual = report(folder, situation)
+    assert actual["tier"].startswith(tier), actual
+    assert actual["why_not"] == ""
+    assert actual["engine"].startswith(f"Landlock {confine.version()}; not the first kind of jail: ")
+    assert "the sandbox does not start: bwrap: " in actual["engine"]
+    assert fix in actual["engine"]
+    assert actual["judged"] == [
+        [verdict, actual["tier"]] for verdict in ("accepted", "runtime_error", "compile_error")
     ]
 
 
 @pytest.mark.parametrize("situation", ["used_up,no_landlock", "dropped,no_landlock"])
 def test_with_neither_nothing_is_judged(folder, situation):
     """The error is one line with both reasons and the command that fixes it."""
-    found = report(folder, situation)
-    assert found["tier"] is None and "judged" not in found
-    assert found["why_not"].count("\n") == 0
-    assert "fix it with: " in found["why_not"].partition("; nor is there a second kind of jail: ")[0]
+    actual = report(folder, situation)
+    assert actual["tier"] is None and "judged" not in actual
+    assert actual["why_not"].count("\n") == 0
+    assert "fix it with: " in actual["why_not"].partition("; nor is there a second kind of jail: ")[0]
     assert (
         "this kernel has no Landlock, or a filter refuses it"
-        in found["why_not"].partition("; nor is there")[2]
+        in actual["why_not"].partition("; nor is there")[2]
     )
 
 
 def test_bubblewrap_is_not_replaced_where_it_was_asked_for(folder):
-    found = report(folder, "used_up", SPO_SANDBOX_TIER="bwrap")
-    assert found["tier"] is None
-    assert "user.max_user_namespaces" in found["why_not"] and "second kind" not in found["why_not"]
+    actual = report(folder, "used_up", SPO_SANDBOX_TIER="bwrap")
+    assert actual["tier"] is None
+    assert "user.max_user_namespaces" in actual["why_not"] and "second kind" not in actual["why_not"]

@@ -47,8 +47,8 @@ PROGRAMS = {
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_pass_is_judged_after_the_other(judge, program):
     checker = Checker("kattis", program=TWO_PASSES, language="python3", passes=2)
-    found = judge("python3", program, ("1\n", "x"), ("1\n", "x"), checker=checker)
-    assert found.verdict == PROGRAMS[program], found
+    actual = judge("python3", program, ("1\n", "x"), ("1\n", "x"), checker=checker)
+    assert actual.verdict == PROGRAMS[program], actual
 
 
 def test_passes_of_a_compiled_validator(judge):
@@ -87,8 +87,8 @@ if number == "1":
 sys.exit(42 if word == open(folder + "word").read() else 43)
 """
     checker = Checker("kattis", program=interactor, language="python3", interactive=True, passes=2)
-    found = judge("python3", "input()\nprint('same')", ("1\n", ""), checker=checker)
-    assert found.verdict == "accepted", found
+    actual = judge("python3", "input()\nprint('same')", ("1\n", ""), checker=checker)
+    assert actual.verdict == "accepted", actual
     assert judge("python3", "print(input())", ("1\n", ""), checker=checker).verdict == "wrong_answer"
 
 
@@ -109,10 +109,14 @@ def numbered(*names):
 def test_a_validator_gives_scores(judge):
     checker = Checker("kattis", program=SCORER, language="python3", scores=True)
     scoring = Scoring("grader", (Group("", "continue"), Group("secret", "continue")))
-    found = judge(
+    actual = judge(
         "python3", "print(input())", *numbered("secret/3", "secret/4"), checker=checker, scoring=scoring
     )
-    assert (found.verdict, found.score, [one.score for one in found.tests]) == ("accepted", 7.0, [3.0, 4.0])
+    assert (actual.verdict, actual.score, [one.score for one in actual.tests]) == (
+        "accepted",
+        7.0,
+        [3.0, 4.0],
+    )
 
 
 def test_the_score_stands_beside_the_verdict(judge):
@@ -125,9 +129,9 @@ def test_the_score_stands_beside_the_verdict(judge):
     )
     names = ("secret/a/1", "secret/a/2", "secret/b/8", "secret/b/9")
     program = "n = int(input())\nprint(n if n < 8 else 0)"
-    found = judge("python3", program, *numbered(*names), scoring=Scoring("grader", groups))
-    assert (found.verdict, found.score, found.passed) == ("wrong_answer", 40.0, 2)
-    assert [one.test_id for one in found.tests] == ["secret/a/1", "secret/a/2", "secret/b/8"]
+    actual = judge("python3", program, *numbered(*names), scoring=Scoring("grader", groups))
+    assert (actual.verdict, actual.score, actual.passed) == ("wrong_answer", 40.0, 2)
+    assert [one.test_id for one in actual.tests] == ["secret/a/1", "secret/a/2", "secret/b/8"]
     assert (
         judge("python3", "print(input())", *numbered(*names), scoring=Scoring("grader", groups)).score
         == 100.0

@@ -51,10 +51,10 @@ def test_results_do_not_depend_on_the_number_of_workers(pool, cache):
     programs = ["print(42)", "print(41)", "1/0", "print(", "print(set('abcdef'))", "import os; os.abort()"]
     work = [submission(f"{i}{j}", program) for j in range(3) for i, program in enumerate(programs)]
     with Pool(1, cache=cache) as single:
-        alone = sorted(deterministic(judgement) for judgement in single.stream(work))
+        serial = sorted(deterministic(judgement) for judgement in single.stream(work))
     together = sorted(deterministic(judgement) for judgement in pool.stream(work))
-    assert alone == together
-    assert len(alone) == len(work)
+    assert serial == together
+    assert len(serial) == len(work)
 
 
 def test_programs_on_the_same_tests_come_back_in_order(pool):
@@ -74,12 +74,12 @@ def test_programs_on_the_same_tests_come_back_in_order(pool):
 
 
 def test_stream_reads_no_further_ahead_than_it_may(pool):
-    taken = itertools.count()
+    selected = itertools.count()
     last = -1
 
     def endless():
         nonlocal last
-        for last in taken:
+        for last in selected:
             yield submission(last)
 
     stream = pool.stream(endless())
@@ -118,15 +118,15 @@ def test_a_submission_that_kills_every_worker_is_a_judge_error(cache):
 
 def named(name):
     """The running processes with a name."""
-    found = set()
+    actual = set()
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
             words, _, fields = status.read_text().rpartition(")")
         except OSError:
             continue
         if words.endswith("(" + name) and fields.split()[0] != "Z":
-            found.add(status.parent.name)
-    return found
+            actual.add(status.parent.name)
+    return actual
 
 
 @pytest.mark.parametrize(("language", "program"), SLEEPERS.items(), ids=[*SLEEPERS])
@@ -153,15 +153,15 @@ def test_what_a_killed_worker_judges_ends_with_it(cache, language, program):
 
 def test_nothing_is_left_when_the_pool_closes(cache):
     def jails():
-        found = []
+        actual = []
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
                 with open(f"/proc/{pid}/cmdline", "rb") as file:
                     if marker.encode() in file.read():
-                        found.append(pid)
+                        actual.append(pid)
             except OSError:
                 pass
-        return found
+        return actual
 
     marker = str(cache)
     pool = Pool(1, cache=cache / "marked")

@@ -19,16 +19,16 @@ def constants(source: str) -> dict[str, int]:
 
     Each constant must have a value of its own: a number, a letter, or a shift.
     """
-    found: dict[str, int] = {}
+    actual: dict[str, int] = {}
     for body in re.findall(r"\benum \{(.*?)\};", source, re.DOTALL):
         for constant in filter(None, map(str.strip, body.split(","))):
             name, _, value = constant.partition(" = ")
             if letter := re.fullmatch(r"'(.)'", value):
-                found[name] = ord(letter[1])
+                actual[name] = ord(letter[1])
             else:
                 number, _, shift = value.partition(" << ")
-                found[name] = int(number) << int(shift or 0)
-    return found
+                actual[name] = int(number) << int(shift or 0)
+    return actual
 
 
 def fields(source: str, struct: str) -> tuple[str, ...]:

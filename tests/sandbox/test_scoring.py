@@ -54,9 +54,9 @@ def test_the_default_grader(scoring, verdicts, expected):
 
 def test_points_of_a_validator_replace_those_of_the_group():
     scoring = Scoring("grader", (Group("", "continue"), Group("secret", "continue"), Group("sample")))
-    found = results("AAAAA", secret_a_1=2.5, secret_b_2=0.25)
+    actual = results("AAAAA", secret_a_1=2.5, secret_b_2=0.25)
     # sample 1; secret: a 2.5 + 1, b 1 + 0.25
-    assert scoring.score(NAMES, found) == 1 + 3.5 + 1.25
+    assert scoring.score(NAMES, actual) == 1 + 3.5 + 1.25
 
 
 @pytest.mark.parametrize(
@@ -110,8 +110,8 @@ def test_the_aggregation_of_2025(scoring, verdicts, expected):
 
 
 def test_a_multiplier_is_a_share_of_the_largest_score():
-    found = results("AAAAA") | {"secret/a/1": TestResult("secret/a/1", "accepted", multiplier=0.5)}
-    assert aggregation(a=SUM, b=SUM).score(NAMES, found) == 12.5 + 25 + 50
+    actual = results("AAAAA") | {"secret/a/1": TestResult("secret/a/1", "accepted", multiplier=0.5)}
+    assert aggregation(a=SUM, b=SUM).score(NAMES, actual) == 12.5 + 25 + 50
 
 
 def test_a_group_waits_for_those_it_requires():

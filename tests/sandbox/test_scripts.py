@@ -22,26 +22,26 @@ sys.exit(42 if input() == "7" else 43)
 
 
 def test_a_python_program_finds_its_modules(judge):
-    found = judge("python3", SUM, ("1 2\n", "3\n"), ("5 6\n", "11\n"), files=(("lib.py", LIBRARY),))
-    assert (found.verdict, found.passed) == ("accepted", 2), found
+    actual = judge("python3", SUM, ("1 2\n", "3\n"), ("5 6\n", "11\n"), files=(("lib.py", LIBRARY),))
+    assert (actual.verdict, actual.passed) == ("accepted", 2), actual
 
 
 def test_a_file_is_in_the_working_folder(judge):
     program = 'int main() { char s[9]; FILE *f = fopen("a/data.txt", "r"); fscanf(f, "%8s", s); puts(s); }'
-    found = judge("c", "#include <stdio.h>\n" + program, ("", "word"), files=(("a/data.txt", "word\n"),))
-    assert found.verdict == "accepted", found
+    actual = judge("c", "#include <stdio.h>\n" + program, ("", "word"), files=(("a/data.txt", "word\n"),))
+    assert actual.verdict == "accepted", actual
 
 
 def test_a_java_program_of_two_classes(judge):
     other = 'class Other { static String word() { return "here"; } }'
-    found = judge("java", JAVA_MAIN, ("", "here"), files=(("Other.java", other),))
-    assert found.verdict in ("accepted", "language_unavailable"), found
+    actual = judge("java", JAVA_MAIN, ("", "here"), files=(("Other.java", other),))
+    assert actual.verdict in ("accepted", "language_unavailable"), actual
 
 
 def test_a_build_script_leaves_links_and_folders(judge):
     source = '#include <cstdio>\nint main() { int a; scanf("%d", &a); printf("%d", a * 2); }'
-    found = judge("build", BUILD_CPP, ("4", "8"), ("5", "10"), files=(("src/main.cpp", source),))
-    assert (found.verdict, found.passed) == ("accepted", 2), found
+    actual = judge("build", BUILD_CPP, ("4", "8"), ("5", "10"), files=(("src/main.cpp", source),))
+    assert (actual.verdict, actual.passed) == ("accepted", 2), actual
 
 
 BROKEN = {
@@ -54,9 +54,9 @@ BROKEN = {
 
 @pytest.mark.parametrize("script", BROKEN)
 def test_a_build_script_that_fails_is_a_compile_error(judge, script):
-    found = judge("build", script, ("", ""))
-    assert found.verdict == "compile_error"
-    assert BROKEN[script] in found.compile_output or "status 3" in found.compile_output
+    actual = judge("build", script, ("", ""))
+    assert actual.verdict == "compile_error"
+    assert BROKEN[script] in actual.compile_output or "status 3" in actual.compile_output
 
 
 def test_scripts_see_nothing_of_this_machine(judge, tmp_path):
@@ -77,8 +77,8 @@ def test_validators_with_scripts(judge, output, verdict):
 
 def test_an_interactor_that_is_a_script(judge):
     checker = Checker("kattis", program=TALK, language="run", interactive=True)
-    found = [judge("python3", f"print({n} if input() else 0)", ("4", ""), checker=checker) for n in (7, 8)]
-    assert [one.verdict for one in found] == ["accepted", "wrong_answer"]
+    actual = [judge("python3", f"print({n} if input() else 0)", ("4", ""), checker=checker) for n in (7, 8)]
+    assert [one.verdict for one in actual] == ["accepted", "wrong_answer"]
 
 
 @pytest.mark.parametrize("name", ["../up", "/root", "a//b", ".hidden", "a/../b", "-o"])

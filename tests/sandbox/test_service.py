@@ -58,14 +58,14 @@ def run(client, code, language="python", **fields):
 
 def test_a_run_that_ends_well(client):
     # The fields that verl's client sends.
-    found = run(
+    actual = run(
         client, "print(int(input()) * 2)", stdin="21\n", compile_timeout=10, run_timeout=10,
         memory_limit_MB=1024, files={},
         fetch_files=[],
     )  # fmt: skip
-    assert (found["status"], found["message"], found["compile_result"]) == ("Success", "", None)
-    assert set(found["run_result"]) == COMMAND_FIELDS and found["run_result"]["execution_time"] > 0
-    assert found["run_result"] | {"execution_time": None} == {
+    assert (actual["status"], actual["message"], actual["compile_result"]) == ("Success", "", None)
+    assert set(actual["run_result"]) == COMMAND_FIELDS and actual["run_result"]["execution_time"] > 0
+    assert actual["run_result"] | {"execution_time": None} == {
         "status": "Finished", "execution_time": None, "return_code": 0, "stdout": "42\n", "stderr": "",
     }  # fmt: skip
 
@@ -84,12 +84,12 @@ def test_a_run_that_ends_well(client):
     ],
 )
 def test_runs_that_fail(client, language, code, status, compiled, ran):
-    found = run(client, code, language, run_timeout=0.5, memory_limit_MB=128)
+    actual = run(client, code, language, run_timeout=0.5, memory_limit_MB=128)
     results = [
         result and (result["status"], result["return_code"])
-        for result in (found["compile_result"], found["run_result"])
+        for result in (actual["compile_result"], actual["run_result"])
     ]
-    assert (found["status"], *results) == (status, compiled, ran), found
+    assert (actual["status"], *results) == (status, compiled, ran), actual
 
 
 SLOW_TO_COMPILE = """template <int a, int b> struct S { enum { x = S<a - 1, b>::x + S<a - 1, b + 1>::x }; };
@@ -98,17 +98,21 @@ int main() { return S<500, 0>::x; }"""
 
 
 def test_the_compiler_keeps_to_its_timeout(client):
-    found = run(client, SLOW_TO_COMPILE, "cpp17", compile_timeout=0.5)
-    compiled = found["compile_result"]
-    assert (found["status"], compiled["status"], found["run_result"]) == ("Failed", "TimeLimitExceeded", None)
+    actual = run(client, SLOW_TO_COMPILE, "cpp17", compile_timeout=0.5)
+    compiled = actual["compile_result"]
+    assert (actual["status"], compiled["status"], actual["run_result"]) == (
+        "Failed",
+        "TimeLimitExceeded",
+        None,
+    )
     assert "0.5 s of CPU time" in compiled["stderr"]
 
 
 def test_times_are_seconds_and_hold_for_every_language(client):
     spin = "class A { public static void main(String[] a) { while (true); } }"
-    found = run(client, spin, "java", run_timeout=0.6)
-    assert found["run_result"]["status"] == "TimeLimitExceeded"
-    assert 0.0 < found["compile_result"]["execution_time"] < 60
+    actual = run(client, spin, "java", run_timeout=0.6)
+    assert actual["run_result"]["status"] == "TimeLimitExceeded"
+    assert 0.0 < actual["compile_result"]["execution_time"] < 60
     asleep = run(client, "import time\ntime.sleep(0.3)", run_timeout=5)["run_result"]
     assert 0.3 <= asleep["execution_time"] < 3
 
@@ -188,9 +192,10 @@ def test_no_memory_limit_is_the_default_one(client):
 
 
 def test_whole_outputs_come_back(client):
-    found = run(client, "import sys\nprint('y' * 300_000)\nsys.stderr.write('z' * 5000)")
+    actual = run(client, "import sys\nprint('y' * 300_000)\nsys.stderr.write('z' * 5000)")
     assert (
-        found["run_result"]["stdout"] == "y" * 300_000 + "\n" and found["run_result"]["stderr"] == "z" * 5000
+        actual["run_result"]["stdout"] == "y" * 300_000 + "\n"
+        and actual["run_result"]["stderr"] == "z" * 5000
     )
 
 
@@ -199,9 +204,9 @@ def test_files_are_beside_the_program_and_in_its_folder(client):
     files = {"lib.py": "d29yZCA9ICdoZXJlJw==", "./data/a b.txt": "eA==", "/tmp/empty": "", "none": None}
     files |= {"IGNORE_THIS_FILE": "eA=="}
     code = "import lib, os\nprint(lib.word, open('data/a b.txt').read(), sorted(os.listdir()))"
-    found = run(client, code, files=files)
+    actual = run(client, code, files=files)
     names = "['data', 'empty', 'lib.py']"
-    assert (found["status"], found["run_result"]["stdout"]) == ("Success", f"here x {names}\n"), found
+    assert (actual["status"], actual["run_result"]["stdout"]) == ("Success", f"here x {names}\n"), actual
 
 
 BYTES = bytes(range(256))
@@ -216,21 +221,21 @@ COPY_C = C % (
 def test_bytes_go_in_and_come_back(client, language, code):
     files = {"in.bin": base64.b64encode(BYTES).decode()}
     wanted = ["./out.bin", "/tmp/in.bin", "missing", "out.bin"]
-    found = run(client, code, language, files=files, fetch_files=wanted)
-    assert found["status"] == "Success", found
+    actual = run(client, code, language, files=files, fetch_files=wanted)
+    assert actual["status"] == "Success", actual
     backwards = base64.b64encode(BYTES[::-1]).decode()
-    assert found["files"] == {
+    assert actual["files"] == {
         "./out.bin": backwards, "/tmp/in.bin": files["in.bin"], "out.bin": backwards,
     }  # fmt: skip
 
 
 def test_files_come_back_from_a_run_that_fails(client):
-    found = run(
+    actual = run(
         client, "import os\nos.mkdir('d')\nopen('d/é x', 'w').write('1')\n1/0", fetch_files=["d/é x", "d"]
     )
-    assert (found["status"], found["files"]) == ("Failed", {"d/é x": "MQ=="})
-    found = run(client, "open('a', 'w').write('1')\nwhile True: pass", run_timeout=0.3, fetch_files=["a"])
-    assert (found["run_result"]["status"], found["files"]) == ("TimeLimitExceeded", {"a": "MQ=="})
+    assert (actual["status"], actual["files"]) == ("Failed", {"d/é x": "MQ=="})
+    actual = run(client, "open('a', 'w').write('1')\nwhile True: pass", run_timeout=0.3, fetch_files=["a"])
+    assert (actual["run_result"]["status"], actual["files"]) == ("TimeLimitExceeded", {"a": "MQ=="})
 
 
 def test_no_link_is_followed_to_a_file_that_comes_back(client):
@@ -239,15 +244,15 @@ def test_no_link_is_followed_to_a_file_that_comes_back(client):
         "os.symlink('/proc/1', 'one')\nos.mkfifo('pipe')\nprint(open('file').read() != '')"
     )
     wanted = ["folder/main.py", "file", "one/environ", "one/cmdline", "pipe", "folder"]
-    found = run(client, code, fetch_files=wanted)
-    assert (found["run_result"]["stdout"], found["files"]) == ("True\n", {})
+    actual = run(client, code, fetch_files=wanted)
+    assert (actual["run_result"]["stdout"], actual["files"]) == ("True\n", {})
 
 
 def test_files_that_are_not_served(client):
     for path in ("../a", "/etc/passwd", "/tmp/../a", "a/../../b", ".", ""):
         for fields in ({"files": {path: ""}}, {"fetch_files": [path]}):
-            found = run(client, "print(1)", **fields)
-            assert "is not a plain file name" in found["message"] and found["status"] == "SandboxError"
+            actual = run(client, "print(1)", **fields)
+            assert "is not a plain file name" in actual["message"] and actual["status"] == "SandboxError"
     large = run(client, "for a in 'ab': open(a, 'wb').truncate(9 << 20)", fetch_files=["a", "b"])
     assert (large["status"], large["files"]) == ("SandboxError", {}) and "16 MiB" in large["message"]
     for fetched in ("a", [1], {"a": 1}):
@@ -274,10 +279,10 @@ def test_many_at_once_in_order(client):
         {"program": program, "language": "python3", "tests": tests, "key": str(i)}
         for i, program in enumerate(programs)
     ]
-    found = client.post("/judge", json={"submissions": work}).json()["judgements"]
-    assert [judgement["verdict"] for judgement in found] == ["accepted", "wrong_answer", "runtime_error"] * 5
-    assert [judgement["key"] for judgement in found] == [str(i) for i in range(15)]
-    assert found[0]["judge_version"] == judge_version() and found[0]["tests"][0]["exit_code"] == 0
+    actual = client.post("/judge", json={"submissions": work}).json()["judgements"]
+    assert [judgement["verdict"] for judgement in actual] == ["accepted", "wrong_answer", "runtime_error"] * 5
+    assert [judgement["key"] for judgement in actual] == [str(i) for i in range(15)]
+    assert actual[0]["judge_version"] == judge_version() and actual[0]["tests"][0]["exit_code"] == 0
     checked = work[0] | {
         "program": "print(41.9)",
         "checker": {"kind": "float", "float_tol": 0.1},

@@ -49,8 +49,8 @@ def test_no_tests_is_a_judge_error(judge, port):
     assert judge("python3", "print(1)").verdict == "judge_error"
     assert judge("python3", "def (").verdict == "judge_error"
     with client(port) as http:
-        found = http.post("/judge", json={"submissions": [submission(tests=[])]}).json()["judgements"]
-    assert found[0]["verdict"] == "judge_error"
+        actual = http.post("/judge", json={"submissions": [submission(tests=[])]}).json()["judgements"]
+    assert actual[0]["verdict"] == "judge_error"
 
 
 def test_an_empty_token_is_an_error(pool):
@@ -61,10 +61,10 @@ def test_an_empty_token_is_an_error(pool):
 
 def test_the_scheme_is_of_any_case(port):
     for scheme in ("Bearer", "bearer", "BEARER"):
-        found = httpx.post(
+        actual = httpx.post(
             f"http://127.0.0.1:{port}/run_code", json=PLAIN, headers={"authorization": f"{scheme} {TOKEN}"}
         )
-        assert found.json()["status"] == "Success"
+        assert actual.json()["status"] == "Success"
 
 
 def test_a_program_whose_client_has_gone_is_ended(cache):

@@ -46,7 +46,7 @@ def hostile_tests():
 def attack_submissions(only: tuple[str, ...] = ()) -> list[tuple[Submission, list[str]]]:
     """Each attack between two ordinary tests, and the verdicts that are right for it."""
     hostile = hostile_tests()
-    found = []
+    actual = []
     for path in hostile.ATTACKS:
         if only and path.name not in only:
             continue
@@ -58,8 +58,8 @@ def attack_submissions(only: tuple[str, ...] = ()) -> list[tuple[Submission, lis
         submission = Submission(
             program, language, tests, hostile.LIMITS, stop_at_first_failure=False, key=path.name
         )
-        found.append((submission, re.search(r"expect: (.+)", text).group(1).split()))
-    return found
+        actual.append((submission, re.search(r"expect: (.+)", text).group(1).split()))
+    return actual
 
 
 def mixture(runs: int, attacks: list[tuple[Submission, list[str]]], every: int) -> Iterator[Submission]:
@@ -88,17 +88,17 @@ def users_of(pool: Pool) -> set[int]:
 
 def left_behind(folder: Path, users: set[int], groups: set[Path]) -> list[str]:
     """What is left of the sandbox: processes of its users, control groups, mounts, and files."""
-    found = [f"group {path}" for path in groups if path.exists()]
-    found += [f"file {path}" for path in folder.iterdir() if path.name != "programs"]
+    actual = [f"group {path}" for path in groups if path.exists()]
+    actual += [f"file {path}" for path in folder.iterdir() if path.name != "programs"]
     for process in filter(str.isdigit, os.listdir("/proc")):
         try:
             user, words = os.stat(f"/proc/{process}").st_uid, Path(f"/proc/{process}/cmdline").read_bytes()
         except OSError:
             continue
         if user in users or (str(folder).encode() in words and int(process) != os.getpid()):
-            found.append(f"process {process} {words[:80]!r}")
+            actual.append(f"process {process} {words[:80]!r}")
     mounts = Path("/proc/self/mounts").read_text().splitlines()
-    return found + [
+    return actual + [
         f"mount {line}" for line in mounts if str(folder) in line or "/newroot" in line or "/oldroot" in line
     ]
 

@@ -166,10 +166,10 @@ def test_claims_hold_in_real_processes(
     problems: dict[str, dict], solutions: list[dict], verdict: str, count: int
 ) -> None:
     for row in sample_of(solutions, verdict, count):
-        found = verdict_in_a_process(
+        actual = verdict_in_a_process(
             [sys.executable, "-I", "-c", row["program"]], problems[row["problem_id"]]
         )
-        assert found == verdict, row["source_key"]
+        assert actual == verdict, row["source_key"]
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler here: apt-get install g++")

@@ -76,12 +76,12 @@ def rewards(reference: torch.Tensor) -> torch.Tensor:
     """0 for some completions that ended, about 15 % of the reference's mass; -1 for the others and for all
     that were cut.
     """
-    found, mass = torch.full((len(COMPLETIONS),), -1.0, dtype=torch.float64), 0.0
+    actual, mass = torch.full((len(COMPLETIONS),), -1.0, dtype=torch.float64), 0.0
     for i in torch.randperm(len(ENDED), generator=torch.Generator().manual_seed(2)).tolist():
         if mass + float(reference[i].exp()) < 0.16:
-            found[i], mass = 0.0, mass + float(reference[i].exp())
-    assert 0.1 < mass < 0.16 and int((found == 0).sum()) >= 4
-    return found
+            actual[i], mass = 0.0, mass + float(reference[i].exp())
+    assert 0.1 < mass < 0.16 and int((actual == 0).sum()) >= 4
+    return actual
 
 
 # A failure that lies too low is raised again with weight exp(-1 / beta) = 1/55 only: the cross-entropy takes

@@ -57,9 +57,9 @@ def config(job, tmp_path) -> Path:
 
 def test_the_worked_example_of_the_readme_parses(tmp_path):
     example = re.search(r"```toml\n(.*?)```", README.read_text(), re.DOTALL).group(1)
-    found = load_config(written(tmp_path, example))
-    assert [source.name for source in found.source] == ["human", "earlier", "fresh-right", "fresh-wrong"]
-    assert found.to_mixture().batch_tokens_global == 8192 and found.online.every == 10
+    actual = load_config(written(tmp_path, example))
+    assert [source.name for source in actual.source] == ["human", "earlier", "fresh-right", "fresh-wrong"]
+    assert actual.to_mixture().batch_tokens_global == 8192 and actual.online.every == 10
 
 
 @pytest.mark.parametrize(
@@ -124,21 +124,21 @@ def test_a_file_that_is_not_there(tmp_path):
 
 
 def test_the_plan_counts_what_the_run_will_draw_and_writes_nothing(config, job):
-    found = plan(load_config(config))
+    actual = plan(load_config(config))
     stream = job.stream(load_config(config).source, batch_sequences=6)
     stream.advance()
     rows = [row for step in range(4) for row in stream.batch(step)]
-    assert {s.source: (s.rows, s.drawn) for s in found.sources} == {
+    assert {s.source: (s.rows, s.drawn) for s in actual.sources} == {
         name: (len(stream.pool(name)), sum(row.source == name for row in rows))
         for name in ("human", "samples")
     }
-    assert found.tokens_per_step == pytest.approx(sum(row.tokens for row in rows) / 4)
-    assert found.tokens_per_s > 0 and found.hours == pytest.approx(
-        found.tokens_per_step * 4 / found.tokens_per_s / 3600
+    assert actual.tokens_per_step == pytest.approx(sum(row.tokens for row in rows) / 4)
+    assert actual.tokens_per_s > 0 and actual.hours == pytest.approx(
+        actual.tokens_per_step * 4 / actual.tokens_per_s / 3600
     )
     assert not (config.parent / "runs").exists()
     judged = dict(job.store.read("verdicts", ["trajectory_id", "verdict"]).rows())
-    assert {s.source: s.success for s in found.sources} == {
+    assert {s.source: s.success for s in actual.sources} == {
         name: pytest.approx(np.mean([judged[i] == "accepted" for i in stream.pool(name).trajectory_ids]))
         for name in ("human", "samples")
     }
@@ -209,8 +209,8 @@ def test_train_resume_weights_and_their_errors_at_the_command_line(config):
         assert message in str(spo("weights", folder, wrong).exception)
     assert "has no config.json" in str(spo("weights", config.parent, "human=1").exception)
     shutil.move(folder, folder.with_name("elsewhere"))
-    taken = spo("train", config)
-    assert "a policy named mine is published already" in str(taken.exception), taken.output
+    selected = spo("train", config)
+    assert "a policy named mine is published already" in str(selected.exception), selected.output
     shutil.move(folder.with_name("elsewhere"), folder)
     config.write_text(config.read_text().replace("batch_sequences = 6", "batch_sequences = 8"))
     other = spo("train", config)
@@ -250,9 +250,9 @@ def test_likelihood_runs_from_a_file_where_nothing_is_scored_nor_sampled(config,
     )
     config.write_text(text)
     chosen = load_config(config)
-    found = plan(chosen)
-    assert (found.objective, found.needs) == ("sft", Needs(False, False, False))
-    assert all(source.rows > 0 and source.without_q0 == 0 for source in found.sources)
+    actual = plan(chosen)
+    assert (actual.objective, actual.needs) == ("sft", Needs(False, False, False))
+    assert all(source.rows > 0 and source.without_q0 == 0 for source in actual.sources)
     shown = CliRunner().invoke(app, ["train", str(config), "--dry-run"])
     assert "objective sft: needs judged rows; not needed: reference scores" in shown.stdout
     assert "problems without Q0" not in shown.stdout

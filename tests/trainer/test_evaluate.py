@@ -32,8 +32,8 @@ def test_entropy_is_that_of_the_whole_distribution_at_every_completion_token(mad
     completions = [
         policy.completion_ids(text) for text in ("print(n)", "print(sum(range(n + 1)))", "print(1)")
     ]
-    found = token_entropy(policy, prompts, completions, batch_tokens=80)
-    for prompt, completion, (total, count) in zip(prompts, completions, found, strict=True):
+    actual = token_entropy(policy, prompts, completions, batch_tokens=80)
+    for prompt, completion, (total, count) in zip(prompts, completions, actual, strict=True):
         with torch.no_grad():
             logits = (
                 policy.model(torch.tensor([prompt + completion])).logits[0, len(prompt) - 1 : -1].double()
@@ -70,19 +70,19 @@ def test_an_evaluation_keeps_verdicts_entropy_and_pass_at_100(job):
     problems = job.store.read("problems", ["problem_id", "statement", "split"]).sort("problem_id").head(2)
     settings = SamplingSettings(samples_per_problem=100, max_new_tokens=8)
     with Pool() as pool:
-        found = evaluate(job.store, pool, job.policy(), "reference", problems, settings)
-        assert evaluate(job.store, pool, job.policy(), "reference", problems, settings) == found
+        actual = evaluate(job.store, pool, job.policy(), "reference", problems, settings)
+        assert evaluate(job.store, pool, job.policy(), "reference", problems, settings) == actual
     rows = stored(job.store, "reference", settings_key(settings, problems, 0))
-    assert rows["samples"].to_list() == [100, 100] and found.pass_at_100 and found.pass_at_100.mean == 0.0
+    assert rows["samples"].to_list() == [100, 100] and actual.pass_at_100 and actual.pass_at_100.mean == 0.0
     for verdicts in rows["verdicts"]:
         assert sum(json.loads(verdicts).values()) == 100
-    assert sum(found.verdicts.values()) == 200 and found.verdicts == verdict_mix(rows)
+    assert sum(actual.verdicts.values()) == 200 and actual.verdicts == verdict_mix(rows)
     # An untrained policy is nearly uniform over its vocabulary.
-    assert found.token_entropy == pytest.approx(math.log(job.policy().model.config.vocab_size), rel=0.05)
+    assert actual.token_entropy == pytest.approx(math.log(job.policy().model.config.vocab_size), rel=0.05)
     with connect(job.store) as connection:
         seen = query(connection, "select problems, samples, pass_1, pass_100, token_entropy from evaluated")
     assert seen.select("problems", "samples", "pass_1", "pass_100").row(0) == (2, 200, 0.0, 0.0)
-    assert seen["token_entropy"][0] == pytest.approx(found.token_entropy)
+    assert seen["token_entropy"][0] == pytest.approx(actual.token_entropy)
 
 
 def fail_the_judge(store, pool, trajectories):
@@ -138,8 +138,8 @@ def evaluate_with_failures(job, monkeypatch, chosen, **options):
 
 def test_a_completion_that_was_cut_has_failed_even_if_the_judge_did(job, monkeypatch):
     sampler = LocalSampler(job.policy())
-    found = evaluate_with_failures(job, monkeypatch, lambda samples: samples.head(3), sampler=sampler)
-    assert (found.samples, found.judge_errors, found.pass_at_1.mean) == (20, 0, 0.0)
+    actual = evaluate_with_failures(job, monkeypatch, lambda samples: samples.head(3), sampler=sampler)
+    assert (actual.samples, actual.judge_errors, actual.pass_at_1.mean) == (20, 0, 0.0)
 
 
 def test_a_right_program_of_a_cut_completion_is_not_a_pass(job):
@@ -155,8 +155,8 @@ def test_a_right_program_of_a_cut_completion_is_not_a_pass(job):
 
     settings = SamplingSettings(samples_per_problem=2)
     with Pool() as pool:
-        found = evaluate(job.store, pool, Right(), "twice", problems, settings)
-    assert (found.pass_at_1.mean, found.verdicts) == (0.5, {"accepted": 1, "wrong_answer": 1})
+        actual = evaluate(job.store, pool, Right(), "twice", problems, settings)
+    assert (actual.pass_at_1.mean, actual.verdicts) == (0.5, {"accepted": 1, "wrong_answer": 1})
     with connect(job.store) as connection:
         rows = query(
             connection,
@@ -170,19 +170,19 @@ def test_a_right_program_of_a_cut_completion_is_not_a_pass(job):
 
 
 def test_a_judge_error_costs_one_problem_and_is_counted(job, monkeypatch):
-    found = evaluate_with_failures(job, monkeypatch, lambda samples: samples.head(1))
-    assert (found.problems, found.samples, found.judge_errors) == (2, 19, 1)
-    assert (found.pass_at_1.problems, found.pass_at_1.left_out) == (2, 0)
-    assert (found.pass_at_10.problems, found.pass_at_10.left_out) == (1, 1)
-    assert found.verdicts["judge_error"] == 1 and sum(found.verdicts.values()) == 20
+    actual = evaluate_with_failures(job, monkeypatch, lambda samples: samples.head(1))
+    assert (actual.problems, actual.samples, actual.judge_errors) == (2, 19, 1)
+    assert (actual.pass_at_1.problems, actual.pass_at_1.left_out) == (2, 0)
+    assert (actual.pass_at_10.problems, actual.pass_at_10.left_out) == (1, 1)
+    assert actual.verdicts["judge_error"] == 1 and sum(actual.verdicts.values()) == 20
 
 
 def test_a_problem_without_any_verdict_is_kept_and_counted(job, monkeypatch):
     first = job.store.read("problems", ["problem_id"])["problem_id"].sort()[0]
-    found = evaluate_with_failures(job, monkeypatch, lambda samples: samples.filter(problem_id=first))
+    actual = evaluate_with_failures(job, monkeypatch, lambda samples: samples.filter(problem_id=first))
     rows = job.store.read("evaluations").sort("problem_id")
     assert rows.select("samples", "correct", "judge_errors").rows()[0] == (0, 0, 10)
-    assert (found.problems, found.pass_at_1.problems, found.pass_at_1.left_out) == (2, 1, 1)
+    assert (actual.problems, actual.pass_at_1.problems, actual.pass_at_1.left_out) == (2, 1, 1)
 
 
 def test_an_evaluation_without_a_verdict_is_an_error_and_not_stored(job, monkeypatch):

@@ -139,7 +139,7 @@ def test_sampled_log_probabilities_are_the_trainers_own(family: str) -> None:
         rows = list(
             decode(
                 model, requests, stop_ids=frozenset(range(0, 300, 12)), temperature=1.0, top_p=1.0,
-                max_new_tokens=40, generator=torch.Generator().manual_seed(0), places=5,
+                max_new_tokens=40, generator=torch.Generator().manual_seed(0), slots=5,
             )
         )  # fmt: skip
     assert sorted(row.number for row in rows) == list(range(12))

@@ -26,8 +26,8 @@ def test_groups_by_hand():
     assert len(groups) == 1 and groups.members[groups.starts[0] : groups.starts[0] + 3].tolist() == [0, 2, 5]
     pairs = groups_of(codes, np.arange(6), 2)
     assert pairs.counts.tolist() == [2, 3]
-    drawn = pairs.draw(np.array([1, 0]), 2, np.random.default_rng(0)).tolist()
-    assert set(drawn[:2]) < {0, 2, 5} and set(drawn[2:]) == {1, 4} and len(set(drawn)) == 4
+    samples = pairs.draw(np.array([1, 0]), 2, np.random.default_rng(0)).tolist()
+    assert set(samples[:2]) < {0, 2, 5} and set(samples[2:]) == {1, 4} and len(set(samples)) == 4
 
 
 def test_whole_groups_by_hand():

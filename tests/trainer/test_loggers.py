@@ -59,8 +59,8 @@ def test_tensorboard_has_figures_and_samples(job, tmp_path):
     lines = trained(job, tmp_path, "tensorboard")
     events = EventAccumulator(str(tmp_path / "mine" / "tensorboard"))
     events.Reload()
-    found = {event.step: event.value for event in events.Scalars("sources/all/loss")}
-    assert found == pytest.approx({line["step"]: line["sources"]["all"]["loss"] for line in lines}, rel=1e-6)
+    actual = {event.step: event.value for event in events.Scalars("sources/all/loss")}
+    assert actual == pytest.approx({line["step"]: line["sources"]["all"]["loss"] for line in lines}, rel=1e-6)
     (point,) = events.Scalars("validation/samples")
     assert (point.step, point.value) == (2, 4.0)
     (text,) = events.Tensors("samples/text_summary")
@@ -108,9 +108,9 @@ def test_wandb_offline_has_figures_and_samples(job, tmp_path):
         for data in leveldb_records(file.read_bytes()):
             record = wandb_internal_pb2.Record()
             record.ParseFromString(data)
-            found = {"/".join(item.nested_key) or item.key: item.value_json for item in record.history.item}
-            if "loss" in found:
-                losses[int(json.loads(found["_step"]))] = json.loads(found["loss"])
+            actual = {"/".join(item.nested_key) or item.key: item.value_json for item in record.history.item}
+            if "loss" in actual:
+                losses[int(json.loads(actual["_step"]))] = json.loads(actual["loss"])
     assert losses == pytest.approx({line["step"]: line["loss"] for line in lines})
     tables = list((tmp_path / "mine" / "wandb").rglob("*.table.json"))
     assert tables and any("starter/" in table.read_text() for table in tables)

@@ -341,20 +341,20 @@ def test_the_kl_of_rows_that_were_drawn_by_verdict():
     true = float((pi.exp() * (pi - reference)).sum())
     rate = float(mu.exp()[right].sum())
     draw = partial(torch.multinomial, replacement=True, generator=generator)
-    drawn = torch.cat([draw(mu.exp() * right, 14_000), draw(mu.exp() * ~right, 6_000)])
+    samples = torch.cat([draw(mu.exp() * right, 14_000), draw(mu.exp() * ~right, 6_000)])
     success, failure = selection_weights([Drawn(1.0, 0.7, rate)])
     assert (success, failure) == (pytest.approx(rate / 0.7), pytest.approx((1 - rate) / 0.3))
-    weights = torch.where(right[drawn], success, failure)
-    chosen, _ = kl_estimate((pi - reference)[drawn], reference[drawn], mu[drawn])
+    weights = torch.where(right[samples], success, failure)
+    chosen, _ = kl_estimate((pi - reference)[samples], reference[samples], mu[samples])
     assert chosen > 5 * true
-    weighed, _ = kl_estimate((pi - reference)[drawn], reference[drawn], mu[drawn], weights)
+    weighed, _ = kl_estimate((pi - reference)[samples], reference[samples], mu[samples], weights)
     assert weighed == pytest.approx(true, rel=0.1)
 
 
 def test_weights_of_a_selection_by_hand():
     """Half the rows that are drawn are right, of policies that succeed at a tenth and at three tenths."""
-    drawn = [Drawn(0.25, 1.0, 0.1), Drawn(0.25, 0.0, 0.3), Drawn(0.0, 0.0, 0.0)]
-    assert selection_weights(drawn) == pytest.approx((0.4, 1.6))
+    samples = [Drawn(0.25, 1.0, 0.1), Drawn(0.25, 0.0, 0.3), Drawn(0.0, 0.0, 0.0)]
+    assert selection_weights(samples) == pytest.approx((0.4, 1.6))
     assert selection_weights([]) == selection_weights([Drawn(1.0, 0.2, 0.2)]) == (1.0, 1.0)
     # Without any failure, which are most of the samples, nothing can be said of them.
     assert all(map(math.isnan, selection_weights([Drawn(1.0, 1.0, 0.1)])))
@@ -409,8 +409,8 @@ def test_tensorboard_files_hold_what_the_log_holds(made_job, tmp_path):
     run(made_job, tmp_path, training={"steps": 3, "loggers": ["tensorboard"]})
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
-    found = [event.value for event in events.Scalars("sources/human/loss")]
-    assert found == pytest.approx([line["sources"]["human"]["loss"] for line in log(tmp_path)], rel=1e-6)
+    actual = [event.value for event in events.Scalars("sources/human/loss")]
+    assert actual == pytest.approx([line["sources"]["human"]["loss"] for line in log(tmp_path)], rel=1e-6)
 
 
 def test_the_mix_of_each_source_is_logged_as_the_store_has_it(made_job, tmp_path):
@@ -423,21 +423,21 @@ def test_the_mix_of_each_source_is_logged_as_the_store_has_it(made_job, tmp_path
     rows = stream.batch(0)
     stored = made_job.store.read("verdicts", ["trajectory_id", "verdict"]).rows()
     verdicts, policy = dict(stored), made_job.policy()
-    for name, found in line["sources"].items():
+    for name, actual in line["sources"].items():
         own = [row for row in rows if row.source == name]
-        assert found["verdicts"] == Counter(verdicts[row.trajectory_id] for row in own) and found[
+        assert actual["verdicts"] == Counter(verdicts[row.trajectory_id] for row in own) and actual[
             "rows"
         ] == len(own)
-        assert found["problems"] == len({row.problem_id for row in own})
+        assert actual["problems"] == len({row.problem_id for row in own})
         correct = {(row.problem_id, *row.completion_ids.tolist()) for row in own if row.reward == 0}
-        assert found["distinct_correct"] == len(correct)
+        assert actual["distinct_correct"] == len(correct)
         means = []
         for row in own:
             ids = torch.tensor([[*row.prompt_ids.tolist(), *row.completion_ids.tolist()]])
             with torch.no_grad():
                 logits = policy.model(ids).logits[0, len(row.prompt_ids) - 1 : -1]
             means.append(float(torch.distributions.Categorical(logits=logits).entropy().mean()))
-        assert found["token_entropy"] == pytest.approx(sum(means) / len(means), rel=1e-4)
+        assert actual["token_entropy"] == pytest.approx(sum(means) / len(means), rel=1e-4)
     assert line["verdicts"] == dict(Counter(verdicts[row.trajectory_id] for row in rows))
 
 

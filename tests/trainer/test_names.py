@@ -154,8 +154,8 @@ def test_values_beside_a_condition_reach_sql_as_values(job):
     streams = [job.stream([one]) for one in (source, plain)]
     for stream in streams:
         stream.advance()
-    taken, expected = (sorted(stream.pool("odd").trajectory_ids) for stream in streams)
-    assert taken == expected and taken
+    selected, expected = (sorted(stream.pool("odd").trajectory_ids) for stream in streams)
+    assert selected == expected and selected
 
 
 def test_no_condition_reaches_rows_that_are_not_for_training(job):
@@ -165,8 +165,8 @@ def test_no_condition_reaches_rows_that_are_not_for_training(job):
     ]
     stream = job.stream([Source(name="all", where="true or j.split = 'test'", weight=1.0)], scored=False)
     stream.advance()
-    drawn = set(stream.pool("all").problem_ids)
-    assert drawn and not drawn & set(tests)
+    samples = set(stream.pool("all").problem_ids)
+    assert samples and not samples & set(tests)
     for condition in ("true) or (true", "true) or j.split = 'test' or (true", "true -- ", "true /*"):
         try:
             stream = job.stream([Source(name="all", where=condition, weight=1.0)], scored=False)

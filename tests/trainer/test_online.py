@@ -31,9 +31,9 @@ class Table:
     def exchange(self, rank: int, value: Any) -> dict[int, Any]:
         self.values[rank] = value
         self.barrier.wait()
-        found = dict(self.values)
+        actual = dict(self.values)
         self.barrier.wait()
-        return found
+        return actual
 
 
 class ThreadRanks(SingleProcess):
@@ -43,10 +43,10 @@ class ThreadRanks(SingleProcess):
     def agree(self, value):
         return self.table.exchange(self.rank, value)[0]
 
-    def gather(self, found):
+    def gather(self, actual):
         return {
             place: value
-            for part in self.table.exchange(self.rank, found).values()
+            for part in self.table.exchange(self.rank, actual).values()
             for place, value in part.items()
         }
 
@@ -56,7 +56,7 @@ def policy():
     return new_policy(STATEMENTS, vocab_size=300, layers=1, width=16, heads=2)
 
 
-def drawn(policy, world: int, seeds: list[int]) -> list[list]:
+def draw_all(policy, world: int, seeds: list[int]) -> list[list]:
     """What rank 0 gets for each seed; the others help until it has enough."""
     table = Table(world)
 
@@ -72,15 +72,15 @@ def drawn(policy, world: int, seeds: list[int]) -> list[list]:
 
 @pytest.mark.parametrize("world", [2, 3, 8])  # 8: more ranks than statements
 def test_ranks_draw_every_sample_once_and_the_same_ones_again(policy, world):
-    one, other = drawn(policy, world, [1, 2])
+    one, other = draw_all(policy, world, [1, 2])
     for samples in (one, other):
-        places = sorted((sample.prompt_index, sample.sample_index) for sample in samples)
-        assert places == [(prompt, number) for prompt in range(5) for number in range(3)]
-    assert one != other and drawn(policy, world, [1, 2]) == [one, other]
+        positions = sorted((sample.prompt_index, sample.sample_index) for sample in samples)
+        assert positions == [(prompt, number) for prompt in range(5) for number in range(3)]
+    assert one != other and draw_all(policy, world, [1, 2]) == [one, other]
     # The same statement at other places is other ranks' to sample, whose random numbers are others.
     texts = [tuple(s.token_ids) for s in one if s.prompt_index != 2]
     assert len(set(texts)) == len(texts)
 
 
 def test_a_single_rank_draws_as_it_does_without_any(policy):
-    assert drawn(policy, 1, [5]) == [list(LocalSampler(policy).draw(STATEMENTS, SETTINGS, 5))]
+    assert draw_all(policy, 1, [5]) == [list(LocalSampler(policy).draw(STATEMENTS, SETTINGS, 5))]

@@ -206,8 +206,8 @@ def test_foreign_folders_are_not_counted_among_those_that_are_kept(made_job, tmp
     (folder / "checkpoint-old").mkdir()
     (folder / "checkpoint-3").write_text("")
     run(made_job, folder, training={"steps": 9})
-    kept = [".lock", "checkpoint-1", "checkpoint-3", "checkpoint-6", "checkpoint-8", "checkpoint-old"]
-    assert names(folder)[: len(kept)] == kept
+    retained = [".lock", "checkpoint-1", "checkpoint-3", "checkpoint-6", "checkpoint-8", "checkpoint-old"]
+    assert names(folder)[: len(retained)] == retained
 
 
 def test_what_a_killed_process_left_half_written_goes(made_job, cut):
@@ -254,11 +254,11 @@ def test_garbage_among_changes_of_weights_is_named_once_and_not_counted(made_job
         file.write(b'{"weights": {"sam')  # a writer that was killed
     run(made_job, folder, training={"steps": 3})
     assert [set(line["sources"]) for line in log(folder)] == [{"samples"}] * 3
-    told = [line.split(": ", 1) for line in warned()]
-    assert [where for where, _ in told] == [
+    reported = [line.split(": ", 1) for line in warned()]
+    assert [where for where, _ in reported] == [
         f"{folder}/weights.jsonl, line {number}" for number in range(2, len(NOT_A_CHANGE) + 3)
     ]
-    for (_, reason), part in zip(told, [*NOT_A_CHANGE.values(), "cut short"], strict=True):
+    for (_, reason), part in zip(reported, [*NOT_A_CHANGE.values(), "cut short"], strict=True):
         assert part in reason
 
 
@@ -288,12 +288,12 @@ def test_garbage_in_the_log_is_named_and_put_beside_it(made_job, cut, undisturbe
     path.write_text("\n".join([*lines[:2], *NOT_A_STEP, *lines[2:], '{"step": 5, "los']))
     assert equal(weights(run(made_job, cut)), undisturbed[0])
     assert [line["step"] for line in log(cut)] == [0, 1, 2, 3, 4, 5]
-    told = [line.split(": ", 1) for line in warned()]
+    reported = [line.split(": ", 1) for line in warned()]
     garbage = range(3, len(NOT_A_STEP) + 3)
-    assert [where for where, _ in told] == [
+    assert [where for where, _ in reported] == [
         f"{path}, line {number}" for number in (*garbage, len(lines) + len(NOT_A_STEP) + 1)
     ]
-    for (_, reason), part in zip(told, [*NOT_A_STEP.values(), "cut short"], strict=True):
+    for (_, reason), part in zip(reported, [*NOT_A_STEP.values(), "cut short"], strict=True):
         assert part in reason
     assert (cut / "rejected.jsonl").read_text().splitlines() == [*NOT_A_STEP, '{"step": 5, "los']
 

@@ -60,13 +60,15 @@ def prompts(policy: Policy) -> list[list[int]]:
     return made
 
 
-def drawn(policy: Policy, prompts: list[list[int]], **settings: float) -> dict[tuple[int, int], Sample]:
+def draw_by_place(
+    policy: Policy, prompts: list[list[int]], **settings: float
+) -> dict[tuple[int, int], Sample]:
     options = {"samples_per_prompt": 16, "max_new_tokens": 60, "seed": 3, **settings}
     return {(made.prompt_index, made.sample_index): made for made in sample(policy, prompts, **options)}
 
 
 def test_nearly_greedy_sampling_is_what_generate_gives(policy: Policy, prompts: list[list[int]]) -> None:
-    made = drawn(policy, prompts, samples_per_prompt=2, temperature=1e-4)
+    made = draw_by_place(policy, prompts, samples_per_prompt=2, temperature=1e-4)
     for index, prompt in enumerate(prompts):
         out = policy.model.generate(
             torch.tensor([prompt]),
@@ -80,7 +82,7 @@ def test_nearly_greedy_sampling_is_what_generate_gives(policy: Policy, prompts: 
 def test_the_log_probability_is_that_of_one_plain_forward_pass(
     policy: Policy, prompts: list[list[int]]
 ) -> None:
-    made = drawn(policy, prompts, batch_size=20)
+    made = draw_by_place(policy, prompts, batch_size=20)
     lengths = {len(one.token_ids) for one in made.values()}
     assert len(lengths) > 5, "rows of one batch must end at different steps for this test to mean anything"
     for (index, _), one in made.items():
@@ -94,22 +96,22 @@ def test_the_log_probability_is_that_of_one_plain_forward_pass(
 def test_a_model_in_training_that_recomputes_activations_is_sampled_like_others(
     policy: Policy, prompts: list[list[int]]
 ) -> None:
-    made = drawn(policy, prompts)
+    made = draw_by_place(policy, prompts)
     training = replace(policy, model=copy.deepcopy(policy.model))
     prepare(training, lora=None, activation_checkpointing=True)
     training.model.train()
-    assert drawn(training, prompts) == made
+    assert draw_by_place(training, prompts) == made
 
 
 def test_every_prompt_gets_all_its_samples(policy: Policy, prompts: list[list[int]]) -> None:
     asked = [prompts[2], prompts[0], prompts[1], prompts[0]]  # unsorted by length, one twice
-    made = drawn(policy, asked, samples_per_prompt=5, batch_size=7)
+    made = draw_by_place(policy, asked, samples_per_prompt=5, batch_size=7)
     assert set(made) == {(prompt, number) for prompt in range(4) for number in range(5)}
     assert len({tuple(made[1, number].token_ids) for number in range(5)}) > 1
 
 
 def test_how_a_sample_ends(policy: Policy, prompts: list[list[int]]) -> None:
-    long, short = drawn(policy, prompts), drawn(policy, prompts, max_new_tokens=2)
+    long, short = draw_by_place(policy, prompts), draw_by_place(policy, prompts, max_new_tokens=2)
     assert "stop" in {one.finish_reason for one in long.values()}
     assert "length" in {one.finish_reason for one in short.values()}
     for one in [*long.values(), *short.values()]:
@@ -126,16 +128,16 @@ def test_a_seed_is_a_result_and_the_caller_s_random_state_is_left_alone(
     torch.manual_seed(9)
     expected = torch.rand(2)
     torch.manual_seed(9)
-    one = drawn(policy, prompts)
+    one = draw_by_place(policy, prompts)
     assert torch.equal(torch.rand(2), expected)
     torch.manual_seed(10)
-    assert drawn(policy, prompts) == one
-    assert drawn(policy, prompts, seed=4) != one
+    assert draw_by_place(policy, prompts) == one
+    assert draw_by_place(policy, prompts, seed=4) != one
 
 
 def test_the_log_probability_is_unknown_at_other_settings(policy: Policy, prompts: list[list[int]]) -> None:
     for settings in ({"temperature": 0.7}, {"top_p": 0.9}):
-        for one in drawn(policy, prompts, **settings).values():
+        for one in draw_by_place(policy, prompts, **settings).values():
             assert one.logprob is None and one.token_logprobs is None
 
 
@@ -164,9 +166,9 @@ def test_tokens_are_drawn_from_the_distribution_asked_for(
 def test_settings_that_no_sampler_has_are_refused(policy: Policy, prompts: list[list[int]]) -> None:
     for settings in ({"temperature": 0.0}, {"top_p": 0.0}, {"top_p": 1.1}):
         with pytest.raises(ValueError, match="must be above 0 and top_p"):
-            drawn(policy, prompts, **settings)
+            draw_by_place(policy, prompts, **settings)
     with pytest.raises(ValueError, match="prompt 1 has no tokens"):
-        drawn(policy, [prompts[0], []])
+        draw_by_place(policy, [prompts[0], []])
 
 
 def test_sampling_in_bf16_has_its_own_log_probabilities(policy: Policy) -> None:
@@ -203,7 +205,7 @@ def test_a_place_is_given_on_and_a_prompt_is_computed_once(policy: Policy, promp
     counted = replace(policy, model=copy.deepcopy(policy.model))
     can_decode(counted.model)
     hook = counted.model.model.register_forward_pre_hook(count, with_kwargs=True)
-    made = drawn(counted, prompts, batch_size=8)
+    made = draw_by_place(counted, prompts, batch_size=8)
     hook.remove()
     steps = [rows for rows, tokens in calls if tokens == 1]
     drawn_tokens = sum(len(one.token_ids) for one in made.values())

@@ -128,7 +128,7 @@ def test_beams_are_the_likeliest_of_all_completions(job):
 
 
 def test_edits_are_one_place_each_and_none_twice():
-    found = {
+    actual = {
         edit.program.strip(): edit.what
         for edit in edits("n = int(input())\nprint(n + 1 if n < 3 else max(n, 2))")
     }
@@ -145,7 +145,7 @@ def test_edits_are_one_place_each_and_none_twice():
         "n + 1 if n < 3 else min(n, 2)": "max -> min",
         "n + 1 if n < 3 else sum(n, 2)": "max -> sum",
     }
-    assert found == {f"n = int(input())\nprint({text})": f"line 2: {what}" for text, what in wanted.items()}
+    assert actual == {f"n = int(input())\nprint({text})": f"line 2: {what}" for text, what in wanted.items()}
     ranges = {edit.program.strip() for edit in edits("for i in range(n): print(i)")}
     assert ranges == {f"for i in range(n {sign} 1):\n    print(i)" for sign in "+-"}
     assert edits("this is no python") == []
@@ -197,9 +197,9 @@ def test_resampled_rows_keep_the_beginning_and_are_no_draws(near_miss):
     rows = searched(job, "resample", problem, samples=16, parents=2)
     programs = dict(job.store.read("trajectories").select("trajectory_id", "program").iter_rows())
     for row, made in zip(rows.iter_rows(named=True), how(rows), strict=True):
-        kept = "".join(programs[made["parent"]].splitlines(keepends=True)[: made["lines_kept"]])
+        retained = "".join(programs[made["parent"]].splitlines(keepends=True)[: made["lines_kept"]])
         text = row["completion"] if row["completion"] is not None else row["program"]
-        assert text.startswith(kept) and row["temperature"] is None and row["behaviour_logprob"] is None
+        assert text.startswith(retained) and row["temperature"] is None and row["behaviour_logprob"] is None
 
 
 def test_a_problem_without_near_misses_gives_nothing(job):

@@ -98,11 +98,11 @@ def sampler(server: Scripted, **options) -> tuple[ServedSampler, list[float]]:
 def test_what_may_pass_is_tried_again_with_growing_pauses(server):
     server.script = [(429, "slow down", {"retry-after": "3"}), (503, "loading", {}), (500, "oops", {})]
     asking, waits = sampler(server)
-    (found,) = asking.draw(STATEMENTS[:1], ONE, seed=5)
+    (actual,) = asking.draw(STATEMENTS[:1], ONE, seed=5)
     assert (
         waits == [3.0, 6.0, 12.0]
-        and found.text == "```python\nprint(1)\n```"
-        and found.finish_reason == "stop"
+        and actual.text == "```python\nprint(1)\n```"
+        and actual.finish_reason == "stop"
     )
     path, body = server.asked[-1]
     assert (
@@ -147,8 +147,8 @@ def test_a_server_that_knows_no_log_probabilities_is_asked_without(server):
 
 def test_samples_come_in_order_and_requests_are_bounded(server):
     asking, _ = sampler(server, concurrency=3)
-    found = list(asking.draw(STATEMENTS, SamplingSettings(samples_per_problem=6), seed=0))
-    assert [(one.prompt_index, one.sample_index) for one in found] == [
+    actual = list(asking.draw(STATEMENTS, SamplingSettings(samples_per_problem=6), seed=0))
+    assert [(one.prompt_index, one.sample_index) for one in actual] == [
         (p, n) for p in range(2) for n in range(6)
     ]
     assert 1 <= server.most_at_once <= 3
@@ -204,15 +204,15 @@ def test_both_endpoints_name_tokens_and_their_log_probabilities(server, made_job
             {},
         )
     ]
-    (found,) = sampler(server, policy=policy, endpoint="chat")[0].draw(STATEMENTS[:1], ONE, seed=0)
-    assert (found.token_ids, found.logprob) == (ids, -0.25 * len(ids))
+    (actual,) = sampler(server, policy=policy, endpoint="chat")[0].draw(STATEMENTS[:1], ONE, seed=0)
+    assert (actual.token_ids, actual.logprob) == (ids, -0.25 * len(ids))
     plain = {"tokens": tokens, "token_logprobs": [-0.25] * len(ids)}
     server.script = [
         (200, {"choices": [{"text": "print(n)", "finish_reason": "stop", "logprobs": plain}]}, {})
     ] * 2
     asking, _ = sampler(server, policy=policy)
-    (found,) = asking.draw(STATEMENTS[:1], ONE, seed=0)
-    assert (found.token_ids, found.logprob) == (ids, -0.25 * len(ids))
+    (actual,) = asking.draw(STATEMENTS[:1], ONE, seed=0)
+    assert (actual.token_ids, actual.logprob) == (ids, -0.25 * len(ids))
     path, body = server.asked[-1]
     assert path == "/v1/completions" and body["prompt"] == "<|problem|>Print n.<|program|>"
     (cooler,) = asking.draw(STATEMENTS[:1], SamplingSettings(samples_per_problem=1, temperature=0.5), seed=0)

@@ -121,7 +121,7 @@ class Runs:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
         assert done.returncode == 0, done.stderr
 
-    def alone(self, path: Path) -> None:
+    def train_alone(self, path: Path) -> None:
         run(load_config(path))
 
     def log(self, name: str, *columns: str) -> list:
@@ -143,7 +143,7 @@ def equal(one, other):
 
 def test_any_number_of_ranks_draws_the_same_rows_and_takes_the_same_step(made_job, tmp_path):
     runs = Runs(made_job, tmp_path)
-    runs.alone(runs.config("1"))
+    runs.train_alone(runs.config("1"))
     for ranks in (2, 4):
         runs.launch(ranks, (runs.config(str(ranks)), None))
     digests = {name: runs.log(name, "rows_digest") for name in ("1", "2", "4")}
@@ -176,7 +176,7 @@ def changing_ranks(
     )
     runs.launch(2, (fewer, 2))
     assert not (runs.folder / fewer.stem / "final").exists()
-    runs.alone(fewer)
+    runs.train_alone(fewer)
     with pytest.raises(InterruptedError):
         run(load_config(more), on_step=stop_after_2)
     runs.launch(2, (more, None))
@@ -215,11 +215,11 @@ def test_adapters_train_alone_on_two_ranks_and_are_published_merged(made_job, tm
         1,
         1,
     ]
-    kept = sum(file.stat().st_size for file in (runs.folder / "whole" / "checkpoint-2").glob("*.distcp"))
-    assert kept < 3 * 4 * sum(
+    retained = sum(file.stat().st_size for file in (runs.folder / "whole" / "checkpoint-2").glob("*.distcp"))
+    assert retained < 3 * 4 * sum(
         p.numel() for p in load_policy(runs.reference).model.parameters()
     )  # no frozen weights, nor moments
-    runs.alone(runs.config("alone", **settings))
+    runs.train_alone(runs.config("alone", **settings))
     assert largest_difference(runs.weights("alone"), moved) < 1e-4
     changing_ranks(runs, "whole", LORA, within=1e-4)
 
@@ -246,7 +246,7 @@ def test_moments_in_8_bits_are_saved_and_joined_again(made_job, wide_reference, 
     saved = torch.load(tmp_path / "whole" / "checkpoint-2" / "moments-1.pt", weights_only=True)["moments"]
     in_8_bits = [state["exp_avg"].codes.dtype for state in saved if hasattr(state["exp_avg"], "codes")]
     assert len(in_8_bits) >= 4 and set(in_8_bits) == {torch.uint8}
-    runs.alone(runs.config("alone", **EIGHT_BITS, reference=wide_reference))
+    runs.train_alone(runs.config("alone", **EIGHT_BITS, reference=wide_reference))
     # Blocks of other cuts round differently: by less than half of the 4 steps of 1e-3 that a weight may have
     # moved.
     assert 0 < largest_difference(runs.weights("alone"), runs.weights("whole")) < 2e-3
@@ -263,17 +263,17 @@ def test_two_ranks_sample_fresh_rows_once_and_a_resumed_run_learns_from_the_same
     )  # rounds at steps 1 and 3, three problems, two samples
     assert sorted(rows["policy_step"].unique()) == [1, 3] and rows["problem_id"].n_unique() == 6
     for name in ("verdicts", "reference_scores"):
-        found = runs.store.read(name, ["trajectory_id"]).join(
+        actual = runs.store.read(name, ["trajectory_id"]).join(
             rows.select("trajectory_id"), on="trajectory_id"
         )
-        assert found.height == rows.height
+        assert actual.height == rows.height
     assert all("fresh" in sources for (sources,) in runs.log("fresh", "sources")[1:])
     assert runs.log("fresh", "step") == [(0,), (1,), (2,), (3,)]
 
 
 def test_likelihood_on_two_ranks_takes_the_steps_of_one(made_job, tmp_path):
     runs, likelihood = Runs(made_job, tmp_path), {"objective": 'name = "sft"'}
-    runs.alone(runs.config("1", **likelihood))
+    runs.train_alone(runs.config("1", **likelihood))
     runs.launch(2, (runs.config("2", **likelihood), None))
     assert runs.log("1", "rows_digest") == runs.log("2", "rows_digest")
     assert largest_difference(runs.weights("1"), runs.weights("2")) < 1e-5
@@ -288,7 +288,7 @@ def test_a_value_network_is_spread_saved_and_joined_again(mixed_job, tmp_path):
     columns = ("step", "rows_digest", "loss", "value_gradient_norm")
     assert runs.log("whole", *columns) == runs.log("cut", *columns)
     assert all(norm > 0 for (norm,) in runs.log("whole", "value_gradient_norm"))
-    runs.alone(runs.config("alone", **settings))
+    runs.train_alone(runs.config("alone", **settings))
     for one, other in zip(runs.log("alone"), runs.log("whole"), strict=True):
         for name in ("loss", "gradient_norm", "value_gradient_norm"):
             assert other[name] == pytest.approx(one[name], rel=1e-3)

@@ -94,13 +94,13 @@ def test_fresh_rows_are_drawn_as_soon_as_the_watermark_moves(job):
     assert {row.source for row in stream.batch(3)} == {"human"}
     add_online_samples(job, "fresh")
     stream.advance()
-    drawn = [row for row in stream.batch(4) if row.source == "online"]
-    assert len(drawn) == pytest.approx(8 / 1.7, abs=1)
+    samples = [row for row in stream.batch(4) if row.source == "online"]
+    assert len(samples) == pytest.approx(8 / 1.7, abs=1)
     with connect(job.store) as connection:
         online = query(connection, "select trajectory_id from judged where origin = 'online'")[
             "trajectory_id"
         ]
-    assert set(ids(drawn)) <= set(online)
+    assert set(ids(samples)) <= set(online)
     assert len(stream.pool("online")) == 4 < len(online)  # the window
 
 
@@ -207,7 +207,7 @@ def test_rewards_of_rows_and_of_reference_samples_are_those_of_the_store(made_jo
     stream.advance()
     row = stream.batch(0)[0]
     with connect(made_job.store) as connection:
-        found = query(
+        actual = query(
             connection,
             "select trials, successes from reference_counts"
             " where problem_id = $problem and policy_id = 'reference'",
@@ -216,7 +216,7 @@ def test_rewards_of_rows_and_of_reference_samples_are_those_of_the_store(made_jo
         verdict = query(
             connection, "select verdict from judged where trajectory_id = $id", {"id": row.trajectory_id}
         )["verdict"][0]
-    trials, successes = found
+    trials, successes = actual
     assert trials == 4
     assert row.reference_rewards.tolist() == [-1.0] * (trials - successes) + [0.0] * successes
     assert row.reward == (0.0 if verdict == "accepted" else -1.0) and row.reward_range == (-1.0, 0.0)
@@ -233,12 +233,12 @@ def test_a_rollout_of_the_same_name_is_sampled_once_and_is_reproducible(job):
     assert add_online_samples(job, "one") == 0
     add_online_samples(job, "two")
     with connect(job.store) as connection:
-        found = query(
+        actual = query(
             connection,
             "select batch_id, count(*) as n, count(distinct trajectory_id) as ids from trajectories"
             " where origin = 'online' group by batch_id",
         )
-    assert found["n"].to_list() == found["ids"].to_list()
+    assert actual["n"].to_list() == actual["ids"].to_list()
 
 
 def add_online_samples(job, name):
@@ -262,8 +262,8 @@ def test_a_source_may_have_a_reward_of_its_own(made_job):
     stream.advance()
     rows = stream.batch(0)
     with connect(made_job.store) as connection:
-        found = query(connection, "select trajectory_id, passed, total, verdict from judged")
-    judged = {row["trajectory_id"]: row for row in found.to_dicts()}
+        actual = query(connection, "select trajectory_id, passed, total, verdict from judged")
+    judged = {row["trajectory_id"]: row for row in actual.to_dicts()}
     for row in rows:
         one = judged[row.trajectory_id]
         passes = (
@@ -347,10 +347,10 @@ def test_windows_ages_and_what_is_kept_beyond_them():
     earlier_run = frame([7, 8, 0, 1], [-1.0] * 4, [0, 1, 50, 51])
     assert pooled(earlier_run, window=2).trajectory_ids.tolist() == ["t2", "t3"]
     many = frame([0] * 400, [0.0] * 400, [0] * 400)
-    kept = pooled(many, window=1, keep_correct=0.25).trajectory_ids.tolist()
-    assert 60 <= len(kept) <= 140
+    retained = pooled(many, window=1, keep_correct=0.25).trajectory_ids.tolist()
+    assert 60 <= len(retained) <= 140
     fewer = pooled(many.head(200), window=1, keep_correct=0.25).trajectory_ids.tolist()
-    assert set(fewer[:-1]) <= set(kept)  # the same rows, whatever else is there
+    assert set(fewer[:-1]) <= set(retained)  # the same rows, whatever else is there
 
 
 def test_stale_rows_leave_and_the_source_is_then_empty(job):
@@ -404,9 +404,9 @@ def test_a_source_gives_each_row_as_often_as_uses_says_on_average(made_job):
     often = HUMAN.model_copy(update={"uses": 2.0, "when_empty": "others"})
     stream = made_job.stream([often, SAMPLES], batch_sequences=50)
     stream.advance()
-    drawn = Counter(row.source for step in range(12) for row in stream.batch(step))
+    samples = Counter(row.source for step in range(12) for row in stream.batch(step))
     size = len(stream.pool("human"))
-    assert 2 * size <= drawn["human"] < 2 * size + 50
+    assert 2 * size <= samples["human"] < 2 * size + 50
 
 
 def test_weights_set_while_it_runs_take_the_place_of_the_schedule(made_job):

@@ -42,13 +42,13 @@ def curve(folder: Path) -> dict[int, dict]:
 
 def test_the_curve_is_in_the_log_and_its_counts_are_in_the_store(job, tmp_path):
     run(config_of(job, tmp_path, steps=3))
-    found = curve(tmp_path)
-    assert list(found) == [2, 3]  # the last step is evaluated too
+    actual = curve(tmp_path)
+    assert list(actual) == [2, 3]  # the last step is evaluated too
     rows = job.store.read("evaluations").filter(pl.col("run_id") == "mine").sort("step")
     assert rows["step"].to_list() == [2, 2, 3, 3] and set(rows["split"]) == {"test"}
     for step, of_step in ((2, rows[:2]), (3, rows[2:])):
         by_hand = (of_step["correct"] / of_step["samples"]).mean()
-        assert found[step]["pass@1"] == pytest.approx(by_hand) and found[step]["samples"] == 6
+        assert actual[step]["pass@1"] == pytest.approx(by_hand) and actual[step]["samples"] == 6
     assert load_policy(tmp_path / "mine" / "best").model.config.model_type == "llama"
     online = job.store.read("trajectories").filter(pl.col("policy_id") == "mine@2")
     assert online.height == 6
@@ -68,8 +68,8 @@ def test_patience_ends_a_run_and_a_killed_one_ends_at_the_same_step(job, tmp_pat
     with pytest.raises(Killed):
         run(patient, on_step=kill)
     run(patient)
-    found = curve(tmp_path)
-    assert list(found) == [2, 4, 6] and {line["best_step"] for line in found.values()} == {2}
+    actual = curve(tmp_path)
+    assert list(actual) == [2, 4, 6] and {line["best_step"] for line in actual.values()} == {2}
     published = job.store.read("policies").filter(pl.col("policy_id") == "mine")
     assert published["step"].to_list() == [6]
 

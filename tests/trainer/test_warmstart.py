@@ -47,8 +47,8 @@ def test_it_learns_the_pairs_and_reports_what_it_did() -> None:
     assert abs(seen[0].loss - math.log(len(policy.tokenizer))) < 0.7 and report.loss < 0.1
     assert report.loss == pytest.approx(sum(progress.loss for progress in seen[-6:]) / 6)
     prompts = [policy.prompt_ids(statement) for statement, _ in PAIRS]
-    drawn = {made.prompt_index: made.text for made in sample(policy, prompts, 1, temperature=0.01)}
-    assert drawn == {index: program for index, (_, program) in enumerate(PAIRS)}
+    samples = {made.prompt_index: made.text for made in sample(policy, prompts, 1, temperature=0.01)}
+    assert samples == {index: program for index, (_, program) in enumerate(PAIRS)}
 
 
 def test_the_same_seed_and_steps_give_the_same_weights() -> None:
@@ -87,8 +87,10 @@ def test_padding_does_not_change_the_loss() -> None:
         logprobs = torch.log_softmax(
             policy.model(torch.tensor([prompt + completion])).logits[0].double(), dim=-1
         )
-        places = range(len(prompt) - 1, len(prompt) + len(completion) - 1)
-        total -= sum(logprobs[place, token].item() for place, token in zip(places, completion, strict=True))
+        positions = range(len(prompt) - 1, len(prompt) + len(completion) - 1)
+        total -= sum(
+            logprobs[place, token].item() for place, token in zip(positions, completion, strict=True)
+        )
         count += len(completion)
     seen: list[WarmStartProgress] = []
     warm_start(policy, PAIRS, steps=1, batch_tokens=1000, on_progress=seen.append)

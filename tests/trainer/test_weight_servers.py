@@ -73,7 +73,7 @@ def test_a_command_that_fails_is_one_line_that_names_its_log(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("choice", "found"),
+    ("choice", "expected"),
     [
         ({"token_ids": [5, 1], "logprobs": {"token_logprobs": [-0.5, -0.25]}}, ([5, 1], [-0.5, -0.25])),
         ({"token_ids": [5, 1], "logprobs": {"token_logprobs": [-0.5]}}, ([5, 1], None)),
@@ -83,8 +83,8 @@ def test_a_command_that_fails_is_one_line_that_names_its_log(tmp_path):
         ({}, None),
     ],
 )
-def test_token_ids_of_a_server_are_taken_if_they_are_whole(choice, found):
-    assert own_tokens(choice) == found
+def test_token_ids_of_a_server_are_taken_if_they_are_whole(choice, expected):
+    assert own_tokens(choice) == expected
 
 
 def test_samples_for_q0_do_not_depend_on_the_servers_defaults(made_job):

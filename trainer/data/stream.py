@@ -141,7 +141,7 @@ class Stream:
     def selection_weights(self, step: int) -> SelectionWeights:
         """Weights that undo a selection by verdict, for the mixture of this step."""
         shares = self.available_weights(step)
-        drawn = []
+        batches = []
         for source, share in zip(self.mixture.source, (shares / shares.sum()).tolist(), strict=True):
             if share == 0:
                 continue
@@ -153,8 +153,8 @@ class Stream:
                 length = float(pool.lengths[recent].mean())
             if self.mixture.batch_tokens_global:  # shares are then of tokens, and long rows are fewer
                 share /= length
-            drawn.append(part._replace(share=share * part.share))
-        return selection_weights(drawn)
+            batches.append(part._replace(share=share * part.share))
+        return selection_weights(batches)
 
     def quotas(self, step: int) -> list[int]:
         """Rows each source gives to this batch. Rounding follows the step, so that shares hold over many
@@ -336,12 +336,12 @@ class Stream:
         if source.is_moving:
             problems = draws.choice(number, wanted, replace=wanted > number)
         else:
-            places = np.arange(wanted) + self.rows_drawn[source.name] // size
+            positions = np.arange(wanted) + self.rows_drawn[source.name] // size
             orders = {
                 int(epoch): self._order(source.name, int(epoch), number)
-                for epoch in np.unique(places // number)
+                for epoch in np.unique(positions // number)
             }
-            problems = np.array([orders[place // number][place % number] for place in places.tolist()])
+            problems = np.array([orders[place // number][place % number] for place in positions.tolist()])
         return groups.draw(problems, size, draws)
 
     def _groups(self, source: Source, size: int, step: int) -> ProblemGroups:

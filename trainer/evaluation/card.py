@@ -98,10 +98,10 @@ def _figures(store: Store, policy: PublishedPolicy) -> str:
     table = []
     for settings in sorted(set(seedless)):
         part = rows.filter(seedless == settings)
-        found = rates(part)
+        figures = rates(part)
         splits = ", ".join(sorted(set(part["split"])))
         counts = [splits, str(part["problem_id"].n_unique()), str(part["samples"].sum())]
-        table.append([*counts, _shown(found["pass@1"]), _shown(found["pass@10"]), f"`{settings}`"])
+        table.append([*counts, _shown(figures["pass@1"]), _shown(figures["pass@10"]), f"`{settings}`"])
     head = ["split", "problems", "samples", "pass@1", "pass@10", "settings"]
     return "## Figures\n\nMeans over problems with 95 % intervals.\n\n" + _table(head, table)
 
@@ -111,14 +111,14 @@ def _shown(estimate: Estimate | None) -> str:
 
 
 def _versions(fingerprint: dict[str, str], policy: PublishedPolicy) -> str:
-    found = {}
+    figures = {}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            figures[package] = version(package)
         except PackageNotFoundError:
             continue
-    found["judge"] = judge_version()
-    lines = [f"* {name} {value}" for name, value in found.items()]
+    figures["judge"] = judge_version()
+    lines = [f"* {name} {value}" for name, value in figures.items()]
     lines += [f"* fingerprint of {name}: `{value}`" for name, value in sorted(fingerprint.items())]
     asked = [name for name in ("prompt.jinja", "prompt.json") if _has(policy.folder, name)]
     own = f"its own template, in {' and '.join(asked)}" if asked else "a template of this software"

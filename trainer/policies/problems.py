@@ -96,8 +96,8 @@ def problems_of(store: Store, rows: pl.DataFrame, language: str = PYTHON) -> lis
     with connect(store) as connection:
         known = read_problems(connection, rows["problem_id"])
     asked = zip(rows["problem_id"].to_list(), rows["statement"].to_list(), strict=True)
-    found = [known.get(problem_id) or Problem(statement) for problem_id, statement in asked]
-    return [in_language(problem, language) for problem in found]
+    problems = [known.get(problem_id) or Problem(statement) for problem_id, statement in asked]
+    return [in_language(problem, language) for problem in problems]
 
 
 def _problem(row: dict[str, Any]) -> Problem:

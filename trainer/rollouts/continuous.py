@@ -23,7 +23,7 @@ from transformers.cache_utils import CacheLayerMixin, DynamicLayer, get_layer_ty
 from trainer.policies import logit_transform
 from trainer.rollouts.token_draw import draw_tokens
 
-FREE_SHARE = 8  # places are filled again once one in this many is free: a prefill costs a forward pass
+FREE_SHARE = 8  # slots are filled again once one in this many is free: a prefill costs a forward pass
 PREFILL_TOKENS = 16384  # padded tokens of a prefill
 BLOCK = 128  # columns by which the cache grows
 FULL, SLIDING = "full_attention", "sliding_attention"
@@ -53,21 +53,21 @@ class Columns:
 
 
 class SlotLayer(CacheLayerMixin):
-    """Keys and values of one layer for all places: [places, heads, columns, head size]."""
+    """Keys and values of one layer for all slots: [slots, heads, columns, head size]."""
 
     is_compileable = False
     is_sliding = False  # the mask has the window
     keys: Tensor  # type: ignore[assignment]
     values: Tensor  # type: ignore[assignment]
 
-    def __init__(self, columns: Columns, places: int):
+    def __init__(self, columns: Columns, slots: int):
         super().__init__()
-        self.columns, self.places = columns, places
+        self.columns, self.slots = columns, slots
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Zeros, for a masked NaN would still be one after it is multiplied by 0."""
         self.keys, self.values = (
-            states.new_zeros(self.places, states.shape[1], BLOCK, states.shape[3])
+            states.new_zeros(self.slots, states.shape[1], BLOCK, states.shape[3])
             for states in (key_states, value_states)
         )
         self.is_initialized = True
@@ -84,14 +84,14 @@ class SlotLayer(CacheLayerMixin):
             grown.append(larger)
         self.keys, self.values = grown
 
-    def insert(self, places: Int[Tensor, " S"], key_states: Tensor, value_states: Tensor) -> None:
-        """Copy the keys and values of a prompt, [1, heads, tokens, head size], to some places."""
+    def insert(self, slots: Int[Tensor, " S"], key_states: Tensor, value_states: Tensor) -> None:
+        """Copy the keys and values of a prompt, [1, heads, tokens, head size], to some slots."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         length = key_states.shape[2]
         self.reserve(length)
-        self.keys[places, :, :length] = key_states
-        self.values[places, :, :length] = value_states
+        self.keys[slots, :, :length] = key_states
+        self.values[slots, :, :length] = value_states
 
     def move(self, sources: Int[Tensor, " M"], targets: Int[Tensor, " M"], width: int) -> None:
         for states in (self.keys, self.values):
@@ -119,9 +119,9 @@ class SlotLayer(CacheLayerMixin):
 
 
 class ContinuousBatch:
-    """Rows of one model that are decoded together, in at most `places` places."""
+    """Rows of one model that are decoded together, in at most `slots` slots."""
 
-    def __init__(self, model: Any, places: int):
+    def __init__(self, model: Any, slots: int):
         self.model = model
         device = model.device
         nothing = torch.zeros(0, dtype=torch.long, device=device)
@@ -130,7 +130,7 @@ class ContinuousBatch:
         self._windows = dict(
             (kind, values.get("sliding_window")) for kind, values in zip(types, settings, strict=True)
         )
-        self._layers = [SlotLayer(self.columns, places) for _ in types]
+        self._layers = [SlotLayer(self.columns, slots) for _ in types]
         self._cache = Cache(layers=list(self._layers))
         self._prompts = dict[tuple[int, ...], tuple[DynamicCache, int, Tensor]]()
         self.rows: list[Row] = []
@@ -167,9 +167,9 @@ class ContinuousBatch:
             by_prompt.setdefault(tuple(prompt), []).append(first + offset)
             self.rows.append(Row(number, [], []))
         device = self.model.device
-        for prompt, places in by_prompt.items():
+        for prompt, slots in by_prompt.items():
             computed, index, _ = self._prompts[prompt]
-            target = torch.tensor(places, device=device)
+            target = torch.tensor(slots, device=device)
             for layer, own in zip(self._layers, _states(computed), strict=True):
                 keys, values = (part[index : index + 1, :, : len(prompt)] for part in own)
                 layer.insert(target, keys, values)
@@ -179,7 +179,7 @@ class ContinuousBatch:
         return torch.stack([self._prompts[tuple(prompt)][2] for _, prompt in requests])
 
     def drop(self, ended: Sequence[int]) -> Int[Tensor, " R"]:
-        """Take rows out by index. The last rows move to the free places; returns the old index of each row
+        """Take rows out by index. The last rows move to the free slots; returns the old index of each row
         that stays.
         """
         gone, count = set(ended), len(self.rows) - len(ended)
@@ -252,18 +252,18 @@ def decode(
     top_p: float,
     max_new_tokens: int,
     generator: torch.Generator,
-    places: int,
+    slots: int,
 ) -> Iterator[Row]:
     """A completion for each request (the tokens of a prompt), in the order in which they end. Requests of one
     prompt are best next to each other.
     """
-    batch = ContinuousBatch(model, min(places, len(requests)))
-    places = min(places, len(requests))
+    batch = ContinuousBatch(model, min(slots, len(requests)))
+    slots = min(slots, len(requests))
     logits: Tensor | None = None
     started = 0
     while batch.rows or started < len(requests):
-        free = min(places - len(batch.rows), len(requests) - started)
-        if free and (not batch.rows or free >= places // FREE_SHARE or started + free == len(requests)):
+        free = min(slots - len(batch.rows), len(requests) - started)
+        if free and (not batch.rows or free >= slots // FREE_SHARE or started + free == len(requests)):
             new = list(enumerate(requests[started : started + free], start=started))
             started += free
             batch.prefill([prompt for _, prompt in new])

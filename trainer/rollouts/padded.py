@@ -1,7 +1,7 @@
 """Samples in batches padded on the left: for models whose state is not keys and values by position.
 
 All rows of a batch share a column per step. Rows that have ended are dropped while the batch runs; their
-places stay empty, unlike in `continuous.py`.
+slots stay empty, unlike in `continuous.py`.
 """
 
 from __future__ import annotations

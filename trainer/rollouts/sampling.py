@@ -107,7 +107,7 @@ def _drawn(
             top_p=top_p,
             max_new_tokens=max_new_tokens,
             generator=generator,
-            places=batch_size,
+            slots=batch_size,
         ):
             yield row.number, row.token_ids, row.logprobs
         return

@@ -158,19 +158,19 @@ def gap(sampler: ServedSampler, policy: Policy) -> float:
     greedy continuation of a fixed prompt. Of a server that gives no token ids the text is compared: 0 if it
     is the policy's own, else infinite. Raises ServerError.
     """
-    found = sampler.probe(PROBE, PROBE_TOKENS)
+    probe = sampler.probe(PROBE, PROBE_TOKENS)
     prompt = policy.prompt_ids(PROBE)
     if not sampler.sends_tokens:
         (own,) = sample(policy, [prompt], 1, temperature=1e-4, max_new_tokens=PROBE_TOKENS)
         text = policy.tokenizer.decode(own.token_ids, skip_special_tokens=True)
-        return 0.0 if text.strip() == found.text.strip() else float("inf")
-    if not found.token_ids or found.token_logprobs is None:
+        return 0.0 if text.strip() == probe.text.strip() else float("inf")
+    if not probe.token_ids or probe.token_logprobs is None:
         return float("inf")
-    batch = token_batch([prompt], [found.token_ids]).to(policy.device)
+    batch = token_batch([prompt], [probe.token_ids]).to(policy.device)
     policy.model.eval()
     with torch.no_grad():
         computed = completion_logprobs(policy.model, batch).logprob.tolist()
-    return max(abs(one - other) for one, other in zip(computed, found.token_logprobs, strict=True))
+    return max(abs(one - other) for one, other in zip(computed, probe.token_logprobs, strict=True))
 
 
 def copy_for_servers(folder: Path, policy: Policy) -> Path:

@@ -196,8 +196,8 @@ def draw_from_all(
 
     def draw(number: int) -> list[Sample]:
         part = problems[number::count]
-        drawn = samplers[number].draw(part, settings, chunk_seed(seed, "server", number) % 2**31)
-        return [replace(one, prompt_index=number + one.prompt_index * count) for one in drawn]
+        samples = samplers[number].draw(part, settings, chunk_seed(seed, "server", number) % 2**31)
+        return [replace(one, prompt_index=number + one.prompt_index * count) for one in samples]
 
     with ThreadPoolExecutor(count) as threads:
         return [one for part in threads.map(draw, range(count)) for one in part]

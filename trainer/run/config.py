@@ -169,8 +169,8 @@ def of_earlier_version(saved: Any) -> Any:
     if not isinstance(training, dict) or "tensorboard" not in training:
         return saved
     named = ["tensorboard"] if training["tensorboard"] else []
-    kept = {name: value for name, value in training.items() if name != "tensorboard"}
-    return {**saved, "training": {"loggers": named, **kept}}
+    settings = {name: value for name, value in training.items() if name != "tensorboard"}
+    return {**saved, "training": {"loggers": named, **settings}}
 
 
 def _read(path: Path) -> Any:

@@ -93,8 +93,8 @@ class Validation:
 
     def evaluate(self, step: int, learner: Learner) -> dict[str, Any]:
         """Figures of the policy after this number of steps, to be logged. Every rank takes part."""
-        found = self.ranks.agree(self._evaluation(step, learner.whole()))
-        figures = figures_of(found)
+        evaluation = self.ranks.agree(self._evaluation(step, learner.whole()))
+        figures = figures_of(evaluation)
         figure = figures[self.settings.figure]
         if figure is None:
             raise InvalidValidation(
@@ -141,18 +141,18 @@ class Validation:
         learner.write(self.folder / BEST)
 
 
-def figures_of(found: Evaluation) -> dict[str, float | int | None]:
+def figures_of(evaluation: Evaluation) -> dict[str, float | int | None]:
     """An evaluation as numbers of a log line: means over problems, and 95 % intervals."""
     figures: dict[str, float | int | None] = {}
-    for name, estimate in (("pass@1", found.pass_at_1), ("pass@10", found.pass_at_10)):
+    for name, estimate in (("pass@1", evaluation.pass_at_1), ("pass@10", evaluation.pass_at_10)):
         figures[name] = estimate.mean if estimate else None
         if estimate:
             figures |= {f"{name}_low": estimate.low, f"{name}_high": estimate.high}
     return figures | {
-        "distinct_correct": found.distinct_correct,
-        "problems": found.problems,
-        "samples": found.samples,
-        "judge_errors": found.judge_errors,
+        "distinct_correct": evaluation.distinct_correct,
+        "problems": evaluation.problems,
+        "samples": evaluation.samples,
+        "judge_errors": evaluation.judge_errors,
     }
 
 

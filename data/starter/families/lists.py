@@ -63,14 +63,14 @@ JOINED_FINISHES = (SUM, COUNT, LARGEST, SMALLEST, INCREASING)
 
 def both_conditions() -> Iterator[Task]:
     for finish, one, two in product(JOINED_FINISHES, SINGLE, TAILED):
-        kept = two.phrase.format(f"the {one.slug} numbers")
-        yield _joined("both-conditions", ("and", "or"), finish.phrase.format(kept), finish, one, two)
+        selection = two.phrase.format(f"the {one.slug} numbers")
+        yield _joined("both-conditions", ("and", "or"), finish.phrase.format(selection), finish, one, two)
 
 
 def either_condition() -> Iterator[Task]:
     for finish, one, two in product(JOINED_FINISHES, SINGLE, TAILED):
-        kept = f"the numbers that are {one.slug} or {two.predicate}"
-        yield _joined("either-condition", ("or", "and"), finish.phrase.format(kept), finish, one, two)
+        selection = f"the numbers that are {one.slug} or {two.predicate}"
+        yield _joined("either-condition", ("or", "and"), finish.phrase.format(selection), finish, one, two)
 
 
 def _joined(family: str, joins: tuple[str, str], wanted: str, finish: Finish, one: Condition, two: Condition) -> Task:
@@ -195,8 +195,8 @@ def _position(end: str, index: int, stays: str, c: Condition) -> Task:
     wanted = f"the position (from 1) of the {end} of the {c.phrase.format('numbers')}"
 
     def answer(values: list[int]) -> int:
-        places = [number for number, x in enumerate(values, start=1) if c.holds(x)]
-        return places[index] if places else 0
+        positions = [number for number, x in enumerate(values, start=1) if c.holds(x)]
+        return positions[index] if positions else 0
 
     return list_task("position-of", (end, c.slug), wanted, answer, correct, wrong, " Print 0 if there are none.")
 

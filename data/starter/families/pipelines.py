@@ -15,8 +15,8 @@ ALWAYS = Condition("", "{}", "True", "x > 0", "true")
 
 def phrase_of(source: Source, condition: Condition, change: Change) -> str:
     """'the squares of the even numbers from 1 to n': the words for the values that are left."""
-    kept = f"the {condition.phrase.format(source.noun)}{source.where}"
-    return f"the {change.phrase} of {kept}" if change.slug else kept
+    selection = f"the {condition.phrase.format(source.noun)}{source.where}"
+    return f"the {change.phrase} of {selection}" if change.slug else selection
 
 
 def comprehension(condition: Condition, change: Change) -> str:
@@ -122,8 +122,8 @@ def cpp_program(condition: Condition, change: Change, finish: Finish) -> str:
 
 def answer_of(source: Source, condition: Condition, change: Change, finish: Finish) -> Callable[[str], str]:
     def answer(text: str) -> str:
-        kept = [value for value in source.values(text) if condition.holds(value)]
-        return finish.answer([change.of(value) for value in kept])
+        selected = [value for value in source.values(text) if condition.holds(value)]
+        return finish.answer([change.of(value) for value in selected])
 
     return answer
 

@@ -18,7 +18,7 @@ FIND_PAGES = {"refused row": "refused"}
 
 def problem(visit: Visit) -> Answer:
     """A problem, its tests, pass rates, and its trajectories by cluster."""
-    facts = _found(read_problem(visit.connection, visit.get("id")), "problem", visit)
+    facts = _existing(read_problem(visit.connection, visit.get("id")), "problem", visit)
 
     def cluster(one: dict[str, Any]) -> str:
         return one["cluster_id"] or one["trajectory_id"]
@@ -31,7 +31,7 @@ def trajectory(visit: Visit) -> Answer:
     """A trajectory, its verdicts with the first failure, the nearest accepted program by a human, credit,
     duplicates and lineage.
     """
-    facts = _found(read_trajectory(visit.connection, visit.get("id")), "trajectory", visit)
+    facts = _existing(read_trajectory(visit.connection, visit.get("id")), "trajectory", visit)
     row = facts["trajectory"]
     candidates = []
     if row["program"]:
@@ -47,14 +47,14 @@ def trajectory(visit: Visit) -> Answer:
 def policy(visit: Visit) -> Answer:
     """A published policy, its evaluations, and the origins of its samples."""
     wanted = {"id": visit.get("id")}
-    found = read_one(visit.connection, "policy", wanted["id"])
+    policy = read_one(visit.connection, "policy", wanted["id"])
     samples = rows(
         visit.connection,
         """SELECT origin, count(*) AS samples, count(DISTINCT problem_id) AS problems
         FROM trajectories WHERE policy_id = $id GROUP BY origin ORDER BY origin""",
         wanted,
     )
-    if found is None and not samples:
+    if policy is None and not samples:
         raise NotFound(f"no policy {wanted['id'][:100]!r}, published or as an author of trajectories")
     scores = rows(
         visit.connection,
@@ -62,13 +62,13 @@ def policy(visit: Visit) -> Answer:
         WHERE policy = $id ORDER BY settings, k LIMIT 100""",
         wanted,
     )
-    facts = {"record": found, "samples": samples, "scores": scores, "identity": wanted["id"]}
+    facts = {"record": policy, "samples": samples, "scores": scores, "identity": wanted["id"]}
     return "policy.html", facts
 
 
 def corpus(visit: Visit) -> Answer:
     """A published corpus: its definition, statistics and first rows."""
-    found = _found(read_one(visit.connection, "corpus", visit.get("id")), "corpus", visit)
+    corpus = _existing(read_one(visit.connection, "corpus", visit.get("id")), "corpus", visit)
     first = rows(
         visit.connection,
         f"""WITH chosen AS (
@@ -82,9 +82,9 @@ def corpus(visit: Visit) -> Answer:
         visit.connection,
         """SELECT corpus_id, published_at, len(rows) AS rows FROM corpora
         WHERE name = $name ORDER BY published_at""",
-        {"name": found["name"]},
+        {"name": corpus["name"]},
     )
-    return "corpus.html", {"record": found, "first": first, "others": others}
+    return "corpus.html", {"record": corpus, "first": first, "others": others}
 
 
 def batch(visit: Visit) -> Answer:
@@ -96,17 +96,17 @@ def batch(visit: Visit) -> Answer:
         WHERE batch_id = $id GROUP BY in_table ORDER BY in_table""",
         {"id": identity},
     )
-    found = read_one(visit.connection, "batch", identity)
-    if found is None and not counts:
+    batch = read_one(visit.connection, "batch", identity)
+    if batch is None and not counts:
         raise NotFound(f"no batch {identity[:100]!r}")
-    return "batch.html", {"record": found, "counts": counts, "identity": identity}
+    return "batch.html", {"record": batch, "counts": counts, "identity": identity}
 
 
 def refused(visit: Visit) -> Answer:
     """A refused row, whole."""
-    found = _found(read_one(visit.connection, "refused row", visit.get("id")), "refused row", visit)
-    raw = found.pop("raw") or b""
-    return "refused.html", {"record": found, "raw": raw.decode("utf-8", errors="backslashreplace")}
+    refusal = _existing(read_one(visit.connection, "refused row", visit.get("id")), "refused row", visit)
+    raw = refusal.pop("raw") or b""
+    return "refused.html", {"record": refusal, "raw": raw.decode("utf-8", errors="backslashreplace")}
 
 
 def find(visit: Visit) -> Any:
@@ -114,14 +114,14 @@ def find(visit: Visit) -> Any:
     from starlette.responses import RedirectResponse
 
     identity = visit.get("id").strip()
-    found = read_record(visit.connection, identity)
-    if found is None:
+    record = read_record(visit.connection, identity)
+    if record is None:
         kinds = "problem, trajectory, policy, corpus, batch or refused row"
         raise NotFound(f"nothing has the id {identity[:100]!r}; it is the whole id of a {kinds}")
-    return RedirectResponse(visit.link(FIND_PAGES.get(found[0], found[0]), id=identity), 303)
+    return RedirectResponse(visit.link(FIND_PAGES.get(record[0], record[0]), id=identity), 303)
 
 
-def _found(facts: dict[str, Any] | None, kind: str, visit: Visit) -> dict[str, Any]:
+def _existing(facts: dict[str, Any] | None, kind: str, visit: Visit) -> dict[str, Any]:
     if facts is None:
         raise NotFound(f"no {kind} {visit.get('id')[:100]!r} at these versions of the store")
     return facts

@@ -29,11 +29,11 @@ BATCH_S = 25.0
 def overview(visit: Visit) -> Answer:
     """All runs below the folder of runs."""
     folder = visit.explorer.runs
-    found = []
+    summaries = []
     for name, path in sorted(list_runs(folder).items()):
         status = (path / "metrics.jsonl").stat()
-        found.append({"name": name, "bytes": status.st_size, "changed_s": status.st_mtime})
-    return "runs.html", {"runs": found, "folder": str(folder)}
+        summaries.append({"name": name, "bytes": status.st_size, "changed_s": status.st_mtime})
+    return "runs.html", {"runs": summaries, "folder": str(folder)}
 
 
 def run(visit: Visit) -> Answer:
@@ -109,7 +109,7 @@ def _batch(visit: Visit, name: str, metrics: Metrics, step: int) -> tuple[list[d
 
     store = Store(visit.explorer.location)
     try:
-        drawn = replay_batch(
+        replayed = replay_batch(
             run_folder(visit.explorer.runs, name), store, metrics.steps, step, limit_s=BATCH_S
         )
     except (NotReplayed, StreamError, StoreError, KeyError) as error:
@@ -126,7 +126,7 @@ def _batch(visit: Visit, name: str, metrics: Metrics, step: int) -> tuple[list[d
             "log mu": _finite(row.behaviour_logprob),
             "selection weight": _finite(row.selection_weight),
         }
-        for row in drawn
+        for row in replayed
     ]
     return rows, None
 

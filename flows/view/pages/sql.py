@@ -28,11 +28,11 @@ def sql_page(visit: Visit) -> tuple[str, dict[str, Any]]:
     facts: dict[str, Any] = {"text": text, "error": None, "columns": [], "rows": [], "more": False}
     if text:
         try:
-            found = relation(visit.connection, text, _parameters(given))
-            if found is None:
+            result = relation(visit.connection, text, _parameters(given))
+            if result is None:
                 raise SqlError("the query has no rows")
             with errors_in_one_line():
-                frame = found.limit(SHOWN_ROWS + 1).pl()
+                frame = result.limit(SHOWN_ROWS + 1).pl()
             facts |= {
                 "columns": frame.columns,
                 "rows": frame.head(SHOWN_ROWS).rows(),
@@ -50,13 +50,13 @@ def download(visit: Visit) -> Any:
     kind = visit.get("format", "csv")
     if kind not in MEDIA_TYPES:
         raise SqlError(f"format: {kind[:40]!r} is not one of {', '.join(MEDIA_TYPES)}")
-    found = relation(visit.connection, visit.get("q"), _parameters(visit.all("p")))
-    if found is None:
+    result = relation(visit.connection, visit.get("q"), _parameters(visit.all("p")))
+    if result is None:
         raise SqlError("the query has no rows")
     # The file has no name; it is deleted when the response is closed.
     file = tempfile.TemporaryFile()  # noqa: SIM115
     try:
-        write_rows(found, _Bounded(file), kind)  # type: ignore[arg-type]
+        write_rows(result, _Bounded(file), kind)  # type: ignore[arg-type]
     except BaseException:
         file.close()
         raise

@@ -45,11 +45,11 @@ def facets_page(visit: Visit) -> tuple[str, dict[str, Any]]:
     chosen = selection(visit)
     total, counts = facets(visit.connection, chosen, visit.all("facet"))
     template = "facets_part.html" if visit.get("part") else "facets.html"
-    kept = {"q": chosen.search, "sort": chosen.sort, "columns": "all" if chosen.all_columns else ""}
+    settings = {"q": chosen.search, "sort": chosen.sort, "columns": "all" if chosen.all_columns else ""}
     return template, {
         "chosen": chosen,
         "total": total,
         "facets": counts,
         "filters": [str(one) for one in chosen.filters],
-        "kept": kept,
+        "kept": settings,
     }

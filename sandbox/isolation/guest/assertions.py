@@ -106,8 +106,8 @@ def run(preamble, namespace, job_descriptor, result_descriptor):
     _signal.signal(_signal.SIGPIPE, _signal.SIG_IGN)  # the program may leave before its time
     job = json.loads(os.pread(job_descriptor, os.fstat(job_descriptor).st_size, 0))
 
-    def report(found):
-        functions.write_all(result_descriptor, json.dumps(found).encode())
+    def report(result):
+        functions.write_all(result_descriptor, json.dumps(result).encode())
         exit_now(0)
 
     exec(preamble, namespace)
@@ -119,12 +119,12 @@ def run(preamble, namespace, job_descriptor, result_descriptor):
     peer = Peer(shapes, report)
     crossing.send(CALLS, json.dumps([[job["candidate"], *shapes], [], []]))
     try:
-        found = run_test(job, namespace, peer)
+        result = run_test(job, namespace, peer)
     except AssertionError as error:
-        found = {"failed": str(error)[:MAX_CHARACTERS]}
+        result = {"failed": str(error)[:MAX_CHARACTERS]}
     except BaseException as error:
-        found = {"error": f"{type(error).__name__}: {error}"[:MAX_CHARACTERS]}
-    report(found)
+        result = {"error": f"{type(error).__name__}: {error}"[:MAX_CHARACTERS]}
+    report(result)
 
 
 def run_test(job, namespace, peer):

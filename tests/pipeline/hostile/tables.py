@@ -94,13 +94,13 @@ def false_sizes(folder):
 
 def varint(value, length=0):
     """A number of Thrift's compact protocol, zigzag, in at least so many bytes."""
-    value, found = value << 1, bytearray()
-    while value or not found:
-        found.append(value & 0x7F | 0x80)
+    value, actual = value << 1, bytearray()
+    while value or not actual:
+        actual.append(value & 0x7F | 0x80)
         value >>= 7
-    found += b"\x80" * (length - len(found))
-    found[-1] &= 0x7F
-    return bytes(found)
+    actual += b"\x80" * (length - len(actual))
+    actual[-1] &= 0x7F
+    return bytes(actual)
 
 
 @attack("columns nested 90 deep", "nested too deeply")

