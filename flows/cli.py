@@ -24,6 +24,7 @@ from flows.commands import (
     doctor,
     evaluate,
     ingest,
+    init,
     judge,
     label,
     maintain,
@@ -42,6 +43,7 @@ from flows.commands import (
     store_check,
     train,
     view,
+    warmstart,
 )
 from flows.commands.common import DATA as DATA_FOLDER
 from flows.display.loading import announce_imports
@@ -50,8 +52,8 @@ from flows.display.terminal import echo
 MAP = """
 Store, judge and trainer for off-policy RL on programming contests.
 
-The usual order: `ingest` -> `deduplicate` -> `label` -> `score` -> `corpus publish` -> `train` -> `eval` ->
-`report`. `serve` runs these stages on a schedule; `sql` queries the store at any time.
+The usual order: `ingest` -> `deduplicate` -> `label` -> `warmstart` -> `score` -> `corpus publish` ->
+`train` -> `eval` -> `report`. `serve` runs these stages on a schedule; `sql` queries the store at any time.
 Every command has examples: `spo COMMAND --help`.
 """
 EXIT_CODES = """
@@ -108,6 +110,7 @@ START, DATA, INSPECT, TRAIN, SERVE = (
 # `spo --help` lists the commands in this order.
 app.command(rich_help_panel=START)(demo.demo)
 app.command(rich_help_panel=START)(doctor.doctor)
+app.command(rich_help_panel=START)(init.init)
 
 app.command(rich_help_panel=DATA, epilog=ingest.ADAPTERS)(ingest.ingest)
 app.command(rich_help_panel=DATA)(deduplicate.deduplicate)
@@ -125,6 +128,7 @@ store.app.command()(store_check.repair)
 store.app.command()(store_check.ledger)
 app.add_typer(store.app, name="store", rich_help_panel=INSPECT)
 
+app.command(rich_help_panel=TRAIN)(warmstart.warmstart)
 app.command(rich_help_panel=TRAIN)(score.score)
 app.command(rich_help_panel=TRAIN)(train.train)
 app.command(rich_help_panel=TRAIN)(train.weights)

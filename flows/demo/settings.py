@@ -55,8 +55,12 @@ class DemoSettings(BaseModel):
         768, ge=1, description="maximum tokens of prompt and completion together in training"
     )
     warm_start: dict[str, Any] = {
-        "share": 0.5,
-        "programs": 2,
+        "rows": {
+            "problems": "split = 'train' and source = 'starter'",
+            "where": "j.origin = 'human'",
+            "share": 0.5,
+            "per_problem": 2,
+        },
         "seed": 0,
         "model": {"layers": 3, "width": 128},
         "training": {"steps": 300, "batch_tokens": 2048},

@@ -20,7 +20,7 @@ from pipeline.store import (
     query,
     report_not_sampled,
 )
-from trainer.policies import load_policy, new_policy, publish_policy, warm_start
+from trainer.policies import SolvedRows, load_policy, new_policy, publish_policy, warm_start
 from trainer.rollouts import Provenance, SamplingSettings, rollout
 
 
@@ -35,8 +35,9 @@ def warm_start_flow(store: str, folder: str, policy_id: str, settings: dict[str,
 def warm_start_task(store_path: str, folder: str, policy_id: str, settings: dict[str, Any]) -> str:
     store, target = Store(store_path), Path(folder)
     if not (target / "config.json").exists():
-        pairs = warm_start_pairs(store, settings["share"], settings["programs"])
-        policy = new_policy(warm_start_texts(store), seed=settings["seed"], **settings["model"])
+        rows = SolvedRows(**settings["rows"])
+        pairs = rows.pairs(store)
+        policy = new_policy(rows.texts(store), seed=settings["seed"], **settings["model"])
         with progress(f"warm start {policy_id}", "steps") as update:
             warm_start(
                 policy,
@@ -48,45 +49,6 @@ def warm_start_task(store_path: str, folder: str, policy_id: str, settings: dict
         publish_folder(target, policy.save)
     publish_policy(store, load_policy(target), target, policy_id=policy_id, details={"warm_start": settings})
     return folder
-
-
-def warm_start_pairs(store: Store, share: float, programs: int) -> list[tuple[str, str]]:
-    """(statement, program) pairs: at most `programs` correct programs for each of a share of the training
-    problems, selected by hash. The other problems are left to RL.
-    """
-    with connect(store) as connection:
-        rows = query(
-            connection,
-            """
-            with starter as (select problem_id from problems where split = 'train' and source = 'starter'),
-            selected as (
-                select problem_id from starter
-                order by md5(problem_id) limit (select round($share * count(*)) from starter)
-            )
-            select p.statement, j.program
-            from judged j join problems p using (problem_id) join selected using (problem_id)
-            where j.origin = 'human' and j.language = 'python3' and j.verdict = 'accepted'
-            qualify row_number() over (partition by j.problem_id order by j.trajectory_id) <= $programs
-            order by j.problem_id, j.trajectory_id
-            """,
-            {"share": share, "programs": programs},
-        )
-    return list(rows.iter_rows())
-
-
-def warm_start_texts(store: Store) -> list[str]:
-    with connect(store) as connection:
-        rows = query(
-            connection,
-            """
-            select statement as text from problems where source = 'starter' and split = 'train'
-            union all
-            select program from judged
-            where source = 'starter' and split = 'train' and origin = 'human' and language = 'python3'
-                and verdict = 'accepted'
-            """,
-        )
-    return sorted(rows["text"].to_list())
 
 
 @flow(name="adopt-model", flow_run_name="{policy_id}", **IN_MEMORY)

@@ -49,6 +49,7 @@ from trainer.policies.policy import load_policy, new_policy
 from trainer.policies.publishing import find_policy, publish_policy
 from trainer.policies.reference import score
 from trainer.policies.sealed import numbered, step_number
+from trainer.policies.warm_start_rows import SolvedRows
 from trainer.policies.warmstart import warm_start
 from trainer.rollouts.generation import Provenance, SamplingSettings, rollout
 
@@ -140,12 +141,9 @@ def lines_of(name: str) -> list[str]:
 
 
 def reference_policy(store: Store, folder: Path, sizes: Sizes):
-    from flows.stages.policies import warm_start_pairs, warm_start_texts
-
-    policy = new_policy(warm_start_texts(store), layers=3, width=128, seed=0)
-    warm_start(
-        policy, warm_start_pairs(store, 0.5, 2), seed=0, steps=sizes.warm_start_steps, batch_tokens=2048
-    )
+    rows = SolvedRows("split = 'train' and source = 'starter'", "j.origin = 'human'", share=0.5)
+    policy = new_policy(rows.texts(store), layers=3, width=128, seed=0)
+    warm_start(policy, rows.pairs(store), seed=0, steps=sizes.warm_start_steps, batch_tokens=2048)
     policy.save(folder / "reference")
     publish_policy(store, policy, folder / "reference", policy_id="reference")
     return policy
@@ -432,8 +430,8 @@ def loop(
     """Run the loop for so many minutes, then offline-only training of as many steps, and evaluate both;
     the figures, flat.
     """
-    found = run(minutes, kill_every_s, folder, sizes=sizes or Sizes(), seed=seed)
-    return {name: value for name, value in found.items() if not isinstance(value, list | dict)}
+    results = run(minutes, kill_every_s, folder, sizes=sizes or Sizes(), seed=seed)
+    return {name: value for name, value in results.items() if not isinstance(value, list | dict)}
 
 
 def run(
@@ -465,7 +463,7 @@ def run_loop(place: Path, minutes: float, kill_every_s: float, sizes: Sizes, see
     with Pool() as pool:
         label(store, pool)
     score(store, load_policy(place / "reference"), max_tokens=768)
-    found = check_ledger(store)
+    results = check_ledger(store)
     steps = [step_number(path) for path in numbered(place / "online", "policy")]
     if not steps:
         raise SystemExit(f"the trainer published nothing in {minutes} minutes; see {place}/logs")
@@ -485,10 +483,10 @@ def run_loop(place: Path, minutes: float, kill_every_s: float, sizes: Sizes, see
         "ingestions": fired,
         "steps": steps[-1],
         **figures(store, place),
-        "rows_lost": found.lost,
-        "rows_doubled": found.doubled,
-        "judge_errors_as_rewards": found.judge_errors_as_rewards,
-        "ledger": found.details,
+        "rows_lost": results.lost,
+        "rows_doubled": results.doubled,
+        "judge_errors_as_rewards": results.judge_errors_as_rewards,
+        "ledger": results.details,
         "pass1_start": curve[0]["pass@1"],
         "pass10_start": curve[0]["pass@10"],
         **{
@@ -513,8 +511,8 @@ def train_offline(place: Path, steps: int, sizes: Sizes) -> None:
 
 def chosen_steps(steps: list[int], points: int) -> list[int]:
     """Some steps on the way, evenly, and the last."""
-    places = {round((number + 1) * (len(steps) - 1) / (points + 1)) for number in range(points)}
-    return sorted({steps[place] for place in places} | {steps[-1]})
+    positions = {round((number + 1) * (len(steps) - 1) / (points + 1)) for number in range(points)}
+    return sorted({steps[place] for place in positions} | {steps[-1]})
 
 
 def evaluations(store: Store, steps: list[int], test_problems: int) -> Iterator[dict[str, Any]]:
@@ -523,11 +521,11 @@ def evaluations(store: Store, steps: list[int], test_problems: int) -> Iterator[
     with Pool() as pool:
 
         def row(run: str, step: int, policy_id: str) -> dict[str, Any]:
-            found = find_policy(store, policy_id)
+            results = find_policy(store, policy_id)
             return {
                 "run": run,
                 "step": step,
-                **shown(evaluate(store, pool, found.load(), policy_id, held_out, settings)),
+                **shown(evaluate(store, pool, results.load(), policy_id, held_out, settings)),
             }
 
         yield row("start", 0, "reference")
@@ -536,15 +534,15 @@ def evaluations(store: Store, steps: list[int], test_problems: int) -> Iterator[
             yield row("offline", step, "offline" if step == steps[-1] else f"offline@{step}")
 
 
-def shown(found: Evaluation) -> dict[str, Any]:
-    assert found.pass_at_10
+def shown(evaluation: Evaluation) -> dict[str, Any]:
+    assert evaluation.pass_at_10
     return {
-        "pass@1": round(found.pass_at_1.mean, 4),
-        "pass@1 interval": [round(found.pass_at_1.low, 3), round(found.pass_at_1.high, 3)],
-        "pass@10": round(found.pass_at_10.mean, 4),
-        "pass@10 interval": [round(found.pass_at_10.low, 3), round(found.pass_at_10.high, 3)],
-        "distinct correct": round(found.distinct_correct, 3),
-        "judge errors": found.judge_errors,
+        "pass@1": round(evaluation.pass_at_1.mean, 4),
+        "pass@1 interval": [round(evaluation.pass_at_1.low, 3), round(evaluation.pass_at_1.high, 3)],
+        "pass@10": round(evaluation.pass_at_10.mean, 4),
+        "pass@10 interval": [round(evaluation.pass_at_10.low, 3), round(evaluation.pass_at_10.high, 3)],
+        "distinct correct": round(evaluation.distinct_correct, 3),
+        "judge errors": evaluation.judge_errors,
     }
 
 
@@ -581,7 +579,7 @@ def figures(store: Store, place: Path) -> dict[str, Any]:
 # ---- what is left of it
 
 
-def table(found: dict[str, Any]) -> str:
+def table(results: dict[str, Any]) -> str:
     head = ("run", "step", "pass@1", "interval", "pass@10", "interval", "distinct")
     rows = [
         (
@@ -593,22 +591,22 @@ def table(found: dict[str, Any]) -> str:
             "{:.3f}..{:.3f}".format(*row["pass@10 interval"]),
             f"{row['distinct correct']:.2f}",
         )
-        for row in found["curve"]
+        for row in results["curve"]
     ]
     lines = [
-        f"{found['minutes']:g} minutes, {found['steps']} steps, {found['rollouts']} rollouts"
-        f" in {found['rounds']} rounds of {found['policies_sampled']} policies,"
-        f" {found['ingestions']} scheduled ingestions, {found['kills']} kills"
-        f" {found['kills_of']}",
-        f"lost {found['rows_lost']}, doubled {found['rows_doubled']},"
-        f" judge errors {found['judge_errors']}, of these as"
-        f" rewards {found['judge_errors_as_rewards']}",
+        f"{results['minutes']:g} minutes, {results['steps']} steps, {results['rollouts']} rollouts"
+        f" in {results['rounds']} rounds of {results['policies_sampled']} policies,"
+        f" {results['ingestions']} scheduled ingestions, {results['kills']} kills"
+        f" {results['kills_of']}",
+        f"lost {results['rows_lost']}, doubled {results['rows_doubled']},"
+        f" judge errors {results['judge_errors']}, of these as"
+        f" rewards {results['judge_errors_as_rewards']}",
         "",
     ]
     return "\n".join(lines + ["".join(f"{cell!s:<16}" for cell in row).rstrip() for row in (head, *rows)])
 
 
-def plot(found: dict[str, Any], path: Path) -> None:
+def plot(results: dict[str, Any], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -617,7 +615,7 @@ def plot(found: dict[str, Any], path: Path) -> None:
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), sharex=True)
     for axis, name in zip(axes, ("pass@1", "pass@10"), strict=True):
         for run, colour in (("online", "tab:blue"), ("offline", "tab:orange")):
-            rows = [row for row in found["curve"] if row["run"] in ("start", run)]
+            rows = [row for row in results["curve"] if row["run"] in ("start", run)]
             steps, low, high = (
                 [row["step"] for row in rows],
                 *zip(*(row[f"{name} interval"] for row in rows), strict=True),
@@ -627,7 +625,8 @@ def plot(found: dict[str, Any], path: Path) -> None:
         axis.set(title=f"{name}, held-out starter problems", xlabel="gradient steps", ylim=(0, None))
         axis.legend()
     figure.suptitle(
-        f"online loop of {found['minutes']:g} minutes with {found['kills']} kills; bands: 95 % over problems"
+        f"online loop of {results['minutes']:g} minutes with {results['kills']} kills;"
+        " bands: 95 % over problems"
     )
     figure.tight_layout()
     figure.savefig(path)
@@ -669,13 +668,15 @@ def main() -> None:
         if long
         else Sizes()
     )
-    found = run(given.minutes, given.kill_every, work, sizes=replace(sizes, rate=given.rate), seed=given.seed)
-    (given.out / "online_loop.json").write_text(json.dumps(found, indent=1))
-    (given.out / "online_loop.txt").write_text(table(found) + "\n")
-    plot(found, given.out / "online_loop.svg")
-    print(table(found))
+    results = run(
+        given.minutes, given.kill_every, work, sizes=replace(sizes, rate=given.rate), seed=given.seed
+    )
+    (given.out / "online_loop.json").write_text(json.dumps(results, indent=1))
+    (given.out / "online_loop.txt").write_text(table(results) + "\n")
+    plot(results, given.out / "online_loop.svg")
+    print(table(results))
     print(
-        json.dumps({name: value for name, value in found.items() if name not in ("curve", "events")}),
+        json.dumps({name: value for name, value in results.items() if name not in ("curve", "events")}),
         flush=True,
     )
 

@@ -46,13 +46,20 @@ def prepare(place: Path, budget: Budget) -> None:
     """The store that all cells share: problems, judged human programs, the reference with its judged samples,
     scores. What is there is not made again.
     """
-    from flows.stages.policies import warm_start_pairs, warm_start_texts
     from pipeline.dedup import deduplicate
     from pipeline.ingest import ingest
     from pipeline.labelling import label
     from pipeline.store import Store, connect, query
     from sandbox import Pool
-    from trainer.policies import has_weights, load_policy, new_policy, publish_policy, score, warm_start
+    from trainer.policies import (
+        SolvedRows,
+        has_weights,
+        load_policy,
+        new_policy,
+        publish_policy,
+        score,
+        warm_start,
+    )
     from trainer.rollouts import Provenance, SamplingSettings, rollout
 
     store = Store(place / "store")
@@ -64,9 +71,9 @@ def prepare(place: Path, budget: Budget) -> None:
         label(store, pool)
         deduplicate(store)
         if not has_weights(place / REFERENCE):
-            policy = new_policy(warm_start_texts(store), layers=3, width=128, seed=0)
-            pairs = warm_start_pairs(store, 0.5, 2)
-            warm_start(policy, pairs, seed=0, steps=budget.warm_start_steps, batch_tokens=2048)
+            rows = SolvedRows("split = 'train' and source = 'starter'", "j.origin = 'human'", share=0.5)
+            policy = new_policy(rows.texts(store), layers=3, width=128, seed=0)
+            warm_start(policy, rows.pairs(store), seed=0, steps=budget.warm_start_steps, batch_tokens=2048)
             policy.save(place / REFERENCE)
         policy = load_policy(place / REFERENCE)
         publish_policy(store, policy, place / REFERENCE, policy_id=REFERENCE)

@@ -31,8 +31,7 @@ SMALL = {
     "earlier_steps": 4,
     "starter_limit": 30,
     "warm_start": {
-        "share": 0.5,
-        "programs": 2,
+        "rows": {"problems": "split = 'train'", "where": "j.origin = 'human'", "share": 0.5},
         "seed": 0,
         "model": {"layers": 2, "width": 32, "vocab_size": 400},
         "training": {"steps": 8, "batch_tokens": 1024},

@@ -69,7 +69,8 @@ from trainer.policies.sealed import (
     step_number,
 )
 from trainer.policies.value_network import ValueNetwork, new_value_network
-from trainer.policies.warmstart import warm_start
+from trainer.policies.warm_start_rows import SolvedRows
+from trainer.policies.warmstart import fitting_pairs, warm_start
 
 __all__ = [
     "ASIDE",
@@ -91,6 +92,7 @@ __all__ = [
     "PublishedPolicy",
     "Publisher",
     "ReferenceChanged",
+    "SolvedRows",
     "TokenBatch",
     "ValueNetwork",
     "adapter_state",
@@ -103,6 +105,7 @@ __all__ = [
     "digest",
     "encode",
     "find_policy",
+    "fitting_pairs",
     "has_fused_head",
     "has_weights",
     "in_language",

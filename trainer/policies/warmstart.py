@@ -16,6 +16,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from trainer.policies.policy import Policy
+from trainer.policies.problems import Problem
 
 IGNORED = -100
 WARM_UP_SHARE = 0.05
@@ -58,7 +59,7 @@ class Batch:
 
 def warm_start(
     policy: Policy,
-    pairs: Sequence[tuple[str, str]],
+    pairs: Sequence[tuple[Problem | str, str]],
     *,
     steps: int = 300,
     batch_tokens: int = 2048,
@@ -67,13 +68,13 @@ def warm_start(
     seed: int = 0,
     on_progress: Callable[[WarmStartProgress], None] | None = None,
 ) -> WarmStartReport:
-    """Train `policy.model` in place for exactly `steps` optimiser steps on (statement, correct program)
-    pairs.
+    """Train `policy.model` in place for exactly `steps` optimiser steps on pairs of a problem (or
+    a statement alone) and a correct program.
 
     `batch_tokens` bounds rows x longest row of a batch. Raises ValueError without a pair, or if one is
     longer than the model's positions.
     """
-    sequences = [_sequence(policy, statement, program) for statement, program in pairs]
+    sequences = [_sequence(policy, asked, program) for asked, program in pairs]
     _check(policy, sequences)
     optimiser = torch.optim.AdamW(
         policy.model.parameters(), lr=learning_rate, betas=(0.9, 0.95), weight_decay=weight_decay
@@ -159,13 +160,21 @@ def _step(policy: Policy, batch: Batch, optimiser: torch.optim.Optimizer) -> flo
     return float(loss.detach())
 
 
-def _sequence(policy: Policy, statement: str, program: str) -> tuple[list[int], list[int]]:
-    return policy.prompt_ids(statement), policy.completion_ids(policy.completion_of_program(program))
+def fitting_pairs(
+    policy: Policy, pairs: Sequence[tuple[Problem, str]], max_tokens: int
+) -> list[tuple[Problem, str]]:
+    """The pairs whose prompt and completion have at most `max_tokens` tokens, and positions in the model."""
+    limit = min(max_tokens, policy.model.config.max_position_embeddings)
+    return [pair for pair in pairs if sum(map(len, _sequence(policy, *pair))) <= limit]
+
+
+def _sequence(policy: Policy, asked: Problem | str, program: str) -> tuple[list[int], list[int]]:
+    return policy.prompt_ids(asked), policy.completion_ids(policy.completion_of_program(program))
 
 
 def _check(policy: Policy, sequences: list[tuple[list[int], list[int]]]) -> None:
     if not sequences:
-        raise ValueError("a warm start needs at least one (statement, correct program) pair")
+        raise ValueError("a warm start needs at least one correct program")
     limit = policy.model.config.max_position_embeddings
     for index, (prompt, completion) in enumerate(sequences):
         if len(prompt) + len(completion) > limit:
