@@ -218,7 +218,7 @@ BAD_ROWS = [
     (solution(""), "program", "is empty"),
     (solution(7), "program", "expected text, found int"),
     (solution(None), "program", "neither program nor completion"),
-    (solution(language="brainfuck"), "language", "is not one of bash c cpp csharp d go"),
+    (solution(language="brainfuck"), "language", "is not one of bash c cpp csharp cuda d go"),
     (solution(language=3), "language", "expected text, found int 3"),
     (solution(origin="alien"), "origin", "is not one of human"),
     (solution(policy_id=""), "policy_id", "is shorter than 1, found str ''"),
