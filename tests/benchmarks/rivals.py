@@ -1,12 +1,12 @@
-"""`./run bench rivals [--budget small|tuning|short|medium|full] [--place FOLDER] [--report]`: objectives side
-by side under one budget of samples; the last line is JSON.
+"""`./run bench rivals [--budget small|tuning|short|medium|full] [--place FOLDER] [--report | --signal]`:
+objectives side by side under one budget of samples; the last line is JSON.
 
 Each cell (method, data condition, seed) is a run of `spo train` in a process of its own, in one store:
 problems and human programs of the starter set, judged by the sandbox; a small policy that was warmed up on a
 part of them; its samples. A cell that is done is looked up, so a comparison that is stopped goes on. The
 figures of all cells are in `results/rivals-BUDGET.json` with commit, machine and command, and `--report`
-makes RESULTS.md of them. `rivals_cells.py` says what each cell trains on, `rivals_ledger.py` what is counted
-of it.
+makes RESULTS.md of them. `--signal` measures how much of a gradient is signal. `rivals_cells.py` says what
+each cell trains on, `rivals_ledger.py` what is counted of it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 sys.path[:] = [folder for folder in sys.path if folder != str(HERE)]
 sys.path.insert(0, str(ROOT))
-from tests.benchmarks import rivals_ledger, rivals_report  # noqa: E402
+from tests.benchmarks import rivals_ledger, rivals_report, rivals_signal  # noqa: E402
 from tests.benchmarks.online_loop import lines_of  # noqa: E402
 from tests.benchmarks.rivals_cells import (  # noqa: E402
     BUDGETS,
@@ -155,6 +155,7 @@ def main() -> None:
     parser.add_argument("--budget", choices=BUDGETS, default="small")
     parser.add_argument("--place", type=Path, help="folder of store, runs and cells; kept, and gone on from")
     parser.add_argument("--report", action="store_true", help="make RESULTS.md of what is in results/")
+    parser.add_argument("--signal", action="store_true", help="measure the share of signal in gradients")
     parser.add_argument("--cell", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     budget, command = BUDGETS[arguments.budget], f"--budget {arguments.budget}"
@@ -168,6 +169,9 @@ def main() -> None:
         (place / "cells" / f"{cell.name}.json").write_text(json.dumps(figures | provenance(command)))
         return None
     prepare(place, budget)
+    if arguments.signal:
+        command += " --signal"
+        return keep("signal", {"signal": list(rivals_signal.measure(place, budget)), **provenance(command)})
     kept: dict = {"reference": None, "tuned": [], "cells": []}
     for cell in tuning_cells(budget):
         kept["tuned"].append(measure(cell, place, command))
@@ -182,10 +186,10 @@ def main() -> None:
     return None
 
 
-def keep(budget: str, figures: dict) -> None:
-    """Write the figures of the cells that are done to `results/`."""
+def keep(name: str, figures: dict) -> None:
+    """Write the figures of a budget, or what was measured beside, to `results/`."""
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"rivals-{budget}.json").write_text(json.dumps(figures, indent=1) + "\n")
+    (RESULTS / f"rivals-{name}.json").write_text(json.dumps(figures, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ MAX_NEW_TOKENS = 128
 GROUP = 8  # samples of a problem in a round, for every method
 ROUND_STEPS = 4  # of 32 rows, between rounds of 128 fresh samples
 BATCH = 32
-CURVE_POINTS = 3  # evaluations of a run on the validation split, the last of its final policy
+CURVE_POINTS = 2  # evaluations of a run on the validation split, the last of its final policy
 CURVE_SAMPLES = 10
 
 
@@ -108,8 +108,8 @@ BUDGETS = {
     ),
     # What `chosen` of the methods comes from: online SPO takes what is best half-online.
     "tuning": Budget((3, 2), 60, 300, 41, 20, True, tuple(c for c in SHORT if c != ("spo", "online")), 0),
-    # A comparison that two cores finish in an hour or two.
-    "short": Budget((3, 2), 120, 300, 80, 20, False, SHORT, 3),
+    # A comparison that two shared cores finish in an hour or two.
+    "short": Budget((3, 2), 60, 300, 60, 20, False, SHORT, 3),
     "medium": Budget(
         (3, 2),
         240,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -49,22 +50,27 @@ def write_curves(path: Path, reference: dict[str, Any], cells: list[dict[str, An
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    settings = {"svg.hashsalt": "rivals", "svg.fonttype": "path", "font.size": 9}
-    with matplotlib.rc_context(settings):
+    with matplotlib.rc_context({"svg.hashsalt": "rivals", "svg.fonttype": "none", "font.size": 9}):
         figure, axes = pyplot.subplots(2, 2, figsize=(9, 6.5), sharex="col", sharey="row")
-        for row, (figure_name, title) in enumerate(TITLES.items()):
-            for column, (axis_name, label) in enumerate(AXES.items()):
-                _panel(axes[row, column], curves(reference, cells), axis_name, figure_name)
-                axes[row, column].set(
-                    xlabel=label if row else "", ylabel="" if column else f"{title}, validation split"
-                )
+        points = curves(reference, cells)
+        for row, (y, title) in zip(axes, TITLES.items(), strict=True):
+            for panel, x in zip(row, AXES, strict=True):
+                _panel(panel, points, x, y)
+            row[0].set_ylabel(f"{title}, validation split")
+        for panel, label in zip(axes[-1], AXES.values(), strict=True):
+            panel.set_xlabel(label)
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="upper center", ncols=min(4, len(labels)), frameon=False)
         figure.tight_layout(rect=(0, 0, 1, 0.92))
-        figure.savefig(path, metadata={"Date": None})
+        image = io.BytesIO()
+        figure.savefig(
+            image, format=path.suffix[1:], metadata={"Date": None} if path.suffix == ".svg" else {}
+        )
         pyplot.close(figure)
-    # matplotlib ends lines of paths with a space.
-    path.write_text(re.sub(r" +$", "", path.read_text(), flags=re.MULTILINE))
+    content = image.getvalue()
+    if path.suffix == ".svg":  # matplotlib ends lines of paths with a space
+        content = re.sub(rb" +$", b"", content, flags=re.MULTILINE)
+    path.write_bytes(content)
 
 
 def _panel(axis: Any, groups: dict[str, list[dict[str, float]]], x: str, y: str) -> None:

@@ -185,6 +185,9 @@ def write(root: Path) -> None:
     parts = [HEAD]
     for path in sorted((root / "results").glob("rivals-*.json")):
         kept = json.loads(path.read_text())
+        if "signal" in kept:
+            parts += signal(kept)
+            continue
         if kept["cells"]:
             parts += compared(path, kept["reference"], kept["cells"])
         if kept["tuned"]:
@@ -235,6 +238,24 @@ def tried(path: Path, tuned: list[dict]) -> list[str]:
     columns = ("cell", "rate", "other settings", "pass@1", "pass@10", "distinct", "KL at the end")
     title = f"## {path.stem.removeprefix('rivals-')}: configurations on the validation split"
     return [title, "", origin(tuned), "", *markdown(columns, rows), ""]
+
+
+def signal(kept: dict) -> list[str]:
+    """The part on gradients."""
+    rows = [
+        [row["name"], f"{row['norm']:.2f}", f"{row['share']:.3f} ± {row['error']:.3f}"]
+        for row in kept["signal"]
+    ]
+    return [
+        "## signal: agreement of the gradients of two batches at the start",
+        "",
+        origin([kept]),
+        "The mean cosine of the gradients of two batches of 32 rows is the share of the squared norm that is",
+        "signal; the rest is noise, and an optimiser that scales by the norm walks at random with it.",
+        "",
+        *markdown(("batches", "norm", "share of signal"), rows),
+        "",
+    ]
 
 
 def origin(cells: list[dict]) -> str:

@@ -6,12 +6,13 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
+import torch
 
 from trainer.run.checks import check_settings
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT))
-from tests.benchmarks import rivals_plots, rivals_report  # noqa: E402
+from tests.benchmarks import rivals_plots, rivals_report, rivals_signal  # noqa: E402
 from tests.benchmarks.rivals import best_configurations  # noqa: E402
 from tests.benchmarks.rivals_cells import (  # noqa: E402
     BUDGETS,
@@ -118,6 +119,21 @@ def test_the_tuning_shows_what_was_best(tmp_path):
         "| sft, successes | 0.001 |  | 0.100 | **1.000** |" in text
         and "| 0.0001 |  | 0.050 | 0.500 |" in text
     )
+
+
+def test_the_share_of_signal_by_hand():
+    """Cosines 1, 0 and 0 of three gradients: mean 1/3; each pair without one: 0, 0, 1."""
+    gradients = torch.tensor([[2.0, 0.0], [1.0, 0.0], [0.0, 3.0]])
+    share, error = rivals_signal.signal_share(gradients)
+    assert share == pytest.approx(1 / 3)
+    assert error == pytest.approx((2 / 3 * (1 / 9 + 1 / 9 + 4 / 9)) ** 0.5)
+
+
+def test_gradients_of_one_direction_and_noise_agree_in_the_share_of_the_direction():
+    torch.manual_seed(0)
+    gradients = torch.randn(200, 2000) + 2.0 * torch.nn.functional.one_hot(torch.tensor(3), 2000) * 2000**0.5
+    share, error = rivals_signal.signal_share(gradients)
+    assert share == pytest.approx(4 / 5, abs=4 * error) and error < 0.01
 
 
 def every_cell():

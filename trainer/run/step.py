@@ -48,7 +48,7 @@ class Trainer:
         value = self.learner.value
         if value:
             set_learning_rate(value.optimiser, rate * value.rate_factor)
-        computed = self._backward(step, rows)
+        computed = self.backward(step, rows)
         if step == 0 and self.objective.needs.reference_logprob:
             check_gate(computed, self.settings.gate_nats)
         norm = self.learner.update(self.optimiser.clip_norm)
@@ -63,8 +63,8 @@ class Trainer:
             **self.objective.figures(),
         }
 
-    def _backward(self, step: int, rows: list[Row]) -> StepRows:
-        """Gradients of this rank's micro-batches, and the columns of all ranks' rows."""
+    def backward(self, step: int, rows: list[Row]) -> StepRows:
+        """Add the gradients of this rank's micro-batches; returns the columns of all ranks' rows."""
         groups = micro_batches(rows, self.settings, whole_groups=self.objective.needs.groups)
         statistics = batch_statistics(self.learner, self.objective, self.settings, rows, groups, self.ranks)
         computed: dict[int, dict[str, list[float]]] = {}
