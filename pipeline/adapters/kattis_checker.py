@@ -31,6 +31,7 @@ DRIVERS = {"python3": ("main.py", "__main__.py"), "java": ("Main.java",), "kotli
 VALIDATION_WORDS = ("default", "custom", "interactive", "score", "multi-pass")
 TYPES = ("pass-fail", "scoring", "interactive", "multi-pass", "submit-answer")
 DEFAULT_PASSES = 2
+DOMJUDGE_INI = "domjudge-problem.ini"
 
 
 def refuse_unsupported(package: PackageFiles, settings: dict[str, Any]) -> None:
@@ -70,7 +71,7 @@ def checker_columns(
             test["checker_arguments"] = arguments[test["test_id"]]
     flags = parse_flags(common) if not is_custom else None
     return {
-        "checker": "custom" if is_custom else "default_validator",
+        "checker": "custom" if is_custom else "domjudge" if uses_domjudge(package) else "default_validator",
         "case_sensitive": flags is None or flags.case_sensitive,
         "float_tol": None,
         "checker_arguments": common or None,
@@ -78,6 +79,11 @@ def checker_columns(
         "scoring": scoring,
         "programs": json.dumps(programs, ensure_ascii=False) if programs else None,
     }
+
+
+def uses_domjudge(package: PackageFiles) -> bool:
+    """Whether a package is made for DOMjudge, whose compare is not Kattis' default output validator."""
+    return DOMJUDGE_INI in package.entries
 
 
 def validation_passes(settings: dict[str, Any]) -> int:

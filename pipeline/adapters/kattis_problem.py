@@ -13,6 +13,7 @@ import yaml
 
 from pipeline.adapters import ReadItem, ReadProblem, Refused
 from pipeline.adapters.kattis_checker import (
+    DOMJUDGE_INI,
     PROGRAM_FOLDERS,
     checker_columns,
     has_own_validator,
@@ -26,8 +27,10 @@ from pipeline.text import plain_tex
 
 MAX_STATEMENT_BYTES, MAX_INI_BYTES = 1 << 20, 8 << 10
 TEXT_SUFFIXES, OTHER_SUFFIXES = (".tex", ".md", ".txt"), (".pdf", ".html", ".htm", ".ps", ".doc")
-DOMJUDGE_INI = "domjudge-problem.ini"
 STATEMENT_FOLDERS, STATEMENT_NAMES = ("problem_statement", "statement"), ("problem.en", "problem")
+DEFAULT_MEMORY_MB, DEFAULT_OUTPUT_MB = 2048.0, 8.0
+OUTPUT_FACTOR = 2  # of the longest answer, where that exceeds the default limit of output
+EARLIER = "2023-07"  # versions whose accepted submissions alone set the time limit
 ASKS_FOR_ANSWERS = "its submissions are answers, not programs"
 # An unreadable file here causes a refusal; anywhere else it is only counted.
 NEEDED = (
@@ -52,6 +55,7 @@ def problem_item(package: PackageFiles) -> ReadItem:
         groups = load_groups(package)
         tests = tests_of(package, groups)
         row = problem_row(package, settings) | checker_columns(package, settings, groups, tests)
+        row["output_limit_mb"] = output_limit_mb(settings, tests)
     except SourceRefused as refusal:
         return Refused(1, package.listing, str(refusal))
     except Exception as error:
@@ -80,11 +84,20 @@ def problem_row(package: PackageFiles, settings: dict[str, Any]) -> dict[str, An
         "input_mode": "stdin",
         "time_limit_s": (time_s := time_limit_s(package, limits)),
         "time_limit_rule": None if time_s else time_limit_rule(settings, limits),
-        "memory_limit_mb": parse_number(memory, "limits.memory") if memory else None,
+        "memory_limit_mb": parse_number(memory, "limits.memory") if memory else DEFAULT_MEMORY_MB,
         "tags": keywords(settings.get("keywords")),
         "licence": str(settings["license"]) if settings.get("license") else None,
         "tests_quality": "full" if "data/secret" in package.folders else "examples",
     }
+
+
+def output_limit_mb(settings: dict[str, Any], tests: list[dict[str, Any]]) -> float:
+    """The stated limit, else the usual default, or more where the answers need it."""
+    stated = (settings.get("limits") or {}).get("output")
+    if stated is not None:
+        return positive(stated, "limits.output")
+    longest = max((len(test["expected_output"] or "") for test in tests), default=0)
+    return max(DEFAULT_OUTPUT_MB, OUTPUT_FACTOR * longest / (1 << 20))
 
 
 def keywords(value: Any) -> list[str]:
@@ -125,13 +138,15 @@ def refuse_missing_programs(package: PackageFiles, settings: dict[str, Any]) -> 
 
 def time_limit_rule(settings: dict[str, Any], limits: dict[str, Any]) -> str:
     """How the limit follows from the slowest accepted submission, by the version of the format."""
-    legacy = str(settings.get("problem_format_version", "legacy")).startswith("legacy")
+    version = str(settings.get("problem_format_version", "legacy"))
+    legacy = version.startswith("legacy")
     multipliers = limits.get("time_multipliers") or {}
     factor = limits.get("time_multiplier", 5) if legacy else multipliers.get("ac_to_time_limit", 2)
     resolution = 1 if legacy else limits.get("time_resolution", 1)
     rule = {
         "factor": positive(factor, "the time multiplier"),
         "resolution_s": positive(resolution, "limits.time_resolution"),
+        "by_rules": not legacy and not version.startswith(EARLIER),
     }
     return json.dumps(rule)
 

@@ -21,6 +21,7 @@ from pipeline.adapters.source_policy import is_plain_name
 from pipeline.adapters.source_tree import Entry
 from pipeline.adapters.trees import MAX_PROGRAM_BYTES, program_item, quarantine_bytes, read_program
 from pipeline.text import suffix_language
+from sandbox.languages import require_language
 
 SCRIPTS = ("build", "run")
 # Where programs begin, by language, and the names that say so.
@@ -32,6 +33,17 @@ ENTRIES = {
     "go": re.compile(r"\bfunc\s+main\s*\("),
     "rust": re.compile(r"\bfn\s+main\s*\("),
     "python3": re.compile(r"__name__\s*==\s*['\"]__main__"),
+    "csharp": re.compile(r"\bstatic\s+(?:[\w<>\[\]]+\s+)*Main\s*\("),
+    "d": re.compile(r"\bmain\s*\("),
+    "haskell": re.compile(r"^main\b", re.MULTILINE),
+    "pascal": re.compile(r"^\s*program\s+\w", re.MULTILINE | re.IGNORECASE),
+}
+# Of these languages, it is also the only one that no other imports.
+IMPORTS = {
+    "python3": r"^\s*(?:from\s+\.?{0}\b|import\s+(?:[\w., ]*,\s*)?{0}\b)",
+    "javascript": r"\b(?:from|import|require)\s*\(?\s*['\"]\./{0}(?:\.[cm]?js)?['\"]",
+    "typescript": r"\b(?:from|import|require)\s*\(?\s*['\"]\./{0}(?:\.[cm]?[jt]s)?['\"]",
+    "ruby": r"^\s*require_relative\s*\(?\s*['\"](?:\./)?{0}(?:\.rb)?['\"]",
 }
 ENTRY_NAMES = ("main", "__main__")
 SEVERAL_PARTS = "its files are read from the folder of its package: ingest it again"
@@ -90,7 +102,13 @@ def file_item(line: int, raw: bytes, name: str, problem_id: str, expected: Expec
     if name.count("/") != 1:
         where = "is not in the folder of a verdict" if "/" not in name else SEVERAL_PARTS
         return Refused(line, quarantine_bytes(name, raw), f"{name}: {where}")
-    return program_item(line, raw, name, problem_id, *expected.claim(name, raw), problem_line=1)
+    claim = expected.claim(name, raw)
+    item = program_item(
+        line, raw, name, problem_id, None, "", problem_line=1, language=expected.language(name)
+    )
+    if isinstance(item, ReadTrajectory):
+        item.row |= claim
+    return item
 
 
 def answer_item(
@@ -106,8 +124,8 @@ def answer_item(
         text = texts({"answer": everything})["answer"]
     except (KeyError, ValueError):
         return Refused(line, stored, f"{part.name}: is not an answer in UTF-8", size=len(everything))
-    claimed = expected.claim(part.name, everything)
-    columns = human_solution(problem_id, part.name, text, "answer", *claimed)
+    columns = human_solution(problem_id, part.name, text, "answer", None, "")
+    columns |= expected.claim(part.name, everything)
     return ReadTrajectory(line, stored, columns, len(everything), problem_line=1)
 
 
@@ -118,11 +136,12 @@ def folder_item(
     everything = b"\n".join(raw.values())
     stored = quarantine_bytes(name, everything[:MAX_PROGRAM_BYTES])
     try:
-        main, language, files = one_program(name, texts(raw), expected.entry_point(name))
+        main, language, files = one_program(
+            name, texts(raw), expected.entry_point(name), expected.language(name)
+        )
     except ValueError as error:
         return Refused(line, stored, f"{name}: {error}", size=len(everything))
-    claimed = expected.claim(name, everything)
-    columns = human_solution(problem_id, name, main, language, *claimed)
+    columns = human_solution(problem_id, name, main, language, None, "") | expected.claim(name, everything)
     columns["files"] = json.dumps(sorted(files.items()), ensure_ascii=False) if files else None
     return ReadTrajectory(line, stored, columns, len(everything), problem_line=1)
 
@@ -143,18 +162,27 @@ def texts(raw: dict[str, bytes]) -> dict[str, str]:
     return files
 
 
-def one_program(name: str, files: dict[str, str], entry_point: str | None) -> tuple[str, str, dict[str, str]]:
-    """(text, language, other files) of a submission of several files. Raises ValueError."""
+def one_program(
+    name: str, files: dict[str, str], entry_point: str | None, stated: str | None = None
+) -> tuple[str, str, dict[str, str]]:
+    """(text, language, other files) of a submission of several files, of which `stated` says the language.
+    Raises ValueError.
+    """
     if any(script in files for script in SCRIPTS):
         return "".join(f"==> {path} <==\n{text}\n" for path, text in sorted(files.items())), "script", files
     sources = {path: suffix_language(PurePosixPath(path).suffix) for path in files}
+    if stated is not None:
+        language = require_language(stated).stored_name
+        sources = {path: found if found == language else None for path, found in sources.items()}
     languages = {language for language in sources.values() if language}
     if len(languages) != 1:
         raise ValueError(f"has sources of {len(languages)} languages; one is required")
     (language,) = languages
-    mains = list(candidates(files, [path for path, is_main in sources.items() if is_main], language))
-    if entry_point is not None:
-        mains = [path for path in mains or sources if entry_point in (path, PurePosixPath(path).stem)]
+    own = [path for path, one in sources.items() if one]
+    if entry_point is None:
+        mains = list(candidates(files, own, language))
+    else:
+        mains = [path for path in own if entry_point in (path, PurePosixPath(path).stem)]
     if len(mains) != 1:
         raise ValueError(
             f"cannot tell in which of {len(files)} files it begins; name it in {SUBMISSIONS_FILE}"
@@ -173,14 +201,13 @@ def candidates(files: dict[str, str], sources: list[str], language: object) -> I
         return iter(named)
     entry = ENTRIES.get(str(language))
     mains = [path for path in sources if entry is not None and entry.search(files[path])]
-    if language == "python3" and not mains:
-        imported = {path for path in sources if is_imported(path, files)}
+    if language in IMPORTS and not mains:
+        imported = {path for path in sources if is_imported(path, files, IMPORTS[str(language)])}
         mains = [path for path in sources if path not in imported]
     return iter(mains)
 
 
-def is_imported(path: str, files: dict[str, str]) -> bool:
-    """Whether another Python file imports this one."""
-    module = re.escape(PurePosixPath(path).stem)
-    pattern = re.compile(rf"^\s*(?:from\s+\.?{module}\b|import\s+(?:[\w., ]*,\s*)?{module}\b)", re.M)
+def is_imported(path: str, files: dict[str, str], imports: str) -> bool:
+    """Whether another file imports this one."""
+    pattern = re.compile(imports.format(re.escape(PurePosixPath(path).stem)), re.MULTILINE)
     return any(pattern.search(text) for other, text in files.items() if other != path)

@@ -26,7 +26,7 @@ from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-from pipeline.adapters import ReadItem, ReadProblem, Refused, SourceFile, register
+from pipeline.adapters import ReadItem, ReadProblem, ReadTrajectory, Refused, SourceFile, register
 from pipeline.adapters.package_files import MAX_SOURCE_BYTES, PackageFiles
 from pipeline.adapters.packages import Packages
 from pipeline.adapters.source_policy import SourceRefused, is_machine_error, is_plain_name, printable
@@ -39,7 +39,6 @@ PATTERN = re.compile(r"[^%]*%0?\d{0,2}d[^%]*")
 SECTIONS = {"legend": "", "input": "Input", "output": "Output", "interaction": "Interaction", "notes": "Note"}
 HEADERS = (".h", ".hpp", ".hh")
 BASIS = "tag of the solution in Polygon: {}"
-# Tags that allow several verdicts claim none, or that it is not accepted.
 TAGS = {
     "main": "accepted",
     "accepted": "accepted",
@@ -49,7 +48,11 @@ TAGS = {
     "memory-limit-exceeded": "memory_limit_exceeded",
     "rejected": "rejected",
     "failed": "rejected",
-    "time-limit-exceeded-or-memory-limit-exceeded": "rejected",
+}
+# Tags that allow several verdicts.
+SETS = {
+    "time-limit-exceeded-or-accepted": ("accepted", "time_limit_exceeded"),
+    "time-limit-exceeded-or-memory-limit-exceeded": ("memory_limit_exceeded", "time_limit_exceeded"),
 }
 
 
@@ -83,14 +86,13 @@ class Polygon(Packages):
                 continue
             file.bytes_read += entry.size_bytes
             raw = read_program(file.rows_in_file, entry, package.roots)
-            tag = solution.get("tag", "")
-            yield (
-                raw
-                if isinstance(raw, Refused)
-                else program_item(
-                    file.rows_in_file, raw, path, file.name, TAGS.get(tag), BASIS.format(tag), problem_line=1
-                )
-            )
+            if isinstance(raw, Refused):
+                yield raw
+                continue
+            item = program_item(file.rows_in_file, raw, path, file.name, None, "", problem_line=1)
+            if isinstance(item, ReadTrajectory):
+                item.row |= claim(solution.get("tag", ""))
+            yield item
 
     def reread(self, raw: bytes, line: int, file: SourceFile) -> list[ReadItem]:
         """Nothing of a package can be retried: ingest it again after a change."""
@@ -98,6 +100,17 @@ class Polygon(Packages):
 
 
 register(Polygon())
+
+
+def claim(tag: str) -> dict[str, Any]:
+    """The columns `claimed_...` of a solution."""
+    verdicts = SETS.get(tag, ())
+    several = "rejected" if verdicts and "accepted" not in verdicts else None
+    return {
+        "claimed_verdict": TAGS.get(tag, several),
+        "claimed_verdicts": list(verdicts) or None,
+        "claimed_basis": BASIS.format(printable(tag)),
+    }
 
 
 def parse_xml(package: PackageFiles) -> Element:

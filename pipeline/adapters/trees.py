@@ -14,6 +14,7 @@ from pipeline.adapters.source_policy import SourceRefused, fingerprint, open_reg
 from pipeline.adapters.source_tree import Entry
 from pipeline.store import content_id
 from pipeline.text import VERDICT_NAMES, detect_language, suffix_language
+from sandbox.languages import require_language
 
 MAX_PROGRAM_BYTES = 4 << 20
 SHEBANG = re.compile(r"#![^\n]*python([23])")
@@ -74,10 +75,13 @@ def program_item(
     verdict: str | None,
     basis: str,
     problem_line: int | None = None,
+    language: str | None = None,
 ) -> ReadItem:
-    """A human program in the file at `path`; refused if it is not source text of a known language."""
+    """A human program in the file at `path`, of a language of the table or, without one, of its suffix;
+    refused if it is not source text of a known language.
+    """
     suffix = PurePosixPath(path).suffix
-    if suffix_language(suffix) is None:
+    if language is None and suffix_language(suffix) is None:
         reason = f"{path}: its suffix belongs to no known language"
         return Refused(line, quarantine_bytes(path, raw), reason, size=len(raw))
     if len(raw) > MAX_PROGRAM_BYTES:
@@ -88,7 +92,8 @@ def program_item(
     except UnicodeDecodeError as error:
         reason = f"not UTF-8: {error.reason} at byte {error.start} of {path}"
         return Refused(line, quarantine_bytes(path, raw), reason, size=len(raw))
-    columns = human_solution(problem_id, path, text, program_language(suffix, text), verdict, basis)
+    named = require_language(language).stored_name if language else program_language(suffix, text)
+    columns = human_solution(problem_id, path, text, named, verdict, basis)
     return ReadTrajectory(line, quarantine_bytes(path, raw), columns, len(raw), problem_line=problem_line)
 
 

@@ -224,7 +224,10 @@ def judge_groups(
     problems = SubmissionBuilder(store, programs["problem_id"].unique().to_list())
     rows = programs.to_dicts()
     submissions = (
-        replace(problems.submission(row, key=str(i)), stop_at_first_failure=not all_tests)
+        replace(
+            problems.submission(row, key=str(i)),
+            stop_at_first_failure=not (all_tests or row["sets_limit"]),  # the limit follows from all tests
+        )
         for i, row in enumerate(rows)
     )
     for judgement in pool.stream(submissions):

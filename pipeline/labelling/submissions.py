@@ -11,6 +11,7 @@ from pipeline.labelling.checkers import grader_of, problem_checker
 from pipeline.labelling.time_limits import MEASURING_LIMIT_S, derived_limits
 from pipeline.store import Store, included_files
 from sandbox import LARGEST, Limits, Submission, Test
+from sandbox.bounds import MIB
 from sandbox.building import script_of
 from sandbox.scoring import Group, Scoring
 
@@ -74,7 +75,7 @@ class SubmissionBuilder:
                 memory_mb=int(
                     max(1.0, min(problem["memory_limit_mb"] or DEFAULT_MEMORY_MB, LARGEST["memory_mb"][1]))
                 ),
-                output_bytes=output_limit_bytes(tests),
+                output_bytes=output_limit_bytes(tests, problem["output_limit_mb"]),
             ),
             checker=problem_checker(problem),
             scoring=scoring_of(problem["scoring"], problem["programs"]),
@@ -84,8 +85,12 @@ class SubmissionBuilder:
         )
 
 
-def output_limit_bytes(tests: tuple[Test, ...]) -> int:
-    """The usual limit, or a larger one where the expected outputs are nearly as long."""
+def output_limit_bytes(tests: tuple[Test, ...], stated_mb: float | None = None) -> int:
+    """The stated limit; without one the usual limit, or a larger one where the expected outputs are nearly as
+    long.
+    """
+    if stated_mb is not None:
+        return int(max(1, min(stated_mb * MIB, LARGEST["output_bytes"][1])))
     longest = max((len(test.expected_output or "") for test in tests), default=0)
     return int(min(max(Limits().output_bytes, OUTPUT_FACTOR * longest), LARGEST["output_bytes"][1]))
 

@@ -2,7 +2,8 @@
 
 Problem packages may leave the limit to the judge: the slowest accepted submission times a factor, rounded up
 to a multiple of a resolution (https://www.kattis.com/problem-package-format/, "Problem timing"). So the
-accepted submissions are judged first, within MEASURING_LIMIT_S; the others get the limit that follows.
+accepted submissions are judged first, within MEASURING_LIMIT_S; the others get the limit that follows. From
+version 2025-09 on, a rule names its submissions: all that may not be too slow, also wrong ones.
 """
 
 from __future__ import annotations
@@ -17,14 +18,17 @@ MEASURING_LIMIT_S = 60.0
 # Which submissions set the limit of their problem: t is `trajectories`, p is `problems`.
 SETS_LIMIT = (
     "(p.time_limit_s is null and p.time_limit_rule is not null and t.batch_id = p.batch_id"
-    " and t.origin = 'human' and t.claimed_verdict is not distinct from 'accepted')"
+    " and t.origin = 'human' and case when json_exists(p.time_limit_rule, '$.submissions')"
+    " then list_contains(json_extract_string(p.time_limit_rule, '$.submissions[*]'), t.source_key)"
+    " else t.claimed_verdict is not distinct from 'accepted' end)"
 )
 SLOWEST = f"""
 select p.problem_id, p.time_limit_rule, max(v.cpu_s) as slowest_s
 from problems p
 join trajectories t using (problem_id)
 join verdicts v using (trajectory_id)
-where {SETS_LIMIT} and v.verdict = 'accepted' and v.test_set_hash = p.test_set_hash
+where {SETS_LIMIT} and (v.verdict = t.claimed_verdict or list_contains(t.claimed_verdicts, v.verdict))
+  and v.test_set_hash = p.test_set_hash
   and list_contains($problem_ids, p.problem_id)
 group by all
 """

@@ -71,10 +71,15 @@ class Problems(dy.Schema):
         nullable=True, min_exclusive=0, description="CPU seconds per test; null: the source has none"
     )
     time_limit_rule = nullable_text(
-        "JSON {factor, resolution_s}: how the limit follows from the slowest accepted submission, see"
+        "JSON {factor, resolution_s, submissions}: how the limit follows from the slowest of them, see"
         " `pipeline/labelling/time_limits.py`; null: not derived"
     )
     memory_limit_mb = dy.Float64(nullable=True, min_exclusive=0, description="MiB; null: the source has none")
+    output_limit_mb = dy.Float64(
+        nullable=True,
+        min_exclusive=0,
+        description="MiB of standard output per test; null: the source has none",
+    )
     checker = text(
         "how outputs are compared; default_validator, domjudge: with flags in `checker_arguments`; rcmp"
         " and so on: as testlib's standard checkers",
@@ -163,6 +168,12 @@ class Trajectories(dy.Schema):
     )
     finish_reason = nullable_text("stop: the policy ended it; length: truncated; timeout, error, refused")
     claimed_verdict = nullable_text("verdict stated by the source", check=one_of(CLAIMED_VERDICTS))
+    claimed_verdicts = dy.List(
+        dy.String(),
+        nullable=True,
+        description="all verdicts that the source allows, where there are several; `claimed_verdict` is then"
+        " what they have in common, `rejected`, or null where accepted is one of them",
+    )
     claimed_basis = nullable_text("basis of the claimed verdict")
     created_at = dy.Datetime(time_zone="UTC", description="time of the append")
     batch_id = text("ingestion batch or rollout")

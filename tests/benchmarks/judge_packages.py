@@ -14,6 +14,8 @@ from pipeline.store import Store, connect, query
 from sandbox import Pool
 from tests.benchmarks.package_cases import CASES, Case
 
+LINK = "-> "  # before the target of a symbolic link
+
 
 def build(root: Path, case: Case) -> Path:
     """The source of a case: a folder of one package, or one with an archive."""
@@ -22,7 +24,10 @@ def build(root: Path, case: Case) -> Path:
     for name, text in files.items():
         path = source / "package" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        if text.startswith(LINK):
+            path.symlink_to(text.removeprefix(LINK))
+        else:
+            path.write_text(text)
     if kind == "zipped":
         with zipfile.ZipFile(root / "package.zip", "w") as archive:
             for path in (source / "package").rglob("*"):

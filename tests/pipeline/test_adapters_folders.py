@@ -241,7 +241,7 @@ def test_submissions_that_are_none(tmp_path):
         "accepted/a.py": ("python3", "accepted"),
         "accepted/old.py": ("python2", "accepted"),
         "partially_accepted/c.CC": ("cpp", "partial"),
-        "brute_force/d.kt": ("kotlin", None),
+        "brute_force/d.kt": ("kotlin", "rejected"),
     }
     reasons = [one.reason for one in of(items, Refused)]
     assert reasons == [

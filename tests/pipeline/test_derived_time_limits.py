@@ -103,3 +103,60 @@ def test_others_get_the_limit_that_follows(tmp_path):
     }
     row = {"problem_id": "c/wait", "program": "", "language": "python3"}
     assert SubmissionBuilder(store, ["c/wait"]).submission(row, "").limits.time_s == 1.0
+
+
+@pytest.mark.parametrize(
+    ("version", "rules", "names"),
+    [
+        ("legacy", None, None),
+        (
+            "legacy",
+            "accepted: {use_for_time_limit: false}\naccepted/a.py: {permitted: [AC]}",
+            ["accepted/a.py", "wrong_answer/c.py"],
+        ),
+        # The folder still says that it is used.
+        (
+            "2025-09",
+            "accepted/b.py: {use_for_time_limit: false}",
+            ["accepted/a.py", "accepted/b.py", "wrong_answer/c.py"],
+        ),
+        ("2025-09", None, ["accepted/a.py", "accepted/b.py", "wrong_answer/c.py"]),
+        (
+            "2025-09",
+            "accepted: {use_for_time_limit: false}\ntime_limit_exceeded/d.py: {use_for_time_limit: lower}",
+            ["time_limit_exceeded/d.py", "wrong_answer/c.py"],
+        ),
+    ],
+)
+def test_the_submissions_that_set_the_limit(tmp_path, version, rules, names):
+    files = (
+        "accepted/a.py",
+        "accepted/b.py",
+        "wrong_answer/c.py",
+        "time_limit_exceeded/d.py",
+        "rejected/e.py",
+    )
+    given = {f"submissions/{name}": "print(8)" for name in files}
+    given |= {"submissions/submissions.yaml": rules} if rules else {}
+    root = package(tmp_path / "c" / "wait", f"problem_format_version: {version}", **given)
+    assert json.loads(problem_of(root).row["time_limit_rule"]).get("submissions") == names
+
+
+def test_a_slow_wrong_submission_sets_the_limit_too(tmp_path):
+    """Version 2025-09: it takes 0.6 s on its second test, and twice that is a limit of 2 s."""
+    package(
+        tmp_path / "c" / "wait",
+        "problem_format_version: 2025-09\n",
+        **{
+            "data/secret/2.in": "5\n",
+            "data/secret/2.ans": "8\n",
+            "submissions/accepted/a.py": "print(8)",
+            "submissions/wrong_answer/b.py": "if input() == '4': print(7); exit()\n" + SPIN.format(0.6),
+        },
+    )
+    store = Store(tmp_path / "store")
+    ingest(store, "kattis", str(tmp_path / "c"))
+    with Pool(1) as pool:
+        label(store, pool)
+    row = {"problem_id": "c/wait", "program": "", "language": "python3"}
+    assert SubmissionBuilder(store, ["c/wait"]).submission(row, "").limits.time_s == 2.0

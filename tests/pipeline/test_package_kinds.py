@@ -270,7 +270,7 @@ INI = {
 def test_a_package_of_domjudge_without_yaml(tmp_path):
     problem = items_of(package(tmp_path / "c" / "p", "", INI))[0]
     assert (problem.row["title"], problem.row["time_limit_s"]) == ("From the ini", 2.5)
-    assert problem.row["checker"] == "default_validator"
+    assert problem.row["checker"] == "domjudge"
 
 
 def test_a_program_that_only_domjudge_has_refuses_the_package(tmp_path):
@@ -288,3 +288,37 @@ def test_what_judging_does_not_need(tmp_path):
     (root / "input_validators").mkdir()
     (root / "input_validators" / "v.h").symlink_to("nothing")
     assert [type(item).__name__ for item in items_of(root)] == ["ReadProblem", "ReadTrajectory"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "answer", "expected_mb"),
+    [
+        ("output: 1", "1", 1.0),
+        ("output: 0.5", "1", 0.5),
+        ("time_limit: 1", "1", 8.0),
+        ("time_limit: 1", "1" * (5 << 20), 10.0),
+    ],
+)
+def test_the_output_limit_is_the_stated_one_or_the_usual_one(tmp_path, limits, answer, expected_mb):
+    root = package(tmp_path / "c" / "p", f"limits: {{{limits}}}\n", {"data/secret/1.ans": answer})
+    row = items_of(root)[0].row
+    assert (row["output_limit_mb"], row["memory_limit_mb"]) == (pytest.approx(expected_mb), 2048.0)
+
+
+def test_a_stated_output_limit_holds_exactly(tmp_path):
+    write = "import sys\nsys.stdout.write('1' + ' ' * {})\n"
+    files = {
+        "submissions/accepted/a.py": write.format((1 << 20) - 1),
+        "submissions/rejected/b.py": write.format(1 << 20),
+    }
+    package(tmp_path / "c" / "p", "limits: {time_limit: 2, output: 1}\n", files)
+    assert judged(tmp_path, "verdict") == {
+        "accepted/a.py": ("accepted",),
+        "rejected/b.py": ("output_limit_exceeded",),
+    }
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "much", ".inf"])
+def test_an_output_limit_that_is_none_is_refused(tmp_path, value):
+    (problem,) = items_of(package(tmp_path / "c" / "p", f"limits: {{output: {value}}}\n", {}))
+    assert isinstance(problem, Refused) and "limits.output is" in problem.reason

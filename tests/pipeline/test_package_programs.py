@@ -73,6 +73,22 @@ def test_the_program_is_the_file_that_it_begins_in(tmp_path):
     assert (item.row["source_key"], item.row["claimed_verdict"]) == ("accepted/a", "accepted")
 
 
+MODULES = {
+    "javascript": {"x.js": "import { f } from './y.js'; f();", "y.js": "export function f() {}"},
+    "ruby": {"x.rb": "require_relative 'y'", "y.rb": "def f; end"},
+    "pascal": {"x.pas": "program p;\nuses y;\nbegin end.", "y.pas": "unit y;\ninterface\nend."},
+    "csharp": {"x.cs": "class P { static void Main() {} }", "y.cs": "class Y {}"},
+}
+
+
+@pytest.mark.parametrize("language", MODULES)
+def test_the_program_is_the_file_that_no_other_uses(tmp_path, language):
+    files = {f"accepted/a/{name}": text for name, text in MODULES[language].items()}
+    (item,) = submissions_of(tmp_path, **files)
+    main = next(iter(MODULES[language].values()))
+    assert (item.row["language"], item.row["program"]) == (language, main)
+
+
 @pytest.mark.parametrize("entry", ["second.cpp", "second"])
 def test_the_entry_point_is_the_one_that_submissions_yaml_names(tmp_path, entry):
     (item,) = submissions_of(
@@ -84,6 +100,12 @@ def test_the_entry_point_is_the_one_that_submissions_yaml_names(tmp_path, entry)
         },
     )
     assert (item.row["program"], item.row["claimed_verdict"]) == ("int main() { return 2; }", "wrong_answer")
+
+
+def test_a_named_entry_point_goes_before_usual_names(tmp_path):
+    files = {"submissions.yaml": "accepted/a: {entrypoint: x.py}\n", "accepted/a/main.py": "1"}
+    (item,) = submissions_of(tmp_path, **files, **{"accepted/a/x.py": "2"})
+    assert item.row["program"] == "2"
 
 
 UNCLEAR = {

@@ -118,6 +118,9 @@ def test_what_is_read(tmp_path):
         ("solutions/wrong.py", "wrong_answer"),
         ("solutions/slow.py", None),
     ]
+    assert [one.row["claimed_verdicts"] for one in read] == [
+        None, None, None, ["accepted", "time_limit_exceeded"],
+    ]  # fmt: skip
     assert [one.reason for one in solutions if isinstance(one, Refused)] == [
         "no such file: solutions/gone.py"
     ]
