@@ -48,7 +48,7 @@ CASES = [
 
 def package(root, submissions):
     given = {
-        "problem.yaml": "name: P\nlimits: {time_limit: 1}\n",
+        "problem.yaml": "name: P\nlimits: {time_limit: 5, memory: 64}\n",
         "problem_statement/problem.en.md": "Double it.",
         "data/secret/1.in": "4\n",
         "data/secret/1.ans": "8\n",
@@ -126,7 +126,7 @@ def test_submissions_yaml_names_the_language(tmp_path):
 
 def test_a_verdict_of_the_set_agrees(tmp_path):
     files = {
-        "run_time_error/memory.py": "b = bytearray(3 << 30)",
+        "run_time_error/memory.py": "b = bytearray(200 << 20)",
         "mixed/a.py": "1/0",
         "submissions.yaml": "mixed/a.py: {required: [TLE, RTE]}",
     }
@@ -139,7 +139,7 @@ def test_a_verdict_of_the_set_agrees(tmp_path):
 def test_an_accepted_program_with_fewer_points_is_a_partial_one(tmp_path):
     files = {"accepted/a.py": "print(7)", "partially_accepted/b.py": "print(3)"}
     root = package(tmp_path / "c" / "p", files | {"partially_accepted/c.py": "print(7)"})
-    (root / "problem.yaml").write_text("limits: {time_limit: 1}\ntype: scoring\nvalidation: custom score\n")
+    (root / "problem.yaml").write_text("limits: {time_limit: 5}\ntype: scoring\nvalidation: custom score\n")
     (root / "output_validators" / "v").mkdir(parents=True)
     (root / "output_validators" / "v" / "v.py").write_text(
         "import sys\nopen(sys.argv[3] + 'score.txt', 'w').write(input())\nsys.exit(42)\n"
