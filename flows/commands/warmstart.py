@@ -38,7 +38,7 @@ def warmstart(
     layers: Annotated[int, typer.Option(min=1, help="Layers of the small model.")] = 3,
     width: Annotated[int, typer.Option(min=4, help="Width of the small model, a multiple of 4.")] = 128,
     max_tokens: Annotated[int, typer.Option(min=2, help="Tokens of prompt and program, at most.")] = 1024,
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(help="Seed of new weights and of the order of rows.")] = 0,
     store: StoreOption = STORE,
     as_json: JsonOption = False,
 ) -> None:
