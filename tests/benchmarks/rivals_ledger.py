@@ -20,6 +20,7 @@ from pipeline.evaluation import rates
 from pipeline.store import Store, connect, query
 from sandbox import Pool
 from tests.benchmarks.rivals_cells import (
+    CURVE_PROBLEMS,
     CURVE_SAMPLES,
     MAX_NEW_TOKENS,
     REFERENCE,
@@ -97,18 +98,18 @@ def run_cell(cell: Cell, budget: Budget, place: Path) -> dict[str, Any]:
         "resumed": resumed,  # then its CPU seconds are those since the last checkpoint
         "peak_mb": round(peak_mb),
         "bytes": memory_by_part(config, policy),
-        "curve": curve(config, store, budget, logged, own_cpu, cpu["judge"]),
+        "curve": curve(config, store, logged, own_cpu, cpu["judge"]),
         "trained": trained(logged),
     }
 
 
 def curve(
-    config: Any, store: Store, budget: Budget, logged: list[dict], own_cpu: dict[int, float], judge_s: float
+    config: Any, store: Store, logged: list[dict], own_cpu: dict[int, float], judge_s: float
 ) -> list[dict[str, Any]]:
     """The published policies of a run on the validation split, with the fresh samples and the CPU seconds
     behind each. The seconds of judging are known of the whole run, and shared out by samples.
     """
-    where, points = first_problems("valid", budget.evaluated), []
+    where, points = first_problems("valid", CURVE_PROBLEMS), []
     fresh = [line.get("fresh", {}).get("rows", 0) for line in logged]
     steps = len(logged)
     every = config.training.publish_every
@@ -205,7 +206,8 @@ def evaluate_reference(place: Path, budget: Budget) -> dict[str, Any]:
     """The figures of the policy that every cell starts from, on test problems and on the validation split."""
     store, policy = Store(place / "store"), load_policy(place / REFERENCE)
 
-    def figures(split: str, samples: int) -> dict[str, Any]:
-        return evaluated(store, policy, REFERENCE, first_problems(split, budget.evaluated), samples, 0)
+    def figures(split: str, problems: int, samples: int) -> dict[str, Any]:
+        return evaluated(store, policy, REFERENCE, first_problems(split, problems), samples, 0)
 
-    return figures("test", budget.samples) | {"start_of_curve": point(figures("valid", CURVE_SAMPLES))}
+    curve_start = point(figures("valid", CURVE_PROBLEMS, CURVE_SAMPLES))
+    return figures("test", budget.evaluated, budget.samples) | {"start_of_curve": curve_start}
