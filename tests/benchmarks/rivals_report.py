@@ -237,7 +237,19 @@ def tried(path: Path, tuned: list[dict]) -> list[str]:
         )  # fmt: skip
     columns = ("cell", "rate", "other settings", "pass@1", "pass@10", "distinct", "KL at the end")
     title = f"## {path.stem.removeprefix('rivals-')}: configurations on the validation split"
-    return [title, "", origin(tuned), "", *markdown(columns, rows), ""]
+    return [title, "", origin(tuned), *evenness(tuned), "", *markdown(columns, rows), ""]
+
+
+def evenness(tuned: list[dict]) -> list[str]:
+    """A sentence on how often each cell was tried, where that is not the same: it favours the others."""
+    counts = {name: len(group) for name, group in grouped(tuned).items()}
+    seeds = len({cell["seed"] for cell in tuned})
+    named = ", ".join(f"{name} {count}" for name, count in counts.items())
+    if len(set(counts.values())) == 1:
+        return [f"Configurations of each: {min(counts.values())}, {seeds} seed(s)."]
+    return [
+        f"The tuning was not even, which favours what was tried more often: {named}; {seeds} seed(s) each."
+    ]
 
 
 def signal(kept: dict) -> list[str]:
@@ -251,7 +263,7 @@ def signal(kept: dict) -> list[str]:
         "",
         origin([kept]),
         "The mean cosine of the gradients of two batches of 32 rows is the share of the squared norm that is",
-        "signal; the rest is noise, and an optimiser that scales by the norm walks at random with it.",
+        "signal, with its standard error; the rest is noise. A share within two errors of 0 shows no signal.",
         "",
         *markdown(("batches", "norm", "share of signal"), rows),
         "",

@@ -136,6 +136,13 @@ def test_gradients_of_one_direction_and_noise_agree_in_the_share_of_the_directio
     assert share == pytest.approx(4 / 5, abs=4 * error) and error < 0.01
 
 
+def test_an_uneven_tuning_is_named():
+    spo, ppo = cell("spo", "half", 0, [1, 1]), cell("ppo", "online", 0, [1, 1])
+    (sentence,) = rivals_report.evenness([spo, spo, ppo])
+    assert "not even" in sentence and "spo, half 2, ppo, online 1; 1 seed(s)" in sentence
+    assert rivals_report.evenness([spo, ppo]) == ["Configurations of each: 1, 1 seed(s)."]
+
+
 def every_cell():
     return chain.from_iterable(
         chain(tuning_cells(budget), final_cells(budget, {})) for budget in BUDGETS.values()
