@@ -34,6 +34,7 @@ HEADER_FIRST = re.compile(rb"(?:\s|//[^\n]*\n|/\*.*?\*/)*#[ \t]*include[ \t]*<bi
 
 
 STATIC = "-static"
+FEWER_NAMES = "fewer_names.h"
 NOT_LINKED = re.compile(r"cannot find -l|attempted static link|unable to find library -l")
 
 
@@ -143,7 +144,7 @@ class Builder:
             # Other sources beside the first one are a part of the program.
             at = words.index(name) + 1
             words[at:at] = sorted(one for one in files if one != name and one.endswith(language.suffixes))
-        header = None
+        header, own_words = None, words
         if self._precompiles(language) and HEADER_FIRST.match(files[name]):
             header = str(self._header(language, standard))
             words = [f"-I{self.isolation.path_inside(header)}", *words]
@@ -151,11 +152,14 @@ class Builder:
         try:
             made, compile_s = compile_in_jail(self.isolation, language, files, words, header, limits)
         except CompileError as error:
-            if not (STATIC in words and NOT_LINKED.search(str(error))):
+            if STATIC in words and NOT_LINKED.search(str(error)):
+                static, words = False, [word for word in words if word != STATIC]
+            elif language.name_clash and re.search(language.name_clash, str(error)):
+                files = {**files, FEWER_NAMES: language.fewer_names.encode()}
+                header, words = None, ["-include", FEWER_NAMES, *own_words]
+            else:
                 raise
-            words.remove(STATIC)
             made, compile_s = compile_in_jail(self.isolation, language, files, words, header, limits)
-            static = False
         if "{program}/main" in language.run and "main" not in made:
             raise CompileError("the compiler left no program")
         return made, About(standard, static, round(compile_s, 3))

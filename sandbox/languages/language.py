@@ -59,6 +59,10 @@ class Language:
     """A module of the named Python environment, with its arguments, that runs programs instead of `run`."""
     standards: tuple[str, ...] = ()
     """Versions of the language to compile by: the first one that takes the program."""
+    name_clash: str = ""
+    """A regular expression for the compiler's message that a name of the program is one of the system's."""
+    fewer_names: str = ""
+    """The header with which the compiler then tries again, included first: it leaves such names out."""
     compiles_all: bool = False
     """Sources of the language beside the first one are compiled with it."""
     keeps_folders: bool = False

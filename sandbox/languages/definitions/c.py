@@ -15,6 +15,9 @@ CPP_HELLO = (
     'int main() { std::string s; std::cin >> s; std::cout << "Hello, " << s << "!\\n"; }\n'
 )
 OPTIONS = ("-O2", "-static", "-pipe", "-w", "-DONLINE_JUDGE", "-o", "main", "{source}")
+# Since glibc 2.34, <bits/stdc++.h> includes <unistd.h>, through <csignal>: `int link[9]` compiles elsewhere.
+UNISTD_CLASH = r"/usr/include/unistd\.h:\d+:\d+: note: previous declaration"
+WITHOUT_UNISTD = "#include <features.h>\n#undef __USE_DYNAMIC_STACK_SIZE\n"
 LOCALE = ("/usr/lib/locale/C.utf8",)  # of every jail's environment, for std::locale("")
 
 
@@ -49,6 +52,8 @@ def _cpp(name: str, *standards: str, **fields: object) -> Language:
         version=("g++", "--version"),
         folders=LOCALE,
         standards=standards,
+        name_clash=UNISTD_CLASH,
+        fewer_names=WITHOUT_UNISTD,
         compiles_all=True,
         static=True,
         precompiled_header=True,
