@@ -86,7 +86,7 @@ class Checker:
     levels of lists, from the outermost on, may have their items in any order. A kattis program may ask for
     up to `passes` runs per test, and `scores` says that it may write a score (`judging/feedback.py`).
     Where an interactive testlib program accepts, `then` judges the OUTPUT that it has written, as for
-    Codeforces.
+    Codeforces. `time_s` (CPU seconds per test) and `memory_mb` are the limits of a program.
     """
 
     kind: CheckerKind = "tokens"
@@ -103,6 +103,8 @@ class Checker:
     passes: int = 1
     scores: bool = False
     then: Checker | None = None
+    time_s: float = 10.0
+    memory_mb: int = 1024
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(CheckerKind):
@@ -130,6 +132,10 @@ class Checker:
             raise ValueError("Checker.then is for an interactive testlib program, and not interactive itself")
         check_files("Checker", self.files)
         check_arguments(self.kind, self.arguments)
+        try:
+            Limits(time_s=self.time_s, memory_mb=self.memory_mb)
+        except ValueError as error:
+            raise ValueError(f"Checker: {error}") from error
 
     @property
     def tolerances(self) -> tuple[float | None, float | None]:

@@ -7,6 +7,7 @@ not cover is refused, so that no package is judged by other rules than its own.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +16,7 @@ from pipeline.adapters.kattis_scoring import scoring_column
 from pipeline.adapters.kattis_tests import Groups, inherited, words_of
 from pipeline.adapters.package_files import PackageFiles
 from pipeline.adapters.source_policy import printable
-from sandbox.bounds import MAX_PASSES
+from sandbox.bounds import LARGEST, MAX_PASSES
 from sandbox.validator_flags import parse_flags
 
 ARGUMENT_KEYS = ("output_validator_flags", "output_validator_args")
@@ -56,6 +57,9 @@ def checker_columns(
     is_interactive, has_passes = "interactive" in words, "multi-pass" in words
     is_custom = is_interactive or has_passes or has_own_validator(package, settings)
     programs = validators(package, is_interactive)
+    for program in programs:
+        if program["interface"] == "output_validator":
+            program["limits"] = validation_limits(settings)
     of_problem = words_of(settings.get("validator_flags"), "validator_flags")
     arguments = {
         test["test_id"]: of_problem + inherited(groups, test["test_id"], ARGUMENT_KEYS) for test in tests
@@ -84,6 +88,20 @@ def checker_columns(
 def uses_domjudge(package: PackageFiles) -> bool:
     """Whether a package is made for DOMjudge, whose compare is not Kattis' default output validator."""
     return DOMJUDGE_INI in package.entries
+
+
+def validation_limits(settings: dict[str, Any]) -> dict[str, Any]:
+    """What an output validator may use, by default as Kattis says. Raises ValueError."""
+    stated = settings.get("limits") or {}
+    limits = {
+        name: stated.get(f"validation_{key}", default)
+        for name, key, default in (("time_s", "time", 60), ("memory_mb", "memory", 2048))
+    }
+    for name, value in limits.items():
+        largest = LARGEST[name][1]
+        if type(value) not in (int, float) or not 0 < value <= largest:
+            raise ValueError(f"limits for validation: {name} is {value!r}; write a number up to {largest:g}")
+    return {"time_s": limits["time_s"], "memory_mb": math.ceil(limits["memory_mb"])}
 
 
 def validation_passes(settings: dict[str, Any]) -> int:

@@ -1,11 +1,11 @@
 """The checker of a problem: a named comparison, or a program from the problem's source.
 
 `problems.programs` has such programs as [{role, interface, path, text}], with `arguments` for their command
-line if there are any. Supported is one program of role `checker` or `interactor`, with the interface of
-testlib or of Kattis output validators, with its headers next to it, and with a testlib interactor the checker
-of what it writes: one source file, several of C++, or a
-folder with a script `build` or `run`, which gets all files of the folder. Without a script,
-other files of a package's program (documentation, data) are not shown to it.
+line and `limits` (time_s, memory_mb) if there are any. Supported is one program of role `checker` or
+`interactor`, with the interface of testlib or of Kattis output validators, with its headers next to it, and
+with a testlib interactor the checker of what it writes: one source file, several of C++, or a folder with a
+script `build` or `run`, which gets all files of the folder. Without a script, other files of a package's
+program (documentation, data) are not shown to it.
 """
 
 from __future__ import annotations
@@ -129,6 +129,7 @@ def program_checker(files: list[dict[str, Any]]) -> Checker:
         raise CheckerUnavailable(
             f"its checker has the interface {main['interface']}; supported: {', '.join(CONVENTIONS)}"
         )
+    limits = main.get("limits") or {}
     try:
         return Checker(
             CONVENTIONS[main["interface"]],
@@ -137,6 +138,8 @@ def program_checker(files: list[dict[str, Any]]) -> Checker:
             files=beside,
             arguments=tuple(main.get("arguments") or ()),
             interactive=main["role"] == "interactor",
+            time_s=limits.get("time_s", Checker.time_s),
+            memory_mb=limits.get("memory_mb", Checker.memory_mb),
         )
     except ValueError as error:
         raise CheckerUnavailable(str(error)) from error

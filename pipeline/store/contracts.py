@@ -97,7 +97,8 @@ class Problems(dy.Schema):
         "day of its contest, YYYY-MM-DD, as in the source; null: unknown", check=IS_DATE
     )
     programs = nullable_text(
-        "JSON: checkers, validators and generators of the source: [{role, interface, path, text, arguments}]"
+        "JSON: checkers, validators and generators of the source: [{role, interface, path, text, arguments,"
+        " limits}]"
     )
     checker_arguments = dy.List(
         dy.String(), nullable=True, description="words for the checker, see also `tests.checker_arguments`"

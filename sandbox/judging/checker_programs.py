@@ -30,7 +30,7 @@ from sandbox.judging.feedback import Feedback, FeedbackError, collect
 from sandbox.judging.interaction import Ends, Pipes, wait_for_first
 from sandbox.languages import Language
 
-CHECKER_LIMITS = Limits(time_s=10.0, memory_mb=1024)
+OUTPUT_BYTES = Limits().output_bytes  # of what an interactor writes for the checker after it
 INPUT, OUTPUT, ANSWER = (f"/proc/self/fd/{number}" for number in (3, 4, 5))
 TESTLIB_WRONG = {
     1: "wrong",
@@ -63,14 +63,14 @@ class CheckerProgram:
             raise CheckerFailed("the checker writes files, which needs the first kind of jail")
         language, files = checker_parts(checker, builder.isolation.kind)
         words = (INPUT, OUTPUT, ANSWER) if self.kind == "testlib" else (INPUT, ANSWER, "/tmp/")
-        limits = with_run_time(CHECKER_LIMITS, language)
+        limits = with_run_time(Limits(time_s=checker.time_s, memory_mb=checker.memory_mb), language)
         try:
             # No control group: the worker's one belongs to the program under judgement, whose limits differ.
             self.program = Program(
                 language,
                 checker.program,
                 limits,
-                CHECKER_LIMITS.memory_mb,
+                checker.memory_mb,
                 builder,
                 group=None,
                 arguments=(*words, *checker.arguments),
@@ -109,7 +109,7 @@ class CheckerProgram:
         try:
             with Pipes() as pipes:
                 ends = self._talk(program, pipes, (errors, stderr, *files), cpu_s, wall_s)
-            self.written = os.pread(files[1], CHECKER_LIMITS.output_bytes, 0)
+            self.written = os.pread(files[1], OUTPUT_BYTES, 0)
             if ends.program.scratch_changed:
                 program.close()
             if self._was_refused_before(ends):

@@ -131,6 +131,9 @@ def read_submissions(given: Any) -> list[Submission]:
         raise Refused(422, f"submissions.{where}: {first['msg']}"[:MAX_CHARACTERS]) from error
     for number, submission in enumerate(submissions):
         check_limits(submission.limits, f"submissions.{number}.limits")
+        for checker in (submission.checker, submission.checker.then):
+            if checker:
+                check_limits(checker, f"submissions.{number}.checker")
         check_file_names(submission, f"submissions.{number}")
         if submission.fetch_files:
             raise Refused(422, f"submissions.{number}.fetch_files: only /run_code returns files")
@@ -179,9 +182,9 @@ def check_fields(given: Any, kind: type, where: str) -> None:
         check_fields(values, part, f"{where}.{name}")
 
 
-def check_limits(limits: Limits, where: str) -> None:
+def check_limits(limits: Limits | Checker, where: str) -> None:
     """Raises Refused for a limit above what this service gives."""
     for field, largest in LIMITS.items():
-        value = getattr(limits, field)
+        value = getattr(limits, field, None)
         if value is not None and value > largest:
             raise Refused(422, f"{where}.{field}: {largest:g} at most")

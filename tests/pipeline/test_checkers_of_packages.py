@@ -153,7 +153,8 @@ def test_how_a_package_asks_to_be_judged(store):
     )
     row = {"problem_id": "contest/header", "program": "", "language": "python3"}
     checker = SubmissionBuilder(store, ["contest/header"]).submission(row, "").checker
-    assert checker == Checker("kattis", program=VALIDATOR_CPP, files=(("limit.h", "enum { MOST = 5 };"),))
+    files = (("limit.h", "enum { MOST = 5 };"),)
+    assert checker == Checker("kattis", program=VALIDATOR_CPP, files=files, time_s=60, memory_mb=2048)
 
 
 def problem(*programs, **columns):

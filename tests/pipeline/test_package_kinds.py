@@ -322,3 +322,37 @@ def test_a_stated_output_limit_holds_exactly(tmp_path):
 def test_an_output_limit_that_is_none_is_refused(tmp_path, value):
     (problem,) = items_of(package(tmp_path / "c" / "p", f"limits: {{output: {value}}}\n", {}))
     assert isinstance(problem, Refused) and "limits.output is" in problem.reason
+
+
+VALIDATION_LIMITS = {
+    "{}": {"time_s": 60, "memory_mb": 2048},
+    "{validation_time: 120, validation_memory: 4096}": {"time_s": 120, "memory_mb": 4096},
+}
+
+
+@pytest.mark.parametrize("limits", VALIDATION_LIMITS)
+def test_the_limits_of_validators_are_those_of_the_package(tmp_path, limits):
+    files = {"output_validators/v/v.py": "import sys\nsys.exit(42)"}
+    row = items_of(package(tmp_path / "c" / "p", f"validation: custom\nlimits: {limits}\n", files))[0].row
+    (program,) = json.loads(row["programs"])
+    assert program["limits"] == VALIDATION_LIMITS[limits]
+
+
+def test_a_validator_that_goes_over_its_limit_is_an_error_of_the_judge(tmp_path):
+    yaml = "validation: custom\nlimits: {time_limit: 2, validation_time: 0.3}\n"
+    files = {"output_validators/v/v.py": "while True: pass", "submissions/accepted/a.py": "print(1)"}
+    package(tmp_path / "c" / "p", yaml, files)
+    store = Store(tmp_path / "store")
+    ingest(store, "kattis", str(tmp_path / "c"))
+    with Pool(1) as pool:
+        label(store, pool)
+    with connect(store) as connection:
+        (row,) = query(connection, "select verdict, tests[1].detail from verdicts").rows()
+    assert row == ("judge_error", "the checker went over its limits")
+
+
+@pytest.mark.parametrize("limit", ["validation_time: 0", "validation_time: fast", "validation_memory: .nan"])
+def test_limits_of_validators_that_are_none_are_refused(tmp_path, limit):
+    yaml = f"validation: custom\nlimits: {{{limit}}}\n"
+    (problem,) = items_of(package(tmp_path / "c" / "p", yaml, {"output_validators/v.py": "1"}))
+    assert isinstance(problem, Refused) and "limits for validation: " in problem.reason

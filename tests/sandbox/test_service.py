@@ -358,3 +358,12 @@ def test_more_requests_than_places_wait(client):
         for thread in threads:
             thread.join()
     assert answers == ["Success"] * 24
+
+
+@pytest.mark.parametrize("field", ["time_s", "memory_mb"])
+def test_the_limits_of_a_checker_are_bounded(client, field):
+    checker = {"kind": "testlib", "program": "int main() {}", field: 1_000_000}
+    tests = [{"test_id": "1", "mode": "stdin", "input": ""}]
+    one = {"program": "print(1)", "language": "python", "tests": tests, "checker": checker}
+    answer = client.post("/judge", json={"submissions": [one]})
+    assert answer.status_code == 422 and field in answer.json()["detail"], answer.text
