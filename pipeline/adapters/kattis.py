@@ -23,9 +23,10 @@ domjudge-problem.ini as DOMjudge's compare does it (`domjudge`). A
 package with its own output validator, or an interactive one, gets the checker `custom`; an interactive one
 has the role `interactor`. Multi-pass problems have `validation_passes`, problems that score `scoring`
 (`kattis_scoring.py`). Submissions to a submit-answer problem are of the language `answer`. Refused are
-drivers in include/, and words of `type` and `validation` that the formats do not have. Links inside the
-source are followed. If the source policy (`source_policy.py`) does not read a file, its submission is refused
-or, if the problem needs the file, the package with all its submissions; other files are skipped and counted.
+drivers in include/, static validators, and words of `type` and `validation` that the formats do not have.
+Links inside the source are followed. If the source policy (`source_policy.py`) does not read a file, its
+submission is refused or, if the problem needs the file, the package with all its submissions; other files are
+skipped and counted.
 The problem_id is <name of the folder with the packages>/<path of the package below it>, without the suffix of
 a .zip or .kpp file (`zipped_packages.py`).
 """

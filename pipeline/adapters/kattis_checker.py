@@ -32,6 +32,7 @@ DRIVERS = {"python3": ("main.py", "__main__.py"), "java": ("Main.java",), "kotli
 VALIDATION_WORDS = ("default", "custom", "interactive", "score", "multi-pass")
 TYPES = ("pass-fail", "scoring", "interactive", "multi-pass", "submit-answer")
 DEFAULT_PASSES = 2
+STATIC_VALIDATOR = "static_validator"
 DOMJUDGE_INI = "domjudge-problem.ini"
 
 
@@ -41,6 +42,8 @@ def refuse_unsupported(package: PackageFiles, settings: dict[str, Any]) -> None:
         for word in words_of(settings.get(key), key):
             if word not in known:
                 raise ValueError(f"{key} has the unknown word {printable(word)!r}; known: {', '.join(known)}")
+    if STATIC_VALIDATOR in package.folders:
+        raise ValueError(f"{STATIC_VALIDATOR} judges the source of submissions, which is not supported")
     for path, _ in package.sources("include"):
         language, _, name = path.partition("/")
         if name in DRIVERS.get(language, ()):

@@ -30,6 +30,7 @@ FAILING = {
 VARIANTS = ("cpp98", "cpp11", "cpp14", "cpp17", "cpp20", "cpp23", "c11")  # tried by their hello programs
 TESTS_PER_PROGRAM, PROGRAMS = 20, 2
 HASH_COMMENTS = ("python3", "pypy3", "ruby", "perl", "r", "bash", "julia")
+DASH_COMMENTS = ("haskell", "lua", "sql")
 LONGEST_VERSION = 60  # characters
 
 
@@ -104,9 +105,9 @@ def _comment(language: Language, text: str) -> str:
     """A comment in a language, which makes another program of the same text."""
     if language.name in HASH_COMMENTS:
         return f"# {text}"
-    return {"ocaml": f"(* {text} *)", "haskell": f"-- {text}", "lua": f"-- {text}"}.get(
-        language.name, f"// {text}"
-    )
+    if language.name in DASH_COMMENTS:
+        return f"-- {text}"
+    return {"ocaml": f"(* {text} *)", "racket": f"; {text}"}.get(language.name, f"// {text}")
 
 
 def _run_bare(command: list[str]) -> None:

@@ -85,6 +85,7 @@ CASES: list[Case] = [
     kattis("submit-answer", {"problem.yaml": NEWER + "type: submit-answer\n", RIGHT: "print(1)",
         "submissions/accepted/b.txt": "1\n", "submissions/wrong_answer/c.txt": "2\n"},
         {"accepted/a.py": "refused", "accepted/b.txt": "accepted", "wrong_answer/c.txt": "wrong_answer"}),
+    kattis("a static validator", {**BOTH, "problem.yaml": NEWER, "static_validator/v.py": "exit(42)"}, {}),
     kattis("an unknown word", {**BOTH, "problem.yaml": YAML + "type: quiz\n"}, {}),
     kattis("scoring", {"problem.yaml": YAML + "type: scoring\n", **GROUPS, RIGHT: "print(input())",
         "submissions/partially_accepted/p.py": "print(1)"},

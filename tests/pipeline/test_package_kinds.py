@@ -356,3 +356,9 @@ def test_limits_of_validators_that_are_none_are_refused(tmp_path, limit):
     yaml = f"validation: custom\nlimits: {{{limit}}}\n"
     (problem,) = items_of(package(tmp_path / "c" / "p", yaml, {"output_validators/v.py": "1"}))
     assert isinstance(problem, Refused) and "limits for validation: " in problem.reason
+
+
+def test_a_static_validator_refuses_the_problem(tmp_path):
+    files = {"static_validator/v.py": "import sys\nsys.exit(43)"}
+    (problem,) = items_of(package(tmp_path / "c" / "p", "problem_format_version: 2025-09\n", files))
+    assert isinstance(problem, Refused) and "static_validator judges the source" in problem.reason
