@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 sys.path[:] = [folder for folder in sys.path if folder != str(HERE)]
 sys.path.insert(0, str(ROOT))
-from tests.benchmarks import rivals_ledger, rivals_report, rivals_signal  # noqa: E402
+from tests.benchmarks import rivals_ledger, rivals_report, rivals_results, rivals_signal  # noqa: E402
 from tests.benchmarks.online_loop import lines_of  # noqa: E402
 from tests.benchmarks.rivals_cells import (  # noqa: E402
     BUDGETS,
@@ -160,7 +160,7 @@ def main() -> None:
     arguments = parser.parse_args()
     budget, command = BUDGETS[arguments.budget], f"--budget {arguments.budget}"
     if arguments.report:
-        return rivals_report.write(ROOT)
+        return rivals_results.write(ROOT)
     place = arguments.place or ROOT / "data" / f"rivals-{arguments.budget}"
     place.mkdir(parents=True, exist_ok=True)
     if arguments.cell:

@@ -12,7 +12,7 @@ from trainer.run.checks import check_settings
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT))
-from tests.benchmarks import rivals_plots, rivals_report, rivals_signal  # noqa: E402
+from tests.benchmarks import rivals_plots, rivals_report, rivals_results, rivals_signal  # noqa: E402
 from tests.benchmarks.rivals import best_configurations  # noqa: E402
 from tests.benchmarks.rivals_cells import (  # noqa: E402
     BUDGETS,
@@ -83,12 +83,18 @@ def test_the_report_answers_what_the_cells_can_answer(tmp_path):
     (tmp_path / "results" / "rivals-small.json").write_text(
         json.dumps({"reference": reference, "tuned": [], "cells": CELLS})
     )
-    rivals_report.write(tmp_path)
+    rivals_results.write(tmp_path)
     text = (tmp_path / "RESULTS.md").read_text()
     assert "## small: 6 cells" in text and "`./run bench rivals --budget small`, commit abc" in text
-    assert "| SPO above PPO at pass@10 (spo, half - ppo, online) |" in text and "GRPO" not in text
+    assert "| SPO above PPO at pass@10 (spo, half - ppo, online) |" in text and "SPO above GRPO" not in text
     assert "no answer: fewer than 3 seeds" in text and "| yes |" not in text
     assert text.count("\n| spo, ") == 4 and "start: pass@1 0.100" in rivals_report.table(reference, CELLS)
+
+
+def test_the_condition_is_chosen_on_the_validation_split_and_not_on_test_problems():
+    better = [{"step": 1, "fresh": 0, "cpu_s": 1.0, "pass_1": 0.5, "pass_10": 0.9}]
+    cells = [cell("spo", "half", 0, [0, 0], curve=better), cell("spo", "online", 0, [10, 10])]
+    assert [one["group"] for one in rivals_report.best_group(cells, "spo")] == ["spo, half"]
 
 
 def test_distinct_programs_costs_and_memory_are_in_the_report():
@@ -114,7 +120,7 @@ def test_the_tuning_shows_what_was_best(tmp_path):
     tuned = [
         cell("sft", "successes", 0, [1, n], rate=rate, objective={}) for n, rate in ((0, 1e-4), (1, 1e-3))
     ]
-    text = "\n".join(rivals_report.tried(tmp_path / "rivals-tuning.json", tuned))
+    text = "\n".join(rivals_results.tried(tmp_path / "rivals-tuning.json", tuned))
     assert (
         "| sft, successes | 0.001 |  | 0.100 | **1.000** |" in text
         and "| 0.0001 |  | 0.050 | 0.500 |" in text
@@ -138,9 +144,9 @@ def test_gradients_of_one_direction_and_noise_agree_in_the_share_of_the_directio
 
 def test_an_uneven_tuning_is_named():
     spo, ppo = cell("spo", "half", 0, [1, 1]), cell("ppo", "online", 0, [1, 1])
-    (sentence,) = rivals_report.evenness([spo, spo, ppo])
+    (sentence,) = rivals_results.evenness([spo, spo, ppo])
     assert "not even" in sentence and "spo, half 2, ppo, online 1; 1 seed(s)" in sentence
-    assert rivals_report.evenness([spo, ppo]) == ["Configurations of each: 1, 1 seed(s)."]
+    assert rivals_results.evenness([spo, ppo]) == ["Configurations of each: 1, 1 seed(s)."]
 
 
 def every_cell():
