@@ -66,3 +66,28 @@ def test_the_tutorial(tmp_path):
     assert (tmp_path / "data" / "runs" / "first-spo" / "final").is_dir()
     run_page("look", tmp_path, spo)
     assert list((tmp_path / "data" / "reports").rglob("index.html"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_commands_of_the_readme(tmp_path):
+    block = re.search(r"```console\n(.*?)^```$", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    lines = [line.removeprefix("$ ") for line in block[1].splitlines() if not line.startswith("$ spo view")]
+    command = tmp_path / "bin" / "spo"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -P -m flows "$@"\n')
+    command.chmod(0o755)
+    path = {"PATH": f"{command.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    environment = os.environ | path | {"SPO_DATA_DIR": "data", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        ["bash", "-e"],
+        input="\n".join(lines),
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=1500,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"ann\W+accepted", done.stdout)
+    assert (tmp_path / "data" / "runs" / "first-spo" / "final").is_dir()

@@ -1,8 +1,8 @@
 """Stores that earlier commits of this project wrote open today, and go on.
 
-`old_stores/stores.tar.xz` holds what their own code wrote: `appended` by e6c7ec3, the first commit with a store
-(two trajectories of one problem, through `Store.append`), `ingested` by 0165fec (three programs of one problem and
-a refused row, ingested from JSON lines, judged and deduplicated). Layout version 1, no content hashes yet.
+`old_stores/stores.tar.xz` holds what their own code wrote: `appended` by e6c7ec3, the first commit with a
+store (two trajectories of one problem, through `Store.append`), `ingested` by 0165fec (three programs of one
+problem and a refused row, ingested from JSON lines, judged and deduplicated). No file has a content hash yet.
 """
 
 import json
@@ -34,7 +34,9 @@ def answer(store, sql):
 
 
 def test_the_verdicts_of_an_old_store_are_read(old):
-    rows = answer(Store(old / "ingested"), "select source_key, verdict, reward_binary from judged order by all")
+    rows = answer(
+        Store(old / "ingested"), "select source_key, verdict, reward_binary from judged order by all"
+    )
     assert rows == [("ann", "accepted", 0.0), ("bob", "wrong_answer", -1.0), ("cem", "accepted", 0.0)]
 
 
