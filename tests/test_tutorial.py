@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,10 +29,10 @@ def steps(page: str) -> list[tuple[str, str]]:
     return [step for _, step in sorted(found)]
 
 
-def run_page(page: str, folder: Path, spo: list[str]) -> list[str]:
-    """Outputs of the page's commands. Each ends with the exit code that the page states, else with 0."""
-    outputs = []
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "SPO_DATA_DIR": "data", "OMP_NUM_THREADS": "1"}
+def run_page(
+    page: str, folder: Path, spo: list[str], environment: dict[str, str]
+) -> Iterator[tuple[str, str]]:
+    """Each command of the page and its output. Its exit code is the one that the page states, else 0."""
     for kind, text in steps(page):
         if kind != "command":
             (folder / kind.removeprefix("file ")).write_text(text)
@@ -43,8 +44,7 @@ def run_page(page: str, folder: Path, spo: list[str]) -> list[str]:
         )
         stated = SPOKEN_EXIT.search(text)
         assert done.returncode == int(stated[1] if stated else 0), f"{text}\n{done.stdout}{done.stderr}"
-        outputs.append(done.stdout)
-    return outputs
+        yield text, done.stdout
 
 
 def test_the_pages_have_files_and_commands():
@@ -57,14 +57,14 @@ def test_the_pages_have_files_and_commands():
 @pytest.mark.timeout(1800)
 def test_the_tutorial(tmp_path):
     spo = [sys.executable, "-P", "-m", "flows"]
-    own = run_page("own_problems", tmp_path, spo)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "SPO_DATA_DIR": "data", "OMP_NUM_THREADS": "1"}
+    own, rollouts, _, _ = (
+        [output for _, output in run_page(page, tmp_path, spo, environment)] for page in PAGES
+    )
     assert re.search(r"mine/double\W+bob-1\W+wrong_answer", own[3])
     assert re.search(r"mine/sum\W+ann-2\W+accepted", own[3])
-    rollouts = run_page("rollouts", tmp_path, spo)
     assert re.search(r"accepted\W+wrong_answer", rollouts[2])
-    run_page("train", tmp_path, spo)
     assert (tmp_path / "data" / "runs" / "first-spo" / "final").is_dir()
-    run_page("look", tmp_path, spo)
     assert list((tmp_path / "data" / "reports").rglob("index.html"))
 
 

@@ -8,13 +8,16 @@ from typing import Annotated
 import typer
 
 from flows.commands.common import JsonOption, finish
+from flows.commands.completion import objectives
 
 
 def config(
     search: Annotated[
         str | None, typer.Argument(help="Only keys whose section, name or meaning has this text.")
     ] = None,
-    objective: Annotated[str | None, typer.Option(help="The keys of this objective, not of all.")] = None,
+    objective: Annotated[
+        str | None, typer.Option(help="The keys of this objective, not of all.", autocompletion=objectives)
+    ] = None,
     schedule: Annotated[bool, typer.Option("--schedule", help="The keys of a schedule file.")] = False,
     as_json: JsonOption = False,
 ) -> None:

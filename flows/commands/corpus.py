@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from flows.commands.common import STORE, JsonOption, StoreOption, open_store
+from flows.commands.completion import corpora
 from flows.display.terminal import echo
 
 if TYPE_CHECKING:
@@ -19,7 +20,10 @@ app = typer.Typer(
     help="Corpora: the rows that a query selected, at pinned table versions.", no_args_is_help=True
 )
 KeyArgument = Annotated[
-    str, typer.Argument(help="Name of a corpus (its newest version), or the start of its id.")
+    str,
+    typer.Argument(
+        help="Name of a corpus (its newest version), or the start of its id.", autocompletion=corpora
+    ),
 ]
 SHOWN_ID = 12
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.commands import completion
 from flows.commands.common import STORE, JsonOption, StoreOption, finish, open_store, use_server
 from flows.display.terminal import echo
 
@@ -26,7 +27,8 @@ def evaluate(
     policies: Annotated[
         list[str],
         typer.Argument(
-            help="Policies: ids, folders, or runs (their newest policy; with --compare, all their seeds)."
+            help="Policies: ids, folders, or runs (their newest policy; with --compare, all their seeds).",
+            autocompletion=completion.policies,
         ),
     ],
     compare: Annotated[

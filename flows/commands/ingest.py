@@ -18,6 +18,7 @@ from flows.commands.common import (
     use_server,
     works_alone,
 )
+from flows.commands.completion import adapters
 from flows.display.terminal import echo
 from pipeline.adapters import BUILT_IN, load
 from pipeline.adapters.recognition import recognise
@@ -39,7 +40,10 @@ def recognised(source: str) -> str:
 def ingest(
     adapter: Annotated[
         str,
-        typer.Argument(help="The source's format: one of the adapters below. Without it, it is recognised."),
+        typer.Argument(
+            help="The source's format: one of the adapters below. Without it, it is recognised.",
+            autocompletion=adapters,
+        ),
     ],
     source: Annotated[str | None, typer.Argument(help="File, folder or Hub name.")] = None,
     limit: Annotated[

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.commands.common import STORE, JsonOption, StoreOption, TimeFactorOption, open_store
+from flows.commands.completion import problems
 from flows.display.terminal import VisibleConsole, echo
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def judge(
         str | None,
         typer.Option(
             help="Problem id in the store; an unambiguous end of the id, after a /, is enough. Not needed for"
-            " a trajectory."
+            " a trajectory.",
+            autocompletion=problems,
         ),
     ] = None,
     language: Annotated[

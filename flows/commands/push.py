@@ -11,13 +11,14 @@ from typing import Annotated
 import typer
 
 from flows.commands.common import STORE, JsonOption, StoreOption, finish, open_store
+from flows.commands.completion import PolicyArgument
 
 TOKEN = "HF_TOKEN"
 CARD = "README.md"
 
 
 def push(
-    policy: Annotated[str, typer.Argument(help="Id or folder of a policy, or a run (its newest policy).")],
+    policy: PolicyArgument,
     target: Annotated[
         str, typer.Argument(help="A new folder; with --hub, the repository OWNER/NAME on the Hub.")
     ],

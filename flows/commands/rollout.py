@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from flows.commands.common import STORE, JsonOption, StoreOption, finish, open_store, use_server
+from flows.commands.completion import PolicyArgument
 
 if TYPE_CHECKING:
     from pipeline.store import Store
@@ -20,9 +21,6 @@ Choice = Literal["uniform", "difficulty", "uncertainty", "unsolved"]
 Endpoint = Literal["completions", "chat"]
 FOLLOWED_PROBLEMS = 32
 
-PolicyArgument = Annotated[
-    str, typer.Argument(help="Id or folder of a policy, or a run (its newest policy).")
-]
 ProblemsOption = Annotated[
     str, typer.Option(help="SQL condition on `problems` that selects what is sampled.")
 ]

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from flows.commands.common import STORE, JsonOption, StoreOption, finish, open_store, use_server
+from flows.commands.completion import PolicyArgument
 
 Method = Literal["temperatures", "best_of", "beam", "edit", "resample"]
 
@@ -18,7 +19,7 @@ def search(
             help="temperatures, best_of, beam, edit or resample; see `trainer/rollouts/program_search.py`."
         ),
     ],
-    policy: Annotated[str, typer.Argument(help="Id or folder of a policy, or a run (its newest policy).")],
+    policy: PolicyArgument,
     problems: Annotated[
         str, typer.Option(help="SQL condition on `problems` that selects where to search.")
     ] = "split = 'train'",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.commands.common import STORE, JsonOption, StoreOption, finish, open_store
+from flows.commands.completion import records
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -34,7 +35,11 @@ Record = dict[str, Any]
 def show(
     identity: Annotated[
         str,
-        typer.Argument(metavar="ID", help="Of a problem, trajectory, policy, corpus, batch or refused row."),
+        typer.Argument(
+            metavar="ID",
+            help="Of a problem, trajectory, policy, corpus, batch or refused row.",
+            autocompletion=records,
+        ),
     ],
     pager: Annotated[bool, typer.Option(help="Use the pager where the output is a terminal.")] = True,
     store: StoreOption = STORE,

@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from flows.commands.common import STORE, JsonOption, StoreOption, finish, open_store
+from flows.commands.completion import problems
 
 
 def prompt(
-    problem: Annotated[str, typer.Argument(help="A problem_id.")],
+    problem: Annotated[str, typer.Argument(help="A problem_id.", autocompletion=problems)],
     policy: Annotated[Path, typer.Option(help="Folder of the policy.")],
     language: Annotated[str, typer.Option(help="Language that a program is asked in.")] = "python3",
     tokens: Annotated[bool, typer.Option("--tokens", help="List every token with its id.")] = False,
