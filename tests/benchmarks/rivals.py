@@ -1,5 +1,5 @@
-"""`./run bench rivals [--budget small|tuning|short|medium|full] [--place FOLDER] [--report | --signal]`:
-objectives side by side under one budget of samples; the last line is JSON.
+"""`./run bench rivals [--budget NAME] [--place FOLDER] [--done | --report | --signal]`: objectives side by
+side under one budget of samples; the last line is JSON.
 
 Each cell (method, data condition, seed) is a run of `spo train` in a process of its own, in one store:
 problems and human programs of the starter set, judged by the sandbox; a small policy that was warmed up on a
@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -111,9 +112,14 @@ def write_starter(folder: Path, right: int, wrong: int) -> None:
     (folder / "solutions.jsonl").write_text("".join(kept))
 
 
+def path_of(cell: Cell, place: Path) -> Path:
+    """The file of the figures of a cell."""
+    return place / "cells" / f"{cell.name}.json"
+
+
 def measure(cell: Cell, place: Path, command: str) -> dict:
     """The figures of a cell, from its file or from a process that makes them."""
-    path = place / "cells" / f"{cell.name}.json"
+    path = path_of(cell, place)
     if not path.exists():
         path.parent.mkdir(exist_ok=True)
         started = time.monotonic()
@@ -155,6 +161,7 @@ def main() -> None:
     parser.add_argument("--budget", choices=BUDGETS, default="small")
     parser.add_argument("--place", type=Path, help="folder of store, runs and cells; kept, and gone on from")
     parser.add_argument("--report", action="store_true", help="make RESULTS.md of what is in results/")
+    parser.add_argument("--done", action="store_true", help="keep the figures of what is done; run no cell")
     parser.add_argument("--signal", action="store_true", help="measure the share of signal in gradients")
     parser.add_argument("--cell", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -166,17 +173,21 @@ def main() -> None:
     if arguments.cell:
         cell = Cell(**json.loads(arguments.cell))
         figures = rivals_ledger.run_cell(cell, budget, place)
-        (place / "cells" / f"{cell.name}.json").write_text(json.dumps(figures | provenance(command)))
+        path_of(cell, place).write_text(json.dumps(figures | provenance(command)))
         return None
     prepare(place, budget)
     if arguments.signal:
         command += " --signal"
         return keep("signal", {"signal": list(rivals_signal.measure(place, budget)), **provenance(command)})
     kept: dict = {"reference": None, "tuned": [], "cells": []}
-    for cell in tuning_cells(budget):
+
+    def wanted(cells: Iterable[Cell]) -> Iterator[Cell]:
+        return (cell for cell in cells if not arguments.done or path_of(cell, place).exists())
+
+    for cell in wanted(tuning_cells(budget)):
         kept["tuned"].append(measure(cell, place, command))
         keep(arguments.budget, kept)
-    for cell in final_cells(budget, best_configurations(kept["tuned"])):
+    for cell in wanted(final_cells(budget, best_configurations(kept["tuned"]))):
         kept["reference"] = kept["reference"] or rivals_ledger.evaluate_reference(place, budget)
         kept["cells"].append(measure(cell, place, command))
         keep(arguments.budget, kept)
