@@ -1,4 +1,5 @@
-"""OpenRLHF: outputs of its batch inference (`openrlhf/cli/batch_inference.py`, JSON lines).
+"""OpenRLHF: outputs of its batch inference (JSON lines; `openrlhf/cli/batch_inference.py`, in releases up to
+0.9).
 
 `generate` and `generate_vllm` write `input` (the prompt with its template) and `output`; `rm` adds `reward`.
 The reward of a reward model is not a verdict, so it is stored in `claimed_basis` without a claimed verdict.

@@ -241,6 +241,8 @@ def opened(completion: Any) -> tuple[Any, dict[str, Any]]:
     )
     if text is None:
         raise KeyError("text (of an output)")
+    if isinstance(text, list) and len(text) > 1 and all(isinstance(one, str) for one in text):
+        raise ValueError(f"{len(text)} texts in one output: name their list with --map completion=KEY.text")
     return text, details
 
 
@@ -278,7 +280,10 @@ def key_of(facts: dict[str, Any], row: JsonRow, file: SourceFile) -> str:
 
 
 def reward_claim(reward: Any, key: str) -> dict[str, Any]:
-    """The claim of a reward: a number, or the name of a verdict."""
+    """The claim of a reward: a number, the name of a verdict, or an object with one of them."""
+    if isinstance(reward, dict) and len(reward) == 1:
+        ((name, reward),) = reward.items()
+        key = f"{key}.{name}"
     if isinstance(reward, str) and reward.strip().lower() in VERDICT_NAMES:
         return {
             "claimed_verdict": VERDICT_NAMES[reward.strip().lower()],
