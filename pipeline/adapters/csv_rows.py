@@ -1,4 +1,4 @@
-"""Rows of CSV files (RFC 4180, with a header): one object per record, all values text, empty ones null."""
+"""Rows of CSV (RFC 4180) and TSV files with a header: one object per record, all values text, empty null."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import csv
 import io
 from collections.abc import Iterator
 from functools import partial
+from pathlib import PurePosixPath
 
 from pipeline.adapters import Refused, SourceFile, source_policy
 from pipeline.adapters.lines import JsonRow, end_with_refusal, open_stored
 from pipeline.adapters.tables import json_bytes
+
+# Suffix -> delimiter.
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
 @end_with_refusal
@@ -20,13 +24,13 @@ def csv_rows(file: SourceFile) -> Iterator[JsonRow | Refused]:
     # A limit of the whole process; larger fields are refused with the rest of the file.
     csv.field_size_limit(source_policy.MAX_ROW_BYTES)
     with open_stored(file) as stored, io.TextIOWrapper(stored, "utf-8-sig", newline="") as text:
-        reader = csv.DictReader(text)
+        reader = csv.DictReader(text, delimiter=DELIMITERS[PurePosixPath(file.path).suffix])
         while True:
             try:
                 record = next(reader, None)
             except (csv.Error, UnicodeDecodeError) as error:
                 yield Refused(
-                    file.rows_in_file + 1, b"", f"not CSV in UTF-8, rest of the file not read: {error}"
+                    file.rows_in_file + 1, b"", f"not CSV or TSV in UTF-8, rest of the file not read: {error}"
                 )
                 return
             if record is None:

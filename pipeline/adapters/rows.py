@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from pipeline.adapters import ReadItem, Refused, SourceError, SourceFile, local_file, refused_file
-from pipeline.adapters.csv_rows import csv_rows
+from pipeline.adapters.csv_rows import DELIMITERS, csv_rows
 from pipeline.adapters.documents import document_row, document_rows
 from pipeline.adapters.hub import hub_files
 from pipeline.adapters.lines import BROKEN_STREAM, SUFFIXES, JsonRow, json_rows, open_stored, read_blocks
@@ -49,7 +49,7 @@ def rows(file: SourceFile, document_depth: int = 1) -> Iterator[JsonRow | Refuse
     """Every selected row of a file, or a `Refused` for it."""
     if file.path.endswith(TABLES):
         return table_rows(file)
-    if file.path.endswith(".csv"):
+    if file.path.endswith(tuple(DELIMITERS)):
         return csv_rows(file)
     if file.path.endswith(DOCUMENTS) and not (document_depth == 1 and is_json_lines(file)):
         return document_rows(file, document_depth)

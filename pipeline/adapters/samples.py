@@ -1,4 +1,4 @@
-"""Samples of a policy in any tool's columns: JSON lines, JSON, CSV, Parquet, Arrow, folders, the Hub.
+"""Samples of a policy in any tool's columns: JSON lines, JSON, CSV, TSV, Parquet, Arrow, folders, the Hub.
 
     spo ingest samples FILE --map completion=response --map reward=score
     spo ingest samples FILE --map mapping.toml              # the same pairs, one a line
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.adapters import ReadItem, SourceError, SourceFile, register
+from pipeline.adapters.csv_rows import DELIMITERS
 from pipeline.adapters.lines import JsonRow
 from pipeline.adapters.rollouts import (
     claim,
@@ -73,7 +74,7 @@ class Samples(RowAdapter):
     """`mapping`: fact -> key; guessed where it has none."""
 
     name = "samples"
-    suffixes = (*RowAdapter.suffixes, ".csv")
+    suffixes = (*RowAdapter.suffixes, *DELIMITERS)
 
     def __init__(self, mapping: Mapping[str, str] | None = None) -> None:
         self.mapping = dict(mapping or {})

@@ -120,17 +120,35 @@ def test_several_samples_of_a_row(store, tmp_path):
     assert rows["program"].to_list() == [PROGRAM, "", "print(1)\n"]
 
 
-def test_csv_and_parquet(store, tmp_path):
+def test_csv_tsv_and_parquet(store, tmp_path):
     rows = [{"problem_id": "own/double", "response": ANSWER, "reward": "1.0"}]
-    with (tmp_path / "s.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    for name, dialect in (("s.csv", "excel"), ("s.tsv", "excel-tab")):
+        with (tmp_path / name).open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0], dialect=dialect)
+            writer.writeheader()
+            writer.writerows(rows)
     pl.DataFrame(rows).write_parquet(tmp_path / "t.parquet")
-    for name in ("s.csv", "t.parquet"):
+    for name in ("s.csv", "s.tsv", "t.parquet"):
         (batch,) = ingest(store, "samples", str(tmp_path / name))
         assert (batch.accepted, batch.quarantined) == (1, 0), batch.reasons
-    assert store.read("trajectories")["program"].to_list() == [PROGRAM] * 2
+    assert store.read("trajectories")["program"].to_list() == [PROGRAM] * 3
+
+
+def test_several_texts_in_one_output_are_not_reduced_to_the_last(store, tmp_path):
+    row = {"problem_id": "own/double", "output": {"text": [ANSWER, "Other."]}}
+    (tmp_path / "s.jsonl").write_text(json.dumps(row) + "\n")
+    (batch,) = ingest(store, "samples", str(tmp_path / "s.jsonl"))
+    assert (batch.accepted, batch.quarantined) == (0, 1)
+    assert "--map completion=KEY.text" in store.read("quarantine")["reason"][0]
+    (batch,) = ingest(store, "samples", str(tmp_path / "s.jsonl"), mapping={"completion": "output.text"})
+    assert batch.accepted == 2
+
+
+def test_a_reward_that_is_one_named_number_is_a_claim(store, tmp_path):
+    row = {"problem_id": "own/double", "response": ANSWER, "scores": {"pass@1": 1.0}}
+    (tmp_path / "s.jsonl").write_text(json.dumps(row) + "\n")
+    ingest(store, "samples", str(tmp_path / "s.jsonl"))
+    assert store.read("trajectories")["claimed_verdict"].to_list() == ["accepted"]
 
 
 def test_a_row_of_csv_with_too_many_fields_is_refused(store, tmp_path):
