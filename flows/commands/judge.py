@@ -27,6 +27,16 @@ NOT_ACCEPTED, NOT_JUDGED = 1, 3
 WIDTH = 48
 
 
+ProblemOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Problem id in the store; an unambiguous end of the id, after a /, is enough. Not needed for"
+        " a trajectory.",
+        autocompletion=problems,
+    ),
+]
+
+
 def judge(
     program: Annotated[
         str,
@@ -34,14 +44,7 @@ def judge(
             metavar="FILE|ID", help="A program, whose suffix gives its language, or the id of a trajectory."
         ),
     ],
-    problem: Annotated[
-        str | None,
-        typer.Option(
-            help="Problem id in the store; an unambiguous end of the id, after a /, is enough. Not needed for"
-            " a trajectory.",
-            autocompletion=problems,
-        ),
-    ] = None,
+    problem: ProblemOption = None,
     language: Annotated[
         str | None, typer.Option(help="The language, if the file suffix does not determine it.")
     ] = None,

@@ -82,7 +82,7 @@ def show_plan(run_plan, as_json: bool) -> None:
             "tokens": s.tokens,
             "successes": f"{s.success:.1%}",
             "share": f"{s.share:.1%}",
-            "rows drawn": s.drawn,
+            "rows drawn": s.rows_drawn,
             "epochs": f"{s.epochs:.2f}",
             **({"problems without Q0": s.without_q0} if run_plan.needs.reference_rewards else {}),
             **({"too long": s.too_long} if any(one.too_long for one in run_plan.sources) else {}),

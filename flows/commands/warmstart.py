@@ -14,27 +14,34 @@ if TYPE_CHECKING:
     from trainer.policies import Policy, SolvedRows
 
 
+ModelOption = Annotated[
+    str | None,
+    typer.Option(help="Model to train: a folder, a Hub name or a GGUF file; else a small new one."),
+]
+WhereOption = Annotated[
+    str, typer.Option(help="SQL condition on judged (alias j): the correct programs that are used.")
+]
+ProblemsOption = Annotated[
+    str, typer.Option(help="SQL condition on problems: those whose programs are used.")
+]
+ShareOption = Annotated[
+    float, typer.Option(min=0.01, max=1, help="Share of these problems; the others are left to RL.")
+]
+RateOption = Annotated[
+    float | None, typer.Option(min=0, help="Default: 3e-3 for a small new model, 2e-5 for --model.")
+]
+
+
 def warmstart(
     folder: Annotated[Path, typer.Argument(help="A new folder for the policy; its name is the policy_id.")],
-    model: Annotated[
-        str | None,
-        typer.Option(help="Model to train: a folder, a Hub name or a GGUF file; else a small new one."),
-    ] = None,
-    where: Annotated[
-        str, typer.Option(help="SQL condition on judged (alias j): the correct programs that are used.")
-    ] = "j.origin = 'human'",
-    problems: Annotated[
-        str, typer.Option(help="SQL condition on problems: those whose programs are used.")
-    ] = "split = 'train'",
-    share: Annotated[
-        float, typer.Option(min=0.01, max=1, help="Share of these problems; the others are left to RL.")
-    ] = 0.5,
+    model: ModelOption = None,
+    where: WhereOption = "j.origin = 'human'",
+    problems: ProblemsOption = "split = 'train'",
+    share: ShareOption = 0.5,
     per_problem: Annotated[int, typer.Option(min=1, help="Programs of a problem, at most.")] = 2,
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 300,
     batch_tokens: Annotated[int, typer.Option(min=1, help="Tokens of a batch, at most.")] = 2048,
-    learning_rate: Annotated[
-        float | None, typer.Option(min=0, help="Default: 3e-3 for a small new model, 2e-5 for --model.")
-    ] = None,
+    learning_rate: RateOption = None,
     layers: Annotated[int, typer.Option(min=1, help="Layers of the small model.")] = 3,
     width: Annotated[int, typer.Option(min=4, help="Width of the small model, a multiple of 4.")] = 128,
     max_tokens: Annotated[int, typer.Option(min=2, help="Tokens of prompt and program, at most.")] = 1024,

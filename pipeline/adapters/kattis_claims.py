@@ -200,12 +200,12 @@ def rules_of_groups(entry: dict[str, Any]) -> Iterator[Rule]:
 def verdicts_of(entry: dict[str, Any], key: str) -> frozenset[str]:
     """The verdicts in a list of an entry; all without it. Raises ValueError."""
     words = words_of(entry.get(key), key)
-    found = {word: VERDICT_NAMES.get(word.lower()) for word in words}
-    if unknown := [word for word, verdict in found.items() if verdict not in VERDICTS]:
+    recognised = {word: VERDICT_NAMES.get(word.lower()) for word in words}
+    if unknown := [word for word, verdict in recognised.items() if verdict not in VERDICTS]:
         raise ValueError(
             f"{key} has the unknown verdict {printable(unknown[0])[:40]!r}; known: AC, WA, TLE, RTE"
         )
-    return frozenset(one for one in found.values() if one) or VERDICTS
+    return frozenset(one for one in recognised.values() if one) or VERDICTS
 
 
 def has_rules(entry: dict[str, Any]) -> bool:
@@ -227,8 +227,8 @@ def claimed(verdicts: frozenset[str], basis: str) -> dict[str, Any]:
     wide = verdicts | (frozenset(RUNTIME_ERRORS) if "runtime_error" in verdicts else frozenset())
     is_one, is_any = len(verdicts) == 1, not verdicts or verdicts >= VERDICTS
     several = None if is_any or len(wide) == 1 else sorted(wide)
-    alone = next(iter(verdicts)) if is_one else None
-    verdict = alone or (None if is_any or ACCEPTED in verdicts else "rejected")
+    single = next(iter(verdicts)) if is_one else None
+    verdict = single or (None if is_any or ACCEPTED in verdicts else "rejected")
     return {"claimed_verdict": verdict, "claimed_verdicts": several, "claimed_basis": basis}
 
 

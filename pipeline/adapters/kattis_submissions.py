@@ -173,7 +173,7 @@ def one_program(
     sources = {path: suffix_language(PurePosixPath(path).suffix) for path in files}
     if stated is not None:
         language = require_language(stated).stored_name
-        sources = {path: found if found == language else None for path, found in sources.items()}
+        sources = {path: other if other == language else None for path, other in sources.items()}
     languages = {language for language in sources.values() if language}
     if len(languages) != 1:
         raise ValueError(f"has sources of {len(languages)} languages; one is required")

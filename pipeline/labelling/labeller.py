@@ -158,7 +158,7 @@ def pending_rows(
     with_checker = problems_with_checker(store)
     values = {"judge_version": version, "attempts": JUDGE_ATTEMPTS}
     values |= {"with_checker": with_checker, "all_tests": all_tests}
-    chosen = predicate(where, parameters, taken=tuple(values))
+    chosen = predicate(where, parameters, reserved=tuple(values))
     with connect(store) as connection:
         sql = PENDING.format(where=chosen, sets_limit=SETS_LIMIT)
         pending = query(connection, sql, {**(parameters or {}), **values})

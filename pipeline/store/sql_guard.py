@@ -87,13 +87,13 @@ def predicate(
     parameters: Mapping[str, Any] | None = None,
     *,
     name: str = "where",
-    taken: Collection[str] = (),
+    reserved: Collection[str] = (),
 ) -> str:
     """The text as an SQL condition in brackets, to be put into a query of ours.
 
     It is exactly one expression: no comment, bracket, semicolon or keyword in it ends the brackets or the
     query around it. Each `$name` in it has its value in `parameters`, which holds no other and none that is
-    `taken` by the query around it. Raises SqlError, which begins with `name`.
+    `reserved` by the query around it. Raises SqlError, which begins with `name`.
     """
     bracketed = f"(\n{text}\n)"
     try:
@@ -104,7 +104,7 @@ def predicate(
         inside = select_node(f"SELECT {bracketed}")
         if not is_expression(node) or plain(inside) != plain(node):
             raise SqlError(f"one condition is wanted, not {shortened(text)}")
-        check_parameters(node, set(parameters or {}), taken)
+        check_parameters(node, set(parameters or {}), reserved)
     except SqlError as error:
         clause = "" if shortened(text) in str(error) else f" ({shortened(text)})"
         raise SqlError(f"{name}: {error}{clause}") from error
@@ -220,11 +220,11 @@ def plain(tree: Any) -> Any:
     return [plain(part) for part in tree] if isinstance(tree, list) else tree
 
 
-def check_parameters(node: dict[str, Any], given: set[str], taken: Collection[str]) -> None:
+def check_parameters(node: dict[str, Any], given: set[str], reserved: Collection[str]) -> None:
     asked = {str(inner["identifier"]) for inner in nodes(node) if inner.get("type") == "VALUE_PARAMETER"}
     if lacking := sorted(asked - given):
         raise SqlError(f"no value for the parameter ${lacking[0]}")
     if unused := sorted(given - asked):
         raise SqlError(f"the parameter ${unused[0]} is not in the condition")
-    if twice := sorted(given.intersection(taken)):
+    if twice := sorted(given.intersection(reserved)):
         raise SqlError(f"the query has a parameter ${twice[0]} of its own; choose another name")

@@ -216,11 +216,11 @@ class Store:
         with self._errors(name, "maintain"):
             maintenance.compact(self.log(name), handle, contract(name))
             self.log(name).write_checkpoint(handle)
-            keep = partial(self._kept, name, keep_versions or [])
+            keep = partial(self._retained_versions, name, keep_versions or [])
             deleted = maintenance.sweep(self.log(name), handle, retention_hours, keep)
         return Maintained(before, len(handle.file_uris()), deleted)
 
-    def _kept(self, name: str, more: list[int]) -> list[int]:
+    def _retained_versions(self, name: str, more: list[int]) -> list[int]:
         """Versions of a table that are pinned at this moment, and more; the newest is kept in any case."""
         pinned = [versions[name] for versions in self.pinned().values() if name in versions]
         return sorted(v for v in {*pinned, *more} if 0 <= v < self._handles[name].version())

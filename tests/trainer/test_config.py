@@ -128,7 +128,7 @@ def test_the_plan_counts_what_the_run_will_draw_and_writes_nothing(config, job):
     stream = job.stream(load_config(config).source, batch_sequences=6)
     stream.advance()
     rows = [row for step in range(4) for row in stream.batch(step)]
-    assert {s.source: (s.rows, s.drawn) for s in actual.sources} == {
+    assert {s.source: (s.rows, s.rows_drawn) for s in actual.sources} == {
         name: (len(stream.pool(name)), sum(row.source == name for row in rows))
         for name in ("human", "samples")
     }
@@ -153,7 +153,7 @@ def test_the_plan_foretells_where_a_source_runs_dry(config, job):
     config.write_text(text)
     human, samples = plan(load_config(config), timed=False).sources
     assert samples.dry_at_step is None and human.dry_at_step == pytest.approx(
-        400 * 2 * human.rows / human.drawn, abs=1
+        400 * 2 * human.rows / human.rows_drawn, abs=1
     )
     stream = job.stream(load_config(config).source, batch_sequences=6)
     stream.advance()

@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from sandbox import Pool
 from trainer.data import Row, Source
-from trainer.data.selection_weights import Drawn, drawn_rows, selection_weights
+from trainer.data.selection_weights import SourceDraws, selection_weights, source_draws
 from trainer.evaluation.evaluator import evaluate
 from trainer.objectives import SpoSettings, settings_class
 from trainer.objectives.sft import SftSettings
@@ -342,7 +342,7 @@ def test_the_kl_of_rows_that_were_drawn_by_verdict():
     rate = float(mu.exp()[right].sum())
     draw = partial(torch.multinomial, replacement=True, generator=generator)
     samples = torch.cat([draw(mu.exp() * right, 14_000), draw(mu.exp() * ~right, 6_000)])
-    success, failure = selection_weights([Drawn(1.0, 0.7, rate)])
+    success, failure = selection_weights([SourceDraws(1.0, 0.7, rate)])
     assert (success, failure) == (pytest.approx(rate / 0.7), pytest.approx((1 - rate) / 0.3))
     weights = torch.where(right[samples], success, failure)
     chosen, _ = kl_estimate((pi - reference)[samples], reference[samples], mu[samples])
@@ -353,13 +353,13 @@ def test_the_kl_of_rows_that_were_drawn_by_verdict():
 
 def test_weights_of_a_selection_by_hand():
     """Half the rows that are drawn are right, of policies that succeed at a tenth and at three tenths."""
-    samples = [Drawn(0.25, 1.0, 0.1), Drawn(0.25, 0.0, 0.3), Drawn(0.0, 0.0, 0.0)]
+    samples = [SourceDraws(0.25, 1.0, 0.1), SourceDraws(0.25, 0.0, 0.3), SourceDraws(0.0, 0.0, 0.0)]
     assert selection_weights(samples) == pytest.approx((0.4, 1.6))
-    assert selection_weights([]) == selection_weights([Drawn(1.0, 0.2, 0.2)]) == (1.0, 1.0)
+    assert selection_weights([]) == selection_weights([SourceDraws(1.0, 0.2, 0.2)]) == (1.0, 1.0)
     # Without any failure, which are most of the samples, nothing can be said of them.
-    assert all(map(math.isnan, selection_weights([Drawn(1.0, 1.0, 0.1)])))
-    assert selection_weights([Drawn(1.0, 0.0, 0.04)]) == (1.0, 1.0)
-    assert drawn_rows(0.5, np.array([True, False]), np.array([0.25, math.nan])) == (0.25, 1.0, 0.25)
+    assert all(map(math.isnan, selection_weights([SourceDraws(1.0, 1.0, 0.1)])))
+    assert selection_weights([SourceDraws(1.0, 0.0, 0.04)]) == (1.0, 1.0)
+    assert source_draws(0.5, np.array([True, False]), np.array([0.25, math.nan])) == (0.25, 1.0, 0.25)
 
 
 def test_dropout_is_off_in_training():

@@ -68,7 +68,7 @@ class Source(BaseModel):
     def condition(self) -> str:
         """`where` in brackets, to be put into a query. Raises SqlError where it is not one condition."""
         return predicate(
-            self.where, self.parameters, name=f"source {self.name}: where", taken=QUERY_PARAMETERS
+            self.where, self.parameters, name=f"source {self.name}: where", reserved=QUERY_PARAMETERS
         )
 
     def weight_at(self, step: int) -> float:

@@ -14,7 +14,7 @@ import polars as pl
 
 from trainer.data.mixture import Source
 from trainer.data.selection import ReferenceRewards
-from trainer.data.selection_weights import UNWEIGHTED, Drawn, SelectionWeights, drawn_rows
+from trainer.data.selection_weights import UNWEIGHTED, SelectionWeights, SourceDraws, source_draws
 from trainer.data.tokens import Block
 
 NO_REWARDS = np.zeros(0)
@@ -83,9 +83,9 @@ class RowPool:
         return len(self.lengths)
 
     @cached_property
-    def drawn(self) -> Drawn:
+    def draws(self) -> SourceDraws:
         """What a source that gives each of these rows adds to a mixture in which it has all of the weight."""
-        return drawn_rows(1.0, self.verdicts == "accepted", self.success_rate)
+        return source_draws(1.0, self.verdicts == "accepted", self.success_rate)
 
     @cached_property
     def mean_length(self) -> float:

@@ -39,7 +39,7 @@ class SelectionWeights(NamedTuple):
 UNWEIGHTED = SelectionWeights()
 
 
-class Drawn(NamedTuple):
+class SourceDraws(NamedTuple):
     """Rows of known behaviour that a source draws from: their share of a batch, the share of successes among
     them, and the mean success rate of the policies that wrote them.
     """
@@ -56,17 +56,19 @@ def select_success_rates(connection: Any) -> pl.DataFrame:
     return query(connection, SUCCESS_RATES)
 
 
-def drawn_rows(share: float, success: np.ndarray, success_rate: np.ndarray) -> Drawn:
+def source_draws(share: float, success: np.ndarray, success_rate: np.ndarray) -> SourceDraws:
     """What a source adds to the draws, from its rows: [N] bool, and [N] success rate of the policy of each,
     NaN where mu is unknown.
     """
     known = np.isfinite(success_rate)
     if not known.any() or not share:
-        return Drawn(0.0, 0.0, 0.0)
-    return Drawn(share * float(known.mean()), float(success[known].mean()), float(success_rate[known].mean()))
+        return SourceDraws(0.0, 0.0, 0.0)
+    return SourceDraws(
+        share * float(known.mean()), float(success[known].mean()), float(success_rate[known].mean())
+    )
 
 
-def selection_weights(sources: Iterable[Drawn]) -> SelectionWeights:
+def selection_weights(sources: Iterable[SourceDraws]) -> SelectionWeights:
     """The weights for a mixture of sources. Without rows of known behaviour they are 1."""
     parts = [part for part in sources if part.share]
     total = sum(part.share for part in parts)

@@ -26,9 +26,9 @@ from trainer.data.selection import ReferenceRewards, select_reference_rewards, s
 from trainer.data.selection_weights import (
     UNWEIGHTED,
     SelectionWeights,
-    drawn_rows,
     select_success_rates,
     selection_weights,
+    source_draws,
 )
 from trainer.data.tokens import TokenCache
 
@@ -147,9 +147,9 @@ class Stream:
                 continue
             pool, recent = self._pools[source.name], self._recent(source, step)
             if isinstance(recent, range):
-                part, length = pool.drawn, pool.mean_length
+                part, length = pool.draws, pool.mean_length
             else:
-                part = drawn_rows(1.0, pool.verdicts[recent] == "accepted", pool.success_rate[recent])
+                part = source_draws(1.0, pool.verdicts[recent] == "accepted", pool.success_rate[recent])
                 length = float(pool.lengths[recent].mean())
             if self.mixture.batch_tokens_global:  # shares are then of tokens, and long rows are fewer
                 share /= length

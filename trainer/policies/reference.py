@@ -183,7 +183,7 @@ def score(
     if folder is not None:
         _record_reference(store, parts, folder, changed=changed)
     with connect(store) as connection:
-        chosen = PENDING.format(where=predicate(where, parameters, taken=("reference",)))
+        chosen = PENDING.format(where=predicate(where, parameters, reserved=("reference",)))
         pending = query(connection, chosen, {**(parameters or {}), "reference": reference})
         asked = read_problems(connection, pending["problem_id"])
     rows, summary = [], ScoreSummary()

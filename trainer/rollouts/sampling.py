@@ -64,7 +64,7 @@ def sample(
     order = sorted(range(len(prompts)), key=lambda index: (len(prompts[index]), index))
     wanted = [(prompt, number) for prompt in order for number in range(samples_per_prompt)]
     exact = temperature == 1.0 and top_p == 1.0
-    samples = _drawn(
+    samples = _completions(
         policy,
         [prompts[index] for index, _ in wanted],
         temperature,
@@ -88,7 +88,7 @@ def sample(
 
 
 @torch.inference_mode()
-def _drawn(
+def _completions(
     policy: Policy,
     prompts: Sequence[list[int]],
     temperature: float,

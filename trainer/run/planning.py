@@ -31,7 +31,7 @@ class SourcePlan:
     tokens: int
     success: float  # share of rows that were accepted
     share: float  # mean share of the batches
-    drawn: int  # rows over all steps
+    rows_drawn: int  # rows over all steps
     epochs: float  # drawn / rows
     without_q0: int  # problems left out because no reference sample of theirs has a verdict
     too_long: int  # rows left out
@@ -98,7 +98,7 @@ def _source_plan(stream: Stream, source: Source, share: float, rows_drawn: int, 
         tokens=int(pool.lengths.sum()),
         success=success,
         share=share,
-        drawn=rows_drawn,
+        rows_drawn=rows_drawn,
         epochs=rows_drawn / len(pool) if len(pool) else 0.0,
         without_q0=pool.problems_without_rewards,
         too_long=pool.too_long,

@@ -10,13 +10,13 @@ from pipeline.store import ORIGINS, query
 
 LEVELS = ("unique", "near", "token", "exact")
 
-# `kept` counts representatives. Each cluster has one, which counts for its own origin.
+# `representatives` counts representatives. Each cluster has one, which counts for its own origin.
 BY_ORIGIN = """
 SELECT
     t.origin, count(*) AS trajectories, count(c.trajectory_id) AS seen,
     count(*) FILTER (c.level = 'unique') AS "unique", count(*) FILTER (c.level = 'near') AS near,
     count(*) FILTER (c.level = 'token') AS token, count(*) FILTER (c.level = 'exact') AS exact,
-    count(*) FILTER (c.representative_id = t.trajectory_id) AS kept
+    count(*) FILTER (c.representative_id = t.trajectory_id) AS representatives
 FROM trajectories t LEFT JOIN clusters c USING (trajectory_id)
 GROUP BY t.origin
 """
@@ -57,7 +57,7 @@ class Duplicates:
     biggest: list[dict]
     seen: int
     not_seen: int
-    kept: int
+    representatives: int
 
 
 def duplicates(connection: duckdb.DuckDBPyConnection) -> Duplicates:
@@ -69,5 +69,5 @@ def duplicates(connection: duckdb.DuckDBPyConnection) -> Duplicates:
         query(connection, BIGGEST).to_dicts(),
         seen,
         sum(row["trajectories"] for row in origins) - seen,
-        sum(row["kept"] for row in origins),
+        sum(row["representatives"] for row in origins),
     )

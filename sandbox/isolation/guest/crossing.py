@@ -230,9 +230,9 @@ def update_in_place(old, new):
             continue
         done.add((id(old), id(new)))
         if type(old) is list:
-            old[:] = [_kept(before, after, waiting) for before, after in _side_by_side(old, new)]
+            old[:] = [_updated(before, after, waiting) for before, after in _side_by_side(old, new)]
         elif type(old) is dict:
-            fresh = {key: _kept(old.get(key), value, waiting) for key, value in new.items()}
+            fresh = {key: _updated(old.get(key), value, waiting) for key, value in new.items()}
             old.clear()
             old.update(fresh)
         elif type(old) is tuple:
@@ -246,7 +246,9 @@ def update_in_place(old, new):
             old.clear()
             old.extend(new)
         elif hasattr(old, "__dict__"):
-            fresh = {key: _kept(old.__dict__.get(key), value, waiting) for key, value in new.__dict__.items()}
+            fresh = {
+                key: _updated(old.__dict__.get(key), value, waiting) for key, value in new.__dict__.items()
+            }
             old.__dict__.clear()
             old.__dict__.update(fresh)
 
@@ -259,7 +261,7 @@ def _same_kind(before, after):
     return type(before) is type(after) and not isinstance(before, SCALARS)
 
 
-def _kept(before, after, waiting):
+def _updated(before, after, waiting):
     """The old object, to be updated in place, if its successor has the same type; else the successor."""
     if not _same_kind(before, after) or hasattr(before, "__next__"):
         return after

@@ -266,7 +266,7 @@ class Supervisor:
         """
         pidfd = posix.pidfd_open(pid)
         self.poller.register(pidfd, select.POLLIN)
-        used = usage.Usage(pid, self.memory_kb, alone=not self.confinement)
+        used = usage.Usage(pid, self.memory_kb, own_namespace=not self.confinement)
         try:
             while True:
                 wait_s = min((cpu_s - used.cpu_s) / CORES, wall_s - used.slept_s, self.watch_s)

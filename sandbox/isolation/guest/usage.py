@@ -16,9 +16,11 @@ class Usage:
     excuse nothing.
     """
 
-    def __init__(self, main_pid, memory_limit_kb, alone=True):
+    def __init__(self, main_pid, memory_limit_kb, own_namespace=True):
         self.memory_limit_kb = memory_limit_kb
-        self.alone = alone  # in a namespace of its own: all processes but this one belong to the program
+        self.own_namespace = (
+            own_namespace  # in a namespace of its own: all processes but this one belong to the program
+        )
         self.cpu_s, self.peak_kb, self.slept_s, self.wall_s = 0.0, 0, 0.0, 0.0
         self.newest_pid = main_pid
         self.cpu_s_of = {}  # each process ever seen
@@ -31,7 +33,7 @@ class Usage:
         self.newest_pid = int(read_text("/proc/loadavg").split()[4])
         cpu_s, resident_kb, runnable, pids = 0.0, {}, False, []
         for name in posix.listdir("/proc"):
-            if not name.isdigit() or not (name != "1" if self.alone else is_reached(int(name))):
+            if not name.isdigit() or not (name != "1" if self.own_namespace else is_reached(int(name))):
                 continue
             try:
                 fields = read_text(f"/proc/{name}/stat").rpartition(")")[2].split()
@@ -50,7 +52,7 @@ class Usage:
         self.cpu_s = max(self.cpu_s, cpu_s, sum(self.cpu_s_of.values()))
         self.wall_s = time.monotonic() - self.started
         new = sum(newest_before < pid <= self.newest_pid for pid in pids)
-        if not runnable or (self.alone and new != self.newest_pid - newest_before):
+        if not runnable or (self.own_namespace and new != self.newest_pid - newest_before):
             self.slept_s += max(0.0, self.wall_s - wall_before_s - (self.cpu_s - cpu_before_s))
 
     def memory_kb(self, resident_kb):
