@@ -30,7 +30,7 @@ LANGUAGES = (
         find_main=main_class,
         **JVM_LIMITS,
     ),
-    # As SandboxFusion calls programs without `main`. They are compiled when they run, in their own time.
+    # As SandboxFusion calls programs without `main`. They are compiled when they run.
     Language(
         "kotlin_script",
         aliases=("kts",),
@@ -44,6 +44,6 @@ LANGUAGES = (
         version=("kotlinc", "-version"),
         tools=("kotlinc",),
         folders=("/etc/java*",),
-        **JVM_LIMITS | {"memory_overhead_mb": 512},
+        **JVM_LIMITS | {"memory_overhead_mb": 512, "time_factor": 4.0},
     ),
 )  # fmt: skip
