@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,16 @@ def test_the_pages_build_and_every_link_leads_somewhere(site):
 def test_the_reference_has_what_the_code_has(site, page, words):
     html = (site[0] / "_reference" / f"{page}.html").read_text()
     assert words in re.sub(r"<[^>]+>", "", html)
+
+
+def test_each_dependency_has_its_reason():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].values()
+    lines = [*project["dependencies"], *(line for extra in extras for line in extra)]
+    names = {re.match(r"[\w.-]+", line)[0] for line in lines}
+    text = (ROOT / "docs" / "explanation" / "dependencies.md").read_text()
+    assert len(names) > 40
+    assert sorted(name for name in names if f"`{name}`" not in text) == []
 
 
 def check_module():
