@@ -21,7 +21,7 @@ from flows.commands.common import (
 from flows.commands.completion import adapters
 from flows.display.terminal import echo
 from pipeline.adapters import BUILT_IN, load
-from pipeline.adapters.recognition import recognise
+from pipeline.adapters.recognition import left_to, recognise
 
 _BUILT_IN = "\n\n".join(f"* `{name}` {what}" for name, what in BUILT_IN.items())
 ADAPTERS = (
@@ -34,6 +34,9 @@ def recognised(source: str) -> str:
     recognitions = recognise(source)
     shares = ", ".join(f"{one.adapter} ({one.share:.0%} of the first rows)" for one in recognitions)
     echo(f"Recognised by: {shares}. Taking {recognitions[0].adapter}.", err=True)
+    for adapter, count in left_to(recognitions).items():
+        files = "a file" if count == 1 else f"{count} files"
+        echo(f"It leaves out {files} of {adapter}: spo ingest {adapter} {source}", err=True)
     return recognitions[0].adapter
 
 

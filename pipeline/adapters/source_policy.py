@@ -17,6 +17,9 @@ import errno
 import hashlib
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -174,7 +177,30 @@ def read_bounded(path: str, roots: tuple[str, ...], name: str, limit_bytes: int)
 def fingerprint(path: str, roots: tuple[str, ...], name: str) -> tuple[str, int]:
     """(SHA-256, size in bytes) of a file of a source. Raises SourceRefused."""
     with open_regular(path, roots, name) as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest(), os.fstat(stream.fileno()).st_size
+        status = os.fstat(stream.fileno())
+        known = _fingerprints.get()
+        key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        if known is None or key not in known:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            if known is None:
+                return digest, status.st_size
+            known[key] = digest
+        return known[key], status.st_size
+
+
+# Device, inode, size and time of a file -> SHA-256.
+Fingerprints = dict[tuple[int, int, int, int], str]
+_fingerprints: ContextVar[Fingerprints | None] = ContextVar("_fingerprints", default=None)
+
+
+@contextmanager
+def fingerprints_kept() -> Iterator[None]:
+    """Within this context a file is read once for its fingerprint, however often it is asked for."""
+    token = _fingerprints.set({})
+    try:
+        yield
+    finally:
+        _fingerprints.reset(token)
 
 
 def stored_size(stream: Any, stated: int = 0) -> int:

@@ -1,13 +1,14 @@
 """The adapter of samples in any columns, the adapters beside it, and the recognition of a source."""
 
 import csv
+import hashlib
 import json
 
 import polars as pl
 import pytest
 
 from pipeline.adapters import SourceError
-from pipeline.adapters.recognition import recognise
+from pipeline.adapters.recognition import left_to, recognise
 from pipeline.ingest import ingest
 from pipeline.store import connect, query
 from pipeline.store.store import Store
@@ -254,6 +255,26 @@ RECOGNISED = {
 @pytest.mark.parametrize("name", RECOGNISED)
 def test_the_adapter_of_a_source_is_recognised(tmp_path, name):
     assert recognise(write(tmp_path / "source" / "3.jsonl", RECOGNISED[name]))[0].adapter == name
+
+
+def test_files_that_another_adapter_reads_are_named(tmp_path):
+    """A folder of problems and of results: the adapter that is not taken is named with its files."""
+    write(tmp_path / "source" / "problems" / "p.jsonl", PROBLEM)
+    graded = {"question_id": "double", "output_list": [ANSWER], "code_list": ["print(1)"]}
+    graded |= {"graded_list": [True]}
+    results = tmp_path / "source" / "output" / "m" / "Scenario.codegeneration_1_0.2_eval_all.json"
+    results.parent.mkdir(parents=True)
+    results.write_text(json.dumps([graded]))
+    recognitions = recognise(str(tmp_path / "source"))
+    assert (recognitions[0].adapter, left_to(recognitions)) == ("plain", {"livecodebench_results": 1})
+
+
+def test_a_source_is_hashed_once_for_all_adapters(tmp_path, monkeypatch):
+    hashed = []
+    digest = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda *file: hashed.append(file) or digest(*file))
+    recognise(write(tmp_path / "source" / "3.jsonl", PROBLEM))
+    assert len(hashed) == 1
 
 
 def test_a_source_that_no_adapter_recognises(tmp_path):
