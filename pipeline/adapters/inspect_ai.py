@@ -58,7 +58,7 @@ class InspectAi(RowAdapter):
                 sample_index=one.get("epoch", 1) - 1,
                 temperature=(settings.get("model_generate_config") or {}).get("temperature"),
                 finish_reason=finish_reason(choice.get("stop_reason")),
-                **claims_of(one.get("scores") or {}),
+                **claims_of(one.get("scores") or {}, file),
             )
 
 
@@ -120,7 +120,10 @@ def sample_row(number: int, member: zipfile.ZipInfo, stream: Any) -> JsonRow | R
         return Refused(number, b"", f"a sample that cannot be read: {error!s:.100}")
 
 
-def claims_of(scores: dict[str, Any]) -> dict[str, Any]:
+def claims_of(scores: dict[str, Any], file: SourceFile) -> dict[str, Any]:
+    """The claim of the first scorer; the others are noted."""
+    for scorer in list(scores)[1:]:
+        file.notes[f"not used: the score of {scorer}"] += 1
     for scorer, score in scores.items():
         value = score.get("value")
         return score_claim(

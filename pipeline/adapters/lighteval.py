@@ -11,11 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from pipeline.adapters import ReadItem, SourceFile, register
 from pipeline.adapters.lines import JsonRow
-from pipeline.adapters.rollouts import path_name, problem_id_of, prompt_sample_key, sample, score_claim
+from pipeline.adapters.rollouts import first_metric, path_name, problem_id_of, prompt_sample_key, sample
 from pipeline.adapters.rows import RowAdapter
 from pipeline.adapters.sample import SampleKey
 
@@ -45,7 +44,7 @@ class Lighteval(RowAdapter):
                 policy_id=policy,
                 source_key=f"{file.name}#{row.line}#{index}",
                 sample_index=index if many else None,
-                **({} if many else claim_of(metric)),
+                **({} if many else first_metric(metric, "lighteval", file)),
             )
 
 
@@ -61,10 +60,3 @@ def model_of(file: SourceFile) -> str:
     name = "/".join(folders[first + 1 : -1])
     file.path_names[name] = str(Path(file.path).resolve().parents[1])
     return name
-
-
-def claim_of(metric: dict[str, Any]) -> dict[str, Any]:
-    for name, value in metric.items():
-        if value is not None:
-            return score_claim(value, name, "lighteval")
-    return {}

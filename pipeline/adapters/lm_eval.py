@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline.adapters import ReadItem, SourceError, SourceFile, register
 from pipeline.adapters.lines import SUFFIXES, JsonRow
-from pipeline.adapters.rollouts import path_name, problem_id_of, prompt_sample_key, sample, score_claim
+from pipeline.adapters.rollouts import first_metric, path_name, problem_id_of, prompt_sample_key, sample
 from pipeline.adapters.rows import RowAdapter, source_files
 from pipeline.adapters.sample import SampleKey, bounded_sample
 
@@ -41,7 +41,8 @@ class LmEval(RowAdapter):
         answers = [answer for repeats in value["resps"] for answer in as_list(repeats)]
         many = len(answers) > 1
         policy = path_name(file).replace("__", "/")
-        claim = {} if many else claim_of(value)
+        metrics = {name: value.get(name) for name in value.get("metrics") or []}
+        claim = {} if many else first_metric(metrics, "lm-evaluation-harness", file)
         for index, answer in enumerate(answers):
             item = sample(
                 row,
@@ -73,11 +74,3 @@ def request_of(value: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     arguments = value["arguments"]["gen_args_0"]
     settings = arguments.get("arg_1")
     return arguments["arg_0"], settings if isinstance(settings, dict) else {}
-
-
-def claim_of(value: dict[str, Any]) -> dict[str, Any]:
-    """The claim of the first metric that has a value."""
-    for name in value.get("metrics") or []:
-        if value.get(name) is not None:
-            return score_claim(value[name], name, "lm-evaluation-harness")
-    return {}

@@ -122,6 +122,16 @@ def score_claim(score: Any, key: str, program: str) -> dict[str, Any]:
     return {"claimed_verdict": verdict, "claimed_basis": f"{program}: {key} = {score!s:.200}"}
 
 
+def first_metric(metrics: dict[str, Any], program: str, file: SourceFile) -> dict[str, Any]:
+    """The columns of a claim based on the first metric that has a value; the others are noted in the file."""
+    valued = {name: value for name, value in metrics.items() if value is not None}
+    for name in list(valued)[1:]:
+        file.notes[f"not used: the metric {name}"] += 1
+    for name, value in valued.items():
+        return score_claim(value, name, program)
+    return {}
+
+
 def sample(row: JsonRow, prompt: Any, completion: Any, **columns: Any) -> ReadTrajectory:
     """A sample of a policy as a trajectory; `columns` has the other columns (origin, policy_id, source_key,
     ...), and `program` if the source has it separately.

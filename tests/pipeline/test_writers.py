@@ -171,9 +171,10 @@ def test_lines_of_another_filter_of_lm_eval_add_nothing(store, tmp_path):
 def test_one_answer_of_lm_eval_has_the_claim_of_its_metric(store, tmp_path):
     (path,) = (FILES / "lm_eval").rglob("*.jsonl")
     line = json.loads(path.read_text())
-    line |= {"resps": line["resps"][0][:1], "metrics": ["pass@1"], "pass@1": 1.0}
+    line |= {"resps": line["resps"][0][:1], "metrics": ["pass@1", "em"], "pass@1": 1.0, "em": 0.0}
     (tmp_path / path.name).write_text(json.dumps(line) + "\n")
-    ingest(store, "lm_eval", str(tmp_path))
+    (batch,) = ingest(store, "lm_eval", str(tmp_path))
+    assert batch.notes == {"not used: the metric em": 1}
     (row,) = store.read("trajectories").rows(named=True)
     assert (row["claimed_verdict"], row["claimed_basis"]) == (
         "accepted",
