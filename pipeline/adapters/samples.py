@@ -19,7 +19,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline.adapters import ReadItem, SourceError, SourceFile, register
@@ -46,11 +46,11 @@ GUESSES: dict[str, tuple[str, ...]] = {
     "completion": (
         "completion", "completions", "response", "responses", "llm_response", "model_response", "generation",
         "generations", "output", "outputs", "resps", "model_output", "prediction", "answer_text", "text",
-        "generated_text", "output_text",
+        "generated_text", "output_text", "raw_solution",
     ),
     "messages": ("messages", "conversation", "conversations"),
     "prompt": ("prompt", "question", "input", "instruction", "problem", "query", "prompt_text", "doc.prompt"),
-    "program": ("program", "code", "extracted_code", "parsed_code"),
+    "program": ("program", "code", "extracted_code", "parsed_code", "solution"),
     "reward": (
         "reward", "score", "acc", "accuracy", "passed", "correct", "is_correct", "pass", "pass@1", "verdict",
         "result", "is_accepted", "verified", "rewards", "scores",
@@ -100,6 +100,8 @@ class Samples(RowAdapter):
         for fact, names in GUESSES.items():
             mapped = self.mapping.get(fact)
             for name in (mapped,) if mapped else names:
+                if name == "solution" and not mapped and "raw_solution" not in value:
+                    continue  # without the answer it was taken from, it is the solution of the data set
                 is_there, item = lookup(value, name)
                 # A completion that is null is an answer without a program.
                 if is_there or (fact == "completion" and name in value):
@@ -267,13 +269,20 @@ def name_of(facts: dict[str, Any], value: dict[str, Any]) -> str | None:
 def policy_columns(facts: dict[str, Any], file: SourceFile) -> dict[str, Any]:
     policy = facts.get("policy_id")
     columns: dict[str, Any] = {
-        "policy_id": str(policy) if policy is not None else path_name(file),
+        "policy_id": str(policy) if policy is not None else model_in_name(file) or path_name(file),
         "policy_step": step_of(facts.get("policy_step")),
     }
     if "policy_step" in facts or "run_id" in facts:
         run = facts.get("run_id")
         columns |= {"origin": "earlier_run", "run_id": str(run) if run is not None else path_name(file)}
     return columns
+
+
+def model_in_name(file: SourceFile) -> str | None:
+    """The model in a name of BigCodeBench: `<org>--<model>--<revision>--bigcodebench-<split>--...`."""
+    name, mark, _ = PurePosixPath(file.name).name.partition("--bigcodebench-")
+    parts = [part for part in name.split("--") if part != "skip_prefill"]
+    return "/".join(parts[:-1]) if mark and len(parts) > 1 else None
 
 
 def key_of(facts: dict[str, Any], row: JsonRow, file: SourceFile) -> str:

@@ -145,6 +145,13 @@ def test_several_texts_in_one_output_are_not_reduced_to_the_last(store, tmp_path
     assert batch.accepted == 2
 
 
+def test_the_solution_of_a_data_set_is_not_the_program_of_an_answer(store, tmp_path):
+    row = {"problem_id": "own/double", "response": ANSWER, "solution": "print(0)"}
+    (tmp_path / "s.jsonl").write_text(json.dumps(row) + "\n")
+    ingest(store, "samples", str(tmp_path / "s.jsonl"))
+    assert store.read("trajectories")["program"].to_list() == [PROGRAM]
+
+
 def test_a_reward_that_is_one_named_number_is_a_claim(store, tmp_path):
     row = {"problem_id": "own/double", "response": ANSWER, "scores": {"pass@1": 1.0}}
     (tmp_path / "s.jsonl").write_text(json.dumps(row) + "\n")

@@ -41,6 +41,7 @@ PROGRAMS = {
     "lighteval": [RIGHT, WRONG, ""],
     "trinity": [RIGHT, WRONG, ""],
     "openrlhf": [RIGHT, WRONG, ""],
+    "samples/bigcodebench": [DOUBLE, TRIPLE, "I cannot solve this."],
     "rollout_store": [RIGHT, WRONG, ""],
     "openai_batch/openai": [RIGHT, WRONG, ""],
     "openai_batch/vllm": [RIGHT, WRONG, ""],
@@ -64,6 +65,7 @@ CLAIMS = {
     "lighteval": [None, None, None],
     "trinity": ["accepted", "rejected", "rejected"],
     "openrlhf": [None, None, None],
+    "samples/bigcodebench": [None, None, None],
     "rollout_store": ["accepted", "rejected", "rejected"],
     "openai_batch/openai": [None, None, None],
     "openai_batch/vllm": [None, None, None],
@@ -149,6 +151,11 @@ def test_facts_beside_the_answers_of_real_writers(store):
     assert of("vllm", "temperature") == [0.8] * 3
     assert of("vllm", "finish_reason") == ["stop", "stop", "length"]
     assert of("trinity", "policy_step") == [7] * 3
+
+
+def test_the_model_of_a_file_of_bigcodebench_is_in_its_name(store):
+    ingest(store, "samples", str(FILES / "samples" / "bigcodebench"))
+    assert set(store.read("trajectories")["policy_id"]) == {"org/model"}
 
 
 def test_two_forms_of_one_log_are_the_same_samples(store):

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from inputs import ANSWERS, STATEMENT, STUB
+from inputs import ANSWERS, FUNCTION_ANSWERS, STATEMENT, STUB
 
 UNUSED_BY_BATCH_INFERENCE = (
     "deepspeed", "deepspeed.ops", "deepspeed.ops.adam", "deepspeed.utils", "deepspeed.runtime",
@@ -225,3 +225,21 @@ def openrlhf(folder: Path) -> None:
     batch_generate_vllm(Namespace(**settings))
     shutil.rmtree(folder / "model")
     (folder / "prompts.jsonl").unlink()
+
+
+def bigcodebench(folder: Path) -> None:
+    """Samples as its `codegen` writes them; the data set is one problem of ours."""
+    from bigcodebench import generate
+
+    class Answers:
+        def is_direct_completion(self) -> bool:
+            return False
+
+        def codegen(self, prompts: list[str], **_: Any) -> list[list[str]]:
+            return [list(FUNCTION_ANSWERS) for _ in prompts]
+
+    generate.get_bigcodebench = lambda subset: {
+        "own/double": {"instruct_prompt": STUB, "entry_point": "double"}
+    }
+    target = folder / "org--model--main--bigcodebench-instruct--vllm-0-3-sanitized_calibrated.jsonl"
+    generate.codegen(Answers(), str(target), split="instruct", subset="full", n_samples=3)

