@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tests.benchmarks.rivals_plots import write_curves
-from tests.benchmarks.rivals_report import COLUMNS, MB, best_of, grouped, questions, rows_of
+from tests.benchmarks.rivals_report import COLUMNS, MB, best_of, estimate, grouped, questions, rows_of
 
 HEAD = """# Results: SPO beside its rivals
 
@@ -79,7 +79,7 @@ def tried(path: Path, tuned: list[dict]) -> list[str]:
         mark = "**" if best[cell["group"]] is cell else ""
         rows.append(
             [cell["group"], f"{cell['rate']:g}", changed, f"{cell['pass_1']:.3f}",
-             f"{mark}{cell['pass_10']:.3f}{mark}", f"{cell['distinct_correct']:.2f}",
+             f"{mark}{estimate([cell], 10)}{mark}", f"{cell['distinct_correct']:.2f}",
              "-" if kl is None else f"{kl:.2f}"]
         )  # fmt: skip
     columns = ("cell", "rate", "other settings", "pass@1", "pass@10", "distinct", "KL at the end")

@@ -121,10 +121,8 @@ def test_the_tuning_shows_what_was_best(tmp_path):
         cell("sft", "successes", 0, [1, n], rate=rate, objective={}) for n, rate in ((0, 1e-4), (1, 1e-3))
     ]
     text = "\n".join(rivals_results.tried(tmp_path / "rivals-tuning.json", tuned))
-    assert (
-        "| sft, successes | 0.001 |  | 0.100 | **1.000** |" in text
-        and "| 0.0001 |  | 0.050 | 0.500 |" in text
-    )
+    assert "| sft, successes | 0.001 |  | 0.100 | **1.000 [1.000, 1.000]** |" in text
+    assert "| sft, successes | 0.0001 |  | 0.050 | 0.500 [0.000, 1.000] |" in text
 
 
 def test_the_share_of_signal_by_hand():
