@@ -86,7 +86,7 @@ PROGRAMS = {
     "lazy import": ("python3", "x = 3\nif x: import tokenize as t; print(t.NAME)", "", "1\n", {}),
     "no children": ("python3", "import os\ntry: os.fork()\nexcept OSError as error: print(error.errno)", "",
     "1\n", {}), "no files": ("python3",
-    "try: open('/tmp/x', 'w')\nexcept OSError as error: print(error.errno)", "", "13\n", {}), "no modes":
+    "try: open('/tmp/absent', 'w')\nexcept OSError as error: print(error.errno)", "", "13\n", {}), "no modes":
     ("python3", "import os\ntry: os.chmod('/tmp', 0)\nexcept OSError as error: print(error.errno)", "", "1\n",
     {}), "spins": ("python3", "while True: pass", "", "", {"time_s": 0.2}), "grows": ("python3",
     "found = bytearray(1 << 30)\nfor n in range(0, 1 << 30, 4096): found[n] = 1", "", "", {"memory_mb": 90}),
