@@ -18,7 +18,7 @@ import polars as pl
 
 from pipeline.adapters import ReadItem, ReadProblem, ReadTrajectory, Refused
 from pipeline.later import without
-from pipeline.store import TABLES, OneOf
+from pipeline.store import TABLES, OneOf, rules_hold
 from sandbox.languages import did_you_mean
 
 with without("sqlalchemy"):  # as in `pipeline/store/contracts.py`
@@ -352,9 +352,9 @@ def find_rule_faults(table: str, rows: pl.DataFrame) -> dict[int, Fault]:
     keyed = rows.with_columns(
         pl.lit(value, dtype=types[name]).alias(name) for name, value in ADDED.items() if name in types
     ).with_columns(number.alias(name) for name in TABLES[table].key)
-    _, failure = schema.filter(keyed.select(schema.column_names()))
-    if not len(failure):
+    if rules_hold(schema, keyed):
         return {}
+    _, failure = schema.filter(keyed.select(schema.column_names()))
     rules = list(failure.counts())
     faults: dict[int, Fault] = {}
     for row in failure.details().iter_rows(named=True):

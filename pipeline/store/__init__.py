@@ -10,6 +10,7 @@ from pipeline.later import exports
 
 if TYPE_CHECKING:
     from pipeline.store.checking import CheckReport, Finding, RepairStep, check_store, repair_store
+    from pipeline.store.contract_check import rules_hold
     from pipeline.store.contract_tables import describe_column, type_name
     from pipeline.store.contracts import (
         LANGUAGES,
@@ -62,6 +63,7 @@ else:
         __name__,
         {
             "checking": "CheckReport Finding RepairStep check_store repair_store",
+            "contract_check": "rules_hold",
             "contract_tables": "describe_column type_name",
             "contracts": (
                 "Evaluations LANGUAGES OneOf Policies ReferencePolicies ReferenceScores "
@@ -143,6 +145,7 @@ __all__ = [
     "repair_store",
     "report_not_sampled",
     "reward",
+    "rules_hold",
     "tables_behind",
     "test_set_hash",
     "trajectory_id",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -31,10 +32,26 @@ def check(table: Table, frame: pl.DataFrame) -> pl.DataFrame:
         frame = table.schema.cast(frame)
     except (pl.exceptions.PolarsError, dy.exc.SchemaError) as error:
         raise ContractError(f"{table.name}: {str(error).splitlines()[0]}") from error
-    valid, failure = table.schema.filter(frame)
-    if failure.invalid().height:
-        raise ContractError(describe_first_fault(table, frame, failure))
-    return valid
+    if not rules_hold(table.schema, frame):
+        raise ContractError(describe_first_fault(table, frame, table.schema.filter(frame)[1]))
+    return frame
+
+
+def rules_hold(schema: type[dy.Schema], frame: pl.DataFrame) -> bool:
+    """Whether rows with the types of a contract keep all its rules.
+
+    `schema.is_valid` says the same, and makes its expressions again at each call, which takes longer than
+    checking ten thousand rows.
+    """
+    none = pl.QueryOptFlags.none()
+    return bool(frame.lazy().select(pl.all_horizontal(rules_of(schema))).collect(optimizations=none).item())
+
+
+@cache
+def rules_of(schema: type[dy.Schema]) -> list[pl.Expr]:
+    """For each rule whether it holds for all rows; a rule that is null for a row holds for it."""
+    rules = schema._validation_rules(with_cast=False).values()
+    return [rule.expr.fill_null(True).all() for rule in rules]
 
 
 def add_missing_columns(table: Table, frame: pl.DataFrame) -> pl.DataFrame:
