@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from tests.benchmarks.rivals_cells import CURVE_PROBLEMS, CURVE_SAMPLES
 from tests.benchmarks.rivals_plots import write_curves
-from tests.benchmarks.rivals_report import COLUMNS, MB, best_of, estimate, grouped, questions, rows_of
+from tests.benchmarks.rivals_report import COLUMNS, MB, best_of, estimate, gains, grouped, questions, rows_of
 
 HEAD = """# Results: SPO beside its rivals
 
@@ -17,6 +18,8 @@ training. `Q0 samples`: judged samples of the start that the method needs or tra
 of a step for each row trained on, value network included. `distinct`: distinct accepted programs per
 problem. `MB beyond the policy`: moments, value network and its moments, and the reference where it is held
 to score fresh rows. `collapsed`: runs that end below half of the best pass@1 of their method.
+
+`above the start`: against the policy that every run begins from, on the same problems.
 
 How far the answers go: `yes` and `no` are where the interval of a difference does not reach 0. There are
 several questions, and no interval is widened for that; of three seeds it is coarse. Where a method has
@@ -53,6 +56,8 @@ def compared(path: Path, reference: dict, cells: list[dict]) -> list[str]:
         "",
         *markdown(COLUMNS, [list(row.values()) for row in rows]),
         "",
+        *gains(reference, cells),
+        "",
         *questions(cells),
         "",
         "Memory held through training, in MB, by exact count of fp32 weights and moments:",
@@ -66,7 +71,13 @@ def compared(path: Path, reference: dict, cells: list[dict]) -> list[str]:
     if "start_of_curve" in reference:
         plot = path.with_name(f"{path.stem}-curves.svg")
         write_curves(plot, reference, cells)
-        lines += [f"![Learning curves]({path.parent.name}/{plot.name})", ""]
+        lines += [
+            f"![Learning curves]({path.parent.name}/{plot.name})",
+            "",
+            f"A point is a mean over seeds, each of {CURVE_PROBLEMS} problems with {CURVE_SAMPLES} samples.",
+            "That is few: the curves wander by as much as they differ.",
+            "",
+        ]
     return lines
 
 
