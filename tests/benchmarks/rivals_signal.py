@@ -25,7 +25,7 @@ from trainer.run.execution import load_start, open_stream
 from trainer.run.optim import preparation
 from trainer.run.step import Trainer
 
-BATCHES = 12
+BATCHES = 36
 SAMPLES = f"j.policy_id = '{REFERENCE}'"
 HUMAN = "j.origin = 'human' and j.verdict = 'accepted'"
 
