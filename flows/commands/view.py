@@ -18,6 +18,16 @@ TOKEN_NAME = "view-token"
 
 
 def view(
+    queries: Annotated[
+        list[str] | None, typer.Argument(help="With --bundle: addresses of pages, ids, or SQL.")
+    ] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(help="Write pages into this new folder, which opens from disk, and end."),
+    ] = None,
+    depth: Annotated[
+        int, typer.Option(min=0, max=3, help="With --bundle: links that are followed from the pages.")
+    ] = 1,
     store: StoreOption = STORE,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8181,
     at: Annotated[
@@ -36,7 +46,33 @@ def view(
     token, which the browser then keeps as a cookie.
 
     Examples: `spo view` -- `spo view --store s3://bucket/store` -- `spo view --at paper-figure-3`
+    -- `spo view --bundle figure-3 starter/mean/1 "select verdict, count(*) from judged group by all"`
     """
+    if bundle is not None or queries:
+        return bundled(open_store(store).location, bundle, queries or [], runs, at, depth)
+    serve(open_store(store).location, port, at, runs, browser)
+
+
+def bundled(
+    location: str, folder: Path | None, queries: list[str], runs: Path, at: str | None, depth: int
+) -> None:
+    """Raises BadParameter for a query without a page, and for a folder that exists."""
+    from flows.view import BundleError, write_bundle
+
+    if folder is None:
+        raise typer.BadParameter("pages are named only for a folder: --bundle FOLDER", param_hint="QUERIES")
+    if folder.exists():
+        raise typer.BadParameter(f"{folder} exists; name a new folder", param_hint="--bundle")
+    try:
+        bundle = write_bundle(location, folder, queries or ["/"], runs_folder=runs, at=at, depth=depth)
+    except BundleError as error:
+        raise typer.BadParameter(str(error), param_hint="QUERIES") from error
+    beyond = f"; {len(bundle.beyond)} more links were not followed" if bundle.beyond else ""
+    echo(f"{len(bundle.pages)} pages in {folder / 'index.html'}{beyond}", err=True)
+
+
+def serve(location: str, port: int, at: str | None, runs: Path, browser: bool) -> None:
+    """Serve the explorer until Ctrl-C."""
     import socket
 
     import uvicorn
@@ -44,7 +80,6 @@ def view(
     from flows.commands.serve_judge import generated_token
     from flows.view import application
 
-    location = open_store(store).location
     token = generated_token(DATA / TOKEN_NAME)
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
