@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -113,7 +114,11 @@ def evenness(tuned: list[dict]) -> list[str]:
 def signal(kept: dict) -> list[str]:
     """The part on gradients."""
     rows = [
-        [row["name"], f"{row['norm']:.2f}", f"{row['share']:.3f} ± {row['error']:.3f}"]
+        [
+            row["name"],
+            f"{row['norm']:.2f}",
+            "not measured" if math.isnan(row["share"]) else f"{row['share']:.3f} ± {row['error']:.3f}",
+        ]
         for row in kept["signal"]
     ]
     return [
@@ -122,6 +127,8 @@ def signal(kept: dict) -> list[str]:
         origin([kept]),
         "The mean cosine of the gradients of two batches of 32 rows is the share of the squared norm that is",
         "signal, with its standard error; the rest is noise. A share within two errors of 0 shows no signal.",
+        "Signal is of the loss on the rows that are drawn, not of the reward: rows chosen by verdict share a",
+        "direction whether or not it helps. `not measured`: a batch had no gradient at all.",
         "",
         *markdown(("batches", "norm", "share of signal"), rows),
         "",

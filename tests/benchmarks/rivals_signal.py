@@ -57,8 +57,10 @@ TRIED: tuple[tuple[str, str, dict[str, Any], list[Source]], ...] = (
 
 
 def signal_share(gradients: Tensor) -> tuple[float, float]:
-    """Mean cosine of two different gradients of [N, parameters], and its standard error (jackknife)."""
-    units = gradients / gradients.norm(dim=1, keepdim=True)
+    """Mean cosine of two different gradients of [N, parameters], and its standard error (jackknife).
+    A gradient of zeros, of a batch that teaches nothing, agrees with none.
+    """
+    units = gradients / gradients.norm(dim=1, keepdim=True).clamp(min=1e-12)
     cosines, count = units @ units.T, len(units)
 
     def mean(kept: list[int]) -> float:

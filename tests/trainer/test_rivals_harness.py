@@ -135,6 +135,11 @@ def test_the_share_of_signal_by_hand():
     assert error == pytest.approx((2 / 3 * (1 / 9 + 1 / 9 + 4 / 9)) ** 0.5)
 
 
+def test_a_batch_without_a_gradient_agrees_with_none():
+    gradients = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 0.0]])
+    assert rivals_signal.signal_share(gradients)[0] == pytest.approx(1 / 3)
+
+
 def test_gradients_of_one_direction_and_noise_agree_in_the_share_of_the_direction():
     torch.manual_seed(0)
     gradients = torch.randn(200, 2000) + 2.0 * torch.nn.functional.one_hot(torch.tensor(3), 2000) * 2000**0.5
