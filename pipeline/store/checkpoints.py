@@ -68,12 +68,24 @@ def needed_names(log: Path, version: int) -> list[str]:
 
 @contextlib.contextmanager
 def working_folder(parent: Path) -> Iterator[Path]:
-    folder = parent / f"{uuid.uuid4().hex}{PARTIAL}"
-    (folder / LOG_FOLDER).mkdir(parents=True)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    folder, descriptor = new_folder(parent)
     try:
-        hold(descriptor)
+        (folder / LOG_FOLDER).mkdir()
         yield folder
     finally:
         os.close(descriptor)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def new_folder(parent: Path) -> tuple[Path, int]:
+    """A partial folder, and the descriptor that holds it."""
+    while True:
+        folder = parent / f"{uuid.uuid4().hex}{PARTIAL}"
+        folder.mkdir(parents=True)
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:  # a sweep came first
+            continue
+        if hold(descriptor, folder):
+            return folder, descriptor
+        os.close(descriptor)

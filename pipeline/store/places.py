@@ -76,13 +76,16 @@ class Disk:
         renamed.
         """
         make_folder(self.own)
-        path = self.own / f"{uuid.uuid4().hex}{PARTIAL}"
-        try:
+        while True:
+            path = self.own / f"{uuid.uuid4().hex}{PARTIAL}"
             with open(path, "xb") as file:
-                hold(file.fileno())
-                yield path, file
-        finally:
-            path.unlink(missing_ok=True)
+                if not hold(file.fileno(), path):
+                    continue
+                try:
+                    yield path, file
+                finally:
+                    path.unlink(missing_ok=True)
+                return
 
     def open(self, path: str) -> str:
         return str(self.folder / path)
@@ -112,36 +115,43 @@ class Disk:
 
     def sweep(self, retention_hours: float) -> int:
         oldest = time.time() - 3600 * max(retention_hours, LEFTOVER_HOURS)
-        left = [path for path in self.folder.rglob(STAGED_BY_OTHERS) if path.stat().st_mtime < oldest]
-        left += [path for path in self.own.glob(f"*{PARTIAL}") if is_abandoned(path)]
-        for path in left:
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
-        return len(left)
+        staged = [path for path in self.folder.rglob(STAGED_BY_OTHERS) if path.stat().st_mtime < oldest]
+        for path in staged:
+            path.unlink(missing_ok=True)
+        return len(staged) + sum(map(delete_abandoned, self.own.glob(f"*{PARTIAL}")))
 
 
 def modification_ms(status: os.stat_result) -> int:
     return status.st_mtime_ns // 10**6
 
 
-def hold(descriptor: int) -> None:
-    """Lock a partial file or folder, so that `sweep` sees that its writer lives; the kernel frees it
-    however that ends.
+def hold(descriptor: int, path: Path) -> bool:
+    """Lock a new partial file or folder, so that a sweep sees that its writer lives; the kernel frees it
+    however that ends. False if a sweep came first and has deleted it.
     """
     with contextlib.suppress(OSError):  # a file system without locks; nothing can be abandoned there
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
-def is_abandoned(path: Path) -> bool:
-    """Whether the writer of a partial file or folder has ended, whatever clocks say."""
+def delete_abandoned(path: Path) -> bool:
+    """Delete a partial file or folder whose writer has ended, whatever clocks say. True if it was deleted.
+
+    It is deleted under its lock: a writer that has just made it waits for that, and sees that it is gone.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     except OSError:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
         return True
     except OSError:
         return False

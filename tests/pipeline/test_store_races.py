@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable
 
-from pipeline.store import Store, StoreError, maintenance, pins
+from pipeline.store import Store, StoreError, checkpoints, maintenance, pins, places
+from pipeline.store.places import Disk, hold
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE))
@@ -207,3 +208,27 @@ def test_two_processes_under_one_producer_lose_nothing(store):
     assert len(said) == 24 and len(committed) >= 48
     assert {result for _, _, result in said} <= {"added", "refused"}
     assert ids(store) == sorted(committed + rows_of("p", range(3), 4))
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_sweep_between_a_partial_file_and_its_lock_takes_nothing_from_the_writer(
+    tmp_path, monkeypatch, kind
+):
+    """The sweep meets a file that its writer has made and not locked yet; the writer makes another."""
+    disk, swept = Disk(tmp_path), []
+
+    def sweep_first(descriptor, path):
+        if len(swept) < 2:
+            swept.append(disk.sweep(0))
+        return hold(descriptor, path)
+
+    monkeypatch.setattr(places, "hold", sweep_first)
+    monkeypatch.setattr(checkpoints, "hold", sweep_first)
+    if kind == "file":
+        name, _, _ = disk.put("", lambda sink: sink.write(b"rows"))
+        assert (tmp_path / name).read_bytes() == b"rows"
+    else:
+        disk.own.mkdir()
+        with checkpoints.working_folder(disk.own) as folder:
+            assert disk.sweep(0) == 0 and folder.is_dir()
+    assert swept == [1, 1] and not list(disk.own.iterdir())
