@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from flows.view.app import application
 from flows.view.programs import code_styles
 from flows.view.visit import STATIC
+from pipeline.store import publish_folder
 from pipeline.text import visible
 
 MOST_PAGES = 300
@@ -57,10 +58,14 @@ def write_bundle(
     """
     app = application(location, TOKEN, runs_folder=runs_folder, at=at)
     bundle = asyncio.run(_collect(app, [address_of(query) for query in queries], depth))
-    folder.mkdir(parents=True)
-    for address, text in bundle.pages.items():
-        (folder / bundle.names[address]).write_text(standalone(text, bundle, statement_of(address)))
-    (folder / "index.html").write_text(index_page(location, bundle))
+
+    def write(partial: Path) -> None:
+        for address, text in bundle.pages.items():
+            page = standalone(text, bundle, statement_of(address))
+            (partial / bundle.names[address]).write_text(page, encoding="utf-8")
+        (partial / "index.html").write_text(index_page(location, bundle), encoding="utf-8")
+
+    publish_folder(folder, write)
     return bundle
 
 

@@ -69,3 +69,15 @@ def test_what_has_no_page_is_named_and_nothing_is_written(place, tmp_path):
             str(place.store.location), tmp_path / "b", ["none"], runs_folder=place.folder, at=None, depth=0
         )
     assert not (tmp_path / "b").exists()
+
+
+def test_a_full_disk_leaves_no_half_of_a_bundle(place, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("flows.view.bundle.index_page", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_bundle(
+            str(place.store.location), tmp_path / "b", ["/"], runs_folder=place.folder, at=None, depth=0
+        )
+    assert list(tmp_path.iterdir()) == []
