@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -58,19 +59,19 @@ def warmstart(
     from pipeline.store import publish_folder
     from trainer.policies import SolvedRows, load_policy, new_policy, publish_policy
 
-    if folder.exists():
-        raise typer.BadParameter(f"{folder} exists; name a new folder", param_hint="FOLDER")
     if width % 4:
         raise typer.BadParameter(f"{width} is not a multiple of 4", param_hint="--width")
     opened = open_store(store)
+    check_new(opened, folder)
     rows = SolvedRows(problems, where, share, per_problem)
     if model:
         policy = load_policy(model)
     else:
         texts = rows.texts(opened)
         policy = new_policy(texts, layers=layers, width=width, max_positions=max_tokens, seed=seed)
-    rate = learning_rate or (2e-5 if model else 3e-3)
-    settings = {"steps": steps, "batch_tokens": batch_tokens, "learning_rate": rate, "seed": seed}
+    if learning_rate is None:
+        learning_rate = 2e-5 if model else 3e-3
+    settings = {"steps": steps, "batch_tokens": batch_tokens, "learning_rate": learning_rate, "seed": seed}
     figures = _train(policy, rows, opened, max_tokens, settings)
     publish_folder(folder, policy.save)
     details = {"warm_start": {"rows": vars(rows), "model": model, **settings}}
@@ -81,6 +82,15 @@ def warmstart(
     )
     echo(f"next: spo rollout {folder} --samples 8    # then: spo label, spo score {folder}, spo init")
     finish({"policy": folder.name, "folder": str(folder), **figures}, as_json)
+
+
+def check_new(store: Store, folder: Path) -> None:
+    """Raises BadParameter, before anything is trained, if the folder or a policy of its name exists."""
+    if os.path.lexists(folder):
+        raise typer.BadParameter(f"{folder} exists; name a new folder", param_hint="FOLDER")
+    if folder.name in store.read("policies", ["policy_id"])["policy_id"]:
+        reason = f"policy {folder.name} is published already; give the folder another name"
+        raise typer.BadParameter(reason, param_hint="FOLDER")
 
 
 def _train(

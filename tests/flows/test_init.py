@@ -77,6 +77,11 @@ def test_a_reference_from_programs_of_ones_own_trains(spo, place):
     assert (line["policy"], line["steps"]) == ("first", 2)
     assert line["programs"] == 1  # bob's is wrong, cem's has too many tokens
     assert spo("warmstart", "models/first", *SHORT).exit_code == 2
+    elsewhere = spo("warmstart", "others/first", *SHORT)
+    assert elsewhere.exit_code == 2 and "policy first is published already" in " ".join(
+        elsewhere.output.split()
+    )
+    assert not (place / "others").exists()
     details = json.loads(Store(place / "store").read("policies").row(0, named=True)["details"])
     assert details["warm_start"]["rows"]["where"] == "j.origin = 'human'"
 
