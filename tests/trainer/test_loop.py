@@ -151,12 +151,18 @@ def test_half_online_run_resumes_without_a_row_lost_or_doubled(job, tmp_path):
                 store=job.store, judges=judges, reference=job.policy(), problems=problems, settings=online,
                 run_id="run", seed=0,
             )  # fmt: skip
-            return run(job, tmp_path / "run", sources, fresh=fresh, on_step=on_step)
+            stream = job.stream(sources, run_id="run")
+            return run(job, tmp_path / "run", sources, fresh=fresh, on_step=on_step, stream=stream)
 
     with pytest.raises(Killed):
         train_online(killed_after(3))
     logged = log(tmp_path / "run")
     policy = train_online()
+    lines = log(tmp_path / "run")
+    assert [line["sources"]["online"]["age_steps"] for line in lines[2:4]] == [0.0, 1.0]
+    assert 0.0 <= lines[4]["sources"]["online"]["age_steps"] <= 2.0  # rows of steps 2 and 4
+    assert [line["age_steps"] for line in lines[:2]] == [None, None]
+    assert {line["sources"]["human"]["age_steps"] for line in lines} == {None}
     assert [line["rows_digest"] for line in log(tmp_path / "run")[:4]] == [
         line["rows_digest"] for line in logged
     ]

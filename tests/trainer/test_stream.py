@@ -322,6 +322,7 @@ def frame(steps, rewards, hours):
             "reward": rewards,
             "verdict": ["accepted" if r == 0 else "wrong_answer" for r in rewards],
             "policy_step": steps,
+            "own_step": [None] * count,
             "created_at": [start + timedelta(hours=h) for h in hours],
         }
     )

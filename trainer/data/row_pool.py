@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -36,6 +37,7 @@ class Row(NamedTuple):
     reward_range: tuple[float, float] = (-1.0, 0.0)  # lowest and highest value of the reward function
     group: int = -1  # number of its group in the batch; -1: a single row
     selection_weight: float = 1.0  # mu(verdict) / share(verdict), see selection_weights.py
+    own_step: float = math.nan  # step of this run whose policy sampled it; NaN for all other rows
     # The same as above of each token of the completion, NaN where unknown; None unless they were asked for.
     reference_token_logprobs: np.ndarray | None = None
     behaviour_token_logprobs: np.ndarray | None = None
@@ -71,6 +73,7 @@ class RowPool:
     reward_range: tuple[float, float]
     verdicts: np.ndarray  # [N] of str, one object per verdict
     policy_step: np.ndarray  # [N] step of the policy that sampled it, 0 where it has none
+    own_step: np.ndarray  # [N] the same where this run sampled it, NaN elsewhere
     success_rate: np.ndarray  # [N] of the policy that sampled it, NaN where mu is unknown
     reference_rewards: list[np.ndarray]  # [K] for each problem; empty if no row needs them
     problem_indices: np.ndarray  # [N] index into `reference_rewards`
@@ -108,6 +111,7 @@ class RowPool:
             self.reward[indices].tolist(),
             self.verdicts[indices].tolist(),
             self._rewards_of(indices),
+            self.own_step[indices].tolist(),
             strict=True,
         )
         blocks, rows, limits = self.blocks, [], self.reward_range
@@ -117,7 +121,7 @@ class RowPool:
             p1,
             c0,
             c1,
-        ), reference, behaviour, reward, verdict, rewards in columns:
+        ), reference, behaviour, reward, verdict, rewards, own_step in columns:
             block = blocks[number]
             row = Row(
                 trajectory,
@@ -133,6 +137,7 @@ class RowPool:
                 limits,
                 -1,
                 weights.success if verdict == "accepted" else weights.failure,
+                own_step,
             )
             if block.behaviour_logprobs is not None and block.reference_logprobs is not None:
                 row = row._replace(
@@ -189,6 +194,7 @@ def make_pool(
         reward_range=reward_range,
         verdicts=_shared(chosen["verdict"]),
         policy_step=chosen["policy_step"].to_numpy(),
+        own_step=_numbers(chosen["own_step"]),
         success_rate=_numbers(chosen["success_rate"]),
         reference_rewards=rewards.rewards if rewards else [],
         problem_indices=chosen["problem_index"].to_numpy(),

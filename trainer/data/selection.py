@@ -67,7 +67,8 @@ def _rows_sql(source: Source, reward_name: str, scored: bool) -> str:
         select j.trajectory_id, j.problem_id,
                {"s.logprob_sum" if scored else "null::double"} as reference_logprob,
                j.behaviour_logprob, j.verdict, {value} as reward,
-               coalesce(j.policy_step, 0)::bigint as policy_step, j.created_at, j.policy_id, j.run_id,
+               coalesce(j.policy_step, 0)::bigint as policy_step,
+               j.policy_step as own_step, j.created_at, j.policy_id, j.run_id,
                j.all_tests_run
         from judged j {scores if scored else ""}
         {unique.join}

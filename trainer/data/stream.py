@@ -229,9 +229,12 @@ class Stream:
         known = pl.col("behaviour_logprob").is_not_null()
         rows = rows.with_columns(policy_id=pl.when(known).then("policy_id"))
         if self.run_id is None:
-            return rows
+            return rows.with_columns(own_step=pl.lit(None, pl.Float64))
         foreign = pl.col("run_id").is_not_null() & (pl.col("run_id") != self.run_id)
-        return rows.with_columns(policy_step=pl.when(foreign).then(0).otherwise("policy_step"))
+        return rows.with_columns(
+            policy_step=pl.when(foreign).then(0).otherwise("policy_step"),
+            own_step=pl.when(pl.col("run_id") == self.run_id).then("own_step"),
+        )
 
     def _token_batch(self, step: int, budget: int) -> list[Row]:
         """Each source gives rows that fit into the tokens it is owed; the rest is carried on, so that

@@ -19,8 +19,9 @@ KL_WEIGHT_CAP = 10.0
 class StepRows:
     """The rows of one step and what was computed for each.
 
-    `columns` are `loss`, `log_ratio` (log pi - log pi_ref) and `token_entropy` (nats), and those of the
-    objective: [N] each, on the CPU, in the order of `rows`. NaN means that a row has no such value.
+    `columns` are `loss`, `log_ratio` (log pi - log pi_ref), `token_entropy` (nats), `age_steps` (steps since
+    the policy of this run that sampled the row), and those of the objective: [N] each, on the CPU, in the
+    order of `rows`. NaN means that a row has no such value.
     """
 
     rows: list[Row]

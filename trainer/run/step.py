@@ -80,7 +80,9 @@ class Trainer:
                 computed[index] = {name: values.tolist() for name, values in columns.items()}
         parts = [part for _, part in sorted(self.ranks.gather(computed).items())]
         columns = {name: torch.tensor([x for part in parts for x in part[name]]) for name in parts[0]}
-        return StepRows([rows[i] for group in groups for i in group], columns)
+        ordered = [rows[i] for group in groups for i in group]
+        columns["age_steps"] = step - torch.tensor([row.own_step for row in ordered])
+        return StepRows(ordered, columns)
 
 
 @torch.no_grad()
