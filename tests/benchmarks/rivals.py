@@ -1,5 +1,5 @@
-"""`./run bench rivals [--budget NAME] [--place FOLDER] [--done | --report | --signal]`: objectives side by
-side under one budget of samples; the last line is JSON.
+"""`./run bench rivals [--budget NAME] [--place FOLDER] [--kept] [--done | --report | --signal]`: objectives
+side by side under one budget of samples; the last line is JSON.
 
 Each cell (method, data condition, seed) is a run of `spo train` in a process of its own, in one store:
 problems and human programs of the starter set, judged by the sandbox; a small policy that was warmed up on a
@@ -20,6 +20,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import fields
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -131,6 +132,29 @@ def measure(cell: Cell, place: Path, command: str) -> dict:
     return json.loads(path.read_text())
 
 
+def take_kept(name: str, place: Path) -> None:
+    """Write the figures of `results/` as those of cells that are done."""
+    path = RESULTS / f"rivals-{name}.json"
+    figures = json.loads(path.read_text()) if path.exists() else {"tuned": [], "cells": []}
+    (place / "cells").mkdir(exist_ok=True)
+    for one in (*figures["tuned"], *figures["cells"]):
+        settings = {field.name: one[field.name] for field in fields(Cell) if field.name in one}
+        done = path_of(Cell(**settings), place)
+        if not done.exists():
+            done.write_text(json.dumps(one))
+
+
+def with_starts(cells: list[Cell], place: Path) -> list[Cell]:
+    """The cells; one whose figures are there and whose policy is not is run again where another one that is
+    to be run begins from it.
+    """
+    starts = {cell.start for cell in cells if cell.start and not path_of(cell, place).exists()}
+    for cell in cells:
+        if cell.name in starts and not (place / "runs" / cell.name / "final").exists():
+            path_of(cell, place).unlink(missing_ok=True)
+    return cells
+
+
 def best_configurations(tuned: list[dict]) -> dict[str, Configuration]:
     """For each group the configuration with the highest pass@10 on the validation split."""
     return {
@@ -161,6 +185,7 @@ def main() -> None:
     parser.add_argument("--budget", choices=BUDGETS, default="small")
     parser.add_argument("--place", type=Path, help="folder of store, runs and cells; kept, and gone on from")
     parser.add_argument("--report", action="store_true", help="make RESULTS.md of what is in results/")
+    parser.add_argument("--kept", action="store_true", help="cells whose figures are in results/ are done")
     parser.add_argument("--done", action="store_true", help="keep the figures of what is done; run no cell")
     parser.add_argument("--signal", action="store_true", help="measure the share of signal in gradients")
     parser.add_argument("--cell", help=argparse.SUPPRESS)
@@ -184,10 +209,12 @@ def main() -> None:
     def wanted(cells: Iterable[Cell]) -> Iterator[Cell]:
         return (cell for cell in cells if not arguments.done or path_of(cell, place).exists())
 
+    if arguments.kept:
+        take_kept(arguments.budget, place)
     for cell in wanted(tuning_cells(budget)):
         kept["tuned"].append(measure(cell, place, command))
         keep(arguments.budget, kept)
-    for cell in wanted(final_cells(budget, best_configurations(kept["tuned"]))):
+    for cell in wanted(with_starts(list(final_cells(budget, best_configurations(kept["tuned"]))), place)):
         kept["reference"] = kept["reference"] or rivals_ledger.evaluate_reference(place, budget)
         kept["cells"].append(measure(cell, place, command))
         keep(arguments.budget, kept)

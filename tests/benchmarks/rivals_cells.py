@@ -14,6 +14,7 @@ from trainer.rollouts import SamplingSettings
 from trainer.run import MixtureConfig, OnlineConfig, OptimiserSettings, RunConfig, TrainingSettings
 
 REFERENCE = "reference"
+AFTER_SFT = "after-sft"
 MAX_NEW_TOKENS = 128
 GROUP = 8  # samples of a problem in a round, for every method
 ROUND_STEPS = 4  # of 32 rows, between rounds of 128 fresh samples
@@ -44,8 +45,8 @@ SPO_TRIED = (
 SPO_CHOSEN = dict.fromkeys(("offline", "half"), Configuration(3e-4, {"smoothing": 0.05})) | dict.fromkeys(
     ("online", "stale"), Configuration(1e-4, {"smoothing": 0.05})
 )
-PPO_CHOSEN = dict.fromkeys(("online", "stale"), Configuration(3e-5))
-GRPO_CHOSEN = dict.fromkeys(("online", "stale"), Configuration(1e-4))
+PPO_CHOSEN = dict.fromkeys(("online", "stale", AFTER_SFT), Configuration(3e-5))
+GRPO_CHOSEN = dict.fromkeys(("online", "stale", AFTER_SFT), Configuration(1e-4))
 SFT_TRIED = tuple(Configuration(rate) for rate in (1e-4, 3e-4, 1e-3, 3e-3))
 
 
@@ -69,7 +70,8 @@ class Method:
 
 
 # offline: human programs and samples of the reference. online: fresh samples alone, each used once. half:
-# both, with half of the fresh samples. stale: fresh samples of a policy of up to 40 updates ago.
+# both, with half of the fresh samples. stale: fresh samples of a policy of up to 40 updates ago. after-sft:
+# online from the policy of `sft, successes` of the same seed, which has seen what the offline methods see.
 METHODS = {
     "spo": Method(
         {"name": "spo", "beta": 0.1},
@@ -80,11 +82,13 @@ METHODS = {
     ),
     "ppo": Method(
         {"name": "ppo", "kl": 0.01, "clip_high": 0.28},
-        ("online", "stale"),
+        ("online", "stale", AFTER_SFT),
         seeds=5,
         chosen=PPO_CHOSEN,
     ),
-    "grpo": Method({"name": "grpo"}, ("online", "stale"), groups=True, seeds=5, chosen=GRPO_CHOSEN),
+    "grpo": Method(
+        {"name": "grpo"}, ("online", "stale", AFTER_SFT), groups=True, seeds=5, chosen=GRPO_CHOSEN
+    ),
     "grpo-truncated": Method(
         {"name": "grpo", "importance": "truncate"}, ("offline", "half"), groups=True, seeds=5
     ),
@@ -136,13 +140,14 @@ BUDGETS = {
         50,
         False,
         (
+            ("sft", "successes"),
             *(("spo", condition) for condition in ("offline", "half", "online")),
             ("ppo", "online"),
-            ("ppo", "stale"),
+            ("ppo", AFTER_SFT),
             ("grpo", "online"),
-            ("sft", "successes"),
+            ("grpo", AFTER_SFT),
+            ("ppo", "stale"),
         ),
-        3,
     ),
     "full": Budget((12, 12), 480, 300, 80, 200, True),
 }
@@ -158,6 +163,7 @@ class Cell:
     seed: int
     phase: str = "final"  # or `tune`, which is evaluated on the validation split
     objective: Mapping[str, Any] = field(default_factory=dict)  # settings that are not those of the method
+    start: str = ""  # the cell whose policy it begins from, and is held near to; else the reference
 
     @property
     def name(self) -> str:
@@ -181,10 +187,10 @@ def pairs(budget: Budget) -> Iterator[tuple[str, str]]:
 
 
 def tuning_cells(budget: Budget) -> Iterator[Cell]:
-    """The same number of configurations for each method."""
+    """The same number of configurations for each method; after SFT it takes what is best online."""
     if budget.tuned:
         for method, condition in pairs(budget):
-            for one in METHODS[method].tried:
+            for one in METHODS[method].tried if condition != AFTER_SFT else ():
                 yield Cell(method, condition, one.rate, 0, "tune", one.objective)
 
 
@@ -199,8 +205,13 @@ def final_cells(budget: Budget, best: Mapping[str, Configuration]) -> Iterator[C
     for seed in range(max(seeds_of(method) for method, _ in pairs(budget))):
         for method, condition in pairs(budget):
             if seed < seeds_of(method):
-                one = best.get(f"{method}, {condition}", METHODS[method].best(condition))
-                yield Cell(method, condition, one.rate, seed, objective=one.objective)
+                tuned = "online" if condition == AFTER_SFT else condition
+                one = best.get(f"{method}, {tuned}", METHODS[method].best(condition))
+                start = ""
+                if condition == AFTER_SFT:
+                    sft = best.get("sft, successes", METHODS["sft"].best("successes"))
+                    start = Cell("sft", "successes", sft.rate, seed, objective=sft.objective).name
+                yield Cell(method, condition, one.rate, seed, objective=one.objective, start=start)
 
 
 def first_problems(split: str, count: int) -> str:
@@ -221,7 +232,7 @@ def config_of(cell: Cell, budget: Budget, place: Path) -> RunConfig:
     method, run_id = METHODS[cell.method], f"rivals/{cell.name}"
     every = {"half": 2 * ROUND_STEPS, "stale": 10 * ROUND_STEPS}.get(cell.condition, ROUND_STEPS)
     online = None
-    if cell.condition in ("online", "half", "stale"):
+    if cell.condition in ("online", "half", "stale", AFTER_SFT):
         online = OnlineConfig(
             problems_where="split = 'train' and source = 'starter'",
             from_step=0,
@@ -233,8 +244,8 @@ def config_of(cell: Cell, budget: Budget, place: Path) -> RunConfig:
         run=place / "runs" / cell.name,
         name=run_id,
         store=str(place / "store"),
-        reference=place / REFERENCE,
-        reference_policy=REFERENCE,
+        reference=place / "runs" / cell.start / "final" if cell.start else place / REFERENCE,
+        reference_policy=f"rivals/{cell.start}" if cell.start else REFERENCE,
         seed=cell.seed,
         evaluation=first_problems("test", budget.evaluated),
         allow_leaks=("ngrams",),
@@ -272,5 +283,5 @@ def _sources(condition: str, run_id: str, *, groups: bool, every: int) -> Iterat
     options: dict[str, Any] = {"parameters": {"run": run_id}, "group": group}
     if condition == "half":
         yield Source(name="fresh", where=fresh, weight=1.0, window=512, when_empty="others", **options)
-    elif condition in ("online", "stale"):
+    elif condition in ("online", "stale", AFTER_SFT):
         yield Source(name="fresh", where=fresh, weight=1.0, max_age_steps=every - 1, **options)

@@ -92,7 +92,7 @@ def run_cell(cell: Cell, budget: Budget, place: Path) -> dict[str, Any]:
         **evaluated(store, policy, config.run_id, where, budget.samples, cell.seed),
         "rows": sum(line["rows"] for line in logged),
         "samples_fresh": sum(one["rows"] for one in fresh),
-        "samples_reference": reference_samples(store) if uses_reference_samples(config) else 0,
+        "samples_reference": reference_samples(store) if cell.start or uses_reference_samples(config) else 0,
         "hand_overs": len(fresh),
         "cpu_s": {part: round(seconds, 1) for part, seconds in sorted(cpu.items())},
         "resumed": resumed,  # then its CPU seconds are those since the last checkpoint

@@ -25,7 +25,8 @@ def curves(reference: dict[str, Any], cells: list[dict[str, Any]]) -> dict[str, 
     for cell in cells:
         before = cell["samples_reference"]
         start = reference["start_of_curve"] | {"step": 0, "fresh": 0, "cpu_s": 0.0}
-        for point in [start, *cell.get("curve", [])]:
+        # A policy that began from another cell's has no point of its own at the start.
+        for point in [*([] if cell.get("start") else [start]), *cell.get("curve", [])]:
             seconds = np.nan if cell["resumed"] else point["cpu_s"]
             by_group[cell["group"]][point["step"]].append(
                 {

@@ -180,6 +180,10 @@ def questions(cells: list[dict]) -> list[str]:
         ("SPO above PPO in distinct programs", best_group(cells, "spo"), best_group(cells, "ppo"), 0),
         ("Half-online above offline", groups.get("spo, half"), groups.get("spo, offline"), 10),
         ("SPO above SFT on the same successes", best_group(cells, "spo"), groups.get("sft, successes"), 10),
+        ("SPO above PPO that begins from SFT", best_group(cells, "spo"), groups.get("ppo, after-sft"), 10),
+        ("SPO above GRPO that begins from SFT", best_group(cells, "spo"), groups.get("grpo, after-sft"), 10),
+        ("PPO from fresh samples above PPO from samples of 40 updates ago",
+         groups.get("ppo, online"), groups.get("ppo, stale"), 10),
     ]  # fmt: skip
     lines = ["| question | difference | answer |", "|---|---|---|"]
     for text, one, other, k in asked:

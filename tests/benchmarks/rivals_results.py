@@ -25,8 +25,9 @@ to score fresh rows. `collapsed`: runs that end below half of the best pass@1 of
 How far the answers go: `yes` and `no` are where the interval of a difference does not reach 0. There are
 several questions, and no interval is widened for that; of three seeds it is coarse. Where a method has
 several conditions, the one that is compared is the best on the validation split. SPO offline and half-online
-and SFT train on programs by people, PPO and GRPO do not: their difference is one of data and method together.
-The fair opponents, PPO and GRPO from SFT on the same programs, were not run.
+and SFT train on programs by people, PPO and GRPO online do not: their difference is one of data and method
+together. The fair opponents are PPO and GRPO after SFT on the same programs (`after-sft`), whose steps, time
+and `Q0 samples` are those of their own part, and come after those of SFT.
 """
 PARTS = ("policy", "moments", "value_network", "value_moments", "reference")
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from trainer.run.checks import check_settings
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT))
-from tests.benchmarks import rivals_plots, rivals_report, rivals_results, rivals_signal  # noqa: E402
+from tests.benchmarks import rivals, rivals_plots, rivals_report, rivals_results, rivals_signal  # noqa: E402
 from tests.benchmarks.rivals import best_configurations  # noqa: E402
 from tests.benchmarks.rivals_cells import (  # noqa: E402
     BUDGETS,
@@ -221,6 +222,32 @@ def test_the_best_configuration_on_the_validation_split_is_compared():
     assert cells["spo, half"].objective == {"smoothing": 0.1} and cells["spo, half"].rate == 1e-3
     assert cells["spo, offline"].configuration == METHODS["spo"].best("offline")
     assert config_of(cells["spo, half"], BUDGETS["short"], Path("/x")).objective.smoothing == 0.1
+
+
+def test_a_run_after_sft_begins_from_the_sft_of_its_seed_and_is_held_near_to_it(tmp_path):
+    best = {"sft, successes": Configuration(1e-3), "ppo, online": Configuration(2e-5)}
+    cells = [one for one in final_cells(BUDGETS["medium"], best) if one.seed == 1]
+    names = [one.name for one in cells]
+    (after,) = (one for one in cells if one.group == "ppo, after-sft")
+    assert after.rate == 2e-5 and names.index(after.start) < names.index(after.name)
+    config = config_of(after, BUDGETS["medium"], tmp_path)
+    assert config.reference == tmp_path / "runs" / "final-sft-successes-0.001-1" / "final"
+    assert config.reference_policy == config_of(cells[0], BUDGETS["medium"], tmp_path).run_id
+    assert not [one for one in tuning_cells(BUDGETS["full"]) if one.condition == "after-sft"]
+
+
+def test_kept_figures_are_done_and_a_lost_start_is_run_again(tmp_path, monkeypatch):
+    sft, after = Cell("sft", "successes", 1e-3, 0), Cell("ppo", "after-sft", 1e-4, 0)
+    after = replace(after, start=sft.name)
+    figures = {"tuned": [], "cells": [vars(sft) | {"pass_1": 0.5}]}
+    (tmp_path / "rivals-medium.json").write_text(json.dumps(figures))
+    monkeypatch.setattr(rivals, "RESULTS", tmp_path)
+    rivals.take_kept("medium", tmp_path)
+    done = rivals.path_of(sft, tmp_path)
+    assert json.loads(done.read_text())["pass_1"] == 0.5
+    rivals.with_starts([sft], tmp_path)
+    assert done.exists()
+    assert rivals.with_starts([sft, after], tmp_path) == [sft, after] and not done.exists()
 
 
 def test_online_methods_draw_as_many_fresh_samples_and_half_online_half_as_many(tmp_path):
