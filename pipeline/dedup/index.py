@@ -211,7 +211,7 @@ class ProblemIndex:
 
 def index_folder(store: Store) -> Path | None:
     """The folder of a store's indices; None if the store is not a local folder."""
-    return None if "://" in store.location else Path(store.location) / "_index"
+    return store.index_folder
 
 
 def few_added(store: Store, table: str, version: int, rows: int) -> pl.DataFrame | None:

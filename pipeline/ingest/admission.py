@@ -26,6 +26,7 @@ import polars as pl
 from pipeline.adapters import ReadItem, ReadProblem, ReadTrajectory, Refused, SourceFile
 from pipeline.ingest.id_set import ID_TYPE, IdSet
 from pipeline.ingest.statement_index import StatementIndex
+from pipeline.ingest.stored_ids import stored_ids
 from pipeline.ingest.validation import COLUMNS, ITEM, Fault, validate
 from pipeline.store import TABLES, Store, content_id, digest, test_set_hash, trajectory_id
 from pipeline.text import extract_program
@@ -99,22 +100,15 @@ class Admission:
         keys = self._stored_problems.read(["problem_id", "batch_id"])
         self._own_problems = set(keys.filter(own)["problem_id"])
         self._other_problems = set(keys.filter(~own)["problem_id"])
-        tested = store.snapshot("tests").scan().filter(own).select(pl.col("problem_id").unique())
-        self._own_tested = set(tested.collect()["problem_id"])
+        self._own_tested = set(self._own_rows(store, "tests", ["problem_id"])["problem_id"])
         # Problems that trajectories may refer to, and content digests of the problems of this file.
         self._known_problems = self._own_problems | self._other_problems
         self._problems_of_file: dict[str, bytes] = {}
-        ids = store.snapshot("trajectories").scan()
-        self._own_ids = IdSet(ids.filter(own).select("trajectory_id").collect()["trajectory_id"])
-        self._other_ids = IdSet(ids.filter(~own).select("trajectory_id").collect()["trajectory_id"])
+        own_ids = self._own_rows(store, "trajectories", ["trajectory_id"])
+        self._own_ids = IdSet(own_ids["trajectory_id"])
+        self._stored_ids = stored_ids(store)
         self._ids_of_file = IdSet()
-        refused = (
-            store.snapshot("quarantine")
-            .scan()
-            .filter(own)
-            .select("quarantine_id", "field", "reason")
-            .collect()
-        )
+        refused = self._own_rows(store, "quarantine", ["quarantine_id", "field", "reason"])
         self._own_refused: dict[str, Fault] = {
             name: (column, reason) for name, column, reason in refused.iter_rows()
         }
@@ -122,6 +116,16 @@ class Admission:
         # Lines of this file whose problem was refused: a problem in the store with the same id is a different
         # one.
         self._refused_lines = set(refused_lines)
+
+    def _own_rows(self, store: Store, table: str, columns: list[str]) -> pl.DataFrame:
+        """Rows of this batch that a killed run has left. A batch that has committed nothing is not looked
+        for.
+        """
+        producers = (producer(self.batch_id), late_producer(self.batch_id))
+        if all(store.last_sequence(table, name) < 0 for name in producers):
+            return TABLES[table].empty.select(columns)
+        own = pl.col("batch_id") == self.batch_id
+        return store.snapshot(table).scan().filter(own).select(columns).collect()
 
     def decide(self, items: list[ReadItem]) -> Chunk:
         """Decide the next items of the file, and count them."""
@@ -245,7 +249,7 @@ class Admission:
         ids = np.frombuffer(bytes.fromhex("".join(candidates.values())), dtype=ID_TYPE)
         repeated = self._ids_of_file.contains(ids)
         own = self._own_ids.contains(ids)
-        present = repeated | (self._other_ids.contains(ids) & ~own)
+        present = repeated | (self._stored_ids.contains(ids) & ~own)
         accepted_ids: set[str] = set()
         append: dict[int, str] = {}
         for (number, name), is_present, is_own in zip(
@@ -345,6 +349,16 @@ class Admission:
             pl.lit(datetime.now(UTC)).alias("created_at"),
         )
         return self._lineage(rows, items)
+
+
+def producer(batch_id: str) -> str:
+    """Under which the chunks of a batch are committed."""
+    return f"ingest/{batch_id}"
+
+
+def late_producer(batch_id: str) -> str:
+    """Under which rows are committed that an earlier run of the batch decided differently about."""
+    return f"{producer(batch_id)}/late"
 
 
 def content_digest(row: dict[str, Any]) -> bytes:

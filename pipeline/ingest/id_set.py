@@ -10,6 +10,12 @@ from pipeline.store import ID_BYTES
 ID_TYPE = f"S{ID_BYTES}"
 
 
+def binary_ids(hex_ids: pl.Series) -> np.ndarray:
+    """The ids that are 16 bytes in hexadecimal, as ID_TYPE; those of any other form are left out."""
+    binary = hex_ids.filter(hex_ids.str.len_bytes() == 2 * ID_BYTES).str.decode("hex", strict=False)
+    return np.frombuffer(b"".join(binary.drop_nulls().to_list()), dtype=ID_TYPE)
+
+
 class IdSet:
     """Sorted runs of ids, each at least twice as long as the next, as in a log-structured merge tree (O'Neil
     et al. 1996).
@@ -20,12 +26,7 @@ class IdSet:
     def __init__(self, hex_ids: pl.Series | None = None):
         self._runs: list[np.ndarray] = []
         if hex_ids is not None:
-            well_formed = (
-                hex_ids.filter(hex_ids.str.len_bytes() == 2 * ID_BYTES)
-                .str.decode("hex", strict=False)
-                .drop_nulls()
-            )
-            self.add(np.frombuffer(b"".join(well_formed.to_list()), dtype=ID_TYPE))
+            self.add(binary_ids(hex_ids))
 
     def __len__(self) -> int:
         return sum(len(run) for run in self._runs)

@@ -20,7 +20,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.adapters import Adapter, Mappable, ReadItem, ReadTrajectory, SourceError, SourceFile, find
-from pipeline.ingest.admission import Admission, Counts, fault_kind
+from pipeline.ingest.admission import Admission, Counts, fault_kind, late_producer, producer
 from pipeline.ingest.file_reader import FileReader
 from pipeline.store import TABLES, Store, content_id
 
@@ -244,14 +244,13 @@ def append_missing(store: Store, table: str, rows: pl.DataFrame, batch_id: str, 
     """Append the rows of a chunk to a table, unless that commit exists. `rows` has no row of this batch that
     the store has already.
     """
-    producer = f"ingest/{batch_id}"
-    if not rows.height or store.append(table, rows, producer=producer, sequence=sequence):
+    if not rows.height or store.append(table, rows, producer=producer(batch_id), sequence=sequence):
         return
     # The chunk was committed by a concurrent run, or by an earlier run that decided differently about some
     # rows because the store had fewer then.
     key = TABLES[table].key
     own = store.snapshot(table).scan().filter(pl.col("batch_id") == batch_id).select(key).collect()
-    store.append_next(table, rows.join(own, on=key, how="anti"), producer=f"{producer}/late")
+    store.append_next(table, rows.join(own, on=key, how="anti"), producer=late_producer(batch_id))
 
 
 def append_batch(
@@ -282,7 +281,7 @@ def append_batch(
     store.append(
         "batches",
         pl.DataFrame([row], schema={name: types[name] for name in row}),
-        producer=f"ingest/{batch_id}",
+        producer=producer(batch_id),
         sequence=0,
     )
 

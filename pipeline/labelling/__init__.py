@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from pipeline.labelling.checkers import CheckerUnavailable, problem_checker
     from pipeline.labelling.labeller import label
     from pipeline.labelling.submissions import SubmissionBuilder
+    from pipeline.labelling.waiting import WaitingRows
 else:
     # `spo judge` needs the submissions and not the labeller.
     __getattr__ = exports(
@@ -16,7 +17,8 @@ else:
             "checkers": "CheckerUnavailable problem_checker",
             "labeller": "label",
             "submissions": "SubmissionBuilder",
+            "waiting": "WaitingRows",
         },
     )
 
-__all__ = ["CheckerUnavailable", "SubmissionBuilder", "label", "problem_checker"]
+__all__ = ["CheckerUnavailable", "SubmissionBuilder", "WaitingRows", "label", "problem_checker"]

@@ -19,6 +19,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.labelling.checkers import CheckerUnavailable, problem_checker
+from pipeline.labelling.open_rows import JUDGED, UNSETTLED, USABLE, Question, open_rows
 from pipeline.labelling.submissions import SubmissionBuilder
 from pipeline.labelling.time_limits import SETS_LIMIT
 from pipeline.store import TEST_RESULT, Store, Verdicts, connect, predicate, query
@@ -30,24 +31,10 @@ CHUNK_SECONDS = 20.0
 JUDGE_ATTEMPTS = 3
 RESULT_FIELDS = TEST_RESULT.keys()
 
-# Programs to judge: without a verdict on the problem's current tests by this judge version, or with judge
-# errors only. `judged_id`: a trajectory with the same program that has a verdict on the same tests by the
-# same judge version. Empty programs that an older version judged like others are judged again. With
-# $all_tests a verdict counts only if every test has a result, or none is needed.
-PENDING = """
-with judged as (
-    select
-        trajectory_id, test_set_hash, max(attempt) as attempts,
-        bool_or(verdict <> 'judge_error') as judged_before,
-        bool_or(
-            verdict <> 'judge_error' and (
-                not $all_tests or len(tests) >= total
-                or verdict in ('accepted', 'compile_error', 'no_program', 'language_unavailable')
-            )
-        ) as has_verdict,
-        bool_or(verdict = 'no_program') as has_no_program
-    from verdicts where judge_version = $judge_version group by all
-),
+# Programs to judge, where they are sought among all rows. `judged_id`: a trajectory with the same program
+# that has a verdict on the same tests by the same judge version.
+PENDING = f"""
+with {JUDGED.format(verdicts="verdicts")},
 judged_programs as (
     select
         t.problem_id, t.language, md5(t.program || coalesce(t.files, '')) as program_hash, j.test_set_hash,
@@ -57,30 +44,22 @@ judged_programs as (
 )
 select
     t.trajectory_id, t.problem_id, t.program, t.files, t.language, p.test_set_hash, e.judged_id,
-    (coalesce(j.attempts, 0) + 1)::integer as attempt, {sets_limit} as sets_limit
+    (coalesce(j.attempts, 0) + 1)::integer as attempt, {SETS_LIMIT} as sets_limit
 from trajectories t
 join problems p using (problem_id)
 left join judged j on j.trajectory_id = t.trajectory_id and j.test_set_hash = p.test_set_hash
 left join judged_programs e
     on e.problem_id = t.problem_id and e.language = t.language
     and e.program_hash = md5(t.program || coalesce(t.files, '')) and e.test_set_hash = p.test_set_hash
-where ((p.checker not in ('custom', 'default_validator') and p.checker_arguments is null)
-       or p.problem_id in (select unnest($with_checker)))
-  and p.test_count > 0
-  and (
-    not coalesce(j.has_verdict, false)
-    and coalesce(j.attempts, 0) < $attempts * if(j.judged_before, 2, 1)
-    or not coalesce(j.has_no_program, false) and not regexp_matches(t.program, '\\S')
-  )
-  and {where}
+where {USABLE} and {UNSETTLED} and {{where}}
 order by t.problem_id, t.language, t.program, t.files, t.trajectory_id
 """
 
-UNJUDGEABLE = """
+UNJUDGEABLE = f"""
+with {JUDGED.format(verdicts="verdicts")}
 select count(*) as rows from trajectories t join problems p using (problem_id)
-where (p.checker in ('custom', 'default_validator') or p.checker_arguments is not null)
-  and p.problem_id not in (select unnest($with_checker))
-  or p.test_count = 0
+left join judged j on j.trajectory_id = t.trajectory_id and j.test_set_hash = p.test_set_hash
+where not coalesce({USABLE}, false) and {UNSETTLED}
 """
 
 
@@ -95,7 +74,7 @@ class LabelSummary:
     tests: int = 0
     cpu_s: float = 0.0
     seconds: float = 0.0
-    unjudgeable: int = 0  # trajectories of problems without tests or without a usable checker
+    unjudgeable: int = 0  # unjudged trajectories of problems without tests or without a usable checker
     verdicts: Counter[str] = field(default_factory=Counter)
 
 
@@ -124,13 +103,11 @@ def label(
     started = time.monotonic()
     version = pool.judge_version if pool else judge_version(time_factor)
     producer = f"label/{uuid.uuid4().hex}"
-    pending, unjudgeable = pending_rows(store, version, where, parameters, all_tests)
-    summary = LabelSummary(unjudgeable=unjudgeable)
-    copied = copy_verdicts(store, pending.filter(pl.col("judged_id").is_not_null()), version)
+    unjudged, copied, unjudgeable = pending_rows(store, version, where, parameters, all_tests)
+    summary, total = LabelSummary(unjudgeable=unjudgeable), unjudged.height + copied.height
     append(store, copied, producer)
     summary.rows += copied.height
     summary.verdicts.update(copied["verdict"])
-    unjudged = pending.filter(pl.col("judged_id").is_null())
     programs = unjudged.group_by("problem_id", "language", "program", "files", maintain_order=True).agg(
         "trajectory_id", "attempt", pl.first("test_set_hash"), pl.max("sets_limit")
     )
@@ -145,7 +122,7 @@ def label(
                 done += len(group["trajectory_id"])
                 add_counts(summary, group, judgement)
                 if on_progress:
-                    on_progress(done, pending.height)
+                    on_progress(done, total)
             writer.flush()
     summary.seconds = time.monotonic() - started
     return summary
@@ -153,17 +130,29 @@ def label(
 
 def pending_rows(
     store: Store, version: str, where: str, parameters: Mapping[str, Any] | None, all_tests: bool
-) -> tuple[pl.DataFrame, int]:
-    """Trajectories that this version of the judge has to judge, and the number of those that none can."""
+) -> tuple[pl.DataFrame, pl.DataFrame, int]:
+    """(rows, copied, unjudgeable): trajectories that this version of the judge has to run, verdicts of those
+    whose program has run before, and the number of those that nobody can judge.
+    """
     with_checker = problems_with_checker(store)
     values = {"judge_version": version, "attempts": JUDGE_ATTEMPTS}
     values |= {"with_checker": with_checker, "all_tests": all_tests}
     chosen = predicate(where, parameters, reserved=tuple(values))
+    followed = open_rows(store, Question(values, chosen, parameters or {}))
+    if followed is not None:
+        copied = with_judged_at(followed.copied)
+        rows = followed.pending.join(copied, on="trajectory_id", how="anti", maintain_order="left")
+        return rows, copied, followed.unjudgeable
     with connect(store) as connection:
-        sql = PENDING.format(where=chosen, sets_limit=SETS_LIMIT)
-        pending = query(connection, sql, {**(parameters or {}), **values})
-        unjudgeable = query(connection, UNJUDGEABLE, {"with_checker": with_checker})["rows"][0]
-    return pending, unjudgeable
+        pending = query(connection, PENDING.format(where=chosen), {**(parameters or {}), **values})
+        unjudgeable = query(connection, UNJUDGEABLE, values)["rows"][0]
+    copied = copy_verdicts(store, pending.filter(pl.col("judged_id").is_not_null()), version)
+    return pending.filter(pl.col("judged_id").is_null()), copied, unjudgeable
+
+
+def with_judged_at(rows: pl.DataFrame) -> pl.DataFrame:
+    """Copied verdicts, as of now."""
+    return rows.with_columns(judged_at=pl.lit(datetime.now(UTC)))
 
 
 class ChunkWriter:
@@ -286,10 +275,8 @@ def copy_verdicts(store: Store, pending: pl.DataFrame, judge_version: str) -> pl
         .rename({"trajectory_id": "judged_id"})
         .drop("attempt")
     )
-    rows = wanted.join(judged, on=["judged_id", "test_set_hash"]).with_columns(
-        judged_at=pl.lit(datetime.now(UTC))
-    )
-    return rows.select(Verdicts.column_names())
+    rows = wanted.join(judged, on=["judged_id", "test_set_hash"])
+    return with_judged_at(rows.select(Verdicts.column_names()))
 
 
 def verdict_frame(rows: list[dict]) -> pl.DataFrame:

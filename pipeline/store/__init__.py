@@ -33,10 +33,12 @@ if TYPE_CHECKING:
         test_set_hash,
         trajectory_id,
     )
+    from pipeline.store.key_runs import KEY_TYPE, KeyRuns
     from pipeline.store.ledger import Ledger, check_ledger
     from pipeline.store.locks import exclusive, one_slot, print_to_stderr
     from pipeline.store.order import undetermined
     from pipeline.store.passk import pass_at_k
+    from pipeline.store.private_folder import PrivateFolderError
     from pipeline.store.rewards import DEFAULT, Reward, RewardError, macro, reward
     from pipeline.store.sampling import MAY_BE_SAMPLED, report_not_sampled
     from pipeline.store.sql import (
@@ -72,10 +74,12 @@ else:
             "errors": "StoreError",
             "files": "flush_file flush_folder name_folder publish_folder write_whole",
             "identity": "ID_BYTES content_id digest included_files test_set_hash trajectory_id",
+            "key_runs": "KEY_TYPE KeyRuns",
             "ledger": "Ledger check_ledger",
             "locks": "exclusive one_slot print_to_stderr",
             "order": "undetermined",
             "passk": "pass_at_k",
+            "private_folder": "PrivateFolderError",
             "rewards": "DEFAULT Reward RewardError macro reward",
             "sampling": "MAY_BE_SAMPLED report_not_sampled",
             "sql": (
@@ -94,6 +98,7 @@ __all__ = [
     "COMPACT_AFTER_COMMITS",
     "DEFAULT",
     "ID_BYTES",
+    "KEY_TYPE",
     "LANGUAGES",
     "MAY_BE_SAMPLED",
     "NOT_A_REWARD",
@@ -105,9 +110,11 @@ __all__ = [
     "CheckReport",
     "Evaluations",
     "Finding",
+    "KeyRuns",
     "Ledger",
     "OneOf",
     "Policies",
+    "PrivateFolderError",
     "ReferencePolicies",
     "ReferenceScores",
     "RepairStep",

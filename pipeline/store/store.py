@@ -178,6 +178,34 @@ class Store:
         added = changes.filter(pl.col("_change_type") == "insert").with_columns(missing)
         return added.select(kinds.names()), now
 
+    def added(self, name: str, after_version: int, until: int) -> Snapshot:
+        """A snapshot of only the rows added after a version, up to `until`, whatever was compacted since: as
+        `tail`, but the caller chooses what of them is read. For local stores.
+
+        Reading it raises StoreError when maintenance has deleted files of that time.
+        """
+        table, uri = contract(name), self._uri(name)
+        with self._errors(name, f"follow from version {after_version}"):
+            log = self.log(name)
+            if not isinstance(log, DiskLog):
+                raise StoreError("only a store in a local folder keeps the entries of its log")
+            log.compare_entries(after_version, until)
+            files = [
+                self._as_path(action["add"]["path"])
+                for version in range(after_version + 1, until + 1)
+                for action in log.actions(version)
+                if "add" in action and action["add"]["dataChange"]
+            ]
+        paths = tuple(f"{self.location.rstrip('/')}/{name}/{file}" for file in files)
+        return Snapshot(table, until, paths, self.storage_options, uri)
+
+    @property
+    def index_folder(self) -> Path | None:
+        """Where what is derived from the tables is kept, to be deleted at any time; None if the store is not
+        a local folder.
+        """
+        return None if "://" in self.location else Path(self.location) / "_index"
+
     def pins(self, names: list[str] | None = None) -> dict[str, int]:
         """The version of every table (or of those named) at this moment."""
         return {name: self.version(name) for name in names or TABLES}

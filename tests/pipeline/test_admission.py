@@ -39,10 +39,10 @@ def decide(store, items, batch="b"):
     return admission, admission.decide(items)
 
 
-def write(store, chunk):
+def write(store, chunk, batch="b"):
     for name, rows in chunk.tables():
         if len(rows):
-            store.append_next(name, rows, producer="test")
+            store.append_next(name, rows, producer=f"ingest/{batch}")
 
 
 def items():
@@ -81,7 +81,7 @@ def test_a_batch_decided_again_adds_nothing_and_counts_the_same(store):
 
 def test_a_batch_killed_after_its_quarantine_accepts_the_rest(store):
     _, chunk = decide(store, items())
-    store.append_next("quarantine", chunk.quarantine, producer="test")
+    store.append_next("quarantine", chunk.quarantine, producer="ingest/b")
     _, chunk = decide(store, items())
     assert [len(rows) for _, rows in chunk.tables()] == [0, 1, 1, 4]
 
@@ -89,16 +89,16 @@ def test_a_batch_killed_after_its_quarantine_accepts_the_rest(store):
 def test_a_row_that_a_batch_refused_stays_refused_when_its_problem_has_come(store):
     _, chunk = decide(store, items())
     write(store, chunk)
-    other, _ = decide(store, [problem(1, "mine/other", "Subtract.")], batch="another")
+    other, chunk = decide(store, [problem(1, "mine/other", "Subtract.")], batch="another")
     assert other.counts.accepted == 1
-    write(store, _)
+    write(store, chunk, "another")
     again, _ = decide(store, items())
     assert (again.counts.accepted, again.counts.quarantined) == (5, 2)
 
 
 def test_another_batch_with_other_content_is_refused_and_with_the_same_is_present(store):
     for name, statement in (("mine/sum", "Add two numbers."), ("mine/other", "Subtract two numbers.")):
-        write(store, decide(store, [problem(1, name, statement)], batch=name)[1])
+        write(store, decide(store, [problem(1, name, statement)], batch=name)[1], name)
     admission, chunk = decide(store, [problem(1), problem(2, "mine/other", "Add two numbers.")])
     assert (admission.counts.present, admission.counts.quarantined) == (1, 1)
     assert chunk.quarantine["field"].to_list() == ["problem_id"]
@@ -118,7 +118,9 @@ STATEMENT = "Read two whole numbers from the first line and print their sum on a
     ],
 )
 def test_the_problem_of_a_prompt(store, named, prompt, expected):
-    write(store, decide(store, [problem(1, statement=STATEMENT), problem(2, "mine/kept", "Keep.")], "a")[1])
+    write(
+        store, decide(store, [problem(1, statement=STATEMENT), problem(2, "mine/kept", "Keep.")], "a")[1], "a"
+    )
     item = program(1, "print(1)", name=named, prompt=prompt)
     _, chunk = decide(store, [item])
     assert item.row["problem_id"] == expected
@@ -137,7 +139,7 @@ def test_the_problem_of_a_prompt(store, named, prompt, expected):
     ],
 )
 def test_the_problem_of_a_row_with_other_ids_is_the_first_that_is_stored(store, named, other_ids, expected):
-    write(store, decide(store, [problem(1), problem(2, "mine/kept", "Keep.")], "a")[1])
+    write(store, decide(store, [problem(1), problem(2, "mine/kept", "Keep.")], "a")[1], "a")
     item = program(1, "print(1)", name=named, other_ids=other_ids)
     decide(store, [item])
     assert item.row["problem_id"] == expected
@@ -146,7 +148,7 @@ def test_the_problem_of_a_row_with_other_ids_is_the_first_that_is_stored(store, 
 def test_tests_alone_take_the_statement_of_the_first_stored_problem(store):
     stored = problem(1)
     stored.row |= {"title": "The sum", "split": "valid", "tags": ["easy"]}
-    write(store, decide(store, [stored, problem(2, "mine/kept", "Keep.")], "a")[1])
+    write(store, decide(store, [stored, problem(2, "mine/kept", "Keep.")], "a")[1], "a")
     more_tests, alone = problem(1, "more/sum"), problem(2, "more/none", "Its own.")
     for name in ("statement", "split", "tags"):
         del more_tests.row[name]
@@ -166,7 +168,7 @@ def test_a_continuation_is_joined_to_the_starter_code_of_its_problem(store):
     for name, starter_code in (("mine/stub", stub), ("mine/none", None)):
         stored = problem(1, name, "def two():\n    ")
         stored.row["starter_code"] = starter_code
-        write(store, decide(store, [stored], name)[1])
+        write(store, decide(store, [stored], name)[1], name)
     rows = [
         program(1, None, "mine/stub", continues=True),
         program(2, None, "mine/none", continues=True),

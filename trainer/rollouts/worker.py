@@ -18,9 +18,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.labelling import WaitingRows
 from pipeline.store import Store
 from trainer.policies import (
     Policy,
@@ -76,6 +76,7 @@ class RolloutWorker:
     settings: WorkerSettings
     servers: FollowingServers | None = None  # None: the policy is sampled in this process
     _loaded: tuple[str, Policy] | None = None
+    _rows: WaitingRows | None = None
     _full: tuple[object, str] = (None, "")  # state of the store when the worker last paused, and why
 
     @property
@@ -107,17 +108,13 @@ class RolloutWorker:
 
     def too_far_ahead(self, newest: PublishedPolicy) -> str:
         """Why the worker pauses now; empty if it does not."""
-        own = (
-            self.store.snapshot("trajectories")
-            .scan()
-            .filter((pl.col("origin") == "online") & (pl.col("run_id") == self.settings.run))
-        )
-        rows = own.select("trajectory_id", "policy_id").collect()
-        judged = self.store.snapshot("verdicts").scan().select("trajectory_id").unique().collect()
-        waiting = rows.join(judged, on="trajectory_id", how="anti").height
+        if self._rows is None:
+            self._rows = WaitingRows(self.store, self.settings.run)
+        self._rows.update()
+        waiting = self._rows.waiting
         if waiting >= self.settings.max_waiting:
             return f"{waiting} rollouts wait for a verdict"
-        samples = rows.filter(pl.col("policy_id") == newest.policy_id).height
+        samples = self._rows.samples[newest.policy_id]
         if samples >= self.settings.max_per_policy:
             return f"{samples} rollouts of {newest.policy_id} are there; waiting for a newer policy"
         return ""
