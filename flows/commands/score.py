@@ -30,7 +30,8 @@ def score(
         ),
     ] = 2048,
     precision: Annotated[
-        Literal["fp32", "bf16"], typer.Option(help="Precision of the training that will use the scores.")
+        Literal["fp32", "bf16", "bf16-weights"],
+        typer.Option(help="Precision of the training that will use the scores."),
     ] = "fp32",
     changed: Annotated[
         bool,

@@ -112,7 +112,7 @@ class Score(Spread):
     name: str = Field("score", description="name of the deployment; unique in the file")
     folder: str = Field(description="folder of the reference policy")
     max_tokens: int = Field(2048, ge=2, description="maximum tokens of prompt and completion together")
-    precision: Literal["fp32", "bf16"] = Field(
+    precision: Literal["fp32", "bf16", "bf16-weights"] = Field(
         "fp32", description="precision of the training that will use the scores"
     )
 

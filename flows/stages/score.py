@@ -22,7 +22,7 @@ def score_flow(
     store: str,
     folder: str,
     max_tokens: int,
-    precision: Literal["fp32", "bf16"] = "fp32",
+    precision: Literal["fp32", "bf16", "bf16-weights"] = "fp32",
     changed: bool = False,
     runner: str | None = None,
     parts: int | None = None,
@@ -58,7 +58,7 @@ def score_task(
     store: str,
     folder: str,
     max_tokens: int,
-    precision: Literal["fp32", "bf16"],
+    precision: Literal["fp32", "bf16", "bf16-weights"],
     changed: bool,
 ) -> dict:
     from trainer.policies import load_policy, score

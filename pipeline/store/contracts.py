@@ -261,7 +261,7 @@ class ReferencePolicies(dy.Schema):
     tokenizer = text("hash of the tokenizer")
     template = text("hash of the prompt format or chat template and the end token")
     dtype = text("type of the weights")
-    precision = text("precision of the forward pass: fp32 or bf16")
+    precision = text("precision of the forward pass: fp32, bf16 or bf16-weights")
     code = text("version of the scoring code")
     begun_at = dy.Datetime(time_zone="UTC", description="start of its first scoring")
 

@@ -223,6 +223,32 @@ def test_bf16_needs_scores_of_its_own_and_passes_the_gate_with_them(job, tmp_pat
     assert policy.model.dtype == torch.float32 and not equal(weights(policy), weights(job.policy()))
 
 
+def test_weights_in_bfloat16_learn_by_updates_smaller_than_their_spacing_and_resume(made_job, tmp_path):
+    pytest.importorskip("torchao", reason="the extra `adam8bit` is not installed")
+    halved = {"precision": "bf16-weights", "gate_nats": 0.05}
+    job = made_job
+    with pytest.raises(TrainingError, match=r"step 0: .* above the gate"):
+        run(job, tmp_path / "a", training={**halved, "gate_nats": 1e-4})
+    score(job.store, job.policy(), precision="bf16-weights")
+    small = {"learning_rate": 1e-5, "schedule": "constant", "warmup_steps": 0}
+
+    def trained(folder, **options):
+        stream = job.stream(SOURCES, precision="bf16-weights")
+        return run(job, tmp_path / folder, training=halved, optimiser=small, stream=stream, **options)
+
+    whole = trained("whole")
+    assert whole.model.dtype == torch.bfloat16
+    start, end = weights(job.policy()), weights(load_policy(tmp_path / "whole" / "final"))
+    moved = torch.cat([(end[name] - start[name].bfloat16().float()).flatten() for name in start])
+    # Six steps of some 1e-5: nearest rounding would leave a weight of 0.02, whose neighbours are 6e-5 or
+    # 1.2e-4 away, where it is. Stochastic rounding moves a share, and the mean by what was asked.
+    assert 0.02 < float((moved != 0).float().mean()) < 0.98
+    assert 1e-5 < float(moved.abs().mean()) < 1e-4
+    with pytest.raises(Killed):
+        trained("cut", on_step=killed_after(4))
+    assert equal(weights(trained("cut")), weights(whole))
+
+
 def test_lora_trains_adapters_only_is_merged_at_the_end_and_resumes_to_the_bit(made_job, tmp_path):
     pytest.importorskip("peft", reason="the extra `lora` is not installed")
     settings = {"lora": LoraSettings(rank=4, alpha=8), "learning_rate": 1e-2}

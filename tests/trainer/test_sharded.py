@@ -190,6 +190,17 @@ def stop_after_2(figures: dict) -> None:
         raise InterruptedError
 
 
+@needs["eight"]
+def test_weights_in_bfloat16_resume_to_the_bit_on_two_ranks(made_job, tmp_path):
+    score(made_job.store, made_job.policy(), precision="bf16-weights")
+    runs = Runs(made_job, tmp_path)
+    settings = {"training": 'precision = "bf16-weights"\ngate_nats = 0.5'}
+    whole, cut = runs.config("whole", **settings), runs.config("cut", **settings)
+    runs.launch(2, (whole, None), (cut, 2), (cut, None))
+    assert equal(runs.weights("whole"), runs.weights("cut"))
+    assert 0 < largest_difference(runs.weights("whole"), load_policy(runs.reference).model.state_dict()) < 0.1
+
+
 @needs["lora"]
 def test_adapters_train_alone_on_two_ranks_and_are_published_merged(made_job, tmp_path):
     runs = Runs(made_job, tmp_path)

@@ -30,7 +30,7 @@ from trainer.policies.logprobs import (
     has_fused_head,
     packing_gap,
 )
-from trainer.policies.policy import Policy, PolicyUnreadable, load_policy, new_policy
+from trainer.policies.policy import Policy, PolicyUnreadable, in_bfloat16, load_policy, new_policy
 from trainer.policies.problems import Judging, Problem, as_problem, in_language, problems_of, read_problems
 from trainer.policies.prompts import PromptError, PromptFormat
 from trainer.policies.publishing import (
@@ -108,6 +108,7 @@ __all__ = [
     "fitting_pairs",
     "has_fused_head",
     "has_weights",
+    "in_bfloat16",
     "in_language",
     "is_finished",
     "is_real_folder",

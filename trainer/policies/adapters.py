@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from trainer.policies.logprobs import Precision
 from trainer.policies.policy import Policy
 
 # Attributes of modules in transformers that are probabilities or sizes of noise.
@@ -30,11 +31,19 @@ class MissingExtra(ImportError):
     """An optional package that a setting asks for is not installed; the message names the extra."""
 
 
-def prepare(policy: Policy, *, lora: LoraSettings | None, activation_checkpointing: bool) -> None:
+def prepare(
+    policy: Policy,
+    *,
+    lora: LoraSettings | None,
+    activation_checkpointing: bool,
+    precision: Precision = "fp32",
+) -> None:
     """Add what the settings ask for to the model, in place, and turn its dropout off: a reference is scored
-    without it. At step 0 an adapter adds nothing.
+    without it. At step 0 an adapter adds nothing. With `bf16-weights` an adapter stays in fp32.
     """
     turn_dropout_off(policy.model)
+    if precision == "bf16-weights":
+        policy.model.to(torch.bfloat16)
     if lora:
         _inject_lora(policy.model, lora)
     if activation_checkpointing:

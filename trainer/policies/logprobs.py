@@ -21,7 +21,8 @@ from trainer.policies.logits import LogitTransform, logit_transform
 HEAD_CHUNK_TOKENS = 2048
 PACKING_TOLERANCE_NATS = 1e-3  # of a sequence of 16 tokens
 Head = Literal["chunked", "fused"]
-Precision = Literal["fp32", "bf16"]
+# bf16: products in bfloat16 on fp32 weights (autocast). bf16-weights: the weights themselves.
+Precision = Literal["fp32", "bf16", "bf16-weights"]
 
 
 class CompletionLogprobs(NamedTuple):

@@ -7,10 +7,11 @@ text from any source gets the policy's own format, end token included.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from pickle import UnpicklingError
@@ -193,6 +194,11 @@ class Policy:
     def _marker(self, marker: str) -> list[int]:
         with _ENCODING:
             return self.tokenizer.encode(marker, add_special_tokens=False)
+
+
+def in_bfloat16(policy: Policy) -> Policy:
+    """A copy of a policy with its weights in bfloat16."""
+    return replace(policy, model=copy.deepcopy(policy.model).to(torch.bfloat16))
 
 
 def load_policy(path_or_name: str | Path, dtype: torch.dtype = torch.float32) -> Policy:

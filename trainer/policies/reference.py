@@ -23,7 +23,7 @@ import torch
 from pipeline.store import ReferencePolicies, ReferenceScores, Store, connect, predicate, query
 from trainer.policies.batching import length_buckets, token_batch
 from trainer.policies.logprobs import Precision, autocast, completion_logprobs
-from trainer.policies.policy import Policy
+from trainer.policies.policy import Policy, in_bfloat16
 from trainer.policies.problems import Problem, read_problems
 from trainer.policies.publishing import digest
 
@@ -186,13 +186,14 @@ def score(
         chosen = PENDING.format(where=predicate(where, parameters, reserved=("reference",)))
         pending = query(connection, chosen, {**(parameters or {}), "reference": reference})
         asked = read_problems(connection, pending["problem_id"])
+    scorer = in_bfloat16(policy) if precision == "bf16-weights" else policy
     rows, summary = [], ScoreSummary()
     producer = f"score/{uuid.uuid4().hex}"
     encoded = _encoded(policy, with_problems(pending.to_dicts(), asked), parts["tokenizer"])
     summary.unusable = pending.height - len(encoded)
     fitting = [row for row in encoded if len(row["prompt_ids"]) + len(row["completion_ids"]) <= max_tokens]
     summary.too_long = len(encoded) - len(fitting)
-    for scored in _score_rows(policy, fitting, batch_tokens, precision):
+    for scored in _score_rows(scorer, fitting, batch_tokens, precision):
         rows.append({**scored, "reference": reference, "scored_at": datetime.now(UTC)})
         summary.scored += 1
         summary.tokens += len(scored["prompt_ids"]) + len(scored["completion_ids"])

@@ -6,22 +6,20 @@ chunk, and a finished one costs one look-up. Each chunk has its own random seed,
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Protocol
+from typing import Literal, Protocol
 
 import polars as pl
-import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from pipeline.store import Store, Trajectories, trajectory_id
 from pipeline.text import extract_program
 from sandbox.languages import require_language
-from trainer.policies import Policy, Precision, Problem, problems_of
+from trainer.policies import Policy, Problem, in_bfloat16, problems_of
 from trainer.rollouts.sampling import Sample, sample
 
 CHUNK_SAMPLES = 1024
@@ -38,7 +36,7 @@ class SamplingSettings(BaseModel):
         256, ge=1, description="a completion cut here is a failure; no end token is appended"
     )
     batch_size: int = Field(256, ge=1, description="sequences decoded together")
-    precision: Precision = Field(
+    precision: Literal["fp32", "bf16"] = Field(
         "fp32",
         description="bf16: sampled with a copy of the weights in bfloat16",
         # Rollouts and evaluations are named after their settings: those of fp32 keep the names they had.
@@ -98,7 +96,7 @@ class LocalSampler:
     @cached_property
     def _halved(self) -> Policy:
         """The policy with its weights in bfloat16."""
-        return replace(self.policy, model=copy.deepcopy(self.policy.model).to(torch.bfloat16))
+        return in_bfloat16(self.policy)
 
 
 def as_sampler(policy: Policy | Sampler) -> Sampler:

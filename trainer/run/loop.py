@@ -138,6 +138,7 @@ def start_or_resume(job: TrainingJob) -> tuple[Learner, int]:
         job.optimiser,
         job.objective.needs.value_network,
         activation_checkpointing=job.settings.activation_checkpointing,
+        precision=job.settings.precision,
     )
     newest = job.ranks.agree(newest_whole(job.folder) if job.ranks.rank == 0 else None)
     learner, state = job.ranks.start(job.policy, prepared, newest)

@@ -15,6 +15,7 @@ from trainer.policies import (
     LoraSettings,
     MissingExtra,
     Policy,
+    Precision,
     ValueNetwork,
     new_value_network,
     prepare,
@@ -56,7 +57,8 @@ class OptimiserSettings(BaseModel):
 
 def new_optimiser(policy: Policy, settings: OptimiserSettings | None = None) -> torch.optim.Optimizer:
     """AdamW on what is trainable; adamw8bit keeps its moments in 8 bits (torchao; Dettmers et al., arXiv
-    2110.02861).
+    2110.02861). Weights in bfloat16 are rounded stochastically (torchao): most updates are smaller than half
+    of the distance between two such numbers, and would be lost.
     """
     parameters = [parameter for parameter in policy.model.parameters() if parameter.requires_grad]
     settings = settings or OptimiserSettings()
@@ -66,15 +68,18 @@ def new_optimiser(policy: Policy, settings: OptimiserSettings | None = None) -> 
         "eps": settings.epsilon,
         "weight_decay": settings.weight_decay,
     }
-    if settings.kind == "adamw":
+    halved = any(parameter.dtype == torch.bfloat16 for parameter in parameters)
+    if settings.kind == "adamw" and not halved:
         return torch.optim.AdamW(parameters, **options)
     try:
-        from torchao.optim import AdamW8bit
+        from torchao.optim import AdamW8bit, _AdamW
     except ImportError as error:
+        asked = "adamw8bit" if settings.kind == "adamw8bit" else 'precision = "bf16-weights"'
         raise MissingExtra(
-            "adamw8bit needs the extra `adam8bit` (torchao is missing): pip install 'spo[adam8bit]'"
+            f"{asked} needs the extra `adam8bit` (torchao is missing): pip install 'spo[adam8bit]'"
         ) from error
-    optimiser = AdamW8bit(parameters, **options)
+    kind = AdamW8bit if settings.kind == "adamw8bit" else _AdamW
+    optimiser = kind(parameters, bf16_stochastic_round=halved, **options)
     if policy.device.type == "cpu":  # torchao would compile its update with a C++ compiler, for minutes
         optimiser.step = torch.compiler.set_stance("force_eager")(optimiser.step)
     return optimiser
@@ -95,7 +100,11 @@ def new_value_learner(
 
 
 def preparation(
-    settings: OptimiserSettings, needed: ValueNetworkSettings | None, *, activation_checkpointing: bool
+    settings: OptimiserSettings,
+    needed: ValueNetworkSettings | None,
+    *,
+    activation_checkpointing: bool,
+    precision: Precision = "fp32",
 ) -> Preparation:
     """How a policy is made ready for training under these settings."""
 
@@ -104,7 +113,10 @@ def preparation(
 
     return Preparation(
         prepare=lambda policy: prepare(
-            policy, lora=settings.lora, activation_checkpointing=activation_checkpointing
+            policy,
+            lora=settings.lora,
+            activation_checkpointing=activation_checkpointing,
+            precision=precision,
         ),
         new_optimiser=lambda policy: new_optimiser(policy, settings),
         new_value_network=lambda policy: new_value_network(policy) if needed else None,

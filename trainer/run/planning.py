@@ -115,6 +115,7 @@ def _micro_batch_speed(config: RunConfig, objective: Objective, policy: Policy, 
         config.optimiser,
         objective.needs.value_network,
         activation_checkpointing=settings.activation_checkpointing,
+        precision=settings.precision,
     )
     learner, _ = SINGLE.start(policy, prepared, None)
     policy.model.train()

@@ -27,7 +27,9 @@ class TrainingSettings(BaseModel):
         "chunked", description="fused: torch's own linear_cross_entropy, where this torch has it"
     )
     precision: Precision = Field(
-        "fp32", description="bf16: autocast; a reference must be scored with bf16 too"
+        "fp32",
+        description="bf16: autocast; bf16-weights: weights and moments in bfloat16, needs the extra"
+        " `adam8bit`; a reference must be scored with the same",
     )
     activation_checkpointing: bool = Field(
         False, description="recompute each layer in the backward pass: less memory"

@@ -51,6 +51,8 @@ class Trainer:
         computed = self.backward(step, rows)
         if step == 0 and self.objective.needs.reference_logprob:
             check_gate(computed, self.settings.gate_nats)
+        if self.settings.precision == "bf16-weights":  # whose rounding is drawn: as in an undisturbed run
+            torch.manual_seed(step * self.ranks.world + self.ranks.rank)
         norm = self.learner.update(self.optimiser.clip_norm)
         return {
             "step": step,
