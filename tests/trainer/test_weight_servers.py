@@ -15,7 +15,7 @@ import torch
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
-from tests.benchmarks.models_vllm import follow, vllm  # noqa: E402
+from tests.benchmarks.models_vllm import follow, vllms  # noqa: E402
 from trainer.policies.policy import load_policy  # noqa: E402
 from trainer.policies.publishing import publish_policy  # noqa: E402
 from trainer.policies.warmstart import warm_start  # noqa: E402
@@ -134,9 +134,10 @@ def test_transformers_serve_is_started_again_with_each_policy(job, tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 @pytest.mark.skipif("SPO_VLLM_PYTHON" not in os.environ, reason="SPO_VLLM_PYTHON names no Python with vLLM")
-def test_vllm_follows_a_run_and_no_row_is_under_a_wrong_policy(job, tmp_path):
+def test_two_vllms_follow_a_run_though_one_dies_and_no_row_is_under_a_wrong_policy(job, tmp_path):
     served = copy_for_servers(job.folder, job.policy())
-    with vllm(os.environ["SPO_VLLM_PYTHON"], served, tmp_path / "vllm.log") as url:
-        figures = follow(url, served, tmp_path / "home", steps=4)
-    assert figures["misattributed"] == 0
+    with vllms(os.environ["SPO_VLLM_PYTHON"], served, tmp_path, 2) as servers:
+        urls = [server.url for server in servers]
+        figures = follow(urls, served, tmp_path / "home", steps=4, dying=servers[1])
+    assert figures["misattributed"] == 0 and figures["following"] == 2
     assert figures["refreshes"] >= 2 and figures["policies"] >= 2 and figures["rows"] >= 32

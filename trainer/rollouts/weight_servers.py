@@ -243,6 +243,10 @@ class FollowingServers:
                 return False
         return True
 
+    def following(self, policy_id: str) -> int:
+        """How many servers have a policy, as far as the last round knew."""
+        return sum(loaded == policy_id for loaded in self._loaded.values())
+
     def close(self) -> None:
         for server in self.servers:
             server.close()
