@@ -18,6 +18,7 @@ from sandbox.building.builder import Builder, Built, encoded
 from sandbox.building.compilation import COMPILE_LIMITS, CompileError, compile_limits
 from sandbox.building.program import Program, with_run_time
 from sandbox.building.scripts import SCRIPTS, script_of, with_neighbours
+from sandbox.building.shared import SharedJails, is_asked_for
 from sandbox.building.syntax import SyntaxJails
 
 __all__ = [
@@ -29,9 +30,11 @@ __all__ = [
     "LanguageUnavailable",
     "Program",
     "ProvenLanguages",
+    "SharedJails",
     "SyntaxJails",
     "compile_limits",
     "encoded",
+    "is_asked_for",
     "require_usable",
     "script_of",
     "usable_toolchain",

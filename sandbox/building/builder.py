@@ -21,6 +21,7 @@ from sandbox.building.compilation import (
     CompilerLimit,
     compile_in_jail,
 )
+from sandbox.building.shared import SharedJails
 from sandbox.building.syntax import SyntaxJails
 from sandbox.building.tools import home_of
 from sandbox.contracts import Limits
@@ -63,15 +64,20 @@ class About(NamedTuple):
 class Builder:
     """Builds programs. What it has built stays in `cache`, by hash of source, command line and tool chain."""
 
-    def __init__(self, isolation: Isolation, cache: Path) -> None:
+    def __init__(self, isolation: Isolation, cache: Path, shared_jails: bool = False) -> None:
         self.isolation, self.cache = isolation, cache
         cache.mkdir(parents=True, exist_ok=True)
         self.syntax = SyntaxJails(isolation)
+        self.shared = SharedJails(isolation) if shared_jails else None
         self._copies: ProgramCopies | None = None
 
     def close(self) -> None:
-        """End the syntax jails and remove copies of programs. Both come again when they are needed."""
+        """End the syntax jails and the shared one, and remove copies of programs. All come again when they
+        are needed.
+        """
         self.syntax.close()
+        if self.shared:
+            self.shared.close()
         if self._copies:
             self._copies.close()
             self._copies = None

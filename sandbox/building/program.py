@@ -39,11 +39,14 @@ class Program:
         scratch_files: Mapping[str, str | bytes] | None = None,
         collects: bool = False,
         compiler: Limits = COMPILE_LIMITS,
+        may_share: bool = False,
     ) -> None:
         self.language, self.source, self.limits, self.heap_mb = language, source, limits, heap_mb
         self.isolation, self.group, self.arguments = builder.isolation, group, arguments
         self.syntax, self.compiles = builder.syntax, False
         self.collects = collects
+        self._shared = builder.shared if may_share and not (arguments or scratch_files) else None
+        self.has_shared = False  # whether a jail that others use has run it
         self.scratch_files = tuple((name, encoded(text)) for name, text in (scratch_files or {}).items())
         self.built = (
             None if language.in_supervisor else builder.build(language, source, files or {}, compiler)
@@ -62,11 +65,30 @@ class Program:
             )
         return self._session
 
+    @property
+    def is_sharing(self) -> bool:
+        """Whether its jail is one that others use."""
+        return self._session is not None and self._shared is not None
+
     def close(self) -> None:
         """End the jail and everything in it."""
-        if self._session is not None:
+        if self._session is not None and self._shared is not None:
+            self._shared.end(self._session)
+        elif self._session is not None:
             self._session.close()
+        self._session = None
+
+    def release(self) -> None:
+        """The same, but a jail that others use goes on, if nothing has disturbed it."""
+        if self._session is not None and self._shared is not None:
+            self._shared.give_back(self._session)
             self._session = None
+        self.close()
+
+    def share_no_more(self) -> None:
+        """End the shared jail; from here on the program has its own."""
+        self.close()
+        self._shared = None
 
     def stamped(self, toolchain: str) -> str:
         """The tool chain's name with the standard by which it has compiled the program, if it has several."""
@@ -76,10 +98,20 @@ class Program:
 
     def _start_python(self, function: bool) -> Session:
         source = encoded(self.source)
-        if not self.compiles and (outcome := self.syntax.compile(source, self.limits, COMPILE_LIMITS)):
-            self._check_compiled(*outcome)
-        seed = int.from_bytes(hashlib.blake2b(source, digest_size=4).digest(), "big")
         environment = python_environment()
+        if self._shared is not None:
+            if not (self.compiles or function or environment):
+                compiled = self.syntax.compile_plain(source, self.limits, COMPILE_LIMITS)
+                if compiled:
+                    self._check_compiled(*compiled[:3])
+                if compiled and compiled[3]:
+                    self.has_shared = True
+                    self._session = self._shared.take(source, compiled[3], self.limits)
+                    return self._session
+            self._shared = None
+        if not self.compiles and (checked := self.syntax.compile(source, self.limits, COMPILE_LIMITS)):
+            self._check_compiled(*checked)
+        seed = int.from_bytes(hashlib.blake2b(source, digest_size=4).digest(), "big")
         file = sealed(source)
         try:
             spec = JailSpec(

@@ -7,7 +7,9 @@ ends with the fork. A fork that was killed, or that left files behind, ends its 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from sandbox.contracts import Limits, SandboxUnavailable
 from sandbox.isolation import Isolation, JailDied, JailSpec, Run, Session, protocol, stack_bytes
@@ -42,6 +44,16 @@ class SyntaxJails:
 
         `compile_limits` bound the compiler's time; the other limits are the program's, as in its own jail.
         """
+        outcome = self._in_jail(limits, lambda session: session.check_python(source, compile_limits))
+        return outcome[:3] if outcome else None
+
+    def compile_plain(
+        self, source: bytes, limits: Limits, compile_limits: Limits
+    ) -> tuple[int, Run, str, bytes] | None:
+        """The same, and the compiled code of a program that may share a jail, else b""."""
+        return self._in_jail(limits, lambda session: session.compile_plain(source, compile_limits))
+
+    def _in_jail(self, limits: Limits, compiled: Callable[[Session], Any]) -> Any:
         shared = replace(
             limits, time_s=1.0, wall_limit_s=None
         )  # programs with other time limits share the jail
@@ -50,12 +62,12 @@ class SyntaxJails:
             session = session or self._start(shared)
             if self.isolation.syntax_group:  # all syntax jails are in it, and their limits differ
                 self.isolation.syntax_group.set_limits(limits.memory_mb, limits.processes)
-            outcome = session.check_python(source, compile_limits)
+            outcome = compiled(session)
         except (JailDied, SandboxUnavailable, OSError):
             if session:
                 session.close()
             return None
-        kind, run, _ = outcome
+        kind, run, *_ = outcome
         if kind == protocol.COMPILE_KILLED or run.scratch_changed or count + 1 == MAX_PROGRAMS:
             session.close()
         else:

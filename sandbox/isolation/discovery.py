@@ -43,7 +43,8 @@ def establish(cache: Path, kind: Kind | None = None) -> Isolation:
     if not seccomp.supported():
         raise SandboxUnavailable("the system-call filter knows x86-64 only; run on an x86-64 machine")
     uid = program_uid(os.getpid()) if os.geteuid() == 0 else 0
-    isolation = Isolation("bwrap", uid, cgroups.make(), cgroups.make("syntax"))
+    groups = (cgroups.make(), cgroups.make("syntax"), cgroups.make("shared"))
+    isolation = Isolation("bwrap", uid, *groups)
     try:
         return _with_supervisor(_first_that_holds(isolation, [kind] if kind else KINDS), cache)
     except BaseException:

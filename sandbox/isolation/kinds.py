@@ -27,15 +27,16 @@ class Isolation:
     `establish` finds it out, tries it, and gives it to whoever starts jails.
 
     `uid` is the user that programs run as; 0: the user of this process, which is not root. `group` is the
-    control group of the programs under judgement, `syntax_group` the one of the jails that only compile; None
-    where there is none. `supervisor` and `library` are descriptors of the supervisor in C and of its library;
-    None where it is not used.
+    control group of the programs under judgement, `syntax_group` the one of the jails that only compile,
+    `shared_group` the one of the jails that several programs share; None where there is none. `supervisor`
+    and `library` are descriptors of the supervisor in C and of its library; None where it is not used.
     """
 
     kind: Kind
     uid: int = 0
     group: Group | None = None
     syntax_group: Group | None = None
+    shared_group: Group | None = None
     supervisor: int | None = None
     library: int | None = None
 
@@ -56,7 +57,7 @@ class Isolation:
     @property
     def groups(self) -> tuple[Group, ...]:
         """The control groups that there are."""
-        return tuple(group for group in (self.group, self.syntax_group) if group)
+        return tuple(group for group in (self.group, self.syntax_group, self.shared_group) if group)
 
     def start(self, spec: JailSpec, control: int, messages: int) -> StartedJail:
         """Start a jail.

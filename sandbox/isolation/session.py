@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+from collections.abc import Iterable
 from itertools import chain
 
 from sandbox.contracts import Limits, SandboxUnavailable
@@ -22,7 +23,7 @@ GRACE_S = 30.0  # beyond the longest time a run may take, for the supervisor to 
 OPEN_FILES = 256
 WATCH_MS, WATCH_BESIDE_CGROUP_MS = 10, 50  # a program that touches new pages takes some 50 MB in 10 ms
 CREDENTIALS = struct.Struct("3i")
-MESSAGE_BYTES = 4096
+MESSAGE_BYTES, CODE_BYTES = 4096, 1 << 20
 
 
 class Session:
@@ -37,6 +38,8 @@ class Session:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self.messages = os.memfd_create("messages")
+        self.code: int | None = None  # of the present program, in a jail that several share
+        self.is_undisturbed = True
         self.socket = ours
         ours.settimeout(START_S)
         self.jail = isolation.start(spec, theirs.fileno(), self.messages)
@@ -81,6 +84,7 @@ class Session:
         """Return when everything inside is dead: the supervisor, process 1 of its namespace, exits when
         the socket closes.
         """
+        self.take_back()
         if self.socket.fileno() < 0:
             return
         self.socket.close()
@@ -98,7 +102,33 @@ class Session:
         """Compile Python source and forget it. Returns OK, COMPILE_FAILED or COMPILE_KILLED, the run, and
         its messages.
         """
-        return self._compile(protocol.CHECK, source, limits)
+        what, run, messages = self._compile(protocol.CHECK, source, limits, False)
+        return what, run, shown(messages)
+
+    def compile_plain(self, source: bytes, limits: Limits) -> tuple[int, Run, str, bytes]:
+        """The same, and the compiled code, which is as little to be trusted as the source; b"" for a program
+        that may share no jail.
+        """
+        what, run, written = self._compile(protocol.CHECK, source, limits, True)
+        is_code = what == protocol.OK and run.exit_code == 0 and len(written) < CODE_BYTES
+        return what, run, shown(written), written if is_code else b""
+
+    def share(self, modules: Iterable[str]) -> None:
+        """Make the jail one that runs many Python programs, which all import these modules. `give` says which
+        program is next.
+        """
+        self._ask(protocol.SHARED + " ".join(modules).encode())
+
+    def give(self, code: bytes) -> None:
+        """Make a program of `compile_plain` that of the next runs."""
+        self.take_back()
+        self.code = sealed(code)
+
+    def take_back(self) -> None:
+        """End what `give` began."""
+        if self.code is not None:
+            os.close(self.code)
+            self.code = None
 
     def set_python(
         self,
@@ -114,18 +144,18 @@ class Session:
         `function`: 0 for a whole program, a key of `protocol.RUNNERS` for function tests; `compiles`: it is
         known to compile.
         """
-        outcome = self._compile(protocol.PYTHON, source, limits, function, compiles)
-        if arguments and outcome[0] == protocol.OK:
+        what, run, messages = self._compile(protocol.PYTHON, source, limits, function, compiles)
+        if arguments and what == protocol.OK:
             self._ask(protocol.ARGUMENTS + os.fsencode("\0".join(arguments)))
-        return outcome
+        return what, run, shown(messages)
 
-    def _compile(self, request: bytes, source: bytes, limits: Limits, *modes: int) -> tuple[int, Run, str]:
+    def _compile(self, request: bytes, source: bytes, limits: Limits, *modes: int) -> tuple[int, Run, bytes]:
         source_file, messages = sealed(source), os.memfd_create("compile")
         try:
             self.socket.settimeout(min(limits.wall_s * protocol.STARVED_FACTOR + GRACE_S, LONGEST_S))
             body = pack(int(limits.time_s * 1e6), int(limits.wall_s * 1e6), *modes)
             answer = self._ask(request + body, (source_file, messages), expect=None)
-            return answer[0], to_run(answer), os.pread(messages, MESSAGE_BYTES, 0).decode("utf-8", "replace")
+            return answer[0], to_run(answer), os.pread(messages, CODE_BYTES, 0)
         finally:
             os.close(source_file)
             os.close(messages)
@@ -163,6 +193,8 @@ class Session:
 
     def start(self, tests: list[tuple[int, ...]], cpu_s: float, wall_s: float) -> StartedRuns:
         """Start what `run_all` runs. The caller may close the descriptors."""
+        if self.code is not None:
+            tests = [(*descriptors, self.code) for descriptors in tests]
         self.socket.settimeout(min(len(tests) * wall_s * protocol.STARVED_FACTOR + GRACE_S, LONGEST_S))
         body = pack(int(cpu_s * 1e6), int(wall_s * 1e6), len(tests[0]))
         self._send(protocol.TEST + body, tuple(chain.from_iterable(tests)))
@@ -201,6 +233,11 @@ class Session:
         return answer
 
 
+def shown(messages: bytes) -> str:
+    """The start of a compiler's messages."""
+    return messages[:MESSAGE_BYTES].decode("utf-8", "replace")
+
+
 class StartedRuns:
     """Runs that a session has started. `select` can wait for their end."""
 
@@ -218,4 +255,8 @@ class StartedRuns:
 
     def finish(self) -> list[Run]:
         """Wait, and return how the runs ended: at least the first of them. Raises JailDied."""
-        return [to_run(answer) for answer in answers(self.session._receive(), self.count)]
+        runs = [to_run(answer) for answer in answers(self.session._receive(), self.count)]
+        self.session.is_undisturbed &= not any(
+            run.signal or run.ending or run.scratch_changed for run in runs
+        )
+        return runs

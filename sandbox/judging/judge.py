@@ -18,12 +18,12 @@ class Judge:
     """Judges submissions one after the other, with an isolation that the caller closes. A context manager.
 
     Between submissions it keeps the folder of built programs, and the jails that compile Python and run
-    assertions.
+    assertions; with `shared_jails` also one that runs plain Python programs.
     """
 
-    def __init__(self, isolation: Isolation, cache: Path) -> None:
+    def __init__(self, isolation: Isolation, cache: Path, shared_jails: bool = False) -> None:
         self.isolation = isolation
-        self.builder = Builder(isolation, cache)
+        self.builder = Builder(isolation, cache, shared_jails)
         self.languages = ProvenLanguages(self.builder)
         self.assertion_jails = AssertionJails(isolation)
 
@@ -65,6 +65,7 @@ class Judge:
                 toolchain = runs.program.stamped(toolchain)
                 results, outputs = run_tests(runs)
                 score = runs.score(results)
+                tier += "+shared" if runs.program.has_shared else ""
         except CompileError as error:
             return conclude(submission, tier, toolchain, "compile_error", compile_output=str(error))
         except JailDied as error:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import takewhile
 
 from sandbox.building import Builder, Program, compile_limits, encoded, with_run_time
-from sandbox.contracts import Output, Submission, Test, TestResult, Verdict
+from sandbox.contracts import Limits, Output, Submission, Test, TestResult, Verdict
 from sandbox.isolation import JailDied, Run
 from sandbox.judging.assertions import (
     MAX_AT_ONCE,
@@ -82,6 +82,12 @@ class Runs:
             scratch_files=beside | dict(files),
             collects=bool(self.submission.fetch_files),
             compiler=compile_limits(self.submission.compile_time_s),
+            may_share=not (
+                self.submission.keep_bytes
+                or self.submission.fetch_files
+                or self.submission.checker.interactive
+                or self.submission.checker.leaves_feedback
+            ),
         )
 
     def _surround(self, test: Test) -> None:
@@ -93,8 +99,11 @@ class Runs:
     def __enter__(self) -> Runs:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.program.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.program.release()
+        else:
+            self.program.close()
         self.checkers.close()
 
     def results(self) -> Iterator[TestResult]:
@@ -215,6 +224,11 @@ class Runs:
         files = [descriptors(test, job, self.keeps_errors) for test, job in zip(tests, jobs, strict=True)]
         try:
             runs = session.run_all(files, self.limits.time_s * NEAR_LIMIT, self.limits.wall_s)
+            if self.program.is_sharing and must_run_alone(runs[-1], self.limits):
+                self.program.share_no_more()
+                if len(runs) == 1:
+                    return self._run_files(tests[:1], jobs[:1])
+                runs.pop()
             if self.submission.fetch_files:
                 self.fetched = fetch(session, self.submission.fetch_files)
             if runs[-1].scratch_changed:
@@ -354,3 +368,12 @@ class Runs:
 
     def _memory_detail(self) -> str:
         return f"used more than {self.limits.memory_mb} MB"
+
+
+def must_run_alone(run: Run, limits: Limits) -> bool:
+    """Whether a run in a shared jail counts only if it ends so in a jail of its own, too: it ended neither by
+    itself nor by its time, or it changed something.
+    """
+    verdict, _ = run_verdict(run, limits)
+    by_itself = verdict in (None, "time_limit_exceeded") or (verdict == "runtime_error" and not run.signal)
+    return run.scratch_changed or not by_itself

@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from sandbox.bounds import LARGEST
+from sandbox.building import is_asked_for
 from sandbox.contracts import Checker, Judgement, Limits, SandboxUnavailable, Submission, Test
 from sandbox.isolation import Kind, remove_groups, remove_left_over_groups, requested_kind
 from sandbox.judging import JUDGE_VERSION, judge_error
@@ -33,11 +34,11 @@ def default_cache() -> Path:
 class Worker:
     """One worker process and the connection to it. Raises SandboxUnavailable where no jail can start."""
 
-    def __init__(self, cache: Path, kind: Kind | None) -> None:
+    def __init__(self, cache: Path, kind: Kind | None, shared_jails: bool = False) -> None:
         ours, theirs = socket.socketpair()
         search_path = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, search_path))}
-        words = [str(theirs.fileno()), str(cache), kind or "any"]
+        words = [str(theirs.fileno()), str(cache), kind or "any", str(int(shared_jails))]
         self.process = subprocess.Popen(
             [sys.executable, "-s", "-m", "sandbox.workers.worker", *words],
             pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, env=environment,
@@ -110,12 +111,18 @@ class Pool:
 
     By default there are three workers per two CPUs, because a jail also waits for the kernel. `time_factor`
     multiplies every time limit, for a machine that is slower than the one that the limits were made on;
-    judgements then carry it in their version. Raises SandboxUnavailable at once where this machine cannot
-    isolate programs.
+    judgements then carry it in their version. `shared_jails`: plain Python programs run one after the other
+    in one jail per worker (`building/shared.py`), and their tier ends with `+shared`; the default is what
+    SPO_SANDBOX_SHARED_JAILS says, else a jail for each program. Raises SandboxUnavailable at once where this
+    machine cannot isolate programs.
     """
 
     def __init__(
-        self, workers: int | None = None, cache: Path | None = None, time_factor: float = 1.0
+        self,
+        workers: int | None = None,
+        cache: Path | None = None,
+        time_factor: float = 1.0,
+        shared_jails: bool | None = None,
     ) -> None:
         self.time_factor, self.judge_version = time_factor, judge_version(time_factor)
         count = workers or math.ceil(1.5 * len(os.sched_getaffinity(0)))
@@ -124,9 +131,10 @@ class Pool:
         self.closed = False
         remove_left_over_groups()
         self.kind = requested_kind()
-        self.workers = [Worker(self.cache, self.kind)]
+        self.shared_jails = is_asked_for() if shared_jails is None else shared_jails
+        self.workers = [Worker(self.cache, self.kind, self.shared_jails)]
         self.tier = self.workers[0].tier
-        self.workers += [Worker(self.cache, self.kind) for _ in range(count - 1)]
+        self.workers += [Worker(self.cache, self.kind, self.shared_jails) for _ in range(count - 1)]
         self.threads = [threading.Thread(target=self._serve, args=(i,), daemon=True) for i in range(count)]
         for thread in self.threads:
             thread.start()
@@ -220,7 +228,7 @@ class Pool:
                 self.workers[index].close()
                 if self.closed:
                     break
-                self.workers[index] = Worker(self.cache, self.kind)
+                self.workers[index] = Worker(self.cache, self.kind, self.shared_jails)
         return judge_error(submission, f"the worker died {ATTEMPTS} times under this submission", self.tier)
 
 

@@ -15,7 +15,7 @@ from sandbox.judging import Judge, judge_error
 MAX_CHARACTERS = 300  # of what an exception says
 
 
-def main(descriptor: int, cache: Path, kind: Kind | None) -> None:
+def main(descriptor: int, cache: Path, kind: Kind | None, shared_jails: bool) -> None:
     """Judge until the connection closes or the pool asks for an end, then exit without a message."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the pool ends its workers itself
     signal.signal(signal.SIGTERM, stop)
@@ -27,7 +27,7 @@ def main(descriptor: int, cache: Path, kind: Kind | None) -> None:
             connection.send(error)
             return
         try:
-            serve(connection, isolation, cache)
+            serve(connection, isolation, cache, shared_jails)
         finally:
             isolation.close()
     finally:
@@ -43,10 +43,10 @@ def stop(*_: object) -> None:
     sys.exit(0)
 
 
-def serve(connection: Connection, isolation: Isolation, cache: Path) -> None:
+def serve(connection: Connection, isolation: Isolation, cache: Path, shared_jails: bool) -> None:
     """Send the tier and the control groups' folders, then one judgement per submission."""
     connection.send((isolation.tier, tuple(folder for group in isolation.groups for folder in group.folders)))
-    with Judge(isolation, cache) as judge:
+    with Judge(isolation, cache, shared_jails) as judge:
         while True:
             try:
                 submission = connection.recv()
@@ -65,4 +65,4 @@ def serve(connection: Connection, isolation: Isolation, cache: Path) -> None:
 
 if __name__ == "__main__":
     requested = next((kind for kind in KINDS if kind == sys.argv[3]), None)
-    main(int(sys.argv[1]), Path(sys.argv[2]), requested)
+    main(int(sys.argv[1]), Path(sys.argv[2]), requested, sys.argv[4] == "1")

@@ -11,6 +11,7 @@ import _sitebuiltins
 import atexit
 import builtins
 import gc
+import marshal
 import posix
 import sys
 
@@ -22,6 +23,7 @@ LAST_DESCRIPTOR = 1 << 20
 GUEST_FOLDER = __file__.rpartition("/")[0]
 OWN_MODULES = ("protocol", "children", "confine", "crossing", "functions", "_ctypes", "_socket")
 JOB, RESULT = 3, 4  # descriptors of function tests
+COMPILED = 3  # the code of a program that shares its jail with others
 
 # Standard modules that the supervisor loads once for programs that use them. None of them starts a thread.
 PRELOADED = frozenset(
@@ -213,11 +215,15 @@ def compile_program(source):
     return compile(source, "/program/main.py", "exec", dont_inherit=True)
 
 
-def try_to_compile(source):
-    """Exit with 0 where the source compiles, else with 1 and the error's text on standard output."""
+def try_to_compile(source, is_plain=None):
+    """Exit with 0 where the source compiles, else with 1 and the error's text on standard output.
+
+    With `is_plain`, of `plain.py`, the compiled code of a plain program is then what standard output has; the
+    exit status is NOT_PLAIN for others.
+    """
     posix.dup2(1, 2)  # where the compiler's warnings go
     try:
-        compile_program(source)
+        code = compile_program(source)
     except (
         BaseException
     ) as error:  # SyntaxError, ValueError (NUL), RecursionError, MemoryError, OverflowError
@@ -227,6 +233,11 @@ def try_to_compile(source):
             1, "".join(traceback.format_exception_only(type(error), error)).encode("utf-8", "replace")
         )
         exit_now(1)
+    if is_plain is not None:
+        if not is_plain(code):
+            exit_now(protocol.NOT_PLAIN)
+        posix.ftruncate(1, 0)
+        posix.pwrite(1, marshal.dumps(code), 0)
     exit_now(0)
 
 
@@ -253,6 +264,23 @@ def python_program(code, function_runner):
     ]  # of the middle generation, which moves objects to the oldest
     modules = len(sys.modules) if not function_runner and leaves_nothing(code) else None
     return _functools.partial(run_python, code, main, collections, function_runner, modules)
+
+
+def shared_program(modules):
+    """A program for `start` that runs the compiled code which its test brings. `modules`: what all of these
+    programs import.
+    """
+    import_what_is_used(b"import " + modules)
+    warm_up_streams()
+    return _functools.partial(run_shared, python_program(compile_program(b""), None))
+
+
+def run_shared(prepared):
+    """Load and run the code in this process, so that the one it was forked from never holds a program."""
+    code = marshal.loads(posix.pread(COMPILED, posix.fstat(COMPILED).st_size, 0))
+    posix.close(COMPILED)
+    _, main, collections, _, modules = prepared.args
+    run_python(code, main, collections, None, modules if leaves_nothing(code) else None)
 
 
 def leaves_nothing(code):

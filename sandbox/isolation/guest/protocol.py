@@ -13,11 +13,15 @@ SETUP = b"S"  # SETUP_FIELDS. Once, first.
 PROGRAM = b"A"  # argv, NUL between words. The program is a command.
 ARGUMENTS = b"W"  # the Python program's arguments, NUL between them
 ENVIRONMENT = b"E"  # NAME=VALUE, NUL between them
-# CHECK_FIELDS; two descriptors: Python source, compiler's messages. Compiles the source and forgets it.
+# CHECK_FIELDS; two descriptors: Python source, compiler's messages. Compiles the source and forgets it. With
+# `says_plain` the compiled code of a plain program takes the place of the messages.
 CHECK = b"K"
 PYTHON = (
     b"P"  # PYTHON_FIELDS; descriptors as for CHECK. The program is Python, run in forks of the supervisor.
 )
+# Names of modules. The program, which imports these, is what each test brings: compiled Python code as the
+# descriptor behind its others.
+SHARED = b"M"
 FILE = b"F"  # a path; one descriptor: contents. Puts a file into the scratch folder.
 COLLECT = b"C"  # a name. The answer carries a descriptor of that file of the scratch folder, or is REFUSED.
 # A folder in the scratch folder, or nothing. The answer is the names in it, NUL between them; a slash ends
@@ -41,8 +45,8 @@ RUNNERS = {
     1: "functions",
     2: "assertions",
 }  # `is_function`: the module that runs a function test; 0 for whole programs
-CHECK_FIELDS = ("cpu_us", "wall_us")
-PYTHON_FIELDS = (*CHECK_FIELDS, "is_function", "is_known_to_compile")
+CHECK_FIELDS = ("cpu_us", "wall_us", "says_plain")
+PYTHON_FIELDS = ("cpu_us", "wall_us", "is_function", "is_known_to_compile")
 TEST_FIELDS = ("cpu_us", "wall_us", "descriptors")  # the last one: descriptors per test
 
 # `what`: OK or what went wrong; `status`: the wait status; `ending`: how the run ended; `flags`:
@@ -50,6 +54,8 @@ TEST_FIELDS = ("cpu_us", "wall_us", "descriptors")  # the last one: descriptors 
 ANSWER_FIELDS = (
     "what", "status", "cpu_us", "wall_us", "peak_kb", "ending", "flags", "output_bytes", "error_bytes",
 )  # fmt: skip
+# The exit status of a compiler's child whose source compiles but may not share a jail.
+NOT_PLAIN = 2
 OK, REFUSED, COMPILE_FAILED, COMPILE_KILLED = 0, 1, 2, 3
 ENDED, CPU_EXCEEDED, WALL_EXCEEDED, MEMORY_EXCEEDED, STARVED = 0, 1, 2, 3, 4
 SCRATCH_CHANGED = 1

@@ -41,6 +41,7 @@ class Supervisor:
         self.watch_s = 0.01
         self.clean_scratch = None
         self.native = None
+        self.plain = None
 
     def serve(self):
         """Answer requests until the judge closes its end.
@@ -54,6 +55,7 @@ class Supervisor:
             protocol.ARGUMENTS: self.take_arguments,
             protocol.CHECK: self.check_python,
             protocol.PYTHON: self.take_python,
+            protocol.SHARED: self.share,
             protocol.FILE: self.take_file,
             protocol.COLLECT: self.collect,
             protocol.LIST: self.list_files,
@@ -132,7 +134,11 @@ class Supervisor:
     def check_python(self, body, descriptors):
         """Compile one of many sources, for a supervisor that runs none of them."""
         children.warm_up_messages()
-        self.answer(*self.try_to_compile(read_all(descriptors[0]), descriptors, *unpack(body)))
+        *limits, says_plain = unpack(body)
+        if says_plain and self.plain is None:
+            self.plain = children.guest_module("plain").is_plain
+        source, is_plain = read_all(descriptors[0]), self.plain if says_plain else None
+        self.answer(*self.try_to_compile(source, descriptors, *limits, is_plain))
 
     def take_python(self, body, descriptors):
         source = read_all(descriptors[0])
@@ -151,20 +157,25 @@ class Supervisor:
         gc.freeze()
         self.answer(OK, *outcome)
 
-    def try_to_compile(self, source, descriptors, cpu_us, wall_us):
+    def share(self, body, _):
+        """Run what each test brings. From here on this process holds nothing of any program."""
+        self.program = children.shared_program(body)
+        self.answer(OK)
+
+    def try_to_compile(self, source, descriptors, cpu_us, wall_us, is_plain=None):
         """Compile in a child, so that a crash of the compiler does not end the supervisor.
 
         Returns the answer's numbers.
         """
         children.warm_up_compiler()
-        self.program = lambda: children.try_to_compile(source)
+        self.program = lambda: children.try_to_compile(source, is_plain)
         outcome = self.run_alone(descriptors, cpu_us, wall_us)
         status, *_, ending, _ = outcome
         what = (
             protocol.COMPILE_KILLED
-            if ending or status not in (0, 256)
+            if ending or status not in (0, 256, protocol.NOT_PLAIN << 8)
             else protocol.COMPILE_FAILED
-            if status
+            if status == 256
             else OK
         )
         return what, *outcome
