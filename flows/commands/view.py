@@ -77,6 +77,7 @@ def serve(location: str, port: int, at: str | None, runs: Path, browser: bool) -
 
     import uvicorn
 
+    from flows.commands.running_explorer import Doorstep, recorded
     from flows.commands.serve_judge import generated_token
     from flows.view import application
 
@@ -91,10 +92,11 @@ def serve(location: str, port: int, at: str | None, runs: Path, browser: bool) -
             import webbrowser
 
             webbrowser.open(address)
-        config = uvicorn.Config(app, log_level="warning", server_header=False, access_log=False)
+        config = uvicorn.Config(Doorstep(app), log_level="warning", server_header=False, access_log=False)
         listener.listen()
         try:
-            uvicorn.Server(config).run(sockets=[listener])
+            with recorded(f"http://127.0.0.1:{port}", location, runs):
+                uvicorn.Server(config).run(sockets=[listener])
         except KeyboardInterrupt:
             sys.exit(0)
 

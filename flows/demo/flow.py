@@ -44,7 +44,7 @@ def demo_flow(settings: dict, store: str, data: str, command: str) -> dict:
     run.stage("deduplicate rollouts", lambda: stages.deduplicate_flow(store))
     run.stage("maintain", lambda: stages.maintain_flow(store))
     target = f"{data}/reports/{run.name}"
-    report = run.stage("report", lambda: stages.report_flow(store, str(run.folder), target))
+    report = run.stage("report", lambda: stages.report_flow(store, [str(run.folder)], target))
     rows = [{"seed": "before", **before}, *({"seed": str(seed), **row} for seed, row in enumerate(after))]
     show_table("pass@k on held-out starter problems", rows)
     return summary(store, run, ingested, report, time.monotonic() - started)

@@ -10,6 +10,7 @@ import pytest
 from pipeline.evaluation.intervals import Estimate
 from pipeline.evaluation.report import text
 from pipeline.evaluation.report.comparison import METRICS, compare, outcome_of
+from pipeline.evaluation.report.configurations import configurations
 from pipeline.evaluation.report.curves import curves, running_mean
 from pipeline.evaluation.report.runfolder import Run, Seed, read_metrics
 
@@ -31,6 +32,10 @@ def evaluation(rows, policy, problem, correct, samples=20, **columns):
 
 def run_of(*policies):
     return Run("run", "", "", {}, "ref", [Seed(policy, i, []) for i, policy in enumerate(policies)], [], {})
+
+
+def curves_of(*seeds):
+    return curves(configurations([Run("run", "", "", {}, "ref", list(seeds), [], {})]))
 
 
 def step(number, **figures):
@@ -207,14 +212,14 @@ def test_changes_too_small_to_print_are_no_change():
 
 def test_curves_worked_by_hand():
     metrics = [step(i) for i in range(10)] + [step(10, loss=float("nan"), q_success=None, seconds=0.0)]
-    actual = curves([Seed("a", 3, metrics)])
+    actual = curves_of(Seed("a", 3, metrics))
     panels = {panel.title: panel for panel in actual.panels}
-    assert panels["Loss"].lines[0].values == pytest.approx([1 / (i + 1) for i in range(10)])
+    assert panels["Loss"].lines[0].traces[0].values == pytest.approx([1 / (i + 1) for i in range(10)])
     assert [line.label for line in panels["Q at the last token"].lines] == ["Q of successes", "Q of failures"]
     assert panels["Q at the last token"].lines[0].steps == list(range(10))
-    assert panels["Tokens per second"].lines[0].values == pytest.approx([500.0] * 10)
-    assert panels["Share of time waiting for data"].lines[0].values == pytest.approx([0.25] * 10)
-    ratios = {line.label: line.values for line in panels["log π − log π_ref by source"].lines}
+    assert panels["Tokens per second"].lines[0].traces[0].values == pytest.approx([500.0] * 10)
+    assert panels["Share of time waiting for data"].lines[0].traces[0].values == pytest.approx([0.25] * 10)
+    ratios = {line.label: line.traces[0].values for line in panels["log π − log π_ref by source"].lines}
     assert ratios["human"] == pytest.approx([-float(i) for i in range(11)])
     facts = actual.facts[0]
     assert (facts.name, facts.steps, facts.tokens, facts.fresh) == ("seed 3", 11, 11_000, [4, 8])
@@ -234,7 +239,7 @@ def test_columns_of_another_objective_are_listed():
         }
         for i in range(100)
     ]
-    actual = curves([Seed("a", 0, metrics)])
+    actual = curves_of(Seed("a", 0, metrics))
     assert [panel.title for panel in actual.panels] == ["Loss"]
     # The window of 100 steps is 5: the mean of 95..99.
     assert [(c.name, c.steps, c.first, c.lowest, c.highest, c.last) for c in actual.others] == [

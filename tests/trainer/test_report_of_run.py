@@ -43,7 +43,7 @@ def test_a_run_by_train_has_a_report_and_is_compared_with_its_reference(job, tmp
     run = tmp_path / "runs" / "mine"
     before = page_of(job, run, tmp_path)
     assert "The reference policy reference has not been evaluated." in before
-    assert "log π − log π_ref by source" in before and "<code>learning_rate</code>" in before
+    assert "log π − log π_ref by source" in before and "<code>kl_samples</code>" in before
 
     problems = job.store.read("problems", ["problem_id", "statement", "split"]).sort("problem_id").head(12)
     settings = SamplingSettings(samples_per_problem=10, max_new_tokens=8)

@@ -1,4 +1,5 @@
-"""Training curves of a run's seeds, from the lines that the trainer logs in `metrics.jsonl`.
+"""Training curves over steps, from the lines that the trainer logs in `metrics.jsonl`: one line per
+configuration, the mean of its seeds with the range between the lowest and the highest.
 
 Columns that are known here have a panel with an explanation. An objective may log columns of its own: any
 other number is listed in a table, so that nothing logged is hidden.
@@ -6,20 +7,22 @@ other number is listed in a table, so that nothing logged is hidden.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from pipeline.evaluation.report.configurations import Configuration
 from pipeline.evaluation.report.runfolder import Seed
 
 # Lines are running means over this share of a run's steps: single batches are small and vary.
 SMOOTHED_SHARE = 0.04
-MOST_SEEDS = MOST_SOURCES = 8
+MOST_SOURCES = 8
 
-Q_SENTENCE = "In units of reward. Successes should end near 0, failures near the lowest reward."
+Q_SENTENCE = "Successes should end near 0, failures near the lowest reward."
 ABOVE_SENTENCE = (
     "Sequences valued above 0, the highest binary reward. There the cross-entropy loss no longer"
     " moves successes."
@@ -28,27 +31,31 @@ RESIDUAL_SENTENCE = (
     "Q at the last token minus reward. If it stays above 0 on fresh samples, the soft value Q0 is too high."
 )
 RATIO_SENTENCE = (
-    "Nats per sequence. For rows that the policy has just sampled itself this estimates its KL from the"
+    "For rows that the policy has just sampled itself this estimates its KL from the"
     " reference; for others it does not."
 )
+KL_SENTENCE = "Estimated from rows whose policy is known, by truncated importance sampling."
+ENTROPY_SENTENCE = "Of the next token, along the completions of the batch."
+BETA_SENTENCE = "Constant, or moved towards a target of the KL."
+AGE_SENTENCE = "Steps since the policy of this run that sampled a row; rows that it did not sample have none."
+DISTINCT_SENTENCE = "Different accepted completions among the rows of a batch."
 SPEED_SENTENCE = "Prompt and completion tokens trained on, per second of the whole step."
 WAITING_SENTENCE = "Sampling, judging and scoring fresh data count as waiting."
 
 # Columns behind the panels and the table of seeds; all other numbers are listed.
 KNOWN = {"step", "tokens", "seconds", "data_seconds", "loss", "q_success", "q_failure", "q_above_zero"}
-KNOWN |= {"residual", "gradient_norm"}
+KNOWN |= {"residual", "gradient_norm", "kl", "token_entropy", "beta", "learning_rate", "age_steps"}
+KNOWN |= {"distinct_correct", "success_share"}
 
 Figures = dict[str, Any]
 Value = Callable[[Figures], float | None]
 
 
 @dataclass(frozen=True)
-class Line:
-    """One curve. `colour` and `dash` are indices: the colour is what it shows, the dash which seed."""
+class Trace:
+    """The values of one seed."""
 
-    label: str
-    colour: int
-    dash: int
+    seed: Seed
     steps: list[int]
     values: list[float]
 
@@ -58,8 +65,36 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Line:
+    """A curve of one configuration. `colour` and `dash` are indices of series."""
+
+    label: str
+    colour: int
+    dash: int
+    traces: list[Trace]
+
+    @cached_property
+    def steps(self) -> list[int]:
+        """Steps that every seed has logged."""
+        common = set.intersection(*(set(trace.steps) for trace in self.traces))
+        return sorted(common) or self.traces[0].steps
+
+    @cached_property
+    def smooth(self) -> np.ndarray:
+        """Running means of the seeds at `steps`: [seeds, steps]; of the first alone without a common step."""
+        known = [dict(zip(trace.steps, trace.smooth, strict=True)) for trace in self.traces]
+        complete = [one for one in known if all(step in one for step in self.steps)]
+        return np.array([[one[step] for step in self.steps] for one in complete])
+
+    @property
+    def mean(self) -> np.ndarray:
+        return self.smooth.mean(axis=0)
+
+
+@dataclass(frozen=True)
 class Panel:
     title: str
+    unit: str
     sentence: str
     lines: list[Line]
     kind: str = "plain"  # plain, share (0 to 1), or log
@@ -95,63 +130,102 @@ class OtherColumn:
 
 @dataclass(frozen=True)
 class Curves:
+    """`seeds`: the largest number of seeds of a configuration."""
+
     panels: list[Panel]
     facts: list[SeedFacts]
     others: list[OtherColumn]
     window: int
-    seeds_left: int
+    seeds: int = 1
+    labels: list[str] = field(default_factory=list)
 
 
-def curves(seeds: list[Seed]) -> Curves:
-    """Panels over all seeds; without any logged step there are none, and the facts say why."""
-    logged = [seed for seed in seeds if seed.metrics]
-    runs = logged[:MOST_SEEDS]
-    longest = max((len(seed.metrics) for seed in runs), default=0)
+def curves(groups: Sequence[Configuration]) -> Curves:
+    """Panels over all configurations; without any logged step there are none, and the facts say why."""
+    named = [(_name(seed, group, groups), seed) for group in groups for seed in group.seeds]
+    logged = [(name, seed) for name, seed in named if seed.metrics]
+    longest = max((len(seed.metrics) for _, seed in logged), default=0)
     return Curves(
-        [panel for panel in _panels(runs) if panel.lines],
-        [_facts(seed) for seed in seeds],
-        [column for seed in runs for column in _other_columns(seed)],
+        [panel for panel in _panels(groups) if panel.lines],
+        [_facts(name, seed) for name, seed in named],
+        [column for name, seed in logged for column in _other_columns(name, seed)],
         window_of(longest),
-        len(logged) - len(runs),
+        max((sum(bool(seed.metrics) for seed in group.seeds) for group in groups), default=0),
+        [group.label for group in groups],
     )
 
 
-def _panels(seeds: list[Seed]) -> list[Panel]:
-    """Panels with one line per seed; Q has two per seed, the log-ratio one per source and seed."""
+def _name(seed: Seed, group: Configuration, groups: Sequence[Configuration]) -> str:
+    return seed.name if len(groups) == 1 else f"{group.label}, {seed.name}"
 
-    def panel(title: str, sentence: str, value: Value, kind: str = "plain") -> Panel:
-        lines = [_line(seed, i, seed.name, i, value) for i, seed in enumerate(seeds) if _has(seed, value)]
-        return Panel(title, sentence, lines, kind)
 
+def _panels(groups: Sequence[Configuration]) -> list[Panel]:
+    """Panels with one line per configuration. Q has two; of a single configuration the log-ratio and the
+    ages have one per source.
+    """
+
+    def panel(title: str, unit: str, sentence: str, value: Value, kind: str = "plain") -> Panel:
+        lines = [_line(group, group.label, group.colour, 0, value) for group in groups]
+        return Panel(title, unit, sentence, [line for line in lines if line.traces], kind)
+
+    def by_source(title: str, unit: str, sentence: str, column: str) -> Panel:
+        if len(groups) > 1:
+            return panel(title.removesuffix(" by source"), unit, sentence, _column(column))
+        return Panel(title, unit, sentence, _source_lines(groups[0], column) if groups else [])
+
+    nats, tokens = "nats per sequence", "tokens per second"
+    ratio, waiting = "log π − log π_ref by source", "share of the time"
     return [
-        panel("Loss", "The loss of the objective, mean over a batch.", _column("loss")),
-        Panel("Q at the last token", Q_SENTENCE, _q_lines(seeds)),
-        panel("Share with Q above 0", ABOVE_SENTENCE, _column("q_above_zero"), "share"),
-        panel("Mean residual", RESIDUAL_SENTENCE, _column("residual")),
-        Panel("log π − log π_ref by source", RATIO_SENTENCE, _ratio_lines(seeds)),
-        panel("Gradient norm", "Before clipping.", _column("gradient_norm"), "log"),
-        panel("Tokens per second", SPEED_SENTENCE, _tokens_per_second),
-        panel("Share of time waiting for data", WAITING_SENTENCE, _waiting, "share"),
+        panel("Loss", "loss", "The loss of the objective, mean over a batch.", _column("loss")),
+        panel("KL from the reference", nats, KL_SENTENCE, _column("kl")),
+        panel("Entropy", "nats per token", ENTROPY_SENTENCE, _column("token_entropy")),
+        Panel("Q at the last token", "reward", Q_SENTENCE, _q_lines(groups)),
+        panel("Share with Q above 0", "share of rows", ABOVE_SENTENCE, _column("q_above_zero"), "share"),
+        panel("Mean residual", "reward", RESIDUAL_SENTENCE, _column("residual")),
+        by_source(ratio, nats, RATIO_SENTENCE, "log_ratio"),
+        panel("Temperature β", "reward per nat", BETA_SENTENCE, _column("beta")),
+        panel("Learning rate", "rate per step", "As scheduled.", _column("learning_rate")),
+        panel("Gradient norm", "norm", "Before clipping.", _column("gradient_norm"), "log"),
+        panel("Successes", "share of rows", "Rows of a batch.", _column("success_share"), "share"),
+        panel("Distinct successes", "completions", DISTINCT_SENTENCE, _column("distinct_correct")),
+        by_source("Age of rows by source", "steps", AGE_SENTENCE, "age_steps"),
+        panel("Tokens per second", tokens, SPEED_SENTENCE, _tokens_per_second),
+        panel("Share of time waiting for data", waiting, WAITING_SENTENCE, _waiting, "share"),
     ]
 
 
-def _q_lines(seeds: list[Seed]) -> list[Line]:
-    return [
-        _line(seed, dash, f"Q of {what}", colour, _column(name))
-        for colour, (what, name) in enumerate((("successes", "q_success"), ("failures", "q_failure")))
-        for dash, seed in enumerate(seeds)
-        if _has(seed, _column(name))
+def _q_lines(groups: Sequence[Configuration]) -> list[Line]:
+    """The colour is the kind; with several configurations it is theirs, and the dash is the kind."""
+    kinds = (("Q of successes", "q_success"), ("Q of failures", "q_failure"))
+    lines = [
+        _line(group, what, kind, 0, _column(name))
+        if len(groups) == 1
+        else _line(group, f"{what}, {group.label}", group.colour, kind, _column(name))
+        for kind, (what, name) in enumerate(kinds)
+        for group in groups
     ]
+    return [line for line in lines if line.traces]
 
 
-def _ratio_lines(seeds: list[Seed]) -> list[Line]:
-    names = sorted({name for seed in seeds for entry in seed.metrics for name in entry.get("sources") or {}})
-    return [
-        _line(seed, dash, name, colour, _in_source(name, "log_ratio"))
+def _source_lines(group: Configuration, column: str) -> list[Line]:
+    entries = [entry for seed in group.seeds for entry in seed.metrics]
+    names = sorted({name for entry in entries for name in entry.get("sources") or {}})
+    lines = [
+        _line(group, name, colour, 0, _in_source(name, column))
         for colour, name in enumerate(names[:MOST_SOURCES])
-        for dash, seed in enumerate(seeds)
-        if _has(seed, _in_source(name, "log_ratio"))
     ]
+    return [line for line in lines if line.traces]
+
+
+def _line(group: Configuration, label: str, colour: int, dash: int, value: Value) -> Line:
+    traces = (_trace(seed, value) for seed in group.seeds)
+    return Line(label, colour, dash, [trace for trace in traces if trace.steps])
+
+
+def _trace(seed: Seed, value: Value) -> Trace:
+    points = [(int(entry["step"]), value(entry)) for entry in seed.metrics]
+    finite = [(step, float(number)) for step, number in points if number is not None and _is_finite(number)]
+    return Trace(seed, [step for step, _ in finite], [number for _, number in finite])
 
 
 def _column(name: str) -> Value:
@@ -176,16 +250,6 @@ def _is_finite(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
 
 
-def _has(seed: Seed, value: Value) -> bool:
-    return any(_is_finite(value(entry)) for entry in seed.metrics)
-
-
-def _line(seed: Seed, dash: int, label: str, colour: int, value: Value) -> Line:
-    points = [(int(entry["step"]), value(entry)) for entry in seed.metrics]
-    finite = [(step, float(number)) for step, number in points if number is not None and _is_finite(number)]
-    return Line(label, colour, dash, [step for step, _ in finite], [number for _, number in finite])
-
-
 def window_of(steps: int) -> int:
     """Steps of the running mean: an odd number, 1 or more."""
     return max(1, round(SMOOTHED_SHARE * steps)) | 1
@@ -198,13 +262,13 @@ def running_mean(values: list[float]) -> np.ndarray:
     return np.convolve(values, ones, "same") / np.convolve(np.ones(len(values)), ones, "same")
 
 
-def _facts(seed: Seed) -> SeedFacts:
-    def total(name: str) -> float:
-        return float(sum(entry[name] for entry in seed.metrics if _is_finite(entry.get(name))))
+def _facts(name: str, seed: Seed) -> SeedFacts:
+    def total(column: str) -> float:
+        return float(sum(entry[column] for entry in seed.metrics if _is_finite(entry.get(column))))
 
     seconds, waited = total("seconds"), total("data_seconds")
     return SeedFacts(
-        seed.name,
+        name,
         len(seed.metrics),
         int(total("tokens")),
         seconds,
@@ -220,7 +284,7 @@ def _fresh_steps(metrics: list[Figures]) -> list[int]:
     return [int(step) for (_, before), (step, now) in pairwise(marks) if before != now]
 
 
-def _other_columns(seed: Seed) -> list[OtherColumn]:
+def _other_columns(seed_name: str, seed: Seed) -> list[OtherColumn]:
     """Every number at the top of a log line that has no panel, by name."""
     names = sorted({name for entry in seed.metrics for name in entry} - KNOWN)
     columns = []
@@ -229,5 +293,5 @@ def _other_columns(seed: Seed) -> list[OtherColumn]:
         if values.size:
             last = float(values[-window_of(len(values)) :].mean())
             first, lowest, highest = float(values[0]), float(values.min()), float(values.max())
-            columns.append(OtherColumn(seed.name, name, len(values), first, lowest, highest, last))
+            columns.append(OtherColumn(seed_name, name, len(values), first, lowest, highest, last))
     return columns

@@ -47,7 +47,7 @@ class ReportError(ValueError):
 class Seed:
     """One trained policy of a run: its metrics by step, and a sentence about what could not be read.
 
-    `step` is set for a policy published before the end of training.
+    `step` is set for a policy published before the end of training; `folder` has the log.
     """
 
     policy_id: str
@@ -55,6 +55,12 @@ class Seed:
     metrics: list[dict[str, Any]]
     problem: str | None = None
     step: int | None = None
+    folder: Path | None = None
+
+    @property
+    def run_id(self) -> str:
+        """The name under which the run publishes policies and adds rows."""
+        return self.policy_id if self.step is None else self.policy_id.removesuffix(f"@{self.step}")
 
     @property
     def name(self) -> str:
@@ -180,14 +186,15 @@ def _from_config(folder: Path, config: dict[str, Any]) -> Run:
 
 def _read_seed(folder: Path, seed: int, entry: dict[str, Any]) -> Seed:
     where = Path(str(entry["folder"])) / METRICS
-    path = folder / where
+    path, policy = folder / where, str(entry["policy_id"])
     if not path.exists():
-        return Seed(str(entry["policy_id"]), seed, [], f"{where} does not exist: no step was logged.")
+        problem = f"{where} does not exist: no step was logged."
+        return Seed(policy, seed, [], problem, folder=path.parent)
     metrics, unread = read_metrics(path)
-    problem = None if metrics else f"{where} is empty: no step was logged."
+    unlogged = None if metrics else f"{where} is empty: no step was logged."
     if unread:
-        problem = f"{where}: line {', '.join(map(str, unread[:5]))} could not be read and is left out."
-    return Seed(str(entry["policy_id"]), seed, metrics, problem)
+        unlogged = f"{where}: line {', '.join(map(str, unread[:5]))} could not be read and is left out."
+    return Seed(policy, seed, metrics, unlogged, folder=path.parent)
 
 
 def read_metrics(path: Path) -> tuple[list[dict[str, Any]], list[int]]:

@@ -15,16 +15,18 @@ JUDGED = tuple(verdict for verdict in VERDICTS if verdict not in NOT_A_REWARD)
 # Series colour of each verdict, the same in every report.
 COLOURS: dict[str, int] = dict(zip(JUDGED, (0, 1, 4, 3, 6, 5, 7, 2), strict=True))
 
+WHILE_TRAINING, EVALUATION = " while training", " (evaluation)"
+
 # A run publishes policies `<run>@<step>` for its rollouts: together they are one writer. Samples of
 # evaluations are separate from those that the policy trained on.
-BY_WRITER = """
+BY_WRITER = f"""
 WITH errors AS (
     SELECT trajectory_id FROM verdicts GROUP BY trajectory_id HAVING bool_and(verdict = 'judge_error')
 )
 SELECT
     t.origin,
-    CASE WHEN starts_with(t.policy_id, t.run_id || '@') THEN t.run_id || ' while training'
-         WHEN starts_with(t.batch_id, 'eval/') THEN t.policy_id || ' (evaluation)'
+    CASE WHEN starts_with(t.policy_id, t.run_id || '@') THEN t.run_id || '{WHILE_TRAINING}'
+         WHEN starts_with(t.batch_id, 'eval/') THEN t.policy_id || '{EVALUATION}'
          ELSE t.policy_id END AS writer,
     coalesce(
         j.verdict, CASE WHEN e.trajectory_id IS NULL THEN 'not_judged' ELSE 'judge_error' END
@@ -64,6 +66,11 @@ class Writer:
     origin: str
     name: str
     counts: dict[str, int]
+
+    @property
+    def is_policy(self) -> bool:
+        """Whether the name is that of one policy, which rows can be selected by."""
+        return not self.name.endswith((WHILE_TRAINING, EVALUATION))
 
     @property
     def judged(self) -> int:
