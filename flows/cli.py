@@ -28,6 +28,7 @@ from flows.commands import (
     judge,
     label,
     maintain,
+    plan,
     push,
     quarantine,
     report,
@@ -137,6 +138,7 @@ app.command(rich_help_panel=TRAIN)(rollout.rollout)
 app.command(rich_help_panel=TRAIN)(search.search)
 app.command("eval", rich_help_panel=TRAIN)(evaluate.evaluate)
 app.command(rich_help_panel=TRAIN)(report.report)
+app.command(rich_help_panel=TRAIN)(plan.plan)
 app.command(rich_help_panel=TRAIN)(push.push)
 
 app.command(rich_help_panel=TRAIN)(config.config)
