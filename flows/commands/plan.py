@@ -35,7 +35,7 @@ def plan(
     """
     from dataclasses import asdict
 
-    from trainer.run.replay import plan_replay
+    from trainer.run import plan_replay
 
     planned = plan_replay(run, batches=batches, ages=ages, cost_ratio=cost_ratio)
     if as_json:

@@ -16,6 +16,7 @@ from trainer.run.leaks import refuse_leaking
 from trainer.run.loop import TrainingJob, train
 from trainer.run.optim import OptimiserSettings
 from trainer.run.planning import Plan
+from trainer.run.replay import ReplayPlan, plan_replay
 from trainer.run.settings import TrainingSettings
 from trainer.run.weights import change_weights
 
@@ -29,6 +30,7 @@ __all__ = [
     "OnlineConfig",
     "OptimiserSettings",
     "Plan",
+    "ReplayPlan",
     "RunBusy",
     "RunConfig",
     "TrainingError",
@@ -40,6 +42,7 @@ __all__ = [
     "keys_of",
     "load_config",
     "plan",
+    "plan_replay",
     "refuse_leaking",
     "replay_batch",
     "resumes",
