@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -22,7 +22,10 @@ from flows.commands.common import (
 
 
 def score(
-    policy: Annotated[Path, typer.Argument(help="Folder of the reference policy.")],
+    policy: Annotated[
+        Path,
+        typer.Argument(help="Folder of the reference policy; with --rows also a published policy or run."),
+    ],
     max_tokens: Annotated[
         int,
         typer.Option(
@@ -37,6 +40,13 @@ def score(
         bool,
         typer.Option("--changed", help="The folder now holds another policy; keep the scores of both."),
     ] = False,
+    rows: Annotated[
+        str | None,
+        typer.Option(
+            help="SQL condition on t (trajectories) and p (problems): only these rows, of any split;"
+            " to see the credit per token under any policy in `spo view`."
+        ),
+    ] = None,
     follow: FollowOption = False,
     until: UntilOption = None,
     runner: RunnerOption = None,
@@ -47,8 +57,12 @@ def score(
     """Store the reference policy's log-probabilities of every judged training trajectory.
 
     Examples: `spo score data/runs/demo-1a2b3c4d/reference` -- `spo score models/qwen --precision bf16
-    --max-tokens 8192`
+    --max-tokens 8192` -- `spo score mine --rows "t.problem_id = 'mine/double'"`
     """
+    if rows is not None:
+        if follow or runner:
+            raise typer.BadParameter("not with --follow or --runner", param_hint="--rows")
+        return finish(score_rows(store, str(policy), rows, max_tokens, precision, changed), as_json)
     if follow:
         from flows.serving.following import Scorer, follow_and_report
         from trainer.policies import load_policy
@@ -59,3 +73,36 @@ def score(
     from flows.stages.score import score_flow
 
     finish(score_flow(str(store), str(policy), max_tokens, precision, changed, runner, parts), as_json)
+
+
+def score_rows(
+    location: str,
+    name: str,
+    rows: str,
+    max_tokens: int,
+    precision: Literal["fp32", "bf16"],
+    changed: bool,
+) -> dict[str, Any]:
+    """Score chosen rows in this process. Raises BadParameter for a policy without weights at hand."""
+    from dataclasses import asdict
+
+    from trainer.policies import PolicyNotFound, find_policy, has_weights, load_policy
+    from trainer.policies import score as score_policy
+
+    opened = open_store(location)
+    try:
+        folder = Path(name) if has_weights(name) else find_policy(opened, name).folder
+    except PolicyNotFound as error:
+        raise typer.BadParameter(str(error), param_hint="POLICY") from error
+    if folder is None:
+        raise typer.BadParameter(f"the weights of {name} were not kept", param_hint="POLICY")
+    summary = score_policy(
+        opened,
+        load_policy(folder),
+        where=rows,
+        max_tokens=max_tokens,
+        precision=precision,
+        folder=folder,
+        changed=changed,
+    )
+    return asdict(summary)

@@ -5,7 +5,7 @@ published policy.
 step of it.
 """
 
-from trainer.run.batches import NotReplayed, replay_batch
+from trainer.run.batches import NotReplayed, replay_batch, steps_with_row
 from trainer.run.checks import TrainingError, UnmetNeed
 from trainer.run.config import SAVED, ConfigError, MixtureConfig, OnlineConfig, RunConfig, load_config
 from trainer.run.disk_full import DiskFull
@@ -48,5 +48,6 @@ __all__ = [
     "resumes",
     "run",
     "run_keys",
+    "steps_with_row",
     "train",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +33,44 @@ def replay_batch(
     wanted = [line for line in lines if line["step"] <= step]
     if [line["step"] for line in wanted] != list(range(step + 1)):
         raise NotReplayed(f"the log does not have every step from 0 to {step}")
-    stream = _stream(folder, store)
-    for line in wanted:
-        stream.weight_overrides = dict(line["overrides"])
-        stream.advance(dict(line["watermark"]))
-        rows = stream.batch(line["step"])
+    for _, batch in _batches(folder, store, wanted):
+        rows = batch
         if time.monotonic() > deadline:
             raise NotReplayed(f"drawing steps 0 to {step} takes more than {limit_s:g} s")
     if rows_digest(rows) != wanted[-1]["rows_digest"]:
         raise NotReplayed(f"the store gives other rows than step {step} had (the digests differ)")
     return rows
+
+
+def steps_with_row(
+    folder: Path, store: Store, lines: Sequence[Mapping[str, Any]], trajectory: str, *, limit_s: float = 60.0
+) -> tuple[list[int], int]:
+    """The steps whose batch had a trajectory, and the number of steps that were drawn in `limit_s` seconds.
+
+    `lines` as in `replay_batch`. Raises NotReplayed as that does.
+    """
+    deadline, steps, drawn = time.monotonic() + limit_s, [], 0
+    if [line["step"] for line in lines] != list(range(len(lines))):
+        raise NotReplayed("the log does not have every step from 0 on")
+    for line, rows in _batches(folder, store, lines):
+        if rows_digest(rows) != line["rows_digest"]:
+            raise NotReplayed(f"the store gives other rows than step {line['step']} had (the digests differ)")
+        steps += [line["step"]] if any(row.trajectory_id == trajectory for row in rows) else []
+        drawn += 1
+        if time.monotonic() > deadline:
+            break
+    return steps, drawn
+
+
+def _batches(
+    folder: Path, store: Store, lines: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[Mapping[str, Any], list[Row]]]:
+    """Each line of a log with the rows of its step."""
+    stream = _stream(folder, store)
+    for line in lines:
+        stream.weight_overrides = dict(line["overrides"])
+        stream.advance(dict(line["watermark"]))
+        yield line, stream.batch(line["step"])
 
 
 def _stream(folder: Path, store: Store) -> Stream:
