@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +25,10 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Fail if there is no run to resume.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show mixture, counts and cost without training.")
+    ] = False,
+    live: Annotated[
+        bool,
+        typer.Option("--live", help="Start the explorer beside the run, and print the link to its page."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -48,7 +54,8 @@ def train(
             finished = (chosen.run / "final" / "config.json").exists()
             state = "is finished" if finished else f"exists and resumes at step {step}"
             echo(f"{chosen.run} {state}", err=True)
-        final = train_with_progress(run, chosen, ranks)
+        with live_page(chosen) if live and ranks.rank == 0 else nullcontext(None) as link:
+            final = train_with_progress(run, chosen, ranks, link)
     finally:
         ranks.close()
     if ranks.rank == 0:
@@ -56,14 +63,40 @@ def train(
         finish({"run": str(chosen.run), "policy": str(final), "steps": chosen.training.steps}, as_json)
 
 
-def train_with_progress(run, chosen, ranks) -> Path:
+@contextmanager
+def live_page(chosen) -> Iterator[str]:
+    """The address of the page of a run, in an explorer that ends with this context."""
+    from urllib.parse import urlencode
+
+    from flows.commands.common import DATA
+    from flows.commands.serve_judge import generated_token
+    from flows.commands.view import CACHE_NAME, TOKEN_NAME
+    from flows.view import explorer_beside
+
+    folder, runs = chosen.run.resolve(), (DATA / "runs").resolve()
+    if not folder.is_relative_to(runs):
+        runs = folder.parent
+    token = generated_token(DATA / TOKEN_NAME)
+    with explorer_beside(chosen.store, token, runs, DATA / CACHE_NAME) as address:
+        yield f"{address}/run?{urlencode({'run': str(folder.relative_to(runs)), 'token': token})}"
+
+
+def train_with_progress(run, chosen, ranks, link: str | None = None) -> Path:
+    """Train; `link` is printed after the first step, when the run has a page."""
     from flows.display.training import training_display
 
     if ranks.rank:
         return run(chosen, ranks=ranks)
     headline = chosen.objective.build().headline
     steps, gate_nats = chosen.training.steps, chosen.training.gate_nats
-    with training_display(chosen.run_id, steps, gate_nats, headline) as on_step:
+    with training_display(chosen.run_id, steps, gate_nats, headline) as display:
+        pending = [link] if link else []
+
+        def on_step(figures) -> None:
+            display(figures)
+            if pending:
+                echo(f"live: {pending.pop()}", err=True)
+
         return run(chosen, on_step=on_step, ranks=ranks)
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import socket
 
 TOKEN_NAME = "view-token"
+CACHE_NAME = "view-cache"  # indexes of words; may be deleted at any time
 
 
 def view(
@@ -79,13 +80,16 @@ def serve(location: str, port: int, at: str | None, runs: Path, browser: bool) -
 
     from flows.commands.running_explorer import Doorstep, recorded
     from flows.commands.serve_judge import generated_token
-    from flows.view import application
+    from flows.view import application, read_schedules
 
     token = generated_token(DATA / TOKEN_NAME)
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         port = bound_port(listener, port)
-        app = application(location, token, runs_folder=runs, at=at, port=port)
+        cache = DATA / CACHE_NAME
+        app = application(
+            location, token, runs_folder=runs, at=at, port=port, cache=cache, schedules=read_schedules
+        )
         address = f"http://127.0.0.1:{port}/?token={token}"
         echo(f"explorer of {location}: {address}\nCtrl-C ends it", err=True)
         if browser:

@@ -7,7 +7,17 @@ page needs no network.
 """
 
 from flows.view.app import application
+from flows.view.beside import explorer_beside
 from flows.view.bundle import BundleError, write_bundle
 from flows.view.records import RECORD_KINDS, read_record
+from flows.view.schedules import read_schedules
 
-__all__ = ["RECORD_KINDS", "BundleError", "application", "read_record", "write_bundle"]
+__all__ = [
+    "RECORD_KINDS",
+    "BundleError",
+    "application",
+    "explorer_beside",
+    "read_record",
+    "read_schedules",
+    "write_bundle",
+]

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.view import versions
+from flows.view.computing import Computing
 from flows.view.connections import Connections
 from flows.view.credit import Tokenizers
 from flows.view.guard import Guard
 from flows.view.pages import records, runs, sql, store, tables
 from flows.view.programs import code_styles
 from flows.view.runs import RunError
+from flows.view.schedules import Schedules
+from flows.view.search import Finder
 from flows.view.visit import STATIC, Explorer, NotFound, Visit, new_environment, parameters_of
 from pipeline.store import SqlError, Store, StoreError
 
@@ -27,28 +30,42 @@ PAGES: dict[str, Page] = {
     "/table/{name}": tables.window_page,
     "/facets/{name}": tables.facets_page,
     "/sql": sql.sql_page,
+    "/words": sql.words,
     "/download": sql.download,
+    "/download/{name}": sql.download_table,
     "/problem": records.problem,
     "/trajectory": records.trajectory,
     "/policy": records.policy,
     "/corpus": records.corpus,
+    "/comparison": records.comparison,
     "/batch": records.batch,
     "/refused": records.refused,
     "/quarantine": store.quarantine,
+    "/schedules": store.schedules,
     "/find": records.find,
     "/runs": runs.overview,
     "/run": runs.run,
+    "/progress": runs.progress,
     "/step": runs.step,
+    "/drawn": runs.drawn,
 }
 
 
 def application(
-    location: str, token: str, *, runs_folder: Path, at: str | None = None, port: int | None = None
+    location: str,
+    token: str,
+    *,
+    runs_folder: Path,
+    at: str | None = None,
+    port: int | None = None,
+    cache: Path | None = None,
+    schedules: Callable[[], Schedules | None] = lambda: None,
 ) -> Starlette:
     """The explorer of the store at `location`.
 
     `at`: versions (see `versions.py`) or the label of a pin, that pages without their own read; None for the
-    newest. `port`: the port that the Host header must name. Raises StoreError for wrong versions.
+    newest. `port`: the port that the Host header must name. `cache`: the folder for indexes of words; None
+    searches without one. `schedules`: asks for the scheduled flows. Raises StoreError for wrong versions.
     """
     from starlette.applications import Starlette
     from starlette.middleware import Middleware
@@ -56,10 +73,14 @@ def application(
     from starlette.routing import Mount, Route
     from starlette.staticfiles import StaticFiles
 
+    connections = Connections(location)
     explorer = Explorer(
         location=location,
         runs=runs_folder,
-        connections=Connections(location),
+        connections=connections,
+        finder=Finder(connections, cache),
+        computing=Computing(location, runs_folder),
+        schedules=schedules,
         environment=new_environment(),
         tokenizers=Tokenizers(runs_folder),
         versions=versions.resolve(Store(location), at) if at else None,
@@ -88,8 +109,11 @@ def _endpoint(explorer: Explorer, page: Page) -> Callable[[Request], Response]:
         others = [pair for pair in parameters if pair[0] != "at"]
         status, title = 400, "This address cannot be shown"
         try:
+            if at or explorer.versions:
+                others = [pair for pair in others if pair[0] != "follow"]
+            follows = ("follow", "1") in others
             pinned = versions.resolve(Store(explorer.location), at or explorer.versions)
-            if pinned != at:
+            if pinned != at and not follows:
                 # The address then names its versions: copied, it shows the same rows later.
                 bare = Visit(explorer, None, pinned, request.url.path, others, {})  # type: ignore[arg-type]
                 return RedirectResponse(bare.here(), 303)

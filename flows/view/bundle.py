@@ -27,6 +27,7 @@ HOST = "http://127.0.0.1"
 TOKEN = "0" * 32  # of an application that listens on no port
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 # Attributes of our own templates; a quotation mark in data is escaped.
+LEFT_ALONE = ("/static/", "/download", "/drawn", "/schedules")
 LINK = re.compile(r'href="(/[^"]*)"')
 TITLE = re.compile(r"<title>(.*?)</title>", re.DOTALL)
 LEFT_OUT = re.compile(
@@ -104,7 +105,7 @@ async def _collect(app: Any, addresses: list[str], depth: int) -> Bundle:
             if distance == depth:
                 continue
             for link in map(html.unescape, LINK.findall(answer.text)):
-                if link in known or link.startswith(("/static/", "/download")):
+                if link in known or link.startswith(LEFT_ALONE) or "follow=1" in link:
                     continue
                 known.add(link)
                 if len(known) + len(addresses) > MOST_PAGES:

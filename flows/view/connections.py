@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 PAGE_S = 30.0  # for all queries of a page
 VERSIONS_KEPT = 4
 IDLE_PER_VERSION = 3
+FILE_LISTS_KEPT = 16
 
 
 class Connections:
@@ -26,6 +27,7 @@ class Connections:
         self.location = location
         self._lock = threading.Lock()
         self._idle: OrderedDict[str, list[duckdb.DuckDBPyConnection]] = OrderedDict()
+        self._files: OrderedDict[tuple[str, int], tuple[str, ...]] = OrderedDict()
 
     @contextmanager
     def at(self, versions: str, limit_s: float = PAGE_S) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -56,6 +58,19 @@ class Connections:
                 connection.close()
             else:
                 self._give_back(versions, connection)
+
+    def files(self, versions: str, table: str) -> tuple[str, ...]:
+        """The files of a table at these versions, in the order in which a scan reads them."""
+        key = (table, parse(versions)[table])
+        with self._lock:
+            if key in self._files:
+                return self._files[key]
+        files = Store(self.location).snapshot(*key).files
+        with self._lock:
+            self._files[key] = files
+            while len(self._files) > FILE_LISTS_KEPT:
+                self._files.popitem(last=False)
+        return files
 
     def close(self) -> None:
         with self._lock:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 LOG, CONFIG = "metrics.jsonl", "config.json"
+FINAL = "final/config.json"  # of a finished run
 MAX_LOG_BYTES = 256_000_000
 MAX_CONFIG_BYTES = 1_000_000
 DEPTH = 4
@@ -66,6 +67,19 @@ def run_folder(folder: Path, name: str) -> Path:
         some = ", ".join(sorted(known)[:10]) or "none"
         raise RunError(f"no run {name[:100]!r} in {folder}; there are: {some}")
     return known[name]
+
+
+def progress_of(folder: Path, names: list[str]) -> tuple[str, bool]:
+    """A text that changes when a run logs a step, and whether all of these runs are finished. Raises
+    RunError.
+    """
+    sizes, finished = [], True
+    for name in names:
+        place = run_folder(folder, name)
+        status = (place / LOG).lstat()
+        sizes.append(f"{status.st_size}-{status.st_mtime_ns}")
+        finished = finished and (place / FINAL).is_file()
+    return ".".join(sizes), finished
 
 
 def read_metrics(folder: Path, name: str) -> Metrics:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,11 @@ from urllib.parse import parse_qsl, quote, urlencode
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from flows.view.columns import is_scalar, page_of
+from flows.view.computing import Computing
 from flows.view.credit import Tokenizers
 from flows.view.programs import coloured, differences
+from flows.view.schedules import Schedules
+from flows.view.search import Finder, Search
 from pipeline.text import visible
 
 if TYPE_CHECKING:
@@ -39,6 +43,9 @@ class Explorer:
     connections: Connections
     environment: Environment
     tokenizers: Tokenizers
+    finder: Finder
+    computing: Computing
+    schedules: Callable[[], Schedules | None]
     versions: str | None = None
 
 
@@ -53,12 +60,30 @@ class Visit:
     parameters: list[tuple[str, str]]
     names: Mapping[str, str]  # from the path
 
+    @property
+    def follows(self) -> bool:
+        """Whether the page is asked for at the newest versions, and again when there are newer ones."""
+        return self.get("follow") == "1"
+
+    @property
+    def search(self) -> Search:
+        """Searches of the store at the versions of this page."""
+        return Search(self.explorer.finder, self.connection, self.at)
+
     def get(self, name: str, default: str = "") -> str:
         """The last value of a parameter."""
         return next((value for key, value in reversed(self.parameters) if key == name), default)
 
     def all(self, name: str) -> list[str]:
         return [value for key, value in self.parameters if key == name and value]
+
+    def number(self, name: str, default: float, lowest: float, highest: float) -> float:
+        """A number within bounds; the default for another text."""
+        try:
+            value = float(self.get(name, str(default)))
+        except ValueError:
+            return default
+        return min(max(value, lowest), highest) if math.isfinite(value) else default
 
     def integer(self, name: str, default: int, lowest: int, highest: int) -> int:
         """A number within bounds; the default for another text."""
@@ -78,7 +103,14 @@ class Visit:
         parameters: dict[str, list[str]] = {}
         for name, value in self.parameters:
             parameters.setdefault(name, []).append(value)
+        parameters.pop("follow", None)
         return self.link(self.path.lstrip("/"), **(parameters | changes))
+
+    @property
+    def newest(self) -> str:
+        """The address of this page at whatever versions are the newest, followed."""
+        rest = [pair for pair in self.parameters if pair[0] not in ("follow", "after")]
+        return f"{self.path}?{urlencode([*rest, ('follow', '1')])}"
 
     def leads_to(self, column: str, value: Any) -> str | None:
         """The page of a value in a column, if it has one."""

@@ -5,7 +5,7 @@ parameters of the SQL; names of columns and operators are compared with the know
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from flows.view.columns import (
     shown_expression,
 )
 from flows.view.connections import row, rows
+from flows.view.search import INDEXED, Narrowed, Search, condition, parse_query
 from pipeline.store import TABLES, VIEWS, SqlError
 
 if TYPE_CHECKING:
@@ -71,6 +72,18 @@ class Selection:
 
 
 @dataclass(frozen=True)
+class Facets:
+    """Number of selected rows, and for each column with few values the most frequent ones with their counts.
+
+    `partial`: more rows are selected, and these are the first in the order of storage.
+    """
+
+    total: int
+    columns: dict[str, list[dict[str, Any]]]
+    partial: bool = False
+
+
+@dataclass(frozen=True)
 class Window:
     """Rows as text and numbers, each value at most a few hundred characters; `next` is the `after` of the
     next page, None on the last.
@@ -110,17 +123,25 @@ def column_types(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, 
     return {one["column_name"]: one["column_type"] for one in described}
 
 
-def window(connection: duckdb.DuckDBPyConnection, chosen: Selection, limit: int = PAGE_ROWS) -> Window:
+def window(
+    connection: duckdb.DuckDBPyConnection,
+    chosen: Selection,
+    limit: int = PAGE_ROWS,
+    search: Search | None = None,
+) -> Window:
     """The rows of one page. Raises SqlError for unknown columns and values of another type."""
     types = column_types(connection, chosen.name)
     columns = list(types) if chosen.all_columns else SHORT.get(chosen.name, list(types))
-    if chosen.sort and not chosen.all_columns and is_large(connection, chosen.name):
+    large = bool(chosen.sort or chosen.search) and is_large(connection, chosen.name)
+    if chosen.sort and not chosen.all_columns and large and chosen.name in VIEWS:
         columns = [name for name in columns if name not in TEXTS]
-    where, parameters = conditions(connection, chosen, types)
     key = unique_key(chosen.name)
     if chosen.name in VIEWS and key and not chosen.sort:
         chosen = replace(chosen, sort=key[0])  # joins give their rows in another order each time
-    order, offset, position = order_of(chosen, types), 0, ""
+    offset = _offset(chosen) if not (chosen.sort and key) else 0
+    narrowed = _narrowed(search, chosen, types, (offset, limit + 1))
+    where, parameters = conditions(connection, chosen, types, narrowed)
+    order, position = order_of(chosen, types), ""
     if chosen.sort and key:
         if chosen.after:
             where.append(_after(chosen, types, key, parameters))
@@ -128,22 +149,83 @@ def window(connection: duckdb.DuckDBPyConnection, chosen: Selection, limit: int 
         position = ", " + ", ".join(
             f"CAST({quoted(n)} AS VARCHAR) AS _position_{i}" for i, n in enumerate(names)
         )
-    elif chosen.after:
-        if not (chosen.after.isdecimal() and len(chosen.after) < 16):
-            raise SqlError(f"after: {chosen.after[:60]!r} is not a number of rows")
-        offset = int(chosen.after)
     shown = ", ".join(f"{shown_expression(name, types[name])} AS {quoted(name)}" for name in columns)
-    condition = f"WHERE {' AND '.join(where)}" if where else ""
-    sql = f"SELECT {shown}{position} FROM {quoted(chosen.name)} {condition} {order}"
-    records = rows(connection, f"{sql} LIMIT {limit + 1} OFFSET {offset}", parameters)
+    source = quoted(chosen.name)
+    selected = f"WHERE {' AND '.join(where)}" if where else ""
+    ends = f"LIMIT {limit + 1} OFFSET {0 if narrowed and narrowed.is_page else offset}"
+    if search and large and chosen.name in TABLES and not (narrowed and narrowed.is_page):
+        every = narrowed.source if narrowed else search.every_row(chosen.name) if chosen.sort else None
+        if every:
+            # First where the rows of the page are, from the columns that decide it; then these rows whole.
+            by = order or "ORDER BY _file, _row"
+            sql = f"SELECT _file, _row FROM {every} AS {source} {selected} {by} {ends}"
+            places = [(one["_file"], one["_row"]) for one in rows(connection, sql, parameters)]
+            narrowed, parameters, selected = search.rows_at(chosen.name, places), {}, ""
+            ends = ""
+    if narrowed and chosen.name in TABLES:
+        source = f"{narrowed.source} AS {source}"
+        order = order or f"ORDER BY {narrowed.ordered}"
+    records = rows(
+        connection, f"SELECT {shown}{position} FROM {source} {selected} {order} {ends}", parameters
+    )
     following = None
     if len(records) > limit:
         last = records[limit - 1]
         values = [last[f"_position_{i}"] for i in range(len(key) + 1)] if position else []
         following = json.dumps(values, separators=(",", ":")) if position else str(offset + limit)
-    selected = [{name: one[name] for name in columns} for one in records[:limit]]
-    searched = [name for name in SEARCHED if name in types]
-    return Window(columns, selected, following, len(types) - len(columns), searched, types)
+    page = [{name: one[name] for name in columns} for one in records[:limit]]
+    return Window(columns, page, following, len(types) - len(columns), searched_columns(types), types)
+
+
+def selected_rows(
+    connection: duckdb.DuckDBPyConnection, chosen: Selection, search: Search
+) -> tuple[str, dict[str, Any]]:
+    """SQL of all selected rows with whole values, in their order, and its parameters. Raises SqlError."""
+    types = column_types(connection, chosen.name)
+    narrowed = _narrowed(search, chosen, types, (0, 1) if chosen.sort or chosen.filters else None)
+    if narrowed and narrowed.partial:
+        narrowed = None
+    where, parameters = conditions(connection, chosen, types, narrowed)
+    source, order = quoted(chosen.name), order_of(chosen, types)
+    if narrowed and chosen.name in TABLES:
+        source = f"{narrowed.source} AS {source}"
+        order = order or f"ORDER BY {narrowed.ordered}"
+    selected = f"WHERE {' AND '.join(where)}" if where else ""
+    return f"SELECT {', '.join(map(quoted, types))} FROM {source} {selected} {order}", parameters
+
+
+def _offset(chosen: Selection) -> int:
+    """The rows before the page, where pages are counted in rows. Raises SqlError."""
+    if not (chosen.after or "0").isdecimal() or len(chosen.after) > 15:
+        raise SqlError(f"after: {chosen.after[:60]!r} is not a number of rows")
+    return int(chosen.after or 0)
+
+
+def searched_columns(types: Mapping[str, str]) -> list[str]:
+    return [name for name in SEARCHED if name in types]
+
+
+def _narrowed(
+    search: Search | None, chosen: Selection, types: Mapping[str, str], page: tuple[int, int] | None
+) -> Narrowed | None:
+    """The rows that the index finds for a search: of one page (rows before it, and in it), or all of them,
+    for counts only the first ones. None without a search, or where the texts have to be read.
+    """
+    table = indexed_table(chosen.name, types)
+    if search is None or not chosen.search or table is None:
+        return None
+    query = parse_query(chosen.search)
+    if page and chosen.name in TABLES and not chosen.sort and not chosen.filters:
+        return search.rows_of_page(table, query, *page)
+    return search.all_rows(table, query, partial=page is None and not chosen.filters)
+
+
+def indexed_table(name: str, types: Mapping[str, str]) -> str | None:
+    """The table whose index has the texts of a table or view: the same columns, of rows with the same key."""
+    for table, texts in INDEXED.items():
+        if sorted(texts) == sorted(searched_columns(types)) and set(TABLES[table].key) <= set(types):
+            return table if name == table or unique_key(name) == TABLES[table].key else None
+    return None
 
 
 def is_large(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
@@ -170,26 +252,31 @@ def order_of(chosen: Selection, types: dict[str, str]) -> str:
 
 
 def facets(
-    connection: duckdb.DuckDBPyConnection, chosen: Selection, names: Sequence[str] = ()
-) -> tuple[int, dict[str, list[dict[str, Any]]]]:
-    """Number of selected rows, and for each column with few values the most frequent ones with their counts.
-
-    `names` are further columns. One pass over the rows.
-    """
+    connection: duckdb.DuckDBPyConnection,
+    chosen: Selection,
+    names: Sequence[str] = (),
+    search: Search | None = None,
+) -> Facets:
+    """Counts of the selected rows. `names` are further columns. One pass over the rows."""
     types = column_types(connection, chosen.name)
     wanted = [name for name in (*FACETS, *names) if name in types and is_scalar(types[name])]
     wanted = list(dict.fromkeys(wanted))
-    where, parameters = conditions(connection, chosen, types)
-    condition = f"WHERE {' AND '.join(where)}" if where else ""
+    narrowed = _narrowed(search, chosen, types, None)
+    where, parameters = conditions(connection, chosen, types, narrowed)
+    selected = f"WHERE {' AND '.join(where)}" if where else ""
+    source = quoted(chosen.name)
+    if narrowed and chosen.name in TABLES:
+        source = f"{narrowed.source} AS {source}"
+    partial = narrowed is not None and narrowed.partial
     if not wanted:
-        counted = row(connection, f"SELECT count(*) AS n FROM {quoted(chosen.name)} {condition}", parameters)
-        return (counted or {"n": 0})["n"], {}
+        counted = row(connection, f"SELECT count(*) AS n FROM {source} {selected}", parameters)
+        return Facets((counted or {"n": 0})["n"], {}, partial)
     columns = ", ".join(map(quoted, wanted))
     texts = ", ".join(f"CAST({quoted(name)} AS VARCHAR) AS {quoted(name)}" for name in wanted)
     sets = ", ".join(f"({quoted(name)})" for name in wanted)
     sql = f"""
     SELECT GROUPING_ID({columns}) AS which, {columns}, count(*) AS n
-    FROM (SELECT {texts} FROM {quoted(chosen.name)} {condition})
+    FROM (SELECT {texts} FROM {source} {selected})
     GROUP BY GROUPING SETS ((), {sets})
     QUALIFY row_number() OVER (PARTITION BY which ORDER BY n DESC, {columns}) <= {FACET_VALUES + 1}
     ORDER BY which, n DESC, {columns}
@@ -203,26 +290,34 @@ def facets(
         # Of GROUPING_ID's bits, the first column's is the highest, and 0 where the column is grouped by.
         name = wanted[len(wanted) - (everything ^ one["which"]).bit_length()]
         counts[name].append({"value": one[name], "n": one["n"]})
-    return total, {name: values for name, values in counts.items() if values}
+    return Facets(total, {name: values for name, values in counts.items() if values}, partial)
 
 
 def conditions(
-    connection: duckdb.DuckDBPyConnection, chosen: Selection, types: dict[str, str]
+    connection: duckdb.DuckDBPyConnection,
+    chosen: Selection,
+    types: dict[str, str],
+    narrowed: Narrowed | None = None,
 ) -> tuple[list[str], dict[str, Any]]:
-    """SQL conditions of the filters and the search, and their parameters. Raises SqlError."""
-    parameters: dict[str, Any] = {}
+    """SQL conditions of the filters and the search, and their parameters. `narrowed`: what the index found of
+    the search. Raises SqlError.
+    """
+    parameters: dict[str, Any] = dict(narrowed.parameters) if narrowed else {}
     where = []
     for number, one in enumerate(chosen.filters):
         if one.column not in types:
             raise SqlError(f"{chosen.name} has no column {one.column[:60]!r}")
         where.append(_condition(connection, one, types[one.column], f"f{number}", parameters))
-    if chosen.search:
-        searched = [name for name in SEARCHED if name in types]
-        if not searched:
-            raise SqlError(f"{chosen.name} has no text to search; use a filter")
-        parameters["search"] = chosen.search
-        # Case counts: lower() of a gigabyte of programs takes several times as long as the search in them.
-        where.append("(" + " OR ".join(f"contains({_text(name, types)}, $search)" for name in searched) + ")")
+    if not chosen.search:
+        return where, parameters
+    texts, query = searched_columns(types), parse_query(chosen.search)
+    if not texts:
+        raise SqlError(f"{chosen.name} has no text to search; use a filter")
+    if narrowed and chosen.name not in TABLES:
+        (key,) = unique_key(chosen.name)
+        where.append(f"{quoted(key)} IN (SELECT {quoted(key)} FROM {narrowed.source})")
+    if narrowed is None or query.phrases:
+        where.append(condition([_text(name, types) for name in texts], query, parameters))
     return where, parameters
 
 

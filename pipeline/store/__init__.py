@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         question,
         questions,
         relation,
+        rows_with_positions,
         tables_behind,
     )
     from pipeline.store.sql_output import write_file, write_rows
@@ -84,7 +85,7 @@ else:
             "sampling": "MAY_BE_SAMPLED report_not_sampled",
             "sql": (
                 "SqlError VIEWS connect errors_in_one_line in_one_line leading_comment predicate "
-                "query question questions relation tables_behind"
+                "query question questions relation rows_with_positions tables_behind"
             ),
             "sql_output": "write_file write_rows",
             "store": "COMPACT_AFTER_COMMITS Store",
@@ -152,6 +153,7 @@ __all__ = [
     "repair_store",
     "report_not_sampled",
     "reward",
+    "rows_with_positions",
     "rules_hold",
     "tables_behind",
     "test_set_hash",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +50,7 @@ __all__ = [
     "questions",
     "quoted",
     "relation",
+    "rows_with_positions",
     "sql_list",
     "tables_behind",
 ]
@@ -278,15 +279,27 @@ def create_table_view(
         source = f"FROM _{table.name}" if remote else "WHERE false"
         connection.execute(f"CREATE VIEW {table.name} AS SELECT {columns} {source}")
         return
+    files = [url(file) for file in snapshot.files] if read_only else list(snapshot.files)
+    connection.execute(f"CREATE VIEW {table.name} AS SELECT * FROM {parquet_rows(table, files)}")
+
+
+def parquet_rows(table: Table, files: list[str], options: str = "") -> str:
+    """The call that reads files of a table with the contract's columns."""
     schema = ", ".join(
         f"{literal(name)}: {{name: {literal(name)}, type: {literal(kind)}, default_value: NULL}}"
-        for name, kind in types.items()
+        for name, kind in table.duckdb_types.items()
     )
-    files = [url(file) for file in snapshot.files] if read_only else list(snapshot.files)
-    connection.execute(
-        f"CREATE VIEW {table.name} AS SELECT * FROM"
-        f" read_parquet({sql_list(files)}, hive_partitioning = false, schema = MAP {{{schema}}})"
-    )
+    return f"read_parquet({sql_list(files)}, hive_partitioning = false{options}, schema = MAP {{{schema}}})"
+
+
+def rows_with_positions(name: str, files: Sequence[str]) -> str:
+    """SQL of a FROM clause for a read-only connection: rows of some local files of its snapshot of a table.
+
+    Beside the contract's columns it has `filename` (`store://` and the file) and `file_row_number` (from 0),
+    which together name a row for as long as the file exists: files are never changed.
+    """
+    urls = [url(file) for file in files]
+    return parquet_rows(TABLES[name], urls, ", filename = true, file_row_number = true")
 
 
 def parameters_of(sql: str) -> set[str]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import groupby
 from typing import Any
 
+from flows.view.comparison import compare_corpora, listing, statistics_side_by_side
+from flows.view.computing import ComputeError
 from flows.view.connections import rows
-from flows.view.credit import read_credit
+from flows.view.credit import DEFAULT_BETA, Choice, read_credit
 from flows.view.programs import nearest
 from flows.view.records import NEAREST, read_one, read_problem, read_record, read_trajectory
+from flows.view.runs import list_runs
 from flows.view.visit import NotFound, Visit
 
 Answer = tuple[str, dict[str, Any]]
@@ -40,8 +44,30 @@ def trajectory(visit: Visit) -> Answer:
     return "trajectory.html", facts | {
         "nearest": nearest(row["program"], candidates),
         "candidates": len(candidates),
-        "credit": read_credit(visit.connection, row, visit.explorer.tokenizers),
+        "runs": sorted(list_runs(visit.explorer.runs)),
+        **_credit(visit, row),
     }
+
+
+def _credit(visit: Visit, row: dict[str, Any]) -> dict[str, Any]:
+    """The heat map that the address asks for with `policy`, `reference`, `colour` and `beta`; and `compute`,
+    the folder of a policy that has not scored this row.
+    """
+    computing, computed, fault = visit.explorer.computing, [], None
+    if folder := visit.get("compute"):
+        try:
+            computed = [computing.scored(visit.at, row["trajectory_id"], folder)]
+        except ComputeError as error:
+            fault = str(error)
+    choice = Choice(
+        visit.get("policy") or (folder if computed else ""),
+        visit.get("reference"),
+        visit.get("colour"),
+        visit.number("beta", DEFAULT_BETA, 1e-3, 100.0),
+    )
+    credit = read_credit(visit.connection, row, visit.explorer.tokenizers, choice, computed)
+    at_hand = computing.policies() if row["program"] or row["token_ids"] else []
+    return {"credit": credit, "at_hand": at_hand, "compute": folder, "compute_fault": fault}
 
 
 def policy(visit: Visit) -> Answer:
@@ -80,11 +106,27 @@ def corpus(visit: Visit) -> Answer:
     )
     others = rows(
         visit.connection,
-        """SELECT corpus_id, published_at, len(rows) AS rows FROM corpora
-        WHERE name = $name ORDER BY published_at""",
-        {"name": corpus["name"]},
+        """SELECT corpus_id, name, published_at, len(rows) AS rows FROM corpora
+        WHERE corpus_id <> $id ORDER BY name <> $name, published_at DESC LIMIT 200""",
+        {"name": corpus["name"], "id": corpus["corpus_id"]},
     )
     return "corpus.html", {"record": corpus, "first": first, "others": others}
+
+
+def comparison(visit: Visit) -> Answer:
+    """The difference from the corpus `id` to the corpus `to`."""
+    ids = visit.get("id"), visit.get("to")
+    before, after = (read_one(visit.connection, "corpus", one) for one in ids)
+    if before is None or after is None:
+        missing = ids[0] if before is None else ids[1]
+        raise NotFound(f"no corpus {missing[:100]!r} at these versions of the store")
+    return "comparison.html", {
+        "before": before,
+        "after": after,
+        "statistics": statistics_side_by_side(before["statistics"], after["statistics"]),
+        "listing": partial(listing, *ids),
+        **compare_corpora(visit.connection, *ids),
+    }
 
 
 def batch(visit: Visit) -> Answer:

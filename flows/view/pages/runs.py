@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
+from pathlib import PurePath
 from typing import Any
 
 from flows.view.charts import Line, line_chart
+from flows.view.connections import rows
 from flows.view.runs import (
     CURVES,
     Metrics,
     list_runs,
     other_columns,
+    progress_of,
     read_config,
     read_metrics,
     run_folder,
     series,
     sources_of,
 )
+from flows.view.versions import newest
 from flows.view.visit import NotFound, Visit
 from pipeline.store import Store, StoreError
 
@@ -24,6 +28,16 @@ Answer = tuple[str, dict[str, Any]]
 MOST_RUNS = 8
 MAX_WINDOW = 10_000
 BATCH_S = 25.0
+LATEST_STEPS = 10
+PUBLISHED = """
+SELECT p.run_id, p.policy_id, p.step, p.parent_id, p.created_at, e.settings, e.k, e.pass_at_k, e.problems
+FROM policies p LEFT JOIN pass_at_k e ON e.policy = p.policy_id
+WHERE list_contains($runs, p.run_id) ORDER BY p.run_id, p.step NULLS LAST, p.policy_id, e.settings, e.k
+LIMIT 500
+"""
+STEP_COLUMNS = (
+    "loss", "kl", "terminal_q", "beta", "learning_rate", "success_share", "gradient_norm", "tokens_per_s",
+)  # fmt: skip
 
 
 def overview(visit: Visit) -> Answer:
@@ -45,6 +59,7 @@ def run(visit: Visit) -> Answer:
     names = list(dict.fromkeys(visit.all("run")))[:MOST_RUNS]
     if not names:
         raise NotFound("no run is named; the page of runs lists them")
+    state, finished = progress_of(visit.explorer.runs, names)
     read = [read_metrics(visit.explorer.runs, name) for name in names]
     longest = max((len(one.steps) for one in read), default=0)
     window = visit.integer("smooth", max(1, longest // 25), 1, MAX_WINDOW)
@@ -64,11 +79,20 @@ def run(visit: Visit) -> Answer:
             charts.append(
                 {"title": title, "column": column, "svg": drawing, "labels": [x.label for x in lines]}
             )
+    policies = _published(visit, names)
+    if lines := _pass_rates(policies):
+        labels = [line.label for line in lines]
+        drawing = line_chart("pass@k of its evaluated policies", "share of problems", lines)
+        charts.append({"title": "pass@k", "column": "evaluations", "svg": drawing, "labels": labels})
     return "run.html", {
         "runs": read,
         "names": names,
         "charts": charts,
         "verdicts": [_verdicts(one) for one in read],
+        "policies": policies,
+        "latest": [_latest(one) for one in read if one.steps],
+        "state": state,
+        "finished": finished,
         "window": window,
         "log": log,
         "by_source": by_source,
@@ -79,6 +103,27 @@ def run(visit: Visit) -> Answer:
     }
 
 
+def progress(visit: Visit) -> Any:
+    """What a page that is followed asks: `state` changes when the page would; `finished` when it will not.
+
+    With `run` (repeated) it is of these runs, else of the store.
+    """
+    from starlette.responses import JSONResponse
+
+    names = visit.all("run")[:MOST_RUNS]
+    if names:
+        state, finished = progress_of(visit.explorer.runs, names)
+        return JSONResponse({"state": state, "finished": finished})
+    return JSONResponse({"state": newest(Store(visit.explorer.location)), "finished": False})
+
+
+def _latest(metrics: Metrics) -> dict[str, Any]:
+    """The last steps of a run with the figures that most of them have, for the list of steps."""
+    steps = metrics.steps[-LATEST_STEPS:][::-1]
+    columns = [name for name in STEP_COLUMNS if any(name in one for one in steps)]
+    return {"name": metrics.name, "columns": columns, "steps": steps}
+
+
 def step(visit: Visit) -> Answer:
     """The figures of one step: of the batch and of each source, and the versions it read."""
     name, number = visit.get("run"), visit.integer("step", 0, 0, 10**9)
@@ -87,13 +132,17 @@ def step(visit: Visit) -> Answer:
     if index is None:
         raise NotFound(f"run {name[:100]!r} has no step {number} in its log")
     figures = metrics.steps[index]
-    rows, missing = _batch(visit, name, metrics, number) if visit.get("rows") else ([], None)
+    batch = None
+    if visit.get("rows"):
+        drawn_rows, missing = _batch(visit, name, metrics, number)
+        batch = {"rows": drawn_rows, "missing": missing, "digest": figures.get("rows_digest")}
+        if visit.get("part"):
+            return "batch_rows.html", {"batch": batch}
     by_source = {k: v for k, v in (figures.get("sources") or {}).items() if isinstance(v, dict)}
     return "step.html", {
+        "batch": batch,
         "name": name,
         "figures": {k: v for k, v in figures.items() if not isinstance(v, dict)},
-        "rows": rows,
-        "missing": missing,
         "nested": {k: v for k, v in figures.items() if isinstance(v, dict) and k != "sources"},
         "by_source": by_source,
         "columns": list(dict.fromkeys(c for one in by_source.values() for c in one if c != "verdicts")),
@@ -114,7 +163,7 @@ def _batch(visit: Visit, name: str, metrics: Metrics, step: int) -> tuple[list[d
         )
     except (NotReplayed, StreamError, StoreError, KeyError) as error:
         return [], f"The rows cannot be drawn again: {error}"
-    rows = [
+    shown = [
         {
             "trajectory_id": row.trajectory_id,
             "source": row.source,
@@ -128,7 +177,60 @@ def _batch(visit: Visit, name: str, metrics: Metrics, step: int) -> tuple[list[d
         }
         for row in replayed
     ]
-    return rows, None
+    return shown, None
+
+
+def drawn(visit: Visit) -> Answer:
+    """The steps of a run whose batches had a trajectory, as far as they can be drawn again in time."""
+    from trainer.data import StreamError
+    from trainer.run import NotReplayed, steps_with_row
+
+    name, identity = visit.get("run"), visit.get("id")
+    metrics = read_metrics(visit.explorer.runs, name)
+    steps: list[int] = []
+    looked_at, missing = 0, None
+    try:
+        steps, looked_at = steps_with_row(
+            run_folder(visit.explorer.runs, name),
+            Store(visit.explorer.location),
+            metrics.steps,
+            identity,
+            limit_s=BATCH_S,
+        )
+    except (NotReplayed, StreamError, StoreError, KeyError) as error:
+        missing = f"The batches cannot be drawn again: {error}"
+    return "drawn.html", {
+        "name": name,
+        "identity": identity,
+        "steps": steps,
+        "looked_at": looked_at,
+        "logged": len(metrics.steps),
+        "missing": missing,
+    }
+
+
+def _published(visit: Visit, names: list[str]) -> list[dict[str, Any]]:
+    """Policies that the runs have published, with pass@k of those that were evaluated."""
+    return rows(visit.connection, PUBLISHED, {"runs": [_run_id(visit, name) for name in names]})
+
+
+def _run_id(visit: Visit, name: str) -> str:
+    """The run_id in the store of a run on this machine."""
+    return str(read_config(visit.explorer.runs, name).get("name") or PurePath(name).name)
+
+
+def _pass_rates(policies: list[dict[str, Any]]) -> list[Line]:
+    """pass@k over steps: one line per run, setting and k."""
+    lines: dict[str, Line] = {}
+    several = len({one["settings"] for one in policies if one["settings"]}) > 1
+    for one in sorted(policies, key=lambda one: one["step"] or 0):
+        if one["pass_at_k"] is None or one["step"] is None:
+            continue
+        label = f"{one['run_id']}: pass@{one['k']}" + (f", {one['settings']}" if several else "")
+        line = lines.setdefault(label, Line(label, [], []))
+        line.steps.append(one["step"])
+        line.values.append(one["pass_at_k"])
+    return list(lines.values())
 
 
 def _finite(value: float) -> float | None:
@@ -164,8 +266,8 @@ def _settings(visit: Visit, names: list[str]) -> list[dict[str, Any]]:
     """Settings of the runs by dotted name; of several runs only those that differ."""
     flat = [dict(_flat(read_config(visit.explorer.runs, name))) for name in names]
     keys = list(dict.fromkeys(key for one in flat for key in one))
-    rows = [{"key": key, "values": [one.get(key, "") for one in flat]} for key in keys]
-    return [row for row in rows if len(names) == 1 or len(set(row["values"])) > 1]
+    settings = [{"key": key, "values": [one.get(key, "") for one in flat]} for key in keys]
+    return [row for row in settings if len(names) == 1 or len(set(row["values"])) > 1]
 
 
 def _flat(value: Any, path: str = "") -> list[tuple[str, str]]:

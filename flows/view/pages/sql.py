@@ -4,14 +4,33 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
+from flows.view.connections import rows
+from flows.view.pages.tables import selection
 from flows.view.visit import Visit
-from pipeline.store import SqlError, errors_in_one_line, questions, relation, write_rows
+from flows.view.window import column_types, selected_rows
+from pipeline.store import TABLES, VIEWS, SqlError, errors_in_one_line, questions, relation, write_rows
+
+if TYPE_CHECKING:
+    import duckdb
 
 SHOWN_ROWS = 500
 MAX_DOWNLOAD_BYTES = 1 << 30
 CHUNK_BYTES = 1 << 16
+FUNCTIONS = """
+SELECT DISTINCT function_name FROM duckdb_functions()
+WHERE function_type IN ('scalar', 'aggregate', 'macro') AND regexp_matches(function_name, '^[a-z][a-z0-9_]*$')
+ORDER BY function_name
+"""
+# fmt: off
+KEYWORDS = [
+    "SELECT", "FROM", "WHERE", "GROUP", "BY", "ALL", "HAVING", "ORDER", "LIMIT", "OFFSET", "WITH", "AS",
+    "JOIN", "LEFT", "USING", "ON", "AND", "OR", "NOT", "IN", "IS", "NULL", "CASE", "WHEN", "THEN", "ELSE",
+    "END", "DISTINCT", "UNION", "EXCEPT", "INTERSECT", "QUALIFY", "OVER", "PARTITION", "FILTER", "ASC",
+    "DESC", "BETWEEN", "LIKE",
+]
+# fmt: on
 MEDIA_TYPES = {
     "csv": "text/csv",
     "json": "application/json",
@@ -43,16 +62,36 @@ def sql_page(visit: Visit) -> tuple[str, dict[str, Any]]:
     return "sql.html", facts | {"questions": questions(), "given": given, "shown_rows": SHOWN_ROWS}
 
 
+def words(visit: Visit) -> Any:
+    """Names for the completion: columns by table or view, functions, and keywords."""
+    from starlette.responses import JSONResponse
+
+    tables = {name: list(column_types(visit.connection, name)) for name in (*TABLES, *VIEWS)}
+    functions = [one["function_name"] for one in rows(visit.connection, FUNCTIONS)]
+    return JSONResponse({"tables": tables, "functions": functions, "keywords": KEYWORDS})
+
+
 def download(visit: Visit) -> Any:
     """All rows of a query as a file. Raises SqlError for a result above MAX_DOWNLOAD_BYTES."""
+    result = relation(visit.connection, visit.get("q"), _parameters(visit.all("p")))
+    if result is None:
+        raise SqlError("the query has no rows")
+    return _file_of(visit, result)
+
+
+def download_table(visit: Visit) -> Any:
+    """All selected rows of a table or view, with whole texts, as a file."""
+    sql, parameters = selected_rows(visit.connection, selection(visit), visit.search)
+    with errors_in_one_line():
+        return _file_of(visit, visit.connection.sql(sql, params=parameters or None))
+
+
+def _file_of(visit: Visit, result: duckdb.DuckDBPyRelation) -> Any:
     from starlette.responses import StreamingResponse
 
     kind = visit.get("format", "csv")
     if kind not in MEDIA_TYPES:
         raise SqlError(f"format: {kind[:40]!r} is not one of {', '.join(MEDIA_TYPES)}")
-    result = relation(visit.connection, visit.get("q"), _parameters(visit.all("p")))
-    if result is None:
-        raise SqlError("the query has no rows")
     # The file has no name; it is deleted when the response is closed.
     file = tempfile.TemporaryFile()  # noqa: SIM115
     try:

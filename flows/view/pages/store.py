@@ -45,6 +45,12 @@ def home(visit: Visit) -> tuple[str, dict[str, Any]]:
     }
 
 
+def schedules(visit: Visit) -> tuple[str, dict[str, Any]]:
+    """Scheduled flows with links into Prefect's pages: part of the page of the store, or a page."""
+    template = "schedules_part.html" if visit.get("part") else "schedules.html"
+    return template, {"schedules": visit.explorer.schedules()}
+
+
 def quarantine(visit: Visit) -> tuple[str, dict[str, Any]]:
     """Refused rows by reason."""
     return "quarantine.html", {"reasons": rows(visit.connection, REASONS)}

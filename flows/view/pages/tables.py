@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flows.view.visit import Visit
-from flows.view.window import PAGE_ROWS, Selection, facets, parse_filters, window
+from flows.view.window import PAGE_ROWS, Selection, facets, indexed_table, parse_filters, window
 
 MOST_ROWS = 500
 
@@ -33,9 +33,12 @@ def window_page(visit: Visit) -> Any:
     if visit.get("new_operator"):
         plain = {"new_column": "", "new_operator": "", "new_value": "", "after": ""}
         return RedirectResponse(visit.here(f=[str(one) for one in chosen.filters], **plain), 303)
+    shown = window(visit.connection, chosen, visit.integer("rows", PAGE_ROWS, 1, MOST_ROWS), visit.search)
+    table = indexed_table(chosen.name, shown.types)
     return "table.html", {
         "chosen": chosen,
-        "window": window(visit.connection, chosen, visit.integer("rows", PAGE_ROWS, 1, MOST_ROWS)),
+        "window": shown,
+        "note": visit.search.note(table) if chosen.search and table else "",
         "filters": [str(one) for one in chosen.filters],
     }
 
@@ -43,13 +46,14 @@ def window_page(visit: Visit) -> Any:
 def facets_page(visit: Visit) -> tuple[str, dict[str, Any]]:
     """Counts of the selected rows by columns with few values: part of the page of a table, or a page."""
     chosen = selection(visit)
-    total, counts = facets(visit.connection, chosen, visit.all("facet"))
+    counted = facets(visit.connection, chosen, visit.all("facet"), visit.search)
     template = "facets_part.html" if visit.get("part") else "facets.html"
     settings = {"q": chosen.search, "sort": chosen.sort, "columns": "all" if chosen.all_columns else ""}
     return template, {
         "chosen": chosen,
-        "total": total,
-        "facets": counts,
+        "total": counted.total,
+        "partial": counted.partial,
+        "facets": counted.columns,
         "filters": [str(one) for one in chosen.filters],
         "kept": settings,
     }

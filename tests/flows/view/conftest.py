@@ -14,12 +14,15 @@ from flows.view import application
 from pipeline.corpora import Spec, publish
 from pipeline.ingest import ingest
 from pipeline.store import connect, query
+from trainer.data import Source, Stream
 from trainer.policies import load_policy, score
+from trainer.run import MixtureConfig, RunConfig, TrainingSettings, run
 
 _spec = importlib.util.spec_from_file_location("visits", Path(__file__).with_name("visits.py"))
 visits = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(visits)
 
+TRAINED_STEPS = 3
 TRAJECTORIES = """
 SELECT trajectory_id, problem_id, verdict, origin,
     trajectory_id IN (SELECT trajectory_id FROM reference_scores) AS scored, token_ids IS NOT NULL AS sampled
@@ -71,3 +74,27 @@ def client(place):
     with TestClient(place.app, base_url=visits.BASE) as opened:
         assert opened.get(f"/?token={visits.TOKEN}").status_code == 200
         yield opened
+
+
+@pytest.fixture(scope="session")
+def trained(place):
+    """The batches of a real run, by step."""
+    batches, batch = {}, Stream.batch
+
+    def recorded(stream, step):
+        batches[step] = batch(stream, step)
+        return batches[step]
+
+    config = RunConfig(
+        run=place.folder / "real",
+        store=str(place.folder / "store"),
+        reference=place.folder / "reference",
+        reference_policy="reference",
+        training=TrainingSettings(steps=TRAINED_STEPS, gate_nats=1.0),
+        mixture=MixtureConfig(batch_sequences=4),
+        source=[Source(name="all", weight=1.0, where="j.split = 'train'")],
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Stream, "batch", recorded)
+        run(config)
+    return {step: [row.trajectory_id for row in rows] for step, rows in batches.items()}

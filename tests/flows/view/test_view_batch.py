@@ -7,34 +7,9 @@ import re
 
 import pytest
 
-from trainer.data import Source, Stream
-from trainer.run import MixtureConfig, NotReplayed, RunConfig, TrainingSettings, replay_batch, run
+from trainer.run import NotReplayed, replay_batch
 
 STEPS = 3
-
-
-@pytest.fixture(scope="module")
-def trained(place):
-    """The batches of a real run, by step."""
-    batches, batch = {}, Stream.batch
-
-    def recorded(stream, step):
-        batches[step] = batch(stream, step)
-        return batches[step]
-
-    config = RunConfig(
-        run=place.folder / "real",
-        store=str(place.folder / "store"),
-        reference=place.folder / "reference",
-        reference_policy="reference",
-        training=TrainingSettings(steps=STEPS, gate_nats=1.0),
-        mixture=MixtureConfig(batch_sequences=4),
-        source=[Source(name="all", weight=1.0, where="j.split = 'train'")],
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Stream, "batch", recorded)
-        run(config)
-    return {step: [row.trajectory_id for row in rows] for step, rows in batches.items()}
 
 
 @pytest.mark.parametrize("step", range(STEPS))
@@ -56,3 +31,28 @@ def test_other_rows_than_those_of_the_log_are_not_shown(trained, place):
         replay_batch(folder, place.store, lines, 1)
     with pytest.raises(NotReplayed, match="every step from 0 to 2"):
         replay_batch(folder, place.store, lines[1:], 2)
+
+
+def test_the_rows_of_a_step_are_loaded_without_a_click(trained, client, visits):
+    shown = visits.page(client, "/step?run=real&step=1")
+    part = re.search(r'data-part="(/step\?[^"]*rows=1[^"]*)"', shown)[1].replace("&amp;", "&")
+    rows = visits.page(client, part)
+    assert "<html" not in rows
+    assert re.findall(r'<a href="/trajectory\?id=([0-9a-f]{32})', rows) == trained[1]
+
+
+def test_a_trajectory_leads_to_the_steps_that_drew_it(trained, client, visits):
+    identity = trained[1][0]
+    assert (
+        "<option>real</option>"
+        in visits.page(client, f"/trajectory?id={identity}").split('action="/drawn"')[1]
+    )
+    shown = visits.page(client, f"/drawn?run=real&id={identity}")
+    wanted = [str(step) for step, rows in trained.items() if identity in rows]
+    assert re.findall(r"/step\?run=real&amp;step=(\d+)", shown) == wanted
+    assert "None of the 3 steps" in visits.page(client, f"/drawn?run=real&id={'0' * 32}")
+
+
+def test_a_run_lists_the_policies_that_it_published(trained, client, visits):
+    listed = visits.page(client, "/run?run=real").split("Published policies</h2>")[1]
+    assert 'href="/policy?id=real' in listed

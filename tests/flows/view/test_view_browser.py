@@ -6,21 +6,27 @@ names its file (axe.min.js of the npm package axe-core, also in the package axe-
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import socket
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
+import polars as pl
 import pytest
 import uvicorn
 
 from flows.view import application
+from pipeline.store import Store
 
 CHROMIUM = Path("/usr/bin/chromium")
 WIDTHS = (400, 1000, 2000)
 TOO_WIDE = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+LATEST = "[aria-label='Latest steps of runs/one'] tbody tr:first-child th"
 FETCH = "url => fetch(url, {credentials: 'include'}).then(a => a.status, e => 'refused')"
 pytestmark = [
     pytest.mark.slow,
@@ -79,7 +85,8 @@ def whole_pages(place, visits):
         "/facets/trajectories", "/quarantine", "/runs", "/run?run=runs/one&run=runs/two&smooth=2",
         "/step?run=runs/one&step=2", "/sql?q=" + quote("@contents"), f"/corpus?id={place.corpus}",
         f"/problem?id={quote(wrong['problem_id'])}", f"/problem?id={quote(visits.PROBLEM)}",
-        "/policy?id=reference",
+        "/policy?id=reference", f"/comparison?id={place.corpus}&to={place.corpus}", "/schedules",
+        f"/drawn?run=runs/one&id={wrong['trajectory_id']}", "/table/judged?follow=1",
         *(f"/trajectory?id={row['trajectory_id']}" for row in (wrong, scored, hostile)),
         f"/refused?id={place.refused[0]}",
     ]  # fmt: skip
@@ -135,8 +142,105 @@ def test_another_origin_cannot_read_a_page(browser, tab, address):
     assert seen == "refused"
 
 
+def test_a_curve_grows_while_the_run_does(tab, address, place):
+    log = place.folder / "runs" / "one" / "metrics.jsonl"
+    whole = log.read_text()
+    tab.goto(address + "/run?run=runs/one&smooth=1")
+    tab.evaluate("window.sameDocument = true")
+    points = "document.querySelector('figure svg').querySelectorAll('circle').length"
+    assert tab.evaluate(points) == 4
+    try:
+        for step in (4, 5):
+            with open(log, "a") as lines:
+                lines.write(json.dumps({"step": step, "loss": 0.5, "kl": 0.4}) + "\n")
+            # The content policy allows no eval, which Playwright's wait_for_function needs.
+            tab.wait_for_selector(f"figure:first-of-type svg a[href*='step={step}&']", state="attached")
+            assert tab.evaluate(points) == step + 1
+        assert tab.inner_text(LATEST) == "5"
+        (place.folder / "runs" / "one" / "final").mkdir()
+        (place.folder / "runs" / "one" / "final" / "config.json").write_text("{}")
+        tab.wait_for_selector("text=The run is finished.", timeout=20_000)
+    finally:
+        log.write_text(whole)
+        shutil.rmtree(place.folder / "runs" / "one" / "final", ignore_errors=True)
+    assert tab.evaluate("window.sameDocument")
+    assert tab.faults == []
+
+
+def test_a_spike_leads_to_a_row_in_two_clicks(tab, address, place, trained, record_property):
+    tab.goto(address + "/run?run=real&smooth=1")
+    clicks = 0
+    for target in ("figure:first-of-type svg a[href*='step=1&']", "#rows + div a[href^='/trajectory']"):
+        # A point is small and invisible until the pointer is on it; `force` skips the wait for visibility.
+        tab.wait_for_selector(target, state="attached")
+        tab.locator(target).first.click(force=True)
+        clicks += 1
+    tab.wait_for_url("**/trajectory?id=**")
+    record_property("clicks_spike_to_row", clicks)
+    assert clicks == 2
+    assert tab.faults == []
+
+
+def test_the_sql_box_completes_with_the_keyboard(tab, address):
+    tab.goto(address + "/sql")
+    tab.focus("textarea")
+    tab.keyboard.type("SELECT policy_id FROM trajec")
+    tab.wait_for_selector("#suggestions [aria-selected=true] >> text=trajectories")
+    tab.keyboard.press("Tab")
+    tab.keyboard.type(" t WHERE t.problem")
+    tab.wait_for_selector("#suggestions li >> text=problem_id")
+    tab.keyboard.press("Enter")
+    tab.keyboard.type(" = 'none' AND verd")
+    tab.keyboard.press("Escape")
+    assert (
+        tab.input_value("textarea")
+        == "SELECT policy_id FROM trajectories t WHERE t.problem_id = 'none' AND verd"
+    )
+    tab.keyboard.press("Control+Space")
+    tab.wait_for_selector("#suggestions:not([hidden])")
+    assert tab.get_attribute("textarea", "aria-expanded") == "true"
+    assert tab.faults == []
+
+
+def test_questions_are_saved_in_the_browser_as_text(tab, address):
+    tab.goto(address + "/sql?q=SELECT+42")
+    tab.fill("[name=question]", "<img src=x onerror=window.owned=1>")
+    tab.click("#save-question button")
+    tab.goto(address + "/sql")
+    tab.click("#my-questions a")
+    tab.wait_for_url("**q=SELECT+42**")
+    assert tab.inner_text("#my-questions a") == "<img src=x onerror=window.owned=1>"
+    assert not tab.evaluate("window.owned === 1")
+    tab.click("#my-questions button")
+    assert tab.locator("#my-questions a").count() == 0
+
+
+def test_credit_shows_numbers_on_hover(tab, address, place, visits):
+    row = visits.some(place, scored=True, sampled=True)
+    tab.goto(address + f"/trajectory?id={row['trajectory_id']}&beta=0.5&colour=gain")
+    token = tab.locator(".heat .t").first
+    token.hover()
+    assert all(
+        name in token.get_attribute("title") for name in ("log pi_ref", "log pi ", "difference", "Q_t")
+    )
+    assert tab.faults == []
+
+
+def test_a_followed_page_shows_what_is_appended(tab, address, place):
+    tab.goto(address + "/table/policies?follow=1&columns=all")
+    row = {"policy_id": "just-now", "fingerprint": "f", "folder": "", "details": "{}"}
+    types = {"step": pl.Int64, "parent_id": pl.String, "run_id": pl.String}
+    frame = pl.DataFrame(
+        [row | {"created_at": datetime(2026, 1, 1, tzinfo=UTC)} | dict.fromkeys(types)],
+        schema_overrides=types,
+    )
+    Store(place.folder / "store").append("policies", frame, producer="test-live", sequence=0)
+    tab.wait_for_selector("td >> text=just-now", timeout=20_000)
+    assert tab.faults == []
+
+
 @pytest.mark.skipif("SPO_AXE" not in os.environ, reason="SPO_AXE does not name axe.min.js")
-def test_axe_finds_nothing_serious(browser, address, place, visits):
+def test_axe_finds_nothing_serious(browser, address, place, visits, record_property):
     # axe is a script from elsewhere, which the content policy rightly refuses.
     serious = []
     for scheme in ("light", "dark"):
@@ -153,4 +257,5 @@ def test_axe_finds_nothing_serious(browser, address, place, visits):
                 if fault["impact"] in ("serious", "critical")
             ]
         context.close()
+    record_property("axe_serious", len(serious))
     assert serious == []

@@ -79,7 +79,7 @@ class Active(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         values = dict(attrs)
-        if tag == "script" and values.get("src") != "/static/view.js":
+        if tag == "script" and values.get("src") not in ("/static/view.js", "/static/complete.js"):
             self.faults.append(f"script {values}")
         if tag in ("img", "iframe", "object", "embed", "base", "style"):
             self.faults.append(tag)
@@ -95,6 +95,10 @@ def addresses(place) -> list[str]:
     hostile = some(place, problem_id=PROBLEM)["trajectory_id"]
     every_column = ("problems", "tests", "trajectories", "quarantine", "corpora")
     return [
+        f"/comparison?id={place.corpus}&to={place.corpus}", f"/comparison?id={quote(HOSTILE)}&to=x",
+        "/schedules",
+        f"/drawn?run=runs/one&id={quote(HOSTILE)}", f"/trajectory?id={hostile}&compute={quote(HOSTILE)}",
+        f"/trajectory?id={hostile}&policy={quote(HOSTILE)}&colour={quote(HOSTILE)}", "/table/judged?follow=1",
         "/", "/quarantine", "/runs", "/run?run=runs/one&run=runs/two", "/step?run=runs/one&step=2",
         f"/problem?id={quote(PROBLEM)}", f"/trajectory?id={hostile}", f"/policy?id={quote(HOSTILE)}",
         f"/corpus?id={place.corpus}", f"/refused?id={place.refused[0]}", f"/find?id={quote(HOSTILE)}",
