@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -19,6 +19,9 @@ from flows.commands.common import (
     open_store,
     use_server,
 )
+
+if TYPE_CHECKING:
+    from trainer.policies import Precision
 
 
 def score(
@@ -80,7 +83,7 @@ def score_rows(
     name: str,
     rows: str,
     max_tokens: int,
-    precision: Literal["fp32", "bf16"],
+    precision: Precision,
     changed: bool,
 ) -> dict[str, Any]:
     """Score chosen rows in this process. Raises BadParameter for a policy without weights at hand."""

@@ -30,6 +30,7 @@ CURVES = {
     "success_share": ("Successes in the batch", "share of rows"),
     "gradient_norm": ("Norm of the gradient before clipping", "norm"),
     "tokens_per_s": ("Speed", "tokens per second"),
+    "age_steps": ("Age of the run's own rows in the batch, mean", "steps"),
     "distinct_correct": ("Distinct accepted completions in the batch", "completions"),
 }
 
