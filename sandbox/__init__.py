@@ -13,6 +13,7 @@ from sandbox.contracts import (
     TestResult,
     Verdict,
 )
+from sandbox.processors import overload, usable_processors
 
 if TYPE_CHECKING:
     from sandbox.workers import Pool, judge_version
@@ -39,4 +40,6 @@ __all__ = [
     "TestResult",
     "Verdict",
     "judge_version",
+    "overload",
+    "usable_processors",
 ]

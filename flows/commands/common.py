@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 STORE = str(DATA / "store")
 # Work up to these sizes is done without Prefect, unless a server runs.
-SMALL_BYTES, SMALL_ROWS, SMALL_PENDING = 4_000_000, 10_000, 200
+SMALL_BYTES, SMALL_ROWS, SMALL_PENDING, SMALL_SAMPLES = 4_000_000, 10_000, 200, 200
 
 StoreOption = Annotated[
     str, typer.Option("--store", help="The store: a folder or a URL (s3://, gs://, az://).")

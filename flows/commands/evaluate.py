@@ -84,7 +84,7 @@ def _evaluate_each(
 ) -> list[dict]:
     """Evaluate policies one after another, and show each result when it is ready."""
     from flows.stages.evaluate import evaluate_flow
-    from flows.stages.policies import select_problems
+    from flows.work.rollouts import select_problems
     from trainer.evaluation import settings_key, stored, summary_of
 
     key, summaries = settings_key(settings, select_problems(store, problems), seed), []

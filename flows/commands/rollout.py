@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from flows.commands.common import STORE, JsonOption, StoreOption, finish, open_store, use_server
+from flows.commands.common import (
+    SMALL_SAMPLES,
+    STORE,
+    JsonOption,
+    StoreOption,
+    finish,
+    open_store,
+    use_server,
+    works_alone,
+)
 from flows.commands.completion import PolicyArgument
 
 if TYPE_CHECKING:
@@ -244,6 +253,15 @@ def sample_once(
     problem_ids = selected_problems(opened, published, selection)
     problems = selection.where if problem_ids is None else json.dumps(problem_ids)
     provenance = rollout_provenance(published, problems, selection.seed, sampling, server)
+    if server is None and works_alone(store):
+        from flows.work.rollouts import count_problems, sample_policy
+        from trainer.rollouts import Provenance
+
+        count = count_problems(store, selection.where) if problem_ids is None else len(problem_ids)
+        if count * sampling.samples_per_problem <= SMALL_SAMPLES:
+            where = (selection.where, problem_ids, selection.seed)
+            sampled = sample_policy(store, str(published.folder), Provenance(**provenance), sampling, *where)
+            return report_sampled(provenance["name"], published.policy_id, sampled, as_json)
     use_server()
     if server:
         from flows.stages.rollouts import served_rollout_flow
@@ -274,7 +292,11 @@ def sample_once(
             problem_ids,
             selection.seed,
         )
-    finish({"rollout": provenance["name"], "policy": published.policy_id, "sampled": sampled}, as_json)
+    report_sampled(provenance["name"], published.policy_id, sampled, as_json)
+
+
+def report_sampled(name: str, policy_id: str, sampled: int, as_json: bool) -> None:
+    finish({"rollout": name, "policy": policy_id, "sampled": sampled}, as_json)
 
 
 def sampled_policy(store: Store, policy: str, server: Server | None) -> PublishedPolicy:

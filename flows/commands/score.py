@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from flows.commands.common import (
+    SMALL_PENDING,
     STORE,
     FollowOption,
     JsonOption,
@@ -18,6 +19,7 @@ from flows.commands.common import (
     finish,
     open_store,
     use_server,
+    works_alone,
 )
 
 if TYPE_CHECKING:
@@ -72,6 +74,13 @@ def score(
 
         scorer = Scorer(open_store(store), load_policy(policy), max_tokens, policy, changed, precision, until)
         return finish(follow_and_report("score", scorer.work), as_json)
+    if works_alone(store, runner) and few_to_score(store):
+        from flows.work.score import score_store, score_trajectories
+
+        def score_all() -> list[dict]:
+            return [score_trajectories(0, 1, str(store), str(policy), max_tokens, precision, changed)]
+
+        return finish(score_store(str(store), max_tokens, score_all), as_json)
     use_server()
     from flows.stages.score import score_flow
 
@@ -109,3 +118,14 @@ def score_rows(
         changed=changed,
     )
     return asdict(summary)
+
+
+def few_to_score(store: str) -> bool:
+    """Whether few verdicts lack a score. Counted from the logs of the tables: scores under other references
+    make it lower than it is.
+    """
+    from pipeline.store import Store
+
+    opened = Store(store)
+    pending = opened.statistics("verdicts").rows - opened.statistics("reference_scores").rows
+    return pending <= SMALL_PENDING

@@ -14,6 +14,8 @@ from prefect import Task
 from prefect.task_runners import TaskRunner
 from pydantic import BaseModel, ConfigDict
 
+from sandbox import usable_processors
+
 _DEFAULT_PARTS = 8
 
 
@@ -74,19 +76,15 @@ def _task_runner(runner: Runner) -> TaskRunner:
                 return DaskTaskRunner(address=runner.address)
             # One thread per process: DuckDB, torch and the sandbox's pool start their own threads and
             # processes.
-            local = {"n_workers": _local_processes(), "threads_per_worker": 1, "dashboard_address": None}
+            local = {"n_workers": usable_processors(), "threads_per_worker": 1, "dashboard_address": None}
             return DaskTaskRunner(cluster_kwargs=local)
         from prefect_ray import RayTaskRunner
 
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         if runner.address:
             return RayTaskRunner(address=runner.address)
-        return RayTaskRunner(init_kwargs={"num_cpus": _local_processes(), "include_dashboard": False})
+        return RayTaskRunner(init_kwargs={"num_cpus": usable_processors(), "include_dashboard": False})
     except ImportError as error:
         raise RunnerError(
             f"{runner.kind} is not installed: pip install 'spo[{runner.kind}]' ({error})"
         ) from error
-
-
-def _local_processes() -> int:
-    return len(os.sched_getaffinity(0))

@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.store import exclusive, one_slot, print_to_stderr
 from pipeline.text import visible
+from sandbox import overload
 
 HEAVY_AT_ONCE = "SPO_HEAVY_AT_ONCE"
 
@@ -23,7 +24,11 @@ def turn(store: str, work: str) -> Iterator[None]:
 
 @contextmanager
 def processors() -> Iterator[None]:
-    """Hold a slot for work that uses all processors. Enter it before any `turn`, to avoid deadlock."""
+    """Hold a slot for work that uses all processors, and report if others use them already. Enter it before
+    any `turn`, to avoid deadlock.
+    """
+    if line := overload():
+        _report(line)
     limit = os.environ.get(HEAVY_AT_ONCE)
     if not limit:
         yield

@@ -52,7 +52,7 @@ def evaluate_task(
     run_id: str | None,
     seed: int,
 ) -> Evaluation:
-    from flows.stages.policies import select_problems
+    from flows.work.rollouts import select_problems
     from trainer.evaluation import evaluate
     from trainer.policies import load_policy
 

@@ -5,23 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 from prefect import flow, task
 
 from flows.display.terminal import progress
 from flows.runtime.rules import IN_MEMORY, TASK_RETRIES
 from flows.runtime.turns import done
-from pipeline.store import (
-    MAY_BE_SAMPLED,
-    Store,
-    connect,
-    predicate,
-    publish_folder,
-    query,
-    report_not_sampled,
-)
+from flows.work.rollouts import sample_policy
+from pipeline.store import Store, publish_folder
 from trainer.policies import SolvedRows, load_policy, new_policy, publish_policy, warm_start
-from trainer.rollouts import Provenance, SamplingSettings, rollout
+from trainer.rollouts import Provenance, SamplingSettings
 
 
 @flow(name="warm-start", flow_run_name="{policy_id}", **IN_MEMORY)
@@ -69,6 +61,9 @@ def adopt_task(store: str, model: str, folder: str, policy_id: str) -> str:
     return folder
 
 
+rollout_task = task(name="sample completions", **TASK_RETRIES)(sample_policy)
+
+
 @flow(name="rollout", flow_run_name="{provenance[name]}", **IN_MEMORY)
 def rollout_flow(
     store: str,
@@ -86,43 +81,3 @@ def rollout_flow(
         store, folder, Provenance(**provenance), SamplingSettings(**sampling), problems_sql, problem_ids, seed
     )
     return done(count, f"{count:,} samples of {provenance['policy_id']}", cached=not count)
-
-
-@task(name="sample completions", **TASK_RETRIES)
-def rollout_task(
-    store: str,
-    folder: str,
-    provenance: Provenance,
-    sampling: SamplingSettings,
-    problems_sql: str,
-    problem_ids: list[str] | None,
-    seed: int,
-) -> int:
-    policy = load_policy(folder)
-    with progress(f"sample {provenance.name}", "samples") as update:
-        return rollout(
-            Store(store),
-            policy,
-            select_problems(store, problems_sql, problem_ids),
-            sampling,
-            provenance,
-            seed=seed,
-            on_progress=update,
-        )
-
-
-def select_problems(store: str, sql: str, problem_ids: list[str] | None = None) -> pl.DataFrame:
-    """problem_id, statement and split of the problems `problem_ids`, or else of those that `sql` selects;
-    without those that may not be sampled."""
-    where, values = sql, None
-    if problem_ids is not None:
-        where, values = "list_contains($problem_ids, problem_id)", {"problem_ids": problem_ids}
-    with connect(Store(store)) as connection:
-        condition = predicate(where, values, name="problems")
-        report_not_sampled(connection, condition, values)
-        return query(
-            connection,
-            "select problem_id, statement, split from problems"
-            f" where {condition} and {MAY_BE_SAMPLED} order by md5(problem_id)",
-            values,
-        )

@@ -9,8 +9,8 @@ from prefect import flow, task
 from flows.display.terminal import progress
 from flows.runtime.rules import IN_MEMORY, TASK_RETRIES
 from flows.runtime.turns import done
-from flows.stages.policies import select_problems
 from flows.work.artifacts import report_table
+from flows.work.rollouts import select_problems
 from pipeline.store import Store
 from sandbox import Pool
 from trainer.policies import load_policy

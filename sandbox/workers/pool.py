@@ -19,6 +19,7 @@ from sandbox.building import is_asked_for
 from sandbox.contracts import Checker, Judgement, Limits, SandboxUnavailable, Submission, Test
 from sandbox.isolation import Kind, remove_groups, remove_left_over_groups, requested_kind
 from sandbox.judging import JUDGE_VERSION, judge_error
+from sandbox.processors import usable_processors
 
 IN_FLIGHT_PER_WORKER = 2
 PATIENCE_S = 5.0  # for a worker to clear up after itself
@@ -125,7 +126,7 @@ class Pool:
         shared_jails: bool | None = None,
     ) -> None:
         self.time_factor, self.judge_version = time_factor, judge_version(time_factor)
-        count = workers or math.ceil(1.5 * len(os.sched_getaffinity(0)))
+        count = workers or math.ceil(1.5 * usable_processors())
         self.cache = cache or default_cache()
         self.work: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
         self.closed = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from flows.stages.policies import select_problems
+from flows.work.rollouts import select_problems
 from pipeline.ingest.ingestion import ingest
 from pipeline.store.store import Store
 from trainer.rollouts import WATERMARK_TABLES, problem_counts

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from flows.commands.evaluate import _show
-from flows.stages.policies import select_problems
+from flows.work.rollouts import select_problems
 from pipeline.evaluation.report.comparison import compare
 from pipeline.evaluation.report.runfolder import read_run
 from pipeline.ingest.ingestion import ingest

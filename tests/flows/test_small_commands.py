@@ -17,6 +17,7 @@ from flows.commands import common
 from flows.runtime import record
 from pipeline.ingest.ingestion import ingest
 from pipeline.store.store import Store
+from trainer.policies import new_policy, publish_policy
 
 STARTER = Path(__file__).parents[2] / "data" / "starter"
 # What no small command needs: Prefect and its database, the trainer, and clients of networks.
@@ -106,6 +107,24 @@ def test_stages_of_a_small_store_need_no_prefect(place):
     _, packages, done = run(folder, "maintain", "--every-table", "--json")
     assert {row["table"] for row in json.loads(done.stdout)["maintained"]} > {"verdicts"}
     assert packages & never == set()
+
+
+def test_sampling_and_scoring_a_little_needs_no_prefect(tmp_path):
+    folder, store = tmp_path, Store(tmp_path / "store")
+    ingest(store, "plain", str(STARTER), limit=4)
+    problem = store.read("problems").filter(split="train")["problem_id"][0]
+    policy = new_policy(store.read("problems")["statement"].to_list(), seed=0, width=16, layers=1, heads=2)
+    policy.save(folder / "policy")
+    publish_policy(store, policy, folder / "policy", policy_id="small")
+    chosen = f"problem_id = '{problem}'"
+    sampled = ("rollout", "small", "--problems", chosen, "--samples", "3", "--max-new-tokens", "4", "--json")
+    _, packages, done = run(folder, *sampled)
+    assert json.loads(done.stdout)["sampled"] == 3 and "prefect" not in packages
+    assert json.loads(run(folder, *sampled)[2].stdout)["sampled"] == 0  # looked up
+    run(folder, "label", "--json")
+    _, packages, done = run(folder, "score", folder / "policy", "--json")
+    assert json.loads(done.stdout)["scored"] > 3 and "prefect" not in packages
+    assert not (folder / "prefect" / "server.json").exists()
 
 
 @pytest.fixture

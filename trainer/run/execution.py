@@ -22,7 +22,7 @@ from pipeline.store import (
     reward,
     write_whole,
 )
-from sandbox import Pool
+from sandbox import Pool, usable_processors
 from trainer.data import EncodedTokens, ScoredTokens, Stream, TokenCache
 from trainer.distributed import SINGLE, Ranks, checkpoints
 from trainer.objectives import Needs
@@ -92,7 +92,16 @@ def run(config: RunConfig, *, on_step: Callable[[dict], None] | None = None, ran
         return _run(config, on_step, ranks)
 
 
+def limit_threads() -> None:
+    """Use no more threads than the control group of this process leaves it processors: a step waits for all
+    of its threads, and torch counts those of the machine.
+    """
+    if torch.get_num_threads() > usable_processors():
+        torch.set_num_threads(usable_processors())
+
+
 def _run(config: RunConfig, on_step: Callable[[dict], None] | None, ranks: Ranks) -> Path:
+    limit_threads()
     config = ranks.agree(with_corpora_pinned(config) if ranks.rank == 0 else None)
     begun = resumes(config) is not None
     store, start = Store(config.store), load_start(config)
