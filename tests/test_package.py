@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -63,15 +64,41 @@ def test_licence_and_version_say_the_same_everywhere():
     assert f"## {PROJECT['version']}" in (ROOT / "CHANGELOG.md").read_text()
 
 
+def built(kind: str, source: Path, target: Path) -> Path:
+    """The wheel or sdist of a source tree."""
+    words = [sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", str(target)]
+    done = subprocess.run(words, cwd=source, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (package,) = target.iterdir()
+    return package
+
+
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
-    target = tmp_path_factory.mktemp("wheel")
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(target)],
-        cwd=ROOT, check=True, capture_output=True,
-    )  # fmt: skip
-    (built,) = target.glob("*.whl")
-    return built
+def sdist(tmp_path_factory) -> Path:
+    return built("sdist", ROOT, tmp_path_factory.mktemp("sdist"))
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist, tmp_path_factory) -> Path:
+    """Built from the sdist, as pip does that is given one."""
+    source = tmp_path_factory.mktemp("source")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(source, filter="data")
+    (tree,) = source.iterdir()
+    return built("wheel", tree, tmp_path_factory.mktemp("wheel"))
+
+
+def test_the_sdist_is_enough_to_build_the_wheel_of_the_tree(sdist, wheel, tmp_path):
+    direct = built("wheel", ROOT, tmp_path)
+
+    def members(path):
+        return {one.filename: one.CRC for one in zipfile.ZipFile(path).infolist()}
+
+    assert members(wheel) == members(direct)
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"LICENSE", "CHANGELOG.md", "run", "requirements.lock", "tests/test_package.py"} <= names
+    assert not any(name.startswith((".ci", ".git/", "data/store", ".venv")) for name in names)
 
 
 def test_the_wheel_has_data_licence_and_types(wheel):
