@@ -60,6 +60,22 @@ def test_each_dependency_has_its_reason():
     assert sorted(name for name in names if f"`{name}`" not in text) == []
 
 
+def test_the_pictures_are_small_shown_and_load_nothing():
+    pictures = sorted((ROOT / "docs" / "pictures").iterdir())
+    assert [path.name for path in pictures] == [
+        "explorer-run.webp",
+        "explorer-trajectory.webp",
+        "report.webp",
+        "terminal.svg",
+    ]
+    assert sum(path.stat().st_size for path in pictures) < 300_000
+    look = (ROOT / "docs" / "tutorial" / "look.md").read_text()
+    assert [path.name for path in pictures if f"(../pictures/{path.name})" not in look] == []
+    drawn = (ROOT / "docs" / "pictures" / "terminal.svg").read_text()
+    assert "spo&#160;sql" in drawn and "@font-face" not in drawn
+    assert set(re.findall(r"https?://[^\s\"'<>]+", drawn)) == {"http://www.w3.org/2000/svg"}
+
+
 def check_module():
     spec = importlib.util.spec_from_file_location("check", ROOT / "docs" / "check.py")
     module = importlib.util.module_from_spec(spec)
