@@ -13,7 +13,7 @@ import pytest
 
 from sandbox import Limits, Pool, Submission, Test
 from sandbox.isolation import jail, landlock
-from sandbox.isolation.guest import confine
+from sandbox.isolation.guest import confine, plain
 
 HERE = Path(__file__).parent
 ATTACKS = {path.name: path.read_text() for path in sorted((HERE / "hostile").glob("*.py"))}
@@ -199,6 +199,13 @@ def test_judgements_are_those_of_a_jail_for_each_program(name, stop, pool, share
     compiles = name != "does not compile"
     assert other.tier.endswith("+shared") == (name in PROGRAMS and compiles)
     assert not own.tier.endswith("+shared")
+
+
+def test_code_that_the_filter_does_not_know_is_not_plain():
+    class Code:
+        co_names, co_name, co_consts, co_code = (), "main", (), bytes([plain.IMPORT, 0])
+
+    assert not plain.is_plain(Code())
 
 
 def test_what_a_caller_wants_to_see_of_a_run_needs_a_jail_of_its_own(shared):

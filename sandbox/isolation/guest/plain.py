@@ -36,7 +36,16 @@ EXTENDED = opcode.EXTENDED_ARG
 
 
 def is_plain(code):
-    """Whether compiled code and all code in it may share a jail."""
+    """Whether compiled code and all code in it may share a jail. Not where this cannot tell, as with the code
+    of an interpreter that it does not know.
+    """
+    try:
+        return all_are_plain(code)
+    except Exception:
+        return False
+
+
+def all_are_plain(code):
     waiting = [code]
     while waiting:
         part = waiting.pop()
