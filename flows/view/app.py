@@ -41,6 +41,7 @@ PAGES: dict[str, Page] = {
     "/batch": records.batch,
     "/refused": records.refused,
     "/quarantine": store.quarantine,
+    "/growth": store.growth,
     "/schedules": store.schedules,
     "/find": records.find,
     "/runs": runs.overview,

@@ -7,7 +7,6 @@ when its input is closed: however the process ends that started it.
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -15,7 +14,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+
+from flows.view.search import end_with_input
 
 
 @contextmanager
@@ -24,7 +24,10 @@ def explorer_beside(location: str, token: str, runs_folder: Path, cache: Path) -
     does not start.
     """
     command = [sys.executable, "-P", "-c", f"from {__name__} import main; main()"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    # Ctrl-C is for the run, which may still write; the explorer ends with it.
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
         assert process.stdin and process.stdout
         settings = {"location": location, "token": token, "runs": str(runs_folder), "cache": str(cache)}
         try:
@@ -35,12 +38,7 @@ def explorer_beside(location: str, token: str, runs_folder: Path, cache: Path) -
                 raise OSError("the explorer did not start; its message is above")
             yield address
         finally:
-            process.terminate()
-
-
-def end_with_input(file: IO[str]) -> None:
-    file.read()
-    os._exit(0)
+            process.kill()  # it only reads
 
 
 def main() -> None:
@@ -49,7 +47,7 @@ def main() -> None:
     from flows.view.app import application
 
     settings = json.loads(sys.stdin.readline())
-    threading.Thread(target=end_with_input, args=(sys.stdin,), daemon=True).start()
+    threading.Thread(target=end_with_input, args=(sys.stdin.fileno(),), daemon=True).start()
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]

@@ -183,7 +183,7 @@ def read_credit(
         )
         q = q + choice.beta * one["ratio"] if one["ratio"] is not None else q
         tokens.append(one | {"q": q if one["ratio"] is not None else None, "gain": q - q0})
-    return _with_levels(tokens, choice.colour) | {
+    return _with_levels(tokens, choice.colour, choice.beta) | {
         "choices": list(known.values()),
         "unlike": [one.label for one in known.values() if one is not reference and one not in fitting],
         "reference": reference,
@@ -218,7 +218,7 @@ def _token(token: int, text: str | None, reference: float | None, policy: float 
     return {"id": token, "text": text, "reference": reference, "policy": policy, "ratio": ratio}
 
 
-def _with_levels(tokens: list[dict[str, Any]], colour: str) -> dict[str, Any]:
+def _with_levels(tokens: list[dict[str, Any]], colour: str, beta: float) -> dict[str, Any]:
     """The tokens with their colours: of what is asked for, or of the first of these that is known."""
     values = {
         name: [one[name] for one in tokens if one[name] is not None and math.isfinite(one[name])]
@@ -228,8 +228,8 @@ def _with_levels(tokens: list[dict[str, Any]], colour: str) -> dict[str, Any]:
         values["gain"] = []
     coloured = colour if values.get(colour) else next((name for name in COLOURS if values[name]), "ratio")
     largest = max(map(abs, values[coloured]), default=0.0)
-    # Rounding differs between the sampler and the scorer: below this, a ratio is not a difference.
-    scale = max(largest, 1e-3 if coloured == "ratio" else 1e-9)
+    # Rounding differs between the sampler and the scorer: below this, a ratio or its sum is not a difference.
+    scale = max(largest, {"ratio": 1e-3, "gain": 1e-3 * beta}.get(coloured, 1e-9))
     for one in tokens:
         value = one[coloured]
         finite = value is not None and math.isfinite(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlencode
@@ -15,8 +15,10 @@ from flows.view.columns import is_scalar, page_of
 from flows.view.computing import Computing
 from flows.view.credit import Tokenizers
 from flows.view.programs import coloured, differences
+from flows.view.remembered import Remembered
 from flows.view.schedules import Schedules
 from flows.view.search import Finder, Search
+from flows.view.window import Facets, is_large
 from pipeline.text import visible
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from flows.view.connections import Connections
 
 TEMPLATES = Path(__file__).parent / "templates"
+COUNTS_KEPT = 200
+MANY_ROWS = 2_000_000
 STATIC = Path(__file__).parent / "static"
 
 
@@ -47,6 +51,8 @@ class Explorer:
     computing: Computing
     schedules: Callable[[], Schedules | None]
     versions: str | None = None
+    many: Remembered[bool] = field(default_factory=lambda: Remembered(COUNTS_KEPT))
+    counts: Remembered[Facets] = field(default_factory=lambda: Remembered(COUNTS_KEPT))
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,14 @@ class Visit:
     def follows(self) -> bool:
         """Whether the page is asked for at the newest versions, and again when there are newer ones."""
         return self.get("follow") == "1"
+
+    @property
+    def samples(self) -> str:
+        """The table behind "Trajectories": with verdicts, unless joining them takes too long for a page."""
+        if self.connection is None:  # the page of an error
+            return "judged"
+        many = self.explorer.many.get(self.at, lambda: is_large(self.connection, "trajectories", MANY_ROWS))
+        return "trajectories" if many else "judged"
 
     @property
     def search(self) -> Search:

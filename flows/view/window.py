@@ -133,7 +133,8 @@ def window(
     types = column_types(connection, chosen.name)
     columns = list(types) if chosen.all_columns else SHORT.get(chosen.name, list(types))
     large = bool(chosen.sort or chosen.search) and is_large(connection, chosen.name)
-    if chosen.sort and not chosen.all_columns and large and chosen.name in VIEWS:
+    every_row = search.every_row(chosen.name) if search and large and chosen.name in TABLES else None
+    if chosen.sort and not chosen.all_columns and large and not every_row:
         columns = [name for name in columns if name not in TEXTS]
     key = unique_key(chosen.name)
     if chosen.name in VIEWS and key and not chosen.sort:
@@ -154,7 +155,7 @@ def window(
     selected = f"WHERE {' AND '.join(where)}" if where else ""
     ends = f"LIMIT {limit + 1} OFFSET {0 if narrowed and narrowed.is_page else offset}"
     if search and large and chosen.name in TABLES and not (narrowed and narrowed.is_page):
-        every = narrowed.source if narrowed else search.every_row(chosen.name) if chosen.sort else None
+        every = narrowed.source if narrowed else every_row if chosen.sort else None
         if every:
             # First where the rows of the page are, from the columns that decide it; then these rows whole.
             by = order or "ORDER BY _file, _row"
@@ -228,10 +229,12 @@ def indexed_table(name: str, types: Mapping[str, str]) -> str | None:
     return None
 
 
-def is_large(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
-    """Whether reading the texts of rows in all parts of the table, as a sorted page does, takes seconds."""
+def is_large(connection: duckdb.DuckDBPyConnection, name: str, limit: int = LARGE_ROWS) -> bool:
+    """Whether a table, or that behind a view, has more rows than `limit`: by default, so many that reading
+    texts in all its parts, as a sorted page does, takes seconds.
+    """
     table = name if name in TABLES else "trajectories"
-    counted = row(connection, f"SELECT count(*) > {LARGE_ROWS} AS large FROM {quoted(table)}")
+    counted = row(connection, f"SELECT count(*) > {limit} AS large FROM {quoted(table)}")
     return bool(counted and counted["large"])
 
 

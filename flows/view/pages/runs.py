@@ -76,12 +76,10 @@ def run(visit: Visit) -> Answer:
         lines = [line for one in read for line in _lines(one, column, by_source)]
         if any(line.values for line in lines):
             drawing = line_chart(title, unit, lines, window=window, log=log, address=address)
-            charts.append(
-                {"title": title, "column": column, "svg": drawing, "labels": [x.label for x in lines]}
-            )
+            charts.append({"title": title, "column": column, "svg": drawing, "labels": _legend(lines)})
     policies = _published(visit, names)
     if lines := _pass_rates(policies):
-        labels = [line.label for line in lines]
+        labels = _legend(lines)
         drawing = line_chart("pass@k of its evaluated policies", "share of problems", lines)
         charts.append({"title": "pass@k", "column": "evaluations", "svg": drawing, "labels": labels})
     return "run.html", {
@@ -231,6 +229,11 @@ def _pass_rates(policies: list[dict[str, Any]]) -> list[Line]:
         line.steps.append(one["step"])
         line.values.append(one["pass_at_k"])
     return list(lines.values())
+
+
+def _legend(lines: list[Line]) -> list[tuple[int, str]]:
+    """Number of the colour and label of each line that is drawn."""
+    return [(colour, line.label) for colour, line in enumerate(lines) if line.values]
 
 
 def _finite(value: float) -> float | None:

@@ -10,6 +10,17 @@ from flows.view.visit import Visit
 from pipeline.store import TABLES, VIEWS, Store
 
 REASONS = "SELECT * FROM quarantine_reasons ORDER BY refused DESC, adapter, reason LIMIT 500"
+DAYS = 30
+GROWTH = f"""
+WITH added AS (
+    SELECT CAST(created_at AS DATE) AS day, 'trajectories: ' || origin AS what, count(*) AS rows
+    FROM trajectories GROUP BY ALL
+    UNION ALL SELECT CAST(judged_at AS DATE), 'verdicts', count(*) FROM verdicts GROUP BY ALL
+    UNION ALL SELECT CAST(scored_at AS DATE), 'reference_scores', count(*) FROM reference_scores GROUP BY ALL
+)
+SELECT day, what, rows FROM added
+WHERE day IN (SELECT DISTINCT day FROM added ORDER BY day DESC LIMIT {DAYS}) ORDER BY day DESC, what
+"""
 INGESTED = "SELECT * FROM ingested ORDER BY started_at DESC LIMIT 100"
 
 
@@ -43,6 +54,19 @@ def home(visit: Visit) -> tuple[str, dict[str, Any]]:
         "ingested": rows(visit.connection, INGESTED),
         "is_newest": newest(store) == text_of(pinned),
     }
+
+
+def growth(visit: Visit) -> tuple[str, dict[str, Any]]:
+    """Rows by the day on which they were made, for the last DAYS days with any: part of the page of the
+    store, or a page.
+    """
+    days: dict[Any, dict[str, int]] = {}
+    for one in rows(visit.connection, GROWTH):
+        days.setdefault(one["day"], {})[one["what"]] = one["rows"]
+    columns = sorted({what for counts in days.values() for what in counts})
+    largest = max((sum(counts.values()) for counts in days.values()), default=1)
+    facts = {"days": days, "columns": columns, "largest": largest}
+    return "growth_part.html" if visit.get("part") else "growth.html", facts
 
 
 def schedules(visit: Visit) -> tuple[str, dict[str, Any]]:

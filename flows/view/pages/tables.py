@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from flows.view.visit import Visit
@@ -46,7 +47,12 @@ def window_page(visit: Visit) -> Any:
 def facets_page(visit: Visit) -> tuple[str, dict[str, Any]]:
     """Counts of the selected rows by columns with few values: part of the page of a table, or a page."""
     chosen = selection(visit)
-    counted = facets(visit.connection, chosen, visit.all("facet"), visit.search)
+    names = tuple(visit.all("facet"))
+    # They do not depend on the order and the page.
+    question = (visit.at, replace(chosen, sort="", after="", all_columns=False), names)
+    counted = visit.explorer.counts.get(
+        question, lambda: facets(visit.connection, chosen, names, visit.search)
+    )
     template = "facets_part.html" if visit.get("part") else "facets.html"
     settings = {"q": chosen.search, "sort": chosen.sort, "columns": "all" if chosen.all_columns else ""}
     return template, {

@@ -6,8 +6,9 @@ a page, from the index where it has the rows, else by reading them. The index on
 by row of the store's own files: a page reads what it shows from the store.
 """
 
+from flows.view.search.building import end_with_input
 from flows.view.search.finding import Finder, Narrowed, Search
 from flows.view.search.index import INDEXED
 from flows.view.search.words import Query, condition, parse_query
 
-__all__ = ["INDEXED", "Finder", "Narrowed", "Query", "Search", "condition", "parse_query"]
+__all__ = ["INDEXED", "Finder", "Narrowed", "Query", "Search", "condition", "end_with_input", "parse_query"]

@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from flows.view.search.index import INDEXED, WordIndex, index_folder
 from pipeline.store import Store, connect, rows_with_positions
@@ -133,7 +133,7 @@ class Builder:
             command = [sys.executable, "-P", "-c", start, "--", self.location, str(self.cache)]
             # It ends when this end of its input is closed, however this process ends.
             self._processes[table] = subprocess.Popen(
-                [*command, table], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+                [*command, table], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
             )
 
     def close(self) -> None:
@@ -143,9 +143,11 @@ class Builder:
                 process.wait()
 
 
-def end_with_input(file: IO[bytes]) -> None:
+def end_with_input(descriptor: int) -> None:
     """End this process when the other end of a pipe is closed."""
-    file.read()
+    # Not through Python's buffer: a thread that waits there holds its lock, and the process could not end.
+    while os.read(descriptor, 1 << 12):
+        pass
     os._exit(1)
 
 
@@ -156,7 +158,7 @@ def main() -> None:
     parser.add_argument("table", choices=list(INDEXED))
     options = parser.parse_args()
     os.nice(10)
-    threading.Thread(target=end_with_input, args=(sys.stdin.buffer,), daemon=True).start()
+    threading.Thread(target=end_with_input, args=(sys.stdin.fileno(),), daemon=True).start()
     build(Store(options.location), options.cache, options.table)
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.view.columns import quoted
 from flows.view.connections import Connections
+from flows.view.remembered import Remembered
 from flows.view.search.building import Builder
 from flows.view.search.index import (
     INDEXED,
@@ -96,8 +95,7 @@ class Finder:
         self.connections = connections
         self.folder = index_folder(cache, connections.location) if cache else None
         self.builder = Builder(connections.location, cache) if cache else None
-        self._scans: OrderedDict[tuple[Any, ...], list[Position]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._scans: Remembered[list[Position]] = Remembered(REMEMBERED)
 
     def note(self, search: Search, table: str) -> str:
         """See `Search.note`."""
@@ -171,22 +169,25 @@ class Finder:
         without = self._rows(connection, table, absent)
         if without > max(SCANNED_ROWS, SCANNED_SHARE * total):
             return None
-        key = (table, tuple(absent), query)
-        with self._lock:
-            if key in self._scans:
-                self._scans.move_to_end(key)
-                return self._scans[key]
+        return self._scans.get(
+            (table, tuple(absent), query), lambda: self._read(connection, table, numbers, absent, query)
+        )
+
+    @staticmethod
+    def _read(
+        connection: duckdb.DuckDBPyConnection,
+        table: str,
+        numbers: Sequence[int],
+        absent: Sequence[str],
+        query: Query,
+    ) -> list[Position]:
+        """Selected rows of some files, by reading the texts."""
         parameters: dict[str, Any] = {}
         selected = condition([quoted(name) for name in INDEXED[table]], query, parameters)
         sql = f"SELECT filename, file_row_number FROM {rows_with_positions(table, absent)} WHERE {selected}"
         by_name = {file: number for file, number in zip(absent, numbers, strict=True)}
         records = connection.execute(sql, parameters).fetchall()
-        positions = sorted((by_name[name.partition("://")[2]], row) for name, row in records)
-        with self._lock:
-            self._scans[key] = positions
-            while len(self._scans) > REMEMBERED:
-                self._scans.popitem(last=False)
-        return positions
+        return sorted((by_name[name.partition("://")[2]], row) for name, row in records)
 
     def _files(self, at: str, table: str) -> tuple[str, ...] | None:
         """The local files of a version of a table that can be indexed; None for others."""

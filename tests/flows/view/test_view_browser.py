@@ -85,7 +85,7 @@ def whole_pages(place, visits):
         "/facets/trajectories", "/quarantine", "/runs", "/run?run=runs/one&run=runs/two&smooth=2",
         "/step?run=runs/one&step=2", "/sql?q=" + quote("@contents"), f"/corpus?id={place.corpus}",
         f"/problem?id={quote(wrong['problem_id'])}", f"/problem?id={quote(visits.PROBLEM)}",
-        "/policy?id=reference", f"/comparison?id={place.corpus}&to={place.corpus}", "/schedules",
+        "/policy?id=reference", f"/comparison?id={place.corpus}&to={place.corpus}", "/schedules", "/growth",
         f"/drawn?run=runs/one&id={wrong['trajectory_id']}", "/table/judged?follow=1",
         *(f"/trajectory?id={row['trajectory_id']}" for row in (wrong, scored, hostile)),
         f"/refused?id={place.refused[0]}",

@@ -24,6 +24,7 @@ WHERE trajectory_id = $id
 SCORES = """
 SELECT logprobs, completion_ids, token_logprobs FROM reference_scores
 JOIN trajectories USING (trajectory_id) WHERE trajectory_id = $id
+AND reference = (SELECT reference FROM reference_policies ORDER BY begun_at LIMIT 1)
 """
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -219,6 +223,26 @@ def test_a_search_starts_the_building_and_says_so(shelf, visits, tmp_path, monke
             time.sleep(0.2)
         shown = visits.page(client, "/table/trajectories?q=print")
     assert "upper" in shown and "being built" not in shown
+
+
+def test_the_process_that_builds_ends_without_a_complaint(shelf, tmp_path):
+    start = "from flows.view.search.building import main; main()"
+    command = [sys.executable, "-P", "-c", start, "--", shelf.store.location, str(tmp_path), "trajectories"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        complaint = process.stderr.read().decode()
+        assert (process.wait(60), complaint) == (0, "")
+    assert (index_folder(tmp_path, shelf.store.location) / "trajectories.sqlite").exists()
+
+
+def test_the_process_that_builds_ends_with_the_explorer(shelf, tmp_path):
+    waiting = "import sys; from flows.view.search.building import end_with_input as e; e(sys.stdin.fileno())"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", waiting], stdin=subprocess.PIPE, env=environment
+    ) as process:
+        process.stdin.close()
+        assert process.wait(60) == 1
 
 
 def test_words_and_quoted_text_are_parted():

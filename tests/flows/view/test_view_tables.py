@@ -9,7 +9,9 @@ from urllib.parse import quote
 
 import polars as pl
 import pytest
+from starlette.testclient import TestClient
 
+from flows.view import application
 from flows.view.connections import Connections, rows
 from flows.view.versions import newest
 from flows.view.window import Selection, window
@@ -129,3 +131,37 @@ def test_long_values_are_sorted_by_all_of_their_text(place, sort):
         shown = [row["problem_id"] for row in window(connection, Selection("problems", sort=sort)).rows]
         wanted = rows(connection, f"SELECT problem_id FROM problems ORDER BY title {direction}, problem_id")
     assert shown == [row["problem_id"] for row in wanted]
+
+
+def test_counts_are_worked_out_once_for_all_pages_of_a_selection(client, visits, monkeypatch):
+    from flows.view.pages import tables
+
+    worked_out, facets = [], tables.facets
+
+    def counted(*arguments):
+        worked_out.append(arguments)
+        return facets(*arguments)
+
+    monkeypatch.setattr(tables, "facets", counted)
+    part = "/facets/trajectories?part=1&f=language:eq:python3&f=origin:ne:search"
+    first = visits.page(client, part)
+    assert re.findall("<strong>.*?</strong>", visits.page(client, part + "&sort=-origin")) == re.findall(
+        "<strong>.*?</strong>", first
+    )
+    assert len(worked_out) == 1
+    visits.page(client, part + "&q=print")
+    assert len(worked_out) == 2
+
+
+def test_the_samples_of_a_large_store_are_shown_without_the_join(place, visits, monkeypatch):
+    app = application(str(place.folder / "store"), visits.TOKEN, runs_folder=place.folder, port=8181)
+    with TestClient(app, base_url=visits.BASE) as opened:
+        opened.get(f"/?token={visits.TOKEN}")
+        assert '<a href="/table/judged?' in visits.page(opened, "/runs")
+    monkeypatch.setattr("flows.view.visit.MANY_ROWS", 1)
+    app = application(str(place.folder / "store"), visits.TOKEN, runs_folder=place.folder, port=8181)
+    with TestClient(app, base_url=visits.BASE) as opened:
+        opened.get(f"/?token={visits.TOKEN}")
+        assert re.search(
+            r'<a href="/table/trajectories\?[^"]*">Trajectories</a>', visits.page(opened, "/runs")
+        )

@@ -96,7 +96,7 @@ def addresses(place) -> list[str]:
     every_column = ("problems", "tests", "trajectories", "quarantine", "corpora")
     return [
         f"/comparison?id={place.corpus}&to={place.corpus}", f"/comparison?id={quote(HOSTILE)}&to=x",
-        "/schedules",
+        "/schedules", "/growth", "/growth?part=1",
         f"/drawn?run=runs/one&id={quote(HOSTILE)}", f"/trajectory?id={hostile}&compute={quote(HOSTILE)}",
         f"/trajectory?id={hostile}&policy={quote(HOSTILE)}&colour={quote(HOSTILE)}", "/table/judged?follow=1",
         "/", "/quarantine", "/runs", "/run?run=runs/one&run=runs/two", "/step?run=runs/one&step=2",
