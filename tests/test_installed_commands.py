@@ -64,8 +64,9 @@ SERVICES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("up",), "4200"),
     (("serve", "schedule.toml"), "Prefect's UI"),
 )
-# `demo` has a test of its own; a page of the UI opens in a browser, and `deploy` needs a worker of a pool.
-ELSEWHERE = {"demo", "ui", "deploy"}
+# `demo` has a test of its own; a page of the UI opens in a browser, `deploy` needs a worker of a pool, and
+# `plan` a run with fresh rows of several ages.
+ELSEWHERE = {"demo", "ui", "deploy", "plan"}
 
 
 def replaced(words, starter: str) -> list[str]:

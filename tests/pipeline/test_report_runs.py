@@ -266,6 +266,7 @@ def test_charts_are_drawn_and_none_is_cut(place, linked, browser, width, scheme)
     scroll_through(page)
     charts = page.locator("figure.chart").count()
     assert charts > 12 and page.locator("figure.chart .live svg.marks").count() == charts
+    assert page.locator("figure.chart summary[aria-label='Save this chart']").count() == charts
     assert page.evaluate(TOO_WIDE) <= 0 and page.evaluate(CUT) == 0
     paper, ink = (
         page.evaluate(f"getComputedStyle(document.documentElement).getPropertyValue('--{n}')")

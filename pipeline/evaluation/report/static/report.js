@@ -32,6 +32,7 @@
         loader: { target: "_blank" },
         logLevel: vega.Error,
       });
+      place.querySelector("summary")?.setAttribute("aria-label", "Save this chart");
       drawn.add(figure);
     } catch (error) {
       figure.classList.remove("drawn");
