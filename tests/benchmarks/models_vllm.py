@@ -184,14 +184,13 @@ def follow(
         target=publish_steps, args=(store, load_policy(start), home / "run", steps, pause_s, dying)
     )
     publisher.start()
-    dropped, deadline, last = 0, time.monotonic() + 1800, False
+    dropped, deadline = 0, time.monotonic() + 1800
     while time.monotonic() < deadline:
         ended = not publisher.is_alive()
         outcome = worker.work()
         dropped += "during the round" in outcome.reason
-        if ended and last and not outcome.rows:
+        if ended and "waiting for a newer policy" in outcome.reason:
             break
-        last = ended
         time.sleep(0.05)
     publisher.join()
     rows = store.read("trajectories").filter(pl.col("run_id") == RUN)
