@@ -80,7 +80,7 @@ beside("a folder named like a file", "a folder named like a file", lambda path: 
 beside("a link out of the source", OUT, lambda path: link(path, "../outside/secret.txt"))
 beside("a link to /dev/zero", OUT, lambda path: link(path, "/dev/zero"))
 beside("a link to /dev/stdin", OUT, lambda path: link(path, "/proc/self/fd/0"))
-beside("a link to nothing", "a link to a missing file", lambda path: link(path, "/nonexistent"))
+beside("a link to nothing", "a link to a missing file", lambda path: link(path, "/no-such-folder-5d1c/x"))
 beside("a link to itself", "a circle of links", lambda path: link(path, "x.jsonl"))
 beside("a link to a file inside", None, lambda path: link(path, "problems.jsonl"), good=2)
 beside("a link to /etc", None, lambda path: link(path, "/etc"), file="etc")
