@@ -167,6 +167,7 @@ def test_every_stage_is_a_flow_in_prefect(first_run):
     assert {state for name, state in rows if name in ("label", "deduplicate")} <= {"Completed", "Cached"}
 
 
+@pytest.mark.slow
 def test_a_second_run_adds_no_row_and_redoes_nothing(first_run):
     folder, outcome = first_run
     store = Store(folder / "store")

@@ -131,6 +131,7 @@ def by_metric(answer, side):
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.slow
 def test_all_four_say_the_number_worked_out_by_hand(place, server):
     evaluated = json.loads(spo(server, place, "eval", *POLICIES, "--problems", "true", "--json")[-1])
     compared = json.loads(command(place, "eval", "--compare", "run/reference", "run", "--json"))[0]

@@ -109,6 +109,7 @@ def test_stages_of_a_small_store_need_no_prefect(place):
     assert packages & never == set()
 
 
+@pytest.mark.slow
 def test_sampling_and_scoring_a_little_needs_no_prefect(tmp_path):
     folder, store = tmp_path, Store(tmp_path / "store")
     ingest(store, "plain", str(STARTER), limit=4)

@@ -7,6 +7,7 @@ import pytest
 from tests.sandbox.interaction_cases import CASES, verdict_flips
 
 
+@pytest.mark.slow
 def test_one_verdict_in_repeated_runs(pool):
     assert verdict_flips(pool, 4) == {}
 

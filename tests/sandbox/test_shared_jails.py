@@ -114,6 +114,7 @@ def outcomes(kind, cache, pairs):
 
 
 @pytest.mark.parametrize("kind", ["bwrap", "landlock"])
+@pytest.mark.slow
 def test_hostile_neighbours_do_not_influence_the_next_program(kind, cache):
     attacks = ATTACKS | INFLUENCES
     results = outcomes(kind, cache, [(name, source, OBSERVER) for name, source in attacks.items()])
