@@ -132,12 +132,13 @@ BUDGETS = {
     "tuning": Budget((3, 2), 60, 300, 41, 20, True, tuple(c for c in SHORT if c != ("spo", "online")), 0),
     # A comparison that two shared cores finish in an hour or two.
     "short": Budget((3, 2), 40, 300, 40, 20, False, SHORT, 3),
+    # 100 samples, for pass@100.
     "medium": Budget(
         (3, 2),
         240,
         300,
-        60,
         50,
+        100,
         False,
         (
             ("sft", "successes"),
