@@ -20,8 +20,9 @@ import argparse
 import json
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 HERE = Path(__file__).parent
 sys.path[:] = [folder for folder in sys.path if folder != str(HERE)]
@@ -32,39 +33,67 @@ from tests.benchmarks.scale_looks import append_fresh, run_apart  # noqa: E402
 from tests.benchmarks.scale_rows import grow, problem_lines, starter  # noqa: E402
 
 SIZES = (100_000, 400_000, 1_000_000, 3_000_000)
-# (name of the figure, work, whether 1,000 rows are appended before it). `first`: not a look at what is new.
+
+
+@dataclass(frozen=True)
+class Look:
+    """A figure: `work`, after its `settled` work was done unmeasured and, with `fresh`, a round of rollouts
+    was appended. `handles` says which rows the work must then report: those of the round, or none.
+    """
+
+    name: str
+    work: str
+    settled: tuple[str, ...] = ()
+    fresh: bool = False
+    handles: Literal["none", "fresh"] | None = None
+
+
 LOOKS = (
-    ("label_idle", "label", False),
-    ("grader", "label", True),
-    ("ingest", "ingest", False),
-    ("deduplicate", "deduplicate", False),
-    ("worker", "worker", False),
-    ("advance", "advance", False),
-    ("report", "report", False),
+    Look("label_idle", "label", settled=("label",), handles="none"),
+    Look("grader", "label", settled=("label",), fresh=True, handles="fresh"),
+    Look("ingest", "ingest", handles="fresh"),
+    Look("deduplicate", "deduplicate", settled=("deduplicate",), fresh=True, handles="fresh"),
+    Look("worker", "worker"),
+    Look("advance", "advance", handles="fresh"),
+    Look("report", "report", settled=("report",), fresh=True),
 )
 FIRST = (("deduplicate_bulk", "deduplicate"), ("label_first", "label"), ("ingest_first", "ingest"))
 PASSES = ("group_by", "publish", "decontaminate", "health", "maintain", "ledger")
 NOT_A_LOOK = {*(name for name, _ in FIRST), *PASSES}
+# A round of rollouts: 50 problems with 20 samples.
+ROUND_PROBLEMS, SAMPLES = 50, 20
+
+
+class BenchmarkError(Exception):
+    """A look did not measure what its name says."""
 
 
 class Results:
     """Figures by number of rows, kept in the folder of the store."""
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, round_problems: int = ROUND_PROBLEMS):
+        self.path, self.round_problems = path, round_problems
         self.sizes: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
 
-    def measure(self, rows: int, name: str, work: str, folder: Path, *, fresh: bool = False) -> None:
-        """Measure one look at this size, unless an earlier call did."""
+    def measure(self, rows: int, look: Look, folder: Path) -> None:
+        """Measure one look at this size, unless an earlier call did. Raises BenchmarkError if it handled
+        other rows than the new ones.
+        """
         figures = self.sizes.setdefault(str(rows), {})
-        if name in figures:
+        if look.name in figures:
             return
         turn = 1_000 * sum(map(len, self.sizes.values())) + len(self.sizes)
-        if fresh:
-            append_fresh(Store(folder / "store"), turn + 1)
-        figures[name] = run_apart(work, folder, turn)
+        for work in look.settled:
+            run_apart(work, folder, turn, self.round_problems)
+        if look.fresh:
+            append_fresh(Store(folder / "store"), turn + 1, self.round_problems)
+        measured = run_apart(look.work, folder, turn, self.round_problems)
+        expected = {"none": 0, "fresh": SAMPLES * self.round_problems}.get(str(look.handles))
+        if expected not in (None, measured["outcome"]):
+            raise BenchmarkError(f"{look.name}: {measured['outcome']} rows instead of {expected}")
+        figures[look.name] = measured
         self.path.write_text(json.dumps(self.sizes, indent=1))
-        progress(f"{rows:,} {name}: {figures[name]}")
+        progress(f"{rows:,} {look.name}: {measured}")
 
     def all(self, figure: str, rows: int | None = None) -> dict[str, float]:
         """A figure of each look at one size, or the largest of all sizes."""
@@ -99,22 +128,33 @@ def summary(results: Results, rows: int) -> dict[str, Any]:
 
 
 def measure_all(folder: Path, rows: int) -> Results:
+    make_problems(folder)
     store, results = Store(folder / "store"), Results(folder / "results.json")
-    if not store.exists():
-        lines = folder / "problems.jsonl"
-        lines.write_text("".join(json.dumps(line) + "\n" for line in problem_lines(starter())))
-        ingest(store, "plain", str(lines))
     for size in [*(size for size in SIZES if size < rows), rows]:
         if "ledger" in results.sizes.get(str(size), {}):
             continue
         grow(store, size, progress)
-        for name, work in FIRST:
-            results.measure(size, name, work, folder)
-        for name, work, fresh in LOOKS:
-            results.measure(size, name, work, folder, fresh=fresh)
-        for work in PASSES if size in (1_000_000, rows) else ("maintain", "ledger"):
-            results.measure(size, work, work, folder)
+        measure_size(results, folder, size, PASSES if size in (1_000_000, rows) else ("maintain", "ledger"))
     return results
+
+
+def make_problems(folder: Path) -> None:
+    """A store with the problems of the benchmark, unless the folder has one."""
+    store = Store(folder / "store")
+    if not store.exists():
+        lines = folder / "problems.jsonl"
+        lines.write_text("".join(json.dumps(line) + "\n" for line in problem_lines(starter())))
+        ingest(store, "plain", str(lines))
+
+
+def measure_size(results: Results, folder: Path, rows: int, passes: tuple[str, ...]) -> None:
+    """All figures at one size, the first looks before the others, the passes last."""
+    for name, work in FIRST:
+        results.measure(rows, Look(name, work), folder)
+    for look in LOOKS:
+        results.measure(rows, look, folder)
+    for work in passes:
+        results.measure(rows, Look(work, work), folder)
 
 
 def progress(line: str) -> None:

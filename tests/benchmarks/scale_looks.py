@@ -1,5 +1,5 @@
-"""What the benchmark of scale measures, each in a process of its own: `scale_looks.py NAME FOLDER TURN`
-prints JSON.
+"""What the benchmark of scale measures, each in a process of its own: `scale_looks.py NAME FOLDER TURN
+PROBLEMS` prints JSON. PROBLEMS is the number of problems of a round of rollouts.
 
 A look is what a process of the product does when it asks what is new: its CPU seconds without those of judged
 programs, its wall seconds, and the largest resident memory. `work_s` leaves out the start of the process.
@@ -16,11 +16,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 HERE = Path(__file__).parent
 sys.path[:] = [folder for folder in sys.path if folder != str(HERE)]
 sys.path.insert(0, str(HERE.parents[1]))
 from pipeline.store import Store, connect, query  # noqa: E402
-from tests.benchmarks.scale_rows import REFERENCE, RUN, fresh_rows, starter  # noqa: E402
+from tests.benchmarks.scale_rows import (  # noqa: E402
+    FRESH_STEP,
+    REFERENCE,
+    RUN,
+    fresh_rows,
+    scores_of,
+    starter,
+    tests_of,
+    verdicts_of,
+)
 
 GROUP_BY = (
     "select origin, language, policy_id, verdict, count(*), avg(reward_binary), max(policy_step)"
@@ -35,35 +46,47 @@ MIXTURE = {
 }
 
 
-def append_fresh(store: Store, turn: int) -> None:
-    """A round of a rollout worker: 1,000 trajectories in one commit."""
-    store.append("trajectories", fresh_rows(starter(), turn), producer=f"turn-{turn}", sequence=0)
+def append_fresh(store: Store, turn: int, problems: int) -> None:
+    """A round of a rollout worker: 20 trajectories of each of these problems, in one commit."""
+    rows = fresh_rows(starter(), turn, problems)
+    store.append("trajectories", rows, producer=f"turn-{turn}", sequence=0)
 
 
-def label(store: Store, folder: Path, turn: int) -> Callable[[], Any]:
+def append_scored(store: Store, turn: int, problems: int) -> None:
+    """The same round, already judged and scored: what a stream can draw."""
+    append_fresh(store, turn, problems)
+    rows = fresh_rows(starter(), turn, problems).with_columns(outcome=pl.int_range(pl.len()) % 20)
+    for table, part in (
+        ("verdicts", verdicts_of(rows, *tests_of(store))),
+        ("reference_scores", scores_of(rows, 1)),
+    ):
+        store.append(table, part, producer=f"turn-{turn}", sequence=0)
+
+
+def label(store: Store, folder: Path, turn: int, problems: int) -> Callable[[], Any]:
     from pipeline.labelling import label
 
     return lambda: label(store, workers=2).rows
 
 
-def ingest(store: Store, folder: Path, turn: int) -> Callable[[], Any]:
+def ingest(store: Store, folder: Path, turn: int, problems: int) -> Callable[[], Any]:
     from pipeline.ingest import ingest
 
     columns = ("problem_id", "origin", "policy_id", "source_key", "program", "language")
-    rows = fresh_rows(starter(), turn).select(columns)
+    rows = fresh_rows(starter(), turn, problems).select(columns)
     source = folder / "new" / f"turn-{turn}.jsonl"
     source.parent.mkdir(exist_ok=True)
     source.write_text("".join(json.dumps(row) + "\n" for row in rows.iter_rows(named=True)))
     return lambda: ingest(store, "plain", str(source))[0].accepted
 
 
-def deduplicate(store: Store, folder: Path, turn: int) -> Callable[[], Any]:
+def deduplicate(store: Store, folder: Path, turn: int, problems: int) -> Callable[[], Any]:
     from pipeline.dedup import deduplicate
 
     return lambda: deduplicate(store).signed
 
 
-def worker(store: Store, folder: Path, turn: int) -> Callable[[], Any]:
+def worker(store: Store, folder: Path, turn: int, problems: int) -> Callable[[], Any]:
     from trainer.policies import PublishedPolicy
     from trainer.rollouts import RolloutWorker, WorkerSettings
 
@@ -72,11 +95,11 @@ def worker(store: Store, folder: Path, turn: int) -> Callable[[], Any]:
     begin = time.process_time()
     own.too_far_ahead(newest)
     print(f"the first look of a worker takes {time.process_time() - begin:.2f} CPU-s", file=sys.stderr)
-    append_fresh(store, turn)
+    append_fresh(store, turn, problems)
     return lambda: own.too_far_ahead(newest)
 
 
-def advance(store: Store, folder: Path, turn: int) -> Callable[[], Any]:
+def advance(store: Store, folder: Path, turn: int, problems: int) -> Callable[[], Any]:
     from trainer.data import Mixture, ScoredTokens, Stream
 
     stream = Stream(
@@ -90,11 +113,16 @@ def advance(store: Store, folder: Path, turn: int) -> Callable[[], Any]:
     begin = time.process_time()
     stream.advance()
     print(f"opening the stream takes {time.process_time() - begin:.2f} CPU-s", file=sys.stderr)
-    append_fresh(store, turn)
-    return stream.advance
+    append_scored(store, turn, problems)
+
+    def work() -> int:
+        stream.advance()
+        return int((stream.pool("online").policy_step == FRESH_STEP + turn).sum())
+
+    return work
 
 
-def report(store: Store, folder: Path, turn: int) -> Callable[[], Any]:
+def report(store: Store, folder: Path, turn: int, problems: int) -> Callable[[], Any]:
     from pipeline.evaluation.report import write_report
 
     run = folder / "run"
@@ -104,19 +132,19 @@ def report(store: Store, folder: Path, turn: int) -> Callable[[], Any]:
     return lambda: str(write_report(store, run, folder / "report"))
 
 
-def health(store: Store, folder: Path, turn: int) -> Callable[[], Any]:
+def health(store: Store, folder: Path, turn: int, problems: int) -> Callable[[], Any]:
     from flows.work.health import store_health
 
     return lambda: store_health(store.location)["figures"]
 
 
-def decontaminate(store: Store, folder: Path, turn: int) -> Callable[[], Any]:
+def decontaminate(store: Store, folder: Path, turn: int, problems: int) -> Callable[[], Any]:
     from pipeline.dedup import decontaminate
 
     return lambda: str(decontaminate(store))[:200]
 
 
-def publish(store: Store, folder: Path, turn: int) -> Callable[[], Any]:
+def publish(store: Store, folder: Path, turn: int, problems: int) -> Callable[[], Any]:
     from pipeline.corpora import Spec, publish
 
     where = "origin = 'human' and verdict = 'accepted'"
@@ -124,7 +152,7 @@ def publish(store: Store, folder: Path, turn: int) -> Callable[[], Any]:
     return lambda: len(publish(store, spec).rows)
 
 
-def group_by(store: Store, folder: Path, turn: int) -> Callable[[], Any]:
+def group_by(store: Store, folder: Path, turn: int, problems: int) -> Callable[[], Any]:
     def work() -> int:
         with connect(store) as connection:
             return query(connection, GROUP_BY).height
@@ -132,12 +160,12 @@ def group_by(store: Store, folder: Path, turn: int) -> Callable[[], Any]:
     return work
 
 
-def maintain(store: Store, folder: Path, turn: int) -> Callable[[], Any]:
+def maintain(store: Store, folder: Path, turn: int, problems: int) -> Callable[[], Any]:
     tables = ("trajectories", "verdicts", "program_signatures", "duplicates", "reference_scores", "batches")
     return lambda: [str(store.maintain(table, retention_hours=0)) for table in tables]
 
 
-def ledger(store: Store, folder: Path, turn: int) -> Callable[[], Any]:
+def ledger(store: Store, folder: Path, turn: int, problems: int) -> Callable[[], Any]:
     from pipeline.store import check_ledger
 
     def work() -> dict[str, int]:
@@ -156,16 +184,16 @@ WORK = {
 }  # fmt: skip
 
 
-def run_apart(name: str, folder: Path, turn: int, limit_s: float = 7_200) -> dict[str, Any]:
+def run_apart(name: str, folder: Path, turn: int, problems: int, limit_s: float = 7_200) -> dict[str, Any]:
     """The figures of one piece of work, done in a new process. Raises CalledProcessError if it fails."""
-    command = [sys.executable, "-P", __file__, name, str(folder), str(turn)]
+    command = [sys.executable, "-P", __file__, name, str(folder), str(turn), str(problems)]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=limit_s, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def main() -> None:
-    name, folder, turn = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-    work = WORK[name](Store(folder / "store"), folder, turn)
+    name, folder, turn, problems = sys.argv[1], Path(sys.argv[2]), *map(int, sys.argv[3:])
+    work = WORK[name](Store(folder / "store"), folder, turn, problems)
     before, begin = own_cpu_s(), time.perf_counter()
     outcome = work()
     wall = time.perf_counter() - begin

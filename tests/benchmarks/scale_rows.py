@@ -28,6 +28,7 @@ VARIANTS, NEAR = 400, 12
 CHUNK_ROWS = 50_000
 ORIGINS = ["human", "other_policy", "other_policy", *["online"] * 7]
 RUN, REFERENCE, SCORED_SHARE = "scale", "scale", 10
+FRESH_STEP = 1_000_000  # later than any step of the bulk
 START = datetime(2026, 1, 1, tzinfo=UTC)
 NAME = re.compile(r"(?<![\w.\"'])([a-z])(?![\w\"'(])")
 KEYWORDS = {"as", "if", "in", "is", "or"}
@@ -188,9 +189,9 @@ def result(number: int, verdict: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def scores_of(rows: pl.DataFrame) -> pl.DataFrame:
-    """Reference scores of a part of the rows: few tokens, because their number is not what is measured."""
-    rows = rows.filter(pl.col("source_line") % SCORED_SHARE == 0)
+def scores_of(rows: pl.DataFrame, every: int = SCORED_SHARE) -> pl.DataFrame:
+    """Reference scores of one row in `every`: few tokens, because their number is not what is measured."""
+    rows = rows.filter(pl.col("source_line") % every == 0)
     tokens = pl.Series(np.tile(np.arange(40, dtype=np.int32), (rows.height, 1)))
     return rows.select("trajectory_id", "problem_id").with_columns(
         reference=pl.lit(REFERENCE),
@@ -207,9 +208,7 @@ def grow(store: Store, rows: int, progress: Any) -> None:
     call was stopped.
     """
     base = starter()
-    problems = store.read("problems", ["problem_id", "test_set_hash", "test_count"])
-    hashes = dict(problems.select("problem_id", "test_set_hash").iter_rows())
-    tests = int(problems["test_count"].min() or 1)  # type: ignore[arg-type]
+    hashes, tests = tests_of(store)
     begun = store.last_sequence("batches", "scale") + 1
     for begin in range(begun * CHUNK_ROWS, rows, CHUNK_ROWS):
         frame = trajectory_rows(base, begin, min(CHUNK_ROWS, rows - begin))
@@ -222,6 +221,13 @@ def grow(store: Store, rows: int, progress: Any) -> None:
         ):
             store.append(table, part, producer="scale", sequence=sequence)
         progress(f"{begin + frame.height:,} of {rows:,} rows")
+
+
+def tests_of(store: Store) -> tuple[dict[str, str], int]:
+    """The hash of each problem's tests, and the smallest number of tests."""
+    problems = store.read("problems", ["problem_id", "test_set_hash", "test_count"])
+    hashes = dict(problems.select("problem_id", "test_set_hash").iter_rows())
+    return hashes, int(problems["test_count"].min() or 1)  # type: ignore[arg-type]
 
 
 def batch_of(rows: pl.DataFrame) -> pl.DataFrame:
@@ -257,7 +263,7 @@ def fresh_rows(
     now = datetime.now(UTC)
     frame = pl.DataFrame(rows).with_columns(
         origin=pl.lit("online"),
-        policy_step=pl.lit(1_000_000 + turn, pl.Int64),
+        policy_step=pl.lit(FRESH_STEP + turn, pl.Int64),
         source_key=pl.format("turn-{}-{}", pl.lit(turn), pl.int_range(pl.len())),
         created_at=pl.lit(now),
         source_line=pl.int_range(pl.len(), dtype=pl.Int64),
