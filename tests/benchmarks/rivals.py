@@ -42,6 +42,7 @@ from tests.benchmarks.rivals_cells import (  # noqa: E402
 )
 
 RESULTS = ROOT / "results"
+SHARED = "SPO_SANDBOX_SHARED_JAILS"  # an option of the judge that changes the time of judging
 
 
 def prepare(place: Path, budget: Budget) -> None:
@@ -172,11 +173,12 @@ def provenance(command: str) -> dict[str, str]:
 
     # The results themselves are written while cells are run.
     changed = git("status", "--porcelain", "--", ".", ":!results", ":!RESULTS.md")
+    shared = f"{SHARED}={os.environ[SHARED]} " if SHARED in os.environ else ""
     machine = f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}"
     return {
         "commit": (git("rev-parse", "--short", "HEAD") or "unknown") + ("-dirty" if changed else ""),
         "machine": machine,
-        "command": f"./run bench rivals {command}",
+        "command": f"{shared}./run bench rivals {command}",
     }
 
 
