@@ -1,5 +1,5 @@
-"""`./run bench rivals [--budget NAME] [--place FOLDER] [--kept] [--done | --report | --signal]`: objectives
-side by side under one budget of samples; the last line is JSON.
+"""`./run bench rivals [--budget NAME] [--place FOLDER] [--kept] [--only METHOD...] [--done | --report |
+--signal]`: objectives side by side under one budget of samples; the last line is JSON.
 
 Each cell (method, data condition, seed) is a run of `spo train` in a process of its own, in one store:
 problems and human programs of the starter set, judged by the sandbox; a small policy that was warmed up on a
@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -32,6 +33,8 @@ from tests.benchmarks.online_loop import lines_of  # noqa: E402
 from tests.benchmarks.rivals_cells import (  # noqa: E402
     BUDGETS,
     GROUP,
+    HARD,
+    HARD_SAMPLES,
     MAX_NEW_TOKENS,
     REFERENCE,
     Budget,
@@ -41,7 +44,12 @@ from tests.benchmarks.rivals_cells import (  # noqa: E402
     tuning_cells,
 )
 
+if TYPE_CHECKING:
+    from pipeline.store import Store
+    from trainer.policies import Policy
+
 RESULTS = ROOT / "results"
+HARD_SEED = 1_000_000  # of the samples that choose problems; no cell is evaluated with it
 SHARED = "SPO_SANDBOX_SHARED_JAILS"  # an option of the judge that changes the time of judging
 
 
@@ -96,7 +104,35 @@ def prepare(place: Path, budget: Budget) -> None:
         label(store, pool)
         deduplicate(store)
     score(store, policy, max_tokens=768)
+    if budget.hard:
+        (place / HARD).write_text(json.dumps(unsolved(store, policy)))
     (place / "prepared").touch()
+
+
+def unsolved(store: Store, policy: Policy) -> dict[str, list[str]]:
+    """By split, the problems that a policy solves in none of HARD_SAMPLES samples. Of the training problems
+    only those without success in a group of the samples that are stored are tried. The samples are those of
+    an evaluation, which no run trains on.
+    """
+    from pipeline.store import connect, query
+    from sandbox import Pool
+    from trainer.evaluation import evaluate
+    from trainer.evaluation.evaluator import settings_key, stored
+    from trainer.rollouts import SamplingSettings
+
+    with connect(store) as connection:
+        problems = query(
+            connection,
+            "select problem_id, statement, split from problems where split <> 'train' or problem_id not in"
+            f" (select problem_id from judged where policy_id = '{REFERENCE}' and verdict = 'accepted')"
+            " order by problem_id",
+        )
+    settings = SamplingSettings(samples_per_problem=HARD_SAMPLES, max_new_tokens=MAX_NEW_TOKENS)
+    with Pool() as pool:
+        evaluate(store, pool, policy, REFERENCE, problems, settings, seed=HARD_SEED)
+    rows = stored(store, REFERENCE, settings_key(settings, problems, HARD_SEED)).filter(correct=0)
+    named = problems.filter(problems["problem_id"].is_in(rows["problem_id"].to_list()))
+    return {split: named.filter(split=split)["problem_id"].to_list() for split in ("train", "valid", "test")}
 
 
 def write_starter(folder: Path, right: int, wrong: int) -> None:
@@ -190,6 +226,7 @@ def main() -> None:
     parser.add_argument("--kept", action="store_true", help="cells whose figures are in results/ are done")
     parser.add_argument("--done", action="store_true", help="keep the figures of what is done; run no cell")
     parser.add_argument("--signal", action="store_true", help="measure the share of signal in gradients")
+    parser.add_argument("--only", nargs="+", metavar="METHOD", help="run these cells, and keep no figures")
     parser.add_argument("--cell", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     budget, command = BUDGETS[arguments.budget], f"--budget {arguments.budget}"
@@ -211,6 +248,9 @@ def main() -> None:
     def wanted(cells: Iterable[Cell]) -> Iterator[Cell]:
         return (cell for cell in cells if not arguments.done or path_of(cell, place).exists())
 
+    if arguments.only:  # another process runs the others, in the same folder
+        return run_only(arguments.only, budget, place, command)
+
     if arguments.kept:
         take_kept(arguments.budget, place)
     for cell in wanted(tuning_cells(budget)):
@@ -224,6 +264,13 @@ def main() -> None:
         print(rivals_report.table(kept["reference"], kept["cells"]))
     print(json.dumps(rivals_report.ratios(kept["cells"])))
     return None
+
+
+def run_only(methods: list[str], budget: Budget, place: Path, command: str) -> None:
+    """Run the cells of some methods, or of conditions such as `spo,half`."""
+    for cell in (*tuning_cells(budget), *final_cells(budget, {})):
+        if cell.method in methods or f"{cell.method},{cell.condition}" in methods:
+            measure(cell, place, command)
 
 
 def keep(name: str, figures: dict) -> None:

@@ -4,6 +4,7 @@ trains on.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,9 @@ from trainer.run import MixtureConfig, OnlineConfig, OptimiserSettings, RunConfi
 
 REFERENCE = "reference"
 AFTER_SFT = "after-sft"
+VARIED = "varied"
+HARD = "hard.json"  # the problems that the reference solves in none of HARD_SAMPLES samples, by split
+HARD_SAMPLES = 50
 MAX_NEW_TOKENS = 128
 GROUP = 8  # samples of a problem in a round, for every method
 ROUND_STEPS = 4  # of 32 rows, between rounds of 128 fresh samples
@@ -41,12 +45,13 @@ SPO_TRIED = (
 )
 # From results/rivals-tuning.json, of one seed. SPO half-online, SPO offline and PPO have what was best of 3,
 # 2 and 2 configurations. SFT was as good at 3e-4 as at 1e-3. GRPO was tried at 1e-4 alone; SPO online takes
-# that.
+# that. The others were not tuned, and take the rates of GRPO online and of SPO offline.
 SPO_CHOSEN = dict.fromkeys(("offline", "half"), Configuration(3e-4, {"smoothing": 0.05})) | dict.fromkeys(
     ("online", "stale"), Configuration(1e-4, {"smoothing": 0.05})
 )
 PPO_CHOSEN = dict.fromkeys(("online", "stale", AFTER_SFT), Configuration(3e-5))
 GRPO_CHOSEN = dict.fromkeys(("online", "stale", AFTER_SFT), Configuration(1e-4))
+UNTUNED = dict.fromkeys(("online", "half", "stale"), Configuration(1e-4))
 SFT_TRIED = tuple(Configuration(rate) for rate in (1e-4, 3e-4, 1e-3, 3e-3))
 
 
@@ -93,19 +98,29 @@ METHODS = {
         {"name": "grpo", "importance": "truncate"}, ("offline", "half"), groups=True, seeds=5
     ),
     "sft": Method({"name": "sft"}, ("successes",), seeds=5, tried=SFT_TRIED),
-    "astar_po": Method({"name": "astar_po"}, ("online", "offline")),
-    "tba": Method({"name": "tba", "beta": 0.014}, ("online", "half"), groups=True),
-    "oapl": Method({"name": "oapl"}, ("online", "stale"), groups=True),
-    "topr": Method({"name": "topr"}, ("online",)),
-    "asymre": Method({"name": "asymre"}, ("offline", "online")),
+    "astar_po": Method({"name": "astar_po"}, ("online", "offline"), chosen=UNTUNED),
+    "tba": Method({"name": "tba", "beta": 0.014}, ("online", "half"), groups=True, chosen=UNTUNED),
+    "oapl": Method({"name": "oapl"}, ("online", "stale"), groups=True, chosen=UNTUNED),
+    "topr": Method({"name": "topr"}, ("online",), chosen=UNTUNED),
+    "asymre": Method({"name": "asymre"}, ("offline", "online"), chosen=UNTUNED),
     "rloo": Method({"name": "rloo"}, ("offline",), groups=True),
 }
 
 
 @dataclass(frozen=True)
+class Variant:
+    """A condition of SPO with other settings of the objective, or of the fresh rows: `weight`, `window`."""
+
+    condition: str
+    objective: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Budget:
     """How much is trained and evaluated. `tuned`: configurations are tried on the validation split first;
-    without `seeds` nothing else is done.
+    without `seeds` nothing else is done. `hard`: only problems that the reference solves in none of
+    HARD_SAMPLES samples. `variants`: cells with one setting of their own beside those of `cells`.
     """
 
     programs: tuple[int, int]  # human programs of each starter problem, at most: right and wrong ones
@@ -116,6 +131,8 @@ class Budget:
     tuned: bool
     cells: tuple[tuple[str, str], ...] | None = None  # None: all
     seeds: int | None = None  # None: as the method says
+    hard: bool = False
+    variants: tuple[Variant, ...] = ()
 
 
 SHORT = (
@@ -123,6 +140,40 @@ SHORT = (
     ("ppo", "online"),
     ("grpo", "online"),
     ("sft", "successes"),
+)
+FAIR = (
+    ("sft", "successes"),
+    *(("spo", condition) for condition in ("offline", "half", "online")),
+    ("ppo", "online"),
+    ("ppo", AFTER_SFT),
+    ("grpo", "online"),
+    ("grpo", AFTER_SFT),
+)
+OTHERS = (
+    ("astar_po", "offline"),
+    ("tba", "half"),
+    ("oapl", "online"),
+    ("topr", "online"),
+    ("asymre", "offline"),
+    ("rloo", "offline"),
+)
+# One setting at a time beside that of `chosen`: the loss, beta, the cap, Q0; how much fresh data and how old.
+VARIANTS = (
+    *(
+        Variant("offline", {**SPO_CHOSEN["offline"].objective, **changed})
+        for changed in (
+            {"shape": "squared"},
+            {"beta": 0.03},
+            {"beta": 0.3},
+            {"failure_weight_cap": 0.3},
+            {"failure_weight_cap": 3.0},
+            {"smoothing": 0.5},
+        )
+    ),
+    *(
+        Variant("half", SPO_CHOSEN["half"].objective, data)
+        for data in ({"weight": 0.25}, {"window": 128}, {"window": 4096})
+    ),
 )
 BUDGETS = {
     "small": Budget(
@@ -133,22 +184,10 @@ BUDGETS = {
     # A comparison that two shared cores finish in an hour or two.
     "short": Budget((3, 2), 40, 300, 40, 20, False, SHORT, 3),
     # 100 samples, for pass@100.
-    "medium": Budget(
-        (3, 2),
-        240,
-        300,
-        50,
-        100,
-        False,
-        (
-            ("sft", "successes"),
-            *(("spo", condition) for condition in ("offline", "half", "online")),
-            ("ppo", "online"),
-            ("ppo", AFTER_SFT),
-            ("grpo", "online"),
-            ("grpo", AFTER_SFT),
-            ("ppo", "stale"),
-        ),
+    "medium": Budget((3, 2), 240, 300, 50, 100, False, (*FAIR, ("ppo", "stale"), *OTHERS)),
+    "hard": Budget((3, 2), 160, 300, 40, 100, False, FAIR, 3, hard=True),
+    "variants": Budget(
+        (3, 2), 120, 300, 50, 50, False, (("spo", "offline"), ("spo", "half")), 3, variants=VARIANTS
     ),
     "full": Budget((12, 12), 480, 300, 80, 200, True),
 }
@@ -162,13 +201,15 @@ class Cell:
     condition: str
     rate: float
     seed: int
-    phase: str = "final"  # or `tune`, which is evaluated on the validation split
+    phase: str = "final"  # or VARIED, or `tune`, which is evaluated on the validation split
     objective: Mapping[str, Any] = field(default_factory=dict)  # settings that are not those of the method
+    data: Mapping[str, float] = field(default_factory=dict)  # those of a `Variant`
     start: str = ""  # the cell whose policy it begins from, and is held near to; else the reference
 
     @property
     def name(self) -> str:
-        changed = "".join(f"-{name}={value}" for name, value in sorted(self.objective.items()))
+        settings = sorted([*self.objective.items(), *self.data.items()])
+        changed = "".join(f"-{name}={value}" for name, value in settings)
         return f"{self.phase}-{self.method}-{self.condition}-{self.rate:g}{changed}-{self.seed}"
 
     @property
@@ -178,7 +219,11 @@ class Cell:
     @property
     def group(self) -> str:
         """Cells that differ in their seed alone."""
-        return f"{self.method}, {self.condition}"
+        own = METHODS[self.method].best(self.condition).objective
+        changed = [f"{name} {value}" for name, value in self.objective.items() if own.get(name) != value]
+        settings = changed if self.phase == VARIED else []
+        settings += [f"{name} {value:g}" for name, value in self.data.items()]
+        return ", ".join((self.method, self.condition, *settings))
 
 
 def pairs(budget: Budget) -> Iterator[tuple[str, str]]:
@@ -213,14 +258,24 @@ def final_cells(budget: Budget, best: Mapping[str, Configuration]) -> Iterator[C
                     sft = best.get("sft, successes", METHODS["sft"].best("successes"))
                     start = Cell("sft", "successes", sft.rate, seed, objective=sft.objective).name
                 yield Cell(method, condition, one.rate, seed, objective=one.objective, start=start)
+        for variant in budget.variants if seed < seeds_of("spo") else ():
+            rate = METHODS["spo"].best(variant.condition).rate
+            yield Cell("spo", variant.condition, rate, seed, VARIED, variant.objective, variant.data)
 
 
-def first_problems(split: str, count: int) -> str:
-    """SQL predicate: the first problems of a split by hash."""
+def first_problems(split: str, count: int, budget: Budget, place: Path) -> str:
+    """SQL predicate: the first problems of a split by hash; of a hard budget, of the hard ones."""
+    among = f" and {hard_problems(place, split)}" if budget.hard else ""
     return (
-        f"problem_id in (select problem_id from problems where split = '{split}'"
+        f"problem_id in (select problem_id from problems where split = '{split}'{among}"
         f" order by md5(problem_id) limit {count})"
     )
+
+
+def hard_problems(place: Path, split: str) -> str:
+    """SQL predicate: the problems of a split that the preparation chose as hard."""
+    names = json.loads((place / HARD).read_text())[split]
+    return f"problem_id in ({', '.join(repr(name) for name in names)})"
 
 
 def curve_every(budget: Budget) -> int:
@@ -231,11 +286,12 @@ def curve_every(budget: Budget) -> int:
 def config_of(cell: Cell, budget: Budget, place: Path) -> RunConfig:
     """The configuration of a cell, as in a file for `spo train`."""
     method, run_id = METHODS[cell.method], f"rivals/{cell.name}"
+    hard = f" and {hard_problems(place, 'train')}" if budget.hard else ""
     every = {"half": 2 * ROUND_STEPS, "stale": 10 * ROUND_STEPS}.get(cell.condition, ROUND_STEPS)
     online = None
     if cell.condition in ("online", "half", "stale", AFTER_SFT):
         online = OnlineConfig(
-            problems_where="split = 'train' and source = 'starter'",
+            problems_where=f"split = 'train' and source = 'starter'{hard}",
             from_step=0,
             every=every,
             problems=BATCH * (ROUND_STEPS if cell.condition != "stale" else every) // GROUP,
@@ -248,7 +304,7 @@ def config_of(cell: Cell, budget: Budget, place: Path) -> RunConfig:
         reference=place / "runs" / cell.start / "final" if cell.start else place / REFERENCE,
         reference_policy=f"rivals/{cell.start}" if cell.start else REFERENCE,
         seed=cell.seed,
-        evaluation=first_problems("test", budget.evaluated),
+        evaluation=first_problems("test", budget.evaluated, budget, place),
         allow_leaks=("ngrams",),
         objective={**method.objective, **cell.objective},
         training=TrainingSettings(
@@ -259,16 +315,17 @@ def config_of(cell: Cell, budget: Budget, place: Path) -> RunConfig:
         ),
         optimiser=OptimiserSettings(learning_rate=cell.rate, schedule="constant"),
         mixture=MixtureConfig(batch_sequences=BATCH),
-        source=list(_sources(cell.condition, run_id, groups=method.groups, every=every)),
+        source=list(_sources(cell, run_id, groups=method.groups, every=every, hard=hard)),
         online=online,
     )
 
 
-def _sources(condition: str, run_id: str, *, groups: bool, every: int) -> Iterator[Source]:
+def _sources(cell: Cell, run_id: str, *, groups: bool, every: int, hard: str) -> Iterator[Source]:
     """What a run draws from. A method that compares the rows of a problem has them in one source."""
-    group = GROUP if groups else None
+    condition, group = cell.condition, GROUP if groups else None
     # All cells share a store, so what a source may draw is named: fresh samples of other cells are in it too.
-    stored = f"(j.origin = 'human' or j.policy_id = '{REFERENCE}')"
+    reference = f"j.policy_id = '{REFERENCE}' and j.origin = 'earlier_training'"
+    stored = f"(j.origin = 'human' or {reference}){hard}"
     if condition == "successes":
         where = f"{stored} and j.verdict = 'accepted'"
         yield Source(name="successes", where=where, weight=1.0, unique="token")
@@ -276,13 +333,14 @@ def _sources(condition: str, run_id: str, *, groups: bool, every: int) -> Iterat
         if groups:
             yield Source(name="stored", where=stored, weight=1.0, group=group)
         else:
-            human, unique = "j.origin = 'human' and j.verdict", "token"
-            yield Source(name="human, right", where=f"{human} = 'accepted'", weight=0.55, unique=unique)
-            yield Source(name="human, wrong", where=f"{human} <> 'accepted'", weight=0.15, unique=unique)
-            yield Source(name="reference", where=f"j.policy_id = '{REFERENCE}'", weight=0.3)
+            human = f"j.origin = 'human'{hard} and j.verdict"
+            yield Source(name="human, right", where=f"{human} = 'accepted'", weight=0.55, unique="token")
+            yield Source(name="human, wrong", where=f"{human} <> 'accepted'", weight=0.15, unique="token")
+            yield Source(name="reference", where=f"{reference}{hard}", weight=0.3)
     fresh = "j.origin = 'online' and j.run_id = $run"
     options: dict[str, Any] = {"parameters": {"run": run_id}, "group": group}
     if condition == "half":
-        yield Source(name="fresh", where=fresh, weight=1.0, window=512, when_empty="others", **options)
+        share = {"weight": 1.0, "window": 512, **cell.data}
+        yield Source(name="fresh", where=fresh, when_empty="others", **share, **options)
     elif condition in ("online", "stale", AFTER_SFT):
         yield Source(name="fresh", where=fresh, weight=1.0, max_age_steps=every - 1, **options)

@@ -84,8 +84,8 @@ def run_cell(cell: Cell, budget: Budget, place: Path) -> dict[str, Any]:
     policy, store = load_policy(final), Store(place / "store")
     logged = [json.loads(line) for line in (config.run / "metrics.jsonl").read_text().splitlines()]
     fresh = [line["fresh"] for line in logged if line.get("fresh")]
-    split = "test" if cell.phase == "final" else "valid"
-    where = first_problems(split, budget.evaluated)
+    split = "valid" if cell.phase == "tune" else "test"
+    where = first_problems(split, budget.evaluated, budget, place)
     return {
         **vars(cell),
         "group": cell.group,
@@ -98,18 +98,23 @@ def run_cell(cell: Cell, budget: Budget, place: Path) -> dict[str, Any]:
         "resumed": resumed,  # then its CPU seconds are those since the last checkpoint
         "peak_mb": round(peak_mb),
         "bytes": memory_by_part(config, policy),
-        "curve": curve(config, store, logged, own_cpu, cpu["judge"]),
+        "curve": curve(config, store, logged, own_cpu, cpu["judge"], validation_problems(budget, place)),
         "trained": trained(logged),
     }
 
 
+def validation_problems(budget: Budget, place: Path) -> str:
+    """SQL predicate: the problems of learning curves."""
+    return first_problems("valid", CURVE_PROBLEMS, budget, place)
+
+
 def curve(
-    config: Any, store: Store, logged: list[dict], own_cpu: dict[int, float], judge_s: float
+    config: Any, store: Store, logged: list[dict], own_cpu: dict[int, float], judge_s: float, where: str
 ) -> list[dict[str, Any]]:
     """The published policies of a run on the validation split, with the fresh samples and the CPU seconds
     behind each. The seconds of judging are known of the whole run, and shared out by samples.
     """
-    where, points = first_problems("valid", CURVE_PROBLEMS), []
+    points = []
     fresh = [line.get("fresh", {}).get("rows", 0) for line in logged]
     steps = len(logged)
     every = config.training.publish_every
@@ -170,9 +175,12 @@ def uses_reference_samples(config: Any) -> bool:
 
 
 def reference_samples(store: Store) -> int:
-    """Judged samples of the start on training problems."""
-    rows = store.read("trajectories", ["policy_id", "batch_id"])
-    return rows.filter(policy_id=REFERENCE, batch_id="reference-samples").height
+    """Judged samples of the start on training problems, those that chose the hard problems included."""
+    with connect(store) as connection:
+        return query(
+            connection,
+            f"select count(*) as n from judged where policy_id = '{REFERENCE}' and split = 'train'",
+        )["n"].item()
 
 
 def evaluated(
@@ -206,8 +214,9 @@ def evaluate_reference(place: Path, budget: Budget) -> dict[str, Any]:
     """The figures of the policy that every cell starts from, on test problems and on the validation split."""
     store, policy = Store(place / "store"), load_policy(place / REFERENCE)
 
-    def figures(split: str, problems: int, samples: int) -> dict[str, Any]:
-        return evaluated(store, policy, REFERENCE, first_problems(split, problems), samples, 0)
+    def figures(where: str, samples: int) -> dict[str, Any]:
+        return evaluated(store, policy, REFERENCE, where, samples, 0)
 
-    curve_start = point(figures("valid", CURVE_PROBLEMS, CURVE_SAMPLES))
-    return figures("test", budget.evaluated, budget.samples) | {"start_of_curve": curve_start}
+    curve_start = point(figures(validation_problems(budget, place), CURVE_SAMPLES))
+    tested = first_problems("test", budget.evaluated, budget, place)
+    return figures(tested, budget.samples) | {"start_of_curve": curve_start}

@@ -139,7 +139,8 @@ def signal(kept: dict) -> list[str]:
 def origin(cells: list[dict]) -> str:
     """Where cells come from."""
     commits = ", ".join(sorted({cell["commit"] for cell in cells}))
-    return f"`{cells[0]['command']}`, commit {commits}, {cells[0]['machine']}."
+    commands = " and ".join(f"`{command}`" for command in sorted({cell["command"] for cell in cells}))
+    return f"{commands}, commit {commits}, {cells[0]['machine']}."
 
 
 def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -204,6 +204,31 @@ def test_cells_of_a_store_that_all_share_draw_no_fresh_samples_of_others(tmp_pat
             assert own or (stored and "online" not in source.where), one.name
 
 
+def test_a_hard_budget_trains_and_is_evaluated_on_hard_problems_alone(tmp_path):
+    (tmp_path / "hard.json").write_text(json.dumps({"train": ["a"], "valid": ["b"], "test": ["c"]}))
+    for one in final_cells(BUDGETS["hard"], {}):
+        config = config_of(one, BUDGETS["hard"], tmp_path)
+        assert "problem_id in ('c')" in config.evaluation
+        assert config.online is None or config.online.problems_where.endswith(" and problem_id in ('a')")
+        stored = [source.where for source in config.source if source.name != "fresh"]
+        assert all("problem_id in ('a')" in where for where in stored)
+
+
+def test_a_variant_differs_in_one_setting_and_its_group_names_it(tmp_path):
+    budget = BUDGETS["variants"]
+    cells = list(final_cells(budget, {}))
+    plain = {one.condition: config_of(one, budget, tmp_path) for one in cells if one.phase == "final"}
+    varied = [one for one in cells if one.phase == "varied"]
+    assert len({one.group for one in varied}) == len(budget.variants) and len(varied) == 3 * 9
+    for one in varied:
+        own, base = config_of(one, budget, tmp_path), plain[one.condition]
+        changed = set(own.objective.model_dump().items()) - set(base.objective.model_dump().items())
+        fresh = {name for name, value in own.source[-1] if dict(base.source[-1])[name] != value}
+        assert len(changed) + len(fresh - {"parameters"}) == 1, one.name
+    groups = {one.group for one in varied}
+    assert {"spo, offline, beta 0.03", "spo, half, window 128", "spo, offline, shape squared"} <= groups
+
+
 def test_as_many_configurations_are_tried_of_each_method():
     assert {len(method.tried) for method in METHODS.values()} == {4}
     names = [one.name for one in tuning_cells(BUDGETS["tuning"])]
