@@ -77,7 +77,7 @@ def killed_run(made_job, tmp_path_factory):
 
     with pytest.raises(Killed):
         run(made_job, folder, on_step=kill)
-    assert names(folder) == [".lock", "checkpoint-2", "checkpoint-4", "metrics.jsonl"]
+    assert names(folder) == [".lock", "checkpoint-2", "checkpoint-4", "metrics.jsonl", "rows.jsonl"]
     return folder
 
 
@@ -342,7 +342,8 @@ def test_a_disk_that_is_full_at_a_checkpoint(made_job, tmp_path, limit_bytes, un
     assert str(caught.value).startswith(f"{folder}: the checkpoint of step 4: cannot be written: ")
     assert "make room, then the same command goes on" in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert names(folder) == [".lock", "checkpoint-2", "metrics.jsonl"]  # nothing half written takes room
+    # Nothing half written takes room.
+    assert names(folder) == [".lock", "checkpoint-2", "metrics.jsonl", "rows.jsonl"]
     assert equal(weights(run(made_job, folder)), undisturbed[0])
 
 

@@ -11,6 +11,7 @@ from trainer.policies import ASIDE, MANIFEST, damage, has_weights, is_real_folde
 from trainer.run.config import SAVED
 from trainer.run.exclusive import LOCK
 from trainer.run.log import LOG, REJECTED, REPLAY
+from trainer.run.row_log import ROWS, ROWS_BEFORE
 from trainer.run.validation import BEST
 from trainer.run.weights import WEIGHTS
 
@@ -18,7 +19,8 @@ FINAL = "final"  # the folder of the final policy
 BEGUN_FROM = "reference.json"  # fingerprint of the reference that the run was begun with
 SERVED = "served"  # copies of policies that servers read
 OF_LOGGERS = {"tensorboard", "trackio", "wandb"}
-OWN_NAMES = {LOG, REPLAY, REJECTED, WEIGHTS, SAVED, BEGUN_FROM, LOCK, FINAL, BEST, SERVED, *OF_LOGGERS}
+OWN_NAMES = {LOG, REPLAY, REJECTED, ROWS, ROWS_BEFORE, WEIGHTS, SAVED, BEGUN_FROM, LOCK, FINAL, BEST, SERVED}
+OWN_NAMES |= OF_LOGGERS
 _NUMBER = "(0|[1-9][0-9]*)"
 _OWN_FOLDERS = re.compile(rf"(checkpoint|policy)-{_NUMBER}")
 _UNFINISHED = re.compile(rf"\.((checkpoint|policy)-{_NUMBER}|{FINAL}|{BEST})\.(partial|gone)")

@@ -1,8 +1,8 @@
 """The training loop: stream -> step -> log line, with checkpoints from which a killed run resumes.
 
 A run is a folder: `metrics.jsonl` (a line per step: the watermark, the weights and the figures),
-`checkpoint-<step>/` (policy, optimiser, state of stream and objective; the newest two are kept) and `final/`
-once it is done.
+`rows.jsonl` (the same steps, row by row), `checkpoint-<step>/` (policy, optimiser, state of stream and
+objective; the newest two are kept) and `final/` once it is done.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from trainer.run.folder import FINAL, has_whole_final, inspect_folder
 from trainer.run.log import RunLog, flush_log, forget_replay, truncate_log
 from trainer.run.loggers import Sample, open_loggers
 from trainer.run.optim import OptimiserSettings, preparation
+from trainer.run.row_log import RowLog
 from trainer.run.settings import TrainingSettings
 from trainer.run.speed import speed_figures
 from trainer.run.step import Trainer
@@ -93,7 +94,6 @@ def _train(job: TrainingJob) -> Policy:
     if first_rank:
         inspect_folder(job.folder)
     learner, first_step = start_or_resume(job)
-    trainer = Trainer(learner, job.objective, job.settings, job.optimiser, job.ranks)
     names = [source.name for source in job.stream.mixture.source]
     changes = WeightChanges(job.folder, names)
     steps = job.settings.steps
@@ -101,7 +101,10 @@ def _train(job: TrainingJob) -> Policy:
     names_of_loggers = job.settings.loggers if first_rank else ()
     loggers = open_loggers(names_of_loggers, job.folder, job.stream.run_id or job.folder.name, first_step)
     log = RunLog(job.folder, loggers=loggers, sent=logged, enabled=first_rank)
-    with log:
+    with log, RowLog(job.folder, enabled=first_rank) as row_log:
+        trainer = Trainer(
+            learner, job.objective, job.settings, job.optimiser, job.ranks, on_rows=row_log.write
+        )
         for step in range(first_step, steps):
             started = time.monotonic()
             fresh_seconds, fresh = advance_data(job, learner, step, logged.get(step), changes)

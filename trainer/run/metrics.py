@@ -26,6 +26,7 @@ class StepRows:
 
     rows: list[Row]
     columns: dict[str, Tensor]
+    places: list[int]  # of each row in its batch, which micro-batches reorder
 
 
 def step_figures(step: StepRows) -> dict:

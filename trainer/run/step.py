@@ -4,6 +4,7 @@ figures.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,6 +38,7 @@ class Trainer:
     settings: TrainingSettings
     optimiser: OptimiserSettings
     ranks: Ranks = SINGLE
+    on_rows: Callable[[int, StepRows], None] | None = None  # gets what was computed for each row
 
     def step(self, step: int, rows: list[Row]) -> dict:
         """One optimiser step on a global batch; returns its figures. Raises TrainingError before bad rows
@@ -54,6 +56,8 @@ class Trainer:
         if self.settings.precision == "bf16-weights":  # whose rounding is drawn: as in an undisturbed run
             torch.manual_seed(step * self.ranks.world + self.ranks.rank)
         norm = self.learner.update(self.optimiser.clip_norm)
+        if self.on_rows:
+            self.on_rows(step, computed)
         return {
             "step": step,
             "learning_rate": rate,
@@ -84,7 +88,7 @@ class Trainer:
         columns = {name: torch.tensor([x for part in parts for x in part[name]]) for name in parts[0]}
         ordered = [rows[i] for group in groups for i in group]
         columns["age_steps"] = step - torch.tensor([row.own_step for row in ordered])
-        return StepRows(ordered, columns)
+        return StepRows(ordered, columns, [i for group in groups for i in group])
 
 
 @torch.no_grad()

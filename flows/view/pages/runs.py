@@ -6,6 +6,7 @@ import math
 from pathlib import PurePath
 from typing import Any
 
+from flows.view.batches import BATCH_S, batch_of
 from flows.view.charts import Line, line_chart
 from flows.view.connections import rows
 from flows.view.runs import (
@@ -27,7 +28,6 @@ from pipeline.store import Store, StoreError
 Answer = tuple[str, dict[str, Any]]
 MOST_RUNS = 8
 MAX_WINDOW = 10_000
-BATCH_S = 25.0
 LATEST_STEPS = 10
 PUBLISHED = """
 SELECT p.run_id, p.policy_id, p.step, p.parent_id, p.created_at, e.settings, e.k, e.pass_at_k, e.problems
@@ -123,7 +123,9 @@ def _latest(metrics: Metrics) -> dict[str, Any]:
 
 
 def step(visit: Visit) -> Answer:
-    """The figures of one step: of the batch and of each source, and the versions it read."""
+    """The figures of one step: of the batch and of each source, and the versions it read. With `rows` also
+    the rows of the batch, by `sort`; with `part` only these.
+    """
     name, number = visit.get("run"), visit.integer("step", 0, 0, 10**9)
     metrics = read_metrics(visit.explorer.runs, name)
     index = next((i for i, one in enumerate(metrics.steps) if one["step"] == number), None)
@@ -132,8 +134,7 @@ def step(visit: Visit) -> Answer:
     figures = metrics.steps[index]
     batch = None
     if visit.get("rows"):
-        drawn_rows, missing = _batch(visit, name, metrics, number)
-        batch = {"rows": drawn_rows, "missing": missing, "digest": figures.get("rows_digest")}
+        batch = batch_of(visit, metrics, number, str(figures.get("rows_digest")))
         if visit.get("part"):
             return "batch_rows.html", {"batch": batch}
     by_source = {k: v for k, v in (figures.get("sources") or {}).items() if isinstance(v, dict)}
@@ -147,35 +148,6 @@ def step(visit: Visit) -> Answer:
         "before": metrics.steps[index - 1]["step"] if index else None,
         "after": metrics.steps[index + 1]["step"] if index + 1 < len(metrics.steps) else None,
     }
-
-
-def _batch(visit: Visit, name: str, metrics: Metrics, step: int) -> tuple[list[dict[str, Any]], str | None]:
-    """The rows of a batch, drawn again from the store of the page, or a sentence why they cannot be."""
-    from trainer.data import StreamError
-    from trainer.run import NotReplayed, replay_batch
-
-    store = Store(visit.explorer.location)
-    try:
-        replayed = replay_batch(
-            run_folder(visit.explorer.runs, name), store, metrics.steps, step, limit_s=BATCH_S
-        )
-    except (NotReplayed, StreamError, StoreError, KeyError) as error:
-        return [], f"The rows cannot be drawn again: {error}"
-    shown = [
-        {
-            "trajectory_id": row.trajectory_id,
-            "source": row.source,
-            "verdict": row.verdict,
-            "reward": row.reward,
-            "problem_id": row.problem_id,
-            "tokens": len(row.completion_ids),
-            "log pi_ref": _finite(row.reference_logprob),
-            "log mu": _finite(row.behaviour_logprob),
-            "selection weight": _finite(row.selection_weight),
-        }
-        for row in replayed
-    ]
-    return shown, None
 
 
 def drawn(visit: Visit) -> Answer:

@@ -1,4 +1,4 @@
-"""The rows of a step that the explorer draws again are those that the run was trained on."""
+"""The rows of a step that the explorer shows are those that the run was trained on, with their losses."""
 
 from __future__ import annotations
 
@@ -8,15 +8,69 @@ import shutil
 
 import pytest
 
+from flows.view.batches import logged_rows
 from trainer.run import NotReplayed, replay_batch
 
 STEPS = 3
+ROW = r'<a href="/trajectory\?id=([0-9a-f]{32})'
+
+
+def log_lines(place, name="metrics.jsonl"):
+    return [json.loads(line) for line in (place.folder / "real" / name).read_text().splitlines()]
+
+
+@pytest.fixture
+def without_row_log(place):
+    """The run as one that a version without a log of rows wrote."""
+    log, aside = (place.folder / "real" / name for name in ("rows.jsonl", "aside-rows"))
+    log.rename(aside)
+    yield
+    aside.rename(log)
 
 
 @pytest.mark.parametrize("step", range(STEPS))
 def test_a_step_opens_the_rows_it_was_trained_on(trained, client, visits, step):
     shown = visits.page(client, f"/step?run=real&step={step}&rows=1").split('id="rows"')[1]
-    assert re.findall(r'<a href="/trajectory\?id=([0-9a-f]{32})', shown) == trained[step]
+    assert sorted(re.findall(ROW, shown)) == sorted(trained[step])
+
+
+@pytest.mark.parametrize("step", range(STEPS))
+def test_rows_are_drawn_again_where_none_are_logged(trained, without_row_log, client, visits, step):
+    shown = visits.page(client, f"/step?run=real&step={step}&rows=1").split('id="rows"')[1]
+    assert re.findall(ROW, shown) == trained[step]
+
+
+@pytest.mark.parametrize("step", range(STEPS))
+def test_the_losses_of_rows_have_the_mean_that_the_step_logged(trained, place, step):
+    figures = log_lines(place)[step]
+    batch = logged_rows(place.folder / "real", step, figures["rows_digest"])
+    assert [one["trajectory_id"] for one in batch] == trained[step]
+    assert sum(one["loss"] for one in batch) / len(batch) == pytest.approx(figures["loss"], rel=1e-4)
+    # Q_T - (Q_T - r) is the reward of this row, and of no other.
+    rewards = [one["terminal_q"] - one["residual"] for one in batch]
+    assert rewards == pytest.approx([one["reward"] for one in batch], abs=1e-4)
+
+
+def test_the_row_with_the_largest_loss_is_first(trained, place, client, visits):
+    logged = log_lines(place, "rows.jsonl")[2]
+    losses = dict(zip(logged["trajectory_id"], logged["loss"], strict=True))
+    shown = visits.page(client, "/step?run=real&step=2&rows=1").split('id="rows"')[1]
+    listed = [losses[one] for one in re.findall(ROW, shown)]
+    assert listed == sorted(losses.values(), reverse=True)
+    assert 'aria-sort="descending"><a' in shown
+    shown = visits.page(client, "/step?run=real&step=2&rows=1&sort=loss").split('id="rows"')[1]
+    assert [losses[one] for one in re.findall(ROW, shown)] == sorted(losses.values())
+
+
+def test_logged_rows_of_another_batch_are_not_shown(trained, place):
+    assert logged_rows(place.folder / "real", 1, "0" * 16) is None
+    assert logged_rows(place.folder / "real", 99, "0" * 16) is None
+    assert logged_rows(place.folder, 1, "0" * 16) is None
+
+
+def test_a_log_of_rows_that_is_a_link_is_not_read(trained, place, tmp_path):
+    (tmp_path / "rows.jsonl").symlink_to(place.folder / "real" / "rows.jsonl")
+    assert logged_rows(tmp_path, 1, log_lines(place)[1]["rows_digest"]) is None
 
 
 def test_a_point_of_a_curve_leads_to_its_step(trained, client, visits):
@@ -25,8 +79,7 @@ def test_a_point_of_a_curve_leads_to_its_step(trained, client, visits):
 
 
 def test_other_rows_than_those_of_the_log_are_not_shown(trained, place):
-    folder = place.folder / "real"
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    folder, lines = place.folder / "real", log_lines(place)
     lines[1]["rows_digest"] = "0" * 16
     with pytest.raises(NotReplayed, match="digests differ"):
         replay_batch(folder, place.store, lines, 1)
@@ -39,7 +92,7 @@ def test_the_rows_of_a_step_are_loaded_without_a_click(trained, client, visits):
     part = re.search(r'data-part="(/step\?[^"]*rows=1[^"]*)"', shown)[1].replace("&amp;", "&")
     rows = visits.page(client, part)
     assert "<html" not in rows
-    assert re.findall(r'<a href="/trajectory\?id=([0-9a-f]{32})', rows) == trained[1]
+    assert sorted(re.findall(ROW, rows)) == sorted(trained[1])
 
 
 def test_a_trajectory_leads_to_the_steps_that_drew_it(trained, client, visits):
