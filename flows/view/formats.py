@@ -8,6 +8,10 @@ import time
 from datetime import datetime
 from typing import Any
 
+from markupsafe import Markup, escape
+
+from pipeline.text import visible
+
 MISSING = "–"
 
 
@@ -82,3 +86,9 @@ def since(moment_s: float) -> str:
 def quoted(text: str) -> str:
     """Text in quotes with its spaces visible. Unlike Jinja's `tojson` it is escaped again in an attribute."""
     return json.dumps(text, ensure_ascii=False)
+
+
+def marked(text: str) -> Markup:
+    """Text in which what stands between backquotes is code."""
+    parts = (escape(visible(part)) for part in text.split("`"))
+    return Markup("").join(Markup("<code>{}</code>").format(p) if i % 2 else p for i, p in enumerate(parts))

@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from flows.view.columns import is_scalar, page_of
 from flows.view.computing import Computing
 from flows.view.credit import Tokenizers
+from flows.view.fixes import fix_of
 from flows.view.programs import coloured, differences
 from flows.view.remembered import Remembered
 from flows.view.schedules import Schedules
@@ -159,8 +160,14 @@ def new_environment() -> Environment:
         "since": formats.since,
         "query": urlencode,
         "quoted": formats.quoted,
+        "marked": formats.marked,
         "without": lambda items, one: [item for item in items if item != one],
         "is_scalar": is_scalar,
     }
-    environment.globals |= {"coloured": coloured, "differences": differences}
+    environment.globals |= {
+        "coloured": coloured,
+        "differences": differences,
+        "fix_of": fix_of,
+        "rendered": rendered,
+    }
     return environment
