@@ -19,6 +19,7 @@ from flows.view.programs import coloured, differences
 from flows.view.remembered import Remembered
 from flows.view.schedules import Schedules
 from flows.view.search import Finder, Search
+from flows.view.statements import rendered
 from flows.view.window import Facets, is_large
 from pipeline.text import visible
 

@@ -89,6 +89,7 @@ def whole_pages(place, visits):
         f"/drawn?run=runs/one&id={wrong['trajectory_id']}", "/table/judged?follow=1",
         *(f"/trajectory?id={row['trajectory_id']}" for row in (wrong, scored, hostile)),
         f"/refused?id={place.refused[0]}",
+        *(f"/problem?id={quote(name)}" for name in (visits.PROBLEM_IN_HTML, visits.PROBLEM_IN_MARKDOWN)),
     ]  # fmt: skip
 
 

@@ -12,6 +12,38 @@ TOKEN = "0123456789abcdef0123456789abcdef"
 BASE = "http://127.0.0.1:8181"
 HOSTILE = "<script>window.owned=1</script><img src=x onerror=window.owned=1>\"'\u202e\x1b[2J"
 PROBLEM = "hostile/<script>window.owned=1</script>"
+PROBLEM_IN_HTML, PROBLEM_IN_MARKDOWN = "hostile/html", "hostile/markdown"
+ATTACKS_IN_HTML = f"""<p onclick="window.owned=1" style="position:fixed">Add <b>two</b> numbers &lt; 3.</p>
+{HOSTILE}
+<scr<script>ipt>window.owned=1</script><svg onload=window.owned=1>
+<animate href=x onbegin=window.owned=1></svg>
+<a href="javascript:window.owned=1">a</a><iframe srcdoc="<script>parent.owned=1</script>"></iframe>
+<math><mtext></p><style><img src=x onerror=window.owned=1></style></mtext></math>
+<form action=//evil.example><button>
+<base href=//evil.example><link rel=stylesheet href=//evil.example>
+<meta http-equiv=refresh content="0;//evil.example">
+<img alt="<img src=x onerror=window.owned=1>" src=x onerror=window.owned=1><noscript><p title="</noscript>
+<img src=x onerror=window.owned=1>"><!--><img src=x onerror=window.owned=1>-->
+<![CDATA[<script>window.owned=1</script>]]>
+</div></main></body><object data=javascript:window.owned=1><embed src=//evil.example></object><plaintext>"""
+ATTACKS_IN_MARKDOWN = f"""# <img src=x onerror=window.owned=1>
+[a](javascript:window.owned=1) ![a](//evil.example/x.png) <javascript:window.owned=1> <http://evil.example>
+[b][b] $<img src=x onerror=window.owned=1>_{{<script>window.owned=1</script>}}$ {HOSTILE}
+
+[b]: javascript:window.owned=1
+
+```<img src=x onerror=window.owned=1>" onmouseover="window.owned=1
+</code></pre><script>window.owned=1</script>
+```
+
+| <script>window.owned=1</script> | b |
+|:---:|---:|
+| `<img src=x onerror=window.owned=1>` | 2 |
+
+<div onmouseover=window.owned=1>
+</main><script>window.owned=1</script>
+</div>
+"""
 
 
 def hostile_lines() -> str:
@@ -40,8 +72,10 @@ def hostile_lines() -> str:
         problem | {"problem_id": f"long/{end}", "title": "t" * 200 + title}
         for end, title in (("1", "b"), ("2", "a"))
     ]
+    statements = {PROBLEM_IN_HTML: ATTACKS_IN_HTML, PROBLEM_IN_MARKDOWN: ATTACKS_IN_MARKDOWN}
+    stated = [problem | {"problem_id": name, "statement": text} for name, text in statements.items()]
     refused = {"problem_id": PROBLEM, "program": "x", HOSTILE: HOSTILE}
-    return "".join(json.dumps(line) + "\n" for line in (problem, program, refused, *titles))
+    return "".join(json.dumps(line) + "\n" for line in (problem, program, refused, *titles, *stated))
 
 
 def page(client, address: str) -> str:
@@ -99,6 +133,7 @@ def addresses(place) -> list[str]:
         "/schedules", "/growth", "/growth?part=1",
         f"/drawn?run=runs/one&id={quote(HOSTILE)}", f"/trajectory?id={hostile}&compute={quote(HOSTILE)}",
         f"/trajectory?id={hostile}&policy={quote(HOSTILE)}&colour={quote(HOSTILE)}", "/table/judged?follow=1",
+        f"/problem?id={quote(PROBLEM_IN_HTML)}", f"/problem?id={quote(PROBLEM_IN_MARKDOWN)}",
         "/", "/quarantine", "/runs", "/run?run=runs/one&run=runs/two", "/step?run=runs/one&step=2",
         f"/problem?id={quote(PROBLEM)}", f"/trajectory?id={hostile}", f"/policy?id={quote(HOSTILE)}",
         f"/corpus?id={place.corpus}", f"/refused?id={place.refused[0]}", f"/find?id={quote(HOSTILE)}",
