@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.view import versions
+from flows.view.checking import Checking
 from flows.view.computing import Computing
 from flows.view.connections import Connections
 from flows.view.credit import Tokenizers
@@ -42,6 +43,7 @@ PAGES: dict[str, Page] = {
     "/refused": records.refused,
     "/quarantine": store.quarantine,
     "/growth": store.growth,
+    "/checks": store.checks,
     "/schedules": store.schedules,
     "/find": records.find,
     "/runs": runs.overview,
@@ -81,6 +83,7 @@ def application(
         connections=connections,
         finder=Finder(connections, cache),
         computing=Computing(location, runs_folder),
+        checking=Checking(location),
         schedules=schedules,
         environment=new_environment(),
         tokenizers=Tokenizers(runs_folder),

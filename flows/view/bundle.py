@@ -27,7 +27,7 @@ HOST = "http://127.0.0.1"
 TOKEN = "0" * 32  # of an application that listens on no port
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 # Attributes of our own templates; a quotation mark in data is escaped.
-LEFT_ALONE = ("/static/", "/download", "/drawn", "/schedules")
+LEFT_ALONE = ("/static/", "/download", "/drawn", "/schedules", "/checks")
 LINK = re.compile(r'href="(/[^"]*)"')
 TITLE = re.compile(r"<title>(.*?)</title>", re.DOTALL)
 LEFT_OUT = re.compile(

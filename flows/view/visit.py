@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from flows.view.checking import Checking
 from flows.view.columns import is_scalar, page_of
 from flows.view.computing import Computing
 from flows.view.credit import Tokenizers
@@ -51,6 +52,7 @@ class Explorer:
     tokenizers: Tokenizers
     finder: Finder
     computing: Computing
+    checking: Checking
     schedules: Callable[[], Schedules | None]
     versions: str | None = None
     many: Remembered[bool] = field(default_factory=lambda: Remembered(COUNTS_KEPT))

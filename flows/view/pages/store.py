@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from flows.view.checking import CHECKS
 from flows.view.connections import rows
 from flows.view.versions import newest, parse, text_of
-from flows.view.visit import Visit
+from flows.view.visit import NotFound, Visit
 from pipeline.store import TABLES, VIEWS, Store
 
 REASONS = "SELECT * FROM quarantine_reasons ORDER BY refused DESC, adapter, reason LIMIT 500"
@@ -73,6 +74,25 @@ def schedules(visit: Visit) -> tuple[str, dict[str, Any]]:
     """Scheduled flows with links into Prefect's pages: part of the page of the store, or a page."""
     template = "schedules_part.html" if visit.get("part") else "schedules.html"
     return template, {"schedules": visit.explorer.schedules()}
+
+
+def checks(visit: Visit) -> Any:
+    """Outcomes of the checks of the newest store: part of the page of the store, or a page. `start` begins
+    one; `state` is what the page asks while it follows one.
+    """
+    from starlette.responses import JSONResponse, RedirectResponse
+
+    checking = visit.explorer.checking
+    if kind := visit.get("start"):
+        if kind not in CHECKS:
+            raise NotFound(f"no check {kind[:100]!r}; there are: {', '.join(CHECKS)}")
+        checking.start(kind)
+        return RedirectResponse(visit.link("checks"), 303)
+    state, finished = checking.state
+    if visit.get("state"):
+        return JSONResponse({"state": state, "finished": finished})
+    facts = {"checks": CHECKS, "outcomes": checking.outcomes(), "state": state, "running": not finished}
+    return "checks_part.html" if visit.get("part") else "checks.html", facts
 
 
 def quarantine(visit: Visit) -> tuple[str, dict[str, Any]]:

@@ -88,7 +88,7 @@ def whole_pages(place, visits):
         "/policy?id=reference", f"/comparison?id={place.corpus}&to={place.corpus}", "/schedules", "/growth",
         f"/drawn?run=runs/one&id={wrong['trajectory_id']}", "/table/judged?follow=1",
         *(f"/trajectory?id={row['trajectory_id']}" for row in (wrong, scored, hostile)),
-        f"/refused?id={place.refused[0]}",
+        f"/refused?id={place.refused[0]}", "/checks",
         *(f"/problem?id={quote(name)}" for name in (visits.PROBLEM_IN_HTML, visits.PROBLEM_IN_MARKDOWN)),
     ]  # fmt: skip
 
@@ -240,6 +240,16 @@ def test_a_followed_page_shows_what_is_appended(tab, address, place):
     )
     Store(place.folder / "store").append("policies", frame, producer="test-live", sequence=0)
     tab.wait_for_selector("td >> text=just-now", timeout=20_000)
+    assert tab.faults == []
+
+
+def test_a_check_is_followed_until_its_outcome(tab, address):
+    tab.goto(address + "/", wait_until="networkidle")
+    tab.click("[aria-label=Checks] a[href*='start=files']")
+    tab.wait_for_url("**/checks?at=**")
+    tab.wait_for_selector(
+        "[aria-label=Checks] tr:has(a[href*='start=files']) >> text=No fault", timeout=60_000
+    )
     assert tab.faults == []
 
 

@@ -143,5 +143,5 @@ def addresses(place) -> list[str]:
         f"/table/problems?sort={quote(HOSTILE)}", f"/table/{quote(HOSTILE, safe='')}",
         f"/sql?q={quote('SELECT title, statement AS trajectory_id FROM problems')}",
         f"/sql?q={quote(HOSTILE)}&p={quote(HOSTILE)}", f"/runs?at={quote(HOSTILE)}",
-        f"/run?run={quote(HOSTILE)}",
+        f"/run?run={quote(HOSTILE)}", "/checks", "/checks?part=1", f"/checks?start={quote(HOSTILE)}",
     ]  # fmt: skip
