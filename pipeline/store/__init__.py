@@ -40,11 +40,14 @@ if TYPE_CHECKING:
     from pipeline.store.passk import pass_at_k
     from pipeline.store.private_folder import PrivateFolderError
     from pipeline.store.rewards import DEFAULT, Reward, RewardError, macro, reward
+    from pipeline.store.row_files import RowFiles
     from pipeline.store.sampling import MAY_BE_SAMPLED, report_not_sampled
+    from pipeline.store.snapshot import Snapshot
     from pipeline.store.sql import (
         VIEWS,
         SqlError,
         connect,
+        connect_part,
         errors_in_one_line,
         in_one_line,
         leading_comment,
@@ -56,6 +59,7 @@ if TYPE_CHECKING:
         rows_with_positions,
         tables_behind,
     )
+    from pipeline.store.sql_guard import reads_one_row
     from pipeline.store.sql_output import write_file, write_rows
     from pipeline.store.store import COMPACT_AFTER_COMMITS, Store
     from pipeline.store.tables import TABLES
@@ -82,11 +86,14 @@ else:
             "passk": "pass_at_k",
             "private_folder": "PrivateFolderError",
             "rewards": "DEFAULT Reward RewardError macro reward",
+            "row_files": "RowFiles",
             "sampling": "MAY_BE_SAMPLED report_not_sampled",
+            "snapshot": "Snapshot",
             "sql": (
-                "SqlError VIEWS connect errors_in_one_line in_one_line leading_comment predicate "
-                "query question questions relation rows_with_positions tables_behind"
+                "SqlError VIEWS connect connect_part errors_in_one_line in_one_line leading_comment "
+                "predicate query question questions relation rows_with_positions tables_behind"
             ),
+            "sql_guard": "reads_one_row",
             "sql_output": "write_file write_rows",
             "store": "COMPACT_AFTER_COMMITS Store",
             "tables": "TABLES",
@@ -121,6 +128,8 @@ __all__ = [
     "RepairStep",
     "Reward",
     "RewardError",
+    "RowFiles",
+    "Snapshot",
     "SqlError",
     "Store",
     "StoreError",
@@ -129,6 +138,7 @@ __all__ = [
     "check_ledger",
     "check_store",
     "connect",
+    "connect_part",
     "content_id",
     "describe_column",
     "digest",
@@ -149,6 +159,7 @@ __all__ = [
     "query",
     "question",
     "questions",
+    "reads_one_row",
     "relation",
     "repair_store",
     "report_not_sampled",

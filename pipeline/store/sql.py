@@ -21,7 +21,7 @@ from pipeline.later import later
 from pipeline.store import passk, rewards, unique
 from pipeline.store.private_folder import private_folder
 from pipeline.store.read_only_files import ReadOnlyFiles, url
-from pipeline.store.snapshot import Snapshot, StoreError, damaged
+from pipeline.store.snapshot import NOT_CREATED, Snapshot, StoreError, damaged
 from pipeline.store.sql_guard import check_query, predicate
 from pipeline.store.sql_parser import SqlError, in_one_line, nodes, select_node
 from pipeline.store.store import Store
@@ -41,6 +41,7 @@ __all__ = [
     "Question",
     "SqlError",
     "connect",
+    "connect_part",
     "errors_in_one_line",
     "in_one_line",
     "literal",
@@ -58,6 +59,7 @@ __all__ = [
 HERE = Path(__file__).parent
 # In the order of creation: a view may use those before it.
 VIEWS = (
+    "judge_versions",
     "judged",
     "problem_success",
     "pass_at_k_of_samples",
@@ -97,19 +99,47 @@ def connect(
     elsewhere work too. Raises StoreError where a version is gone.
     """
     pins = dict(pins or {})
+    snapshots = {name: store.snapshot(name, pins.get(name)) for name in TABLES}
+    if not read_only:
+        for snapshot in snapshots.values():
+            snapshot.verify()
+    return _connection(snapshots, VIEWS, read_only=read_only, threads=threads)
+
+
+def connect_part(
+    snapshots: Mapping[str, Snapshot], judge_versions: pl.DataFrame, views: Sequence[str]
+) -> duckdb.DuckDBPyConnection:
+    """Read-only DuckDB connection on some files of some tables, and on these views alone; other tables are
+    empty.
+
+    `judge_versions`: rows of the view of that name over the whole store, because they decide which verdict
+    of a trajectory holds. With them, `judged` has for a trajectory what it has over the whole store if all
+    files are there that have rows of it or of its problem.
+    """
+    empty = {name: Snapshot(table, NOT_CREATED, ()) for name, table in TABLES.items()}
+    return _connection(empty | dict(snapshots), views, judge_versions=judge_versions)
+
+
+def _connection(
+    snapshots: Mapping[str, Snapshot],
+    views: Sequence[str],
+    *,
+    read_only: bool = True,
+    threads: int | None = None,
+    judge_versions: pl.DataFrame | None = None,
+) -> duckdb.DuckDBPyConnection:
     settings: dict[str, Any] = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
     connection = duckdb.connect(config=settings | ({"threads": threads} if threads else {}))
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
-    snapshots = {name: store.snapshot(name, pins.get(name)) for name in TABLES}
     local = [file for snapshot in snapshots.values() for file in snapshot.files if "://" not in file]
     if read_only:
         serve_read_only(connection, local)
-    else:
-        for snapshot in snapshots.values():
-            snapshot.verify()
     for macro in [*rewards.macros(), passk.MACRO, unique.MACRO]:
         connection.execute(macro)
-    create_views(connection)
+    create_views(connection, views)
+    if judge_versions is not None:
+        connection.register("_judge_versions", judge_versions.to_arrow())
+        connection.execute("CREATE OR REPLACE VIEW judge_versions AS SELECT * FROM _judge_versions")
     for name, snapshot in snapshots.items():
         try:
             create_table_view(connection, TABLES[name], snapshot, read_only=read_only)
@@ -120,8 +150,8 @@ def connect(
     return connection
 
 
-def create_views(connection: duckdb.DuckDBPyConnection) -> None:
-    """The ready views, over names that do not exist yet.
+def create_views(connection: duckdb.DuckDBPyConnection, views: Sequence[str] = VIEWS) -> None:
+    """Ready views, over names that do not exist yet.
 
     DuckDB binds a view with all that is behind it when it is created. Behind these are empty tables, which
     are dropped at the end: binding the files instead would take three times as long.
@@ -129,7 +159,7 @@ def create_views(connection: duckdb.DuckDBPyConnection) -> None:
     for table in TABLES.values():
         columns = ", ".join(f"{quoted(name)} {kind}" for name, kind in table.duckdb_types.items())
         connection.execute(f"CREATE TABLE {table.name} ({columns})")
-    for name in VIEWS:
+    for name in views:
         connection.execute(f"CREATE VIEW {name} AS {text_of('views', name)}")
     for name in TABLES:
         connection.execute(f"DROP TABLE {name}")

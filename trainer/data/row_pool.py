@@ -13,10 +13,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from trainer.data.candidates import NO_BLOCK, NO_TIME, Candidates
 from trainer.data.mixture import Source
 from trainer.data.selection import ReferenceRewards
-from trainer.data.selection_weights import UNWEIGHTED, SelectionWeights, SourceDraws, source_draws
-from trainer.data.tokens import Block
+from trainer.data.selection_weights import (
+    UNWEIGHTED,
+    SelectionWeights,
+    SourceDraws,
+    SuccessRates,
+    source_draws,
+)
+from trainer.data.tokens import Block, TokenCache
 
 NO_REWARDS = np.zeros(0)
 
@@ -79,7 +86,7 @@ class RowPool:
     problem_indices: np.ndarray  # [N] index into `reference_rewards`
     retained: np.ndarray  # [N] bool: a correct row that stays whatever its age
     rows_ever: int  # rows at this watermark before window and age limits
-    problems_without_rewards: int  # left out, because no sample of the reference has a verdict
+    without_rewards: np.ndarray  # of str: problem of each row left out, as no reference sample has a verdict
     too_long: int  # rows left out
 
     def __len__(self) -> int:
@@ -89,6 +96,11 @@ class RowPool:
     def draws(self) -> SourceDraws:
         """What a source that gives each of these rows adds to a mixture in which it has all of the weight."""
         return source_draws(1.0, self.verdicts == "accepted", self.success_rate)
+
+    @cached_property
+    def problems_without_rewards(self) -> int:
+        """Problems whose rows are left out, because no sample of the reference has a verdict."""
+        return len(set(self.without_rewards.tolist()))
 
     @cached_property
     def mean_length(self) -> float:
@@ -155,107 +167,82 @@ class RowPool:
 
 
 def make_pool(
-    rows: pl.DataFrame,
+    rows: Candidates,
     source: Source,
     reward_range: tuple[float, float],
     rewards: ReferenceRewards | None,
-    find: Callable[[pl.Series], pl.DataFrame],
-    blocks: dict[int, Block],
+    rates: SuccessRates,
+    tokens: TokenCache,
+    connect: Callable[[], Any],
     longest: int | None = None,
 ) -> RowPool:
-    """Apply a source's window and age limit to its rows; a share of its best-rewarded rows, chosen by hash,
-    is retained.
+    """Apply what a source says of one-of-each, window and age to its candidates; a share of the best-rewarded
+    rows is retained beyond these.
 
     With `rewards`, rows of problems that have none are left out; so are rows of more than `longest` tokens.
-    `find` says where in `blocks` the tokens of a row are (`trainer.data.tokens.TokenCache.find`).
     """
-    known = _with_rewards(rows, rewards)
-    left_out = rows["problem_id"].n_unique() - known["problem_id"].n_unique()
-    known = known.with_columns(retained=_retained(known, source.keep_correct, reward_range[1]))
-    young = _newest(known["created_at"], source.window)
-    if source.max_age_hours and known.height:
-        newest: Any = known["created_at"].max()
-        limit = newest - timedelta(hours=source.max_age_hours)
-        young &= (known["created_at"] >= limit).fill_null(False)
-    chosen = known.filter(young | known["retained"])
-    spans = find(chosen["trajectory_id"]).drop("trajectory_id").to_numpy()
-    lengths = spans[:, 2] - spans[:, 1] + spans[:, 4] - spans[:, 3]
-    fits = lengths <= longest if longest else np.ones(len(lengths), dtype=bool)
-    chosen, spans, lengths = chosen.filter(fits), spans[fits], lengths[fits]
+    known = np.flatnonzero(rows.is_first & (rows.problem_indices >= 0))
+    times = rows.created_at[known]
+    young = _newest(times, source.window)
+    if source.max_age_hours and len(known):
+        limit = times.max() - timedelta(hours=source.max_age_hours) // timedelta(microseconds=1)
+        young &= (times >= limit) & (times != NO_TIME)
+    chosen = known[young | rows.retained[known]]
+    fits = _read_tokens(rows, chosen, tokens, connect, longest)
+    chosen = chosen[fits]
     return RowPool(
-        trajectory_ids=chosen["trajectory_id"].to_numpy(),
-        problem_ids=_shared(chosen["problem_id"]),
-        blocks=blocks,
-        spans=spans,
-        lengths=lengths,
-        reference_logprob=_numbers(chosen["reference_logprob"]),
-        behaviour_logprob=_numbers(chosen["behaviour_logprob"]),
-        reward=chosen["reward"].to_numpy(),
+        trajectory_ids=rows.trajectory_ids[chosen],
+        problem_ids=rows.problem_ids[chosen],
+        blocks=tokens.blocks,
+        spans=rows.spans[chosen],
+        lengths=rows.lengths[chosen],
+        reference_logprob=rows.reference_logprob[chosen],
+        behaviour_logprob=rows.behaviour_logprob[chosen],
+        reward=rows.reward[chosen],
         reward_range=reward_range,
-        verdicts=_shared(chosen["verdict"]),
-        policy_step=chosen["policy_step"].to_numpy(),
-        own_step=_numbers(chosen["own_step"]),
-        success_rate=_numbers(chosen["success_rate"]),
+        verdicts=rows.verdicts[chosen],
+        policy_step=rows.policy_step[chosen],
+        own_step=rows.own_step[chosen],
+        success_rate=rates.rates(rows.policies[chosen]),
         reference_rewards=rewards.rewards if rewards else [],
-        problem_indices=chosen["problem_index"].to_numpy(),
-        retained=chosen["retained"].to_numpy(),
-        rows_ever=known.height - int((~fits).sum()),
-        problems_without_rewards=left_out,
+        problem_indices=rows.problem_indices[chosen],
+        retained=rows.retained[chosen],
+        rows_ever=len(known) - int((~fits).sum()),
+        without_rewards=rows.problem_ids[rows.is_first & (rows.problem_indices < 0)],
         too_long=int((~fits).sum()),
     )
 
 
-def _newest(created_at: pl.Series, count: int | None) -> pl.Series:
+def _read_tokens(
+    rows: Candidates, chosen: np.ndarray, tokens: TokenCache, connect: Callable[[], Any], longest: int | None
+) -> np.ndarray:
+    """Note where the tokens of these rows are, reading those that were not; bool [chosen]: which have at most
+    `longest`.
+    """
+    unread = chosen[rows.lengths[chosen] < 0]
+    _note_spans(rows, unread, tokens, connect)
+    fits = rows.lengths[chosen] <= longest if longest else np.ones(len(chosen), dtype=bool)
+    forgotten = chosen[fits & (rows.spans[chosen, 0] == NO_BLOCK)]
+    _note_spans(rows, forgotten, tokens, connect)
+    return fits
+
+
+def _note_spans(rows: Candidates, places: np.ndarray, tokens: TokenCache, connect: Callable[[], Any]) -> None:
+    if not len(places):
+        return
+    ids = pl.Series("trajectory_id", rows.trajectory_ids[places], dtype=pl.String)
+    spans = tokens.find(connect, ids).drop("trajectory_id").to_numpy()
+    rows.spans[places] = spans
+    rows.lengths[places] = spans[:, 2] - spans[:, 1] + spans[:, 4] - spans[:, 3]
+
+
+def _newest(created_at: np.ndarray, count: int | None) -> np.ndarray:
     """Which rows are the `count` newest by time: steps of two runs cannot be compared. Rows without a time
-    are the oldest; of equal ones the last are the newest.
+    are the oldest; of equal ones the last are the newest. bool [N]
     """
-    if count is None:
-        return pl.Series(np.ones(len(created_at), dtype=bool))
-    place = created_at.arg_sort(nulls_last=False).tail(count)
-    newest = np.zeros(len(created_at), dtype=bool)
-    newest[place.to_numpy()] = True
-    return pl.Series(newest)
-
-
-def _with_rewards(rows: pl.DataFrame, rewards: ReferenceRewards | None) -> pl.DataFrame:
-    """The rows whose problem has reference rewards, with their `problem_index`; all rows where none are
-    needed.
-    """
-    if rewards is None:
-        return rows.with_columns(problem_index=pl.lit(0, dtype=pl.Int64))
-    indices = rewards.indices
-    numbered = pl.DataFrame(
-        {"problem_id": list(indices), "problem_index": list(indices.values())},
-        schema={"problem_id": pl.String, "problem_index": pl.Int64},
-    )
-    return rows.join(numbered, on="problem_id", maintain_order="left")
-
-
-def _numbers(column: pl.Series) -> np.ndarray:
-    """NaN in place of null: [N] fp64."""
-    return column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
-
-
-def _shared(names: pl.Series) -> np.ndarray:
-    """Strings as an array of objects, equal ones the same object: [N]."""
-    distinct = names.unique().sort()
-    codes = names.replace_strict(
-        distinct, pl.Series(range(len(distinct)), dtype=pl.Int64), return_dtype=pl.Int64
-    )
-    # Without rows the codes would be an array of objects, which does not index.
-    return distinct.to_numpy()[codes.to_numpy().astype(np.int64)]
-
-
-def _retained(rows: pl.DataFrame, share: float, best: float) -> pl.Series:
-    """Which best-rewarded rows belong to the share that is retained; the same rows whatever else is in the
-    pool.
-    """
-    retained = rows["reward"].to_numpy() >= best if share else np.zeros(rows.height, dtype=bool)
-    indices, limit = np.flatnonzero(retained), share * 2**32
-    retained[indices] = [_hash_of(i) < limit for i in rows["trajectory_id"].gather(indices)]
-    return pl.Series("retained", retained)
-
-
-def _hash_of(trajectory_id: str) -> int:
-    """A number below 2**32."""
-    return int.from_bytes(hashlib.blake2b(trajectory_id.encode(), digest_size=4).digest(), "big")
+    if count is None or count >= len(created_at):
+        return np.ones(len(created_at), dtype=bool)
+    oldest = np.partition(created_at, len(created_at) - count)[len(created_at) - count]
+    newest = created_at > oldest
+    newest[np.flatnonzero(created_at == oldest)[int(newest.sum()) - count :]] = True
+    return newest

@@ -24,16 +24,21 @@ class ReferenceRewards:
     rewards: list[np.ndarray]  # [K] fp64, ascending
 
 
-def select_rows(connection: Any, source: Source, reward_name: str, reference: str | None) -> pl.DataFrame:
-    """The rows that a source may draw, oldest policy step first, each trajectory once.
+def select_rows(
+    connection: Any, source: Source, reward_name: str, reference: str | None, among: pl.Series | None = None
+) -> pl.DataFrame:
+    """The candidates of a source, oldest policy step first, each trajectory once; `group_key` is what the
+    programs of a group have in common where the source takes one of each.
 
     With a reference's fingerprint only rows scored under it; without one, the log-probability is null and
-    only programs in the language that the policy writes are taken.
+    only programs in the language that the policy writes are taken. `among`: of these trajectories only.
     """
     own = {"reference": reference, "corpus": source.corpus}
     parameters = source.parameters | {name: value for name, value in own.items() if value is not None}
-    rows = query(connection, _rows_sql(source, reward_name, reference is not None), parameters)
-    return rows.unique("trajectory_id", keep="first", maintain_order=True)
+    if among is not None:
+        connection.register("_among", pl.DataFrame({"trajectory_id": among}).to_arrow())
+    sql = _rows_sql(source, reward_name, reference is not None, among is not None)
+    return query(connection, sql, parameters).unique("trajectory_id", keep="first", maintain_order=True)
 
 
 def select_reference_rewards(
@@ -59,44 +64,46 @@ def select_reference_rewards(
     return ReferenceRewards(indices, [np.array(values, dtype=np.float64) for values in samples]), ran
 
 
-def _rows_sql(source: Source, reward_name: str, scored: bool) -> str:
+def _rows_sql(source: Source, reward_name: str, scored: bool, among: bool) -> str:
     value, unique = f"{macro(reward_name)}(j.verdict, j.passed, j.total)", _UNIQUE_BY[source.unique]
     scores = "join reference_scores s on s.trajectory_id = j.trajectory_id and s.reference = $reference"
     corpus = "and j.trajectory_id in (select unnest(rows) from corpora where corpus_id = $corpus)"
+    order = ["step", "j.trajectory_id", *(["s.scored_at", "s.logprob_sum"] if scored else []), *unique.order]
     return f"""
         select j.trajectory_id, j.problem_id,
                {"s.logprob_sum" if scored else "null::double"} as reference_logprob,
                j.behaviour_logprob, j.verdict, {value} as reward,
-               coalesce(j.policy_step, 0)::bigint as policy_step,
+               coalesce(j.policy_step, 0)::bigint as step,
                j.policy_step as own_step, j.created_at, j.policy_id, j.run_id,
-               j.all_tests_run
+               j.all_tests_run, {unique.key} as group_key
         from judged j {scores if scored else ""}
         {unique.join}
         where j.split = 'train' and {value} is not null and {source.condition()}
         {corpus if source.corpus else ""} {"" if scored else "and j.language = 'python3'"}
-        {unique.qualify}
-        order by coalesce(j.policy_step, 0), j.trajectory_id
-            {", s.scored_at, s.logprob_sum" if scored else ""}
+        {"and j.trajectory_id in (select trajectory_id from _among)" if among else ""}
+        order by {", ".join(order)}
     """
 
 
 @dataclass(frozen=True)
 class _Unique:
-    """SQL that keeps one row of each group; a row that deduplication has not seen is a group of its own."""
+    """SQL of what programs of a group have in common; a row that deduplication has not seen is a group of its
+    own. Groups are also apart by verdict, see `pipeline/store/unique.py`, which has the same definition.
+    """
 
     join: str = ""
-    qualify: str = ""
+    key: str = "null::varchar"
+    order: tuple[str, ...] = ()
 
 
-_FIRST_OF = "qualify row_number() over (partition by {} order by j.trajectory_id) = 1"
 _UNIQUE_BY = {
     "all": _Unique(),
     "token": _Unique(
         "left join program_signatures g on g.trajectory_id = j.trajectory_id",
-        _FIRST_OF.format("j.problem_id, coalesce(g.token_hash, j.trajectory_id), j.verdict"),
+        "coalesce(g.token_hash, j.trajectory_id)",
+        ("g.algorithm desc",),
     ),
     "near": _Unique(
-        "left join clusters c on c.trajectory_id = j.trajectory_id",
-        "qualify one_of_near(c.cluster_id, j.verdict, j.trajectory_id)",
+        "left join clusters c on c.trajectory_id = j.trajectory_id", "coalesce(c.cluster_id, j.trajectory_id)"
     ),
 }

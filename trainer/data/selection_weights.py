@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,8 +20,8 @@ from pipeline.store import query
 
 SMALL_MASS = 0.05  # of an outcome that no row has: without it an estimate is still a good one
 
-SUCCESS_RATES = """
-select policy_id, avg((verdict = 'accepted')::double) as success_rate
+SUCCESSES = """
+select policy_id, count(*) filter (verdict = 'accepted') as successes, count(*) as samples
 from judged
 where behaviour_logprob is not null and split = 'train' and reward_binary is not null
 group by policy_id
@@ -49,11 +50,48 @@ class SourceDraws(NamedTuple):
     success_rate: float
 
 
-def select_success_rates(connection: Any) -> pl.DataFrame:
-    """Columns policy_id and success_rate: over all judged samples whose log-probability is known, of training
-    problems.
+@dataclass(frozen=True)
+class SuccessRates:
+    """How often each policy succeeds, over all judged samples of training problems whose log-probability is
+    known. `numbers`: of the policies, by id; policies join it and none leaves, so that a number stays.
     """
-    return query(connection, SUCCESS_RATES)
+
+    numbers: dict[str, int]
+    successes: np.ndarray  # [P] or fewer: of the policies that had samples
+    samples: np.ndarray
+
+    @classmethod
+    def of(cls, connection: Any) -> SuccessRates:
+        return cls({}, np.zeros(0), np.zeros(0)).changed(query(connection, SUCCESSES), 1)
+
+    def changed(self, counts: pl.DataFrame, sign: int) -> SuccessRates:
+        """With more or (sign -1) fewer samples, from rows of SUCCESSES."""
+        policies = self.numbers_of(counts["policy_id"])
+        successes, samples = (
+            np.concatenate([old, np.zeros(len(self.numbers) - len(old))])
+            for old in (self.successes, self.samples)
+        )
+        known = policies >= 0
+        np.add.at(successes, policies[known], sign * counts["successes"].to_numpy()[known])
+        np.add.at(samples, policies[known], sign * counts["samples"].to_numpy()[known])
+        return SuccessRates(self.numbers, successes, samples)
+
+    def numbers_of(self, policy_ids: pl.Series) -> np.ndarray:
+        """The numbers of policies, int64 [N]; -1 for null."""
+        distinct = policy_ids.unique().drop_nulls().sort()
+        numbers = [self.numbers.setdefault(name, len(self.numbers)) for name in distinct.to_list()]
+        replaced = policy_ids.replace_strict(
+            distinct, pl.Series(numbers, dtype=pl.Int64), default=-1, return_dtype=pl.Int64
+        )
+        return replaced.to_numpy().astype(np.int64)
+
+    def rates(self, policies: np.ndarray) -> np.ndarray:
+        """The success rate of the policy of each of these numbers: [N], NaN for -1 and without samples."""
+        size = max(len(self.numbers), 1)
+        rates = np.full(size + 1, math.nan)  # the last one is that of -1
+        sampled = np.flatnonzero(self.samples)
+        rates[sampled] = self.successes[sampled] / self.samples[sampled]
+        return rates[policies]
 
 
 def source_draws(share: float, success: np.ndarray, success_rate: np.ndarray) -> SourceDraws:

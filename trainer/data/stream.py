@@ -10,26 +10,27 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import cache
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from pipeline.corpora import CorpusError, corpus_id
-from pipeline.store import Reward, Store, connect
+from pipeline.store import Store, connect
 from pipeline.store import reward as reward_named
 from trainer.data.groups import ProblemGroups, groups_of
 from trainer.data.mixture import Mixture, Source
 from trainer.data.quotas import row_quotas
 from trainer.data.row_pool import Row, RowPool, make_pool
-from trainer.data.selection import ReferenceRewards, select_reference_rewards, select_rows
 from trainer.data.selection_weights import (
     UNWEIGHTED,
     SelectionWeights,
-    select_success_rates,
     selection_weights,
     source_draws,
 )
+from trainer.data.selector import Selection, Selector, StreamError, check_all_tests_ran
 from trainer.data.tokens import TokenCache
 
 WATERMARK_TABLES = (
@@ -41,10 +42,6 @@ WATERMARK_TABLES = (
     "duplicates",
     "corpora",
 )
-
-
-class StreamError(ValueError):
-    """A mixture that cannot be drawn from; the message names the source and what it lacks."""
 
 
 class Stream:
@@ -75,6 +72,10 @@ class Stream:
             str, float
         ] = {}  # changed while the run goes on, in place of the mixture's
         self._tokens = tokens
+        self._selector = Selector(
+            store, self.mixture, tokens, reference_policy=reference_policy, run_id=run_id
+        )
+        self._selection: Selection | None = None
         self._pools: dict[str, RowPool] = {}
         self._orders: dict[str, tuple[Any, np.ndarray]] = {}
         self._grouping: dict[str, tuple[RowPool, ProblemGroups]] = {}
@@ -82,25 +83,26 @@ class Stream:
     def advance(self, watermark: dict[str, int] | None = None) -> dict[str, int]:
         """Move to a watermark, or to what the store holds now; returns it, to be logged.
 
-        The rows of a source are selected again each time, because a predicate may look at anything;
-        their tokens, nearly all of the bytes, are read once: of later watermarks only what is new.
+        From the second move on the rows that changed are selected and the others stay, see `selector.py`; the
+        tokens of a row are read once.
         """
         watermark = watermark or self.latest()
         if watermark == self.watermark and self._pools:
             return watermark
         self._tokens.follow(watermark)
-        with connect(self.store, watermark) as connection:
-            rewards = {
-                name: self._reference_rewards(connection, name)
-                for name in dict.fromkeys(map(self.mixture.reward_of, self.mixture.source))
-                if self.reference_policy is not None
+        with ExitStack() as stack:
+            connection = cache(lambda: stack.enter_context(connect(self.store, watermark)))
+            selection = self._selector.follow(self._selection, watermark) if self._selection else None
+            selection = selection or self._selector.select(connection(), watermark)
+            pools = {
+                source.name: self._open_pool(source, selection, connection) for source in self.mixture.source
             }
-            rates = select_success_rates(connection)
-            for source in self.mixture.source:
-                self._pools[source.name] = self._open_pool(connection, source, rewards, rates)
-        used = {int(number) for pool in self._pools.values() for number in np.unique(pool.spans[:, 0])}
+        used = {int(number) for pool in pools.values() for number in np.unique(pool.spans[:, 0])}
+        unused = set(self._tokens.blocks) - used
         self._tokens.drop_all_but(used)
-        self.watermark = watermark
+        for rows in selection.candidates.values():
+            rows.without_blocks(unused)
+        self._pools, self._selection, self.watermark = pools, selection, watermark
         return watermark
 
     def latest(self) -> dict[str, int]:
@@ -195,45 +197,19 @@ class Stream:
         self.weight_overrides = dict(state["weight_overrides"])
         self.advance(state["watermark"])
 
-    def _reference_rewards(self, connection: Any, name: str) -> ReferenceRewards:
-        policy = self.reference_policy or ""
-        rewards, ran = select_reference_rewards(connection, policy, name)
-        _check_all_tests_ran(f"samples of {policy}, for Q0", reward_named(name), ran)
-        return rewards
-
-    def _open_pool(
-        self,
-        connection: Any,
-        source: Source,
-        rewards: dict[str, ReferenceRewards],
-        rates: pl.DataFrame,
-    ) -> RowPool:
+    def _open_pool(self, source: Source, selection: Selection, connection: Callable[[], Any]) -> RowPool:
         reward = reward_named(self.mixture.reward_of(source))
-        limits = [n for n in (self.mixture.max_tokens, self._tokens.longest) if n]
-        rows = select_rows(connection, source, reward.name, self._tokens.reference)
-        _check_all_tests_ran(f"source {source.name}", reward, rows["all_tests_run"])
+        rows, limits = selection.candidates[source.name], [self.mixture.max_tokens, self._tokens.longest]
+        check_all_tests_ran(f"source {source.name}", reward, rows.all_tests_ran[rows.is_first])
         return make_pool(
-            self._with_own_steps(rows).join(rates, on="policy_id", how="left", maintain_order="left"),
+            rows,
             source,
             (reward.lowest, reward.highest),
-            rewards.get(reward.name),
-            lambda ids: self._tokens.find(connection, ids),
-            self._tokens.blocks,
-            min(limits, default=None),
-        )
-
-    def _with_own_steps(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Rows of other runs at step 0, because their steps do not compare with those of this run. mu is that
-        of rows that have a log-probability; others have no policy here.
-        """
-        known = pl.col("behaviour_logprob").is_not_null()
-        rows = rows.with_columns(policy_id=pl.when(known).then("policy_id"))
-        if self.run_id is None:
-            return rows.with_columns(own_step=pl.lit(None, pl.Float64))
-        foreign = pl.col("run_id").is_not_null() & (pl.col("run_id") != self.run_id)
-        return rows.with_columns(
-            policy_step=pl.when(foreign).then(0).otherwise("policy_step"),
-            own_step=pl.when(pl.col("run_id") == self.run_id).then("own_step"),
+            selection.rewards.get(reward.name),
+            selection.rates,
+            self._tokens,
+            connection,
+            min((limit for limit in limits if limit), default=None),
         )
 
     def _token_batch(self, step: int, budget: int) -> list[Row]:
@@ -361,17 +337,6 @@ class Stream:
         if name not in self._orders or self._orders[name][0] != (epoch, size):
             self._orders[name] = ((epoch, size), generator(self.seed, name, "epoch", epoch).permutation(size))
         return self._orders[name][1]
-
-
-def _check_all_tests_ran(what: str, reward: Reward, ran: pl.Series) -> None:
-    """Raises StreamError if a reward counts tests that were not run."""
-    missing = int((~ran).sum())
-    if reward.needs_all_tests and missing:
-        raise StreamError(
-            f"{what}: the reward {reward.name} needs the result of every test, and {missing} of {len(ran)}"
-            " rows were judged up to their first failure only; run `spo label --all-tests`, or use the reward"
-            " binary"
-        )
 
 
 def _with_corpora_resolved(store: Store, mixture: Mixture) -> Mixture:

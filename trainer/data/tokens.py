@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,13 +75,13 @@ class TokenCache(ABC):
     def follow(self, watermark: dict[str, int]) -> None:  # noqa: B027 (a cache may leave it to `find`)
         """Read what was added up to a watermark, where that is cheaper than reading it when asked for."""
 
-    def find(self, connection: Any, trajectory_ids: pl.Series) -> pl.DataFrame:
-        """Where the tokens of these rows are, in their order: columns of SPANS. `connection` reads what is
-        missing.
+    def find(self, connect: Callable[[], Any], trajectory_ids: pl.Series) -> pl.DataFrame:
+        """Where the tokens of these rows are, in their order: columns of SPANS. What is missing is read over
+        the connection that `connect` gives.
         """
         missing = trajectory_ids.filter(~trajectory_ids.is_in(self._spans["trajectory_id"].implode()))
         if len(missing):
-            self._add(self._read(connection, missing.to_list()))
+            self._add(self._read(connect(), missing.to_list()))
         wanted = pl.DataFrame({"trajectory_id": trajectory_ids})
         return wanted.join(self._spans, on="trajectory_id", how="left", maintain_order="left")
 

@@ -1,12 +1,9 @@
 -- The same trajectory on the same tests under successive judge versions: one row for each change of version.
 -- `changed` says whether the verdict did, `reward_changed` whether it crossed between accepted and not accepted.
 -- Versions are in the order they came into use; within one the highest attempt that is no judge error holds.
-WITH versions AS (
-    SELECT judge_version, min(judged_at) AS in_use_since FROM verdicts GROUP BY judge_version
-),
-holding AS (
+WITH holding AS (
     SELECT trajectory_id, test_set_hash, judge_version, problem_id, verdict, in_use_since
-    FROM verdicts JOIN versions USING (judge_version)
+    FROM verdicts JOIN judge_versions USING (judge_version)
     WHERE verdict <> 'judge_error'
     QUALIFY row_number() OVER (
         PARTITION BY trajectory_id, test_set_hash, judge_version ORDER BY attempt DESC
