@@ -21,6 +21,7 @@ from flows.view.columns import (
 )
 from flows.view.connections import row, rows
 from flows.view.search import INDEXED, Narrowed, Search, condition, parse_query
+from flows.view.sorting import Sorted, sorted_page
 from pipeline.store import TABLES, VIEWS, SqlError
 
 if TYPE_CHECKING:
@@ -133,12 +134,61 @@ def window(
     types = column_types(connection, chosen.name)
     columns = list(types) if chosen.all_columns else SHORT.get(chosen.name, list(types))
     large = bool(chosen.sort or chosen.search) and is_large(connection, chosen.name)
-    every_row = search.every_row(chosen.name) if search and large and chosen.name in TABLES else None
-    if chosen.sort and not chosen.all_columns and large and not every_row:
+    if chosen.sort and not chosen.all_columns and large:
         columns = [name for name in columns if name not in TEXTS]
     key = unique_key(chosen.name)
     if chosen.name in VIEWS and key and not chosen.sort:
         chosen = replace(chosen, sort=key[0])  # joins give their rows in another order each time
+    every_row = search.every_row(chosen.name) if search and large and chosen.name in TABLES else None
+    if search and every_row and chosen.sort:
+        records, following = _by_column(search, chosen, types, columns, every_row, limit)
+    else:
+        records, following = _by_key(connection, search, chosen, types, columns, large, limit)
+    page = [{name: one[name] for name in columns} for one in records]
+    return Window(columns, page, following, len(types) - len(columns), searched_columns(types), types)
+
+
+def _shown(columns: Sequence[str], types: Mapping[str, str]) -> str:
+    return ", ".join(f"{shown_expression(name, types[name])} AS {quoted(name)}" for name in columns)
+
+
+def _by_column(
+    search: Search,
+    chosen: Selection,
+    types: dict[str, str],
+    columns: Sequence[str],
+    every_row: str,
+    limit: int,
+) -> tuple[list[dict[str, Any]], str | None]:
+    """A page of a large table in the order of a column, and the position of the next page."""
+    order_of(chosen, types)  # refuses columns without an order
+    narrowed = _narrowed(search, chosen, types, (0, limit + 1))
+    where, parameters = conditions(search.connection, chosen, types, narrowed)
+    asked = Sorted(
+        table=chosen.name,
+        column=chosen.sort_column,
+        kind=types[chosen.sort_column],
+        descending=chosen.sort.startswith("-"),
+        source=narrowed.source if narrowed else every_row,
+        shown=_shown(columns, types),
+        where=where,
+        parameters=parameters,
+    )
+    question = None if chosen.all_columns else (search.at, replace(chosen, after=""))
+    return sorted_page(search, asked, chosen.after, limit, question)
+
+
+def _by_key(
+    connection: duckdb.DuckDBPyConnection,
+    search: Search | None,
+    chosen: Selection,
+    types: dict[str, str],
+    columns: Sequence[str],
+    large: bool,
+    limit: int,
+) -> tuple[list[dict[str, Any]], str | None]:
+    """A page in the order of storage, or of a column and then the key, and the position of the next page."""
+    key = unique_key(chosen.name)
     offset = _offset(chosen) if not (chosen.sort and key) else 0
     narrowed = _narrowed(search, chosen, types, (offset, limit + 1))
     where, parameters = conditions(connection, chosen, types, narrowed)
@@ -150,32 +200,26 @@ def window(
         position = ", " + ", ".join(
             f"CAST({quoted(n)} AS VARCHAR) AS _position_{i}" for i, n in enumerate(names)
         )
-    shown = ", ".join(f"{shown_expression(name, types[name])} AS {quoted(name)}" for name in columns)
     source = quoted(chosen.name)
     selected = f"WHERE {' AND '.join(where)}" if where else ""
     ends = f"LIMIT {limit + 1} OFFSET {0 if narrowed and narrowed.is_page else offset}"
-    if search and large and chosen.name in TABLES and not (narrowed and narrowed.is_page):
-        every = narrowed.source if narrowed else every_row if chosen.sort else None
-        if every:
-            # First where the rows of the page are, from the columns that decide it; then these rows whole.
-            by = order or "ORDER BY _file, _row"
-            sql = f"SELECT _file, _row FROM {every} AS {source} {selected} {by} {ends}"
-            places = [(one["_file"], one["_row"]) for one in rows(connection, sql, parameters)]
-            narrowed, parameters, selected = search.rows_at(chosen.name, places), {}, ""
-            ends = ""
+    if search and large and narrowed and chosen.name in TABLES and not narrowed.is_page:
+        # First where the rows of the page are, from the columns that decide it; then these rows whole.
+        by = order or "ORDER BY _file, _row"
+        sql = f"SELECT _file, _row FROM {narrowed.source} AS {source} {selected} {by} {ends}"
+        places = [(one["_file"], one["_row"]) for one in rows(connection, sql, parameters)]
+        narrowed, parameters, selected, ends = search.rows_at(chosen.name, places), {}, "", ""
     if narrowed and chosen.name in TABLES:
         source = f"{narrowed.source} AS {source}"
         order = order or f"ORDER BY {narrowed.ordered}"
-    records = rows(
-        connection, f"SELECT {shown}{position} FROM {source} {selected} {order} {ends}", parameters
-    )
-    following = None
-    if len(records) > limit:
-        last = records[limit - 1]
-        values = [last[f"_position_{i}"] for i in range(len(key) + 1)] if position else []
-        following = json.dumps(values, separators=(",", ":")) if position else str(offset + limit)
-    page = [{name: one[name] for name in columns} for one in records[:limit]]
-    return Window(columns, page, following, len(types) - len(columns), searched_columns(types), types)
+    shown = _shown(columns, types) + position
+    records = rows(connection, f"SELECT {shown} FROM {source} {selected} {order} {ends}", parameters)
+    if len(records) <= limit:
+        return records, None
+    if not position:
+        return records[:limit], str(offset + limit)
+    values = [records[limit - 1][f"_position_{i}"] for i in range(len(key) + 1)]
+    return records[:limit], json.dumps(values, separators=(",", ":"))
 
 
 def selected_rows(
@@ -229,12 +273,12 @@ def indexed_table(name: str, types: Mapping[str, str]) -> str | None:
     return None
 
 
-def is_large(connection: duckdb.DuckDBPyConnection, name: str, limit: int = LARGE_ROWS) -> bool:
-    """Whether a table, or that behind a view, has more rows than `limit`: by default, so many that reading
-    texts in all its parts, as a sorted page does, takes seconds.
+def is_large(connection: duckdb.DuckDBPyConnection, name: str, limit: int | None = None) -> bool:
+    """Whether a table, or that behind a view, has more rows than `limit`: by default LARGE_ROWS, so many that
+    reading texts in all its parts, as a sorted page does, takes seconds.
     """
-    table = name if name in TABLES else "trajectories"
-    counted = row(connection, f"SELECT count(*) > {limit} AS large FROM {quoted(table)}")
+    table, most = name if name in TABLES else "trajectories", LARGE_ROWS if limit is None else limit
+    counted = row(connection, f"SELECT count(*) > {most} AS large FROM {quoted(table)}")
     return bool(counted and counted["large"])
 
 

@@ -12,6 +12,7 @@ from flows.view.columns import quoted
 from flows.view.connections import Connections
 from flows.view.remembered import Remembered
 from flows.view.search.building import Builder
+from flows.view.search.heads import Heads
 from flows.view.search.index import (
     INDEXED,
     Part,
@@ -95,6 +96,7 @@ class Finder:
         self.connections = connections
         self.folder = index_folder(cache, connections.location) if cache else None
         self.builder = Builder(connections.location, cache) if cache else None
+        self.heads = Heads()
         self._scans: Remembered[list[Position]] = Remembered(REMEMBERED)
 
     def note(self, search: Search, table: str) -> str:

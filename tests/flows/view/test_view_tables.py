@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import io
 import re
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from urllib.parse import quote
 
@@ -11,7 +13,7 @@ import polars as pl
 import pytest
 from starlette.testclient import TestClient
 
-from flows.view import application
+from flows.view import application, sorting
 from flows.view.connections import Connections, rows
 from flows.view.versions import newest
 from flows.view.window import Selection, window
@@ -165,3 +167,72 @@ def test_the_samples_of_a_large_store_are_shown_without_the_join(place, visits, 
         assert re.search(
             r'<a href="/table/trajectories\?[^"]*">Trajectories</a>', visits.page(opened, "/runs")
         )
+
+
+@pytest.fixture
+def large(place, visits, monkeypatch):
+    """Opens explorers that take every table for a large one, and remember few rows of an order."""
+    for name, value in (("window.LARGE_ROWS", 0), ("sorting.HEAD_ROWS", 5), ("sorting.MOST_ROWS", 9)):
+        monkeypatch.setattr(f"flows.view.{name}", value)
+    with ExitStack() as stack:
+
+        def opened() -> TestClient:
+            app = application(str(place.folder / "store"), visits.TOKEN, runs_folder=place.folder, port=8181)
+            client = stack.enter_context(TestClient(app, base_url=visits.BASE))
+            client.get(f"/?token={visits.TOKEN}")
+            return client
+
+        yield opened
+
+
+@pytest.mark.parametrize("more", ["", "&f=origin:eq:human", "&q=print", "&columns=all"])
+@pytest.mark.parametrize("sort", ["claimed_verdict", "-claimed_verdict", "-created_at", "-trajectory_id"])
+def test_pages_of_a_large_table_show_every_row_once_in_order(place, client, large, visits, sort, more):
+    ids = visits.walk(large(), f"/table/trajectories?rows=2&sort={sort}{more}")
+    column, direction = sort.removeprefix("-"), "DESC" if sort.startswith("-") else "ASC"
+    selected = visits.walk(client, f"/table/trajectories?rows=500{more}")
+    with connect(place.store) as connection:
+        wanted = query(
+            connection,
+            f"""SELECT trajectory_id, {column} AS value FROM trajectories
+            WHERE list_contains($ids, trajectory_id) ORDER BY {column} {direction} NULLS LAST""",
+            {"ids": selected},
+        )
+    values = dict(wanted.select("trajectory_id", "value").iter_rows())
+    assert sorted(ids) == sorted(values)
+    assert [values[one] for one in ids] == wanted["value"].to_list()
+
+
+def test_a_page_that_nothing_remembers_is_the_same(place, large, visits):
+    first, ids, following = large(), [], "/table/trajectories?rows=2&sort=claimed_verdict"
+    while following:
+        pages = [visits.page(client, following) for client in (first, large())]
+        assert pages[0] == pages[1]
+        ids += re.findall(r'<a href="/trajectory\?id=([0-9a-f]{32})', pages[0])
+        link = re.search(r'rel="next" href="([^"]+)"', pages[0])
+        following = html.unescape(link[1]) if link else ""
+    assert len(ids) > 9  # as many as are remembered
+    assert len(set(ids)) == len(ids) == len(place.trajectories)
+
+
+def test_rows_of_a_large_table_are_read_once_for_several_pages(large, visits, monkeypatch):
+    read, really = [], sorting._read
+
+    def counted(*asked):
+        read.append(asked)
+        return really(*asked)
+
+    monkeypatch.setattr(sorting, "_read", counted)
+    client = large()
+    following = "/table/trajectories?rows=2&sort=policy_step"
+    for pages, reads in ((1, 1), (2, 1), (3, 2)):
+        shown = visits.page(client, following)
+        assert (pages, len(read)) == (pages, reads)
+        following = html.unescape(re.search(r'rel="next" href="([^"]+)"', shown)[1])
+
+
+@pytest.mark.parametrize("after", ["7", "[]", '["x",1,2]', "[1,1,1,1]", '["x",1,-1,5]', "x", '["x",99,0,5]'])
+def test_a_wrong_position_in_a_large_table_is_refused(large, after):
+    answer = large().get(f"/table/trajectories?sort=claimed_verdict&after={quote(after)}")
+    assert answer.status_code == 400
+    assert "go to the first page" in answer.text
