@@ -1,5 +1,5 @@
-"""`./run bench rivals [--budget NAME] [--place FOLDER] [--kept] [--only METHOD...] [--done | --report |
---signal]`: objectives side by side under one budget of samples; the last line is JSON.
+"""`./run bench rivals [--budget NAME] [--place FOLDER] [--kept] [--only METHOD...] [--seeds N...]
+[--done | --report | --signal]`: objectives side by side under one budget of samples; the last line is JSON.
 
 Each cell (method, data condition, seed) is a run of `spo train` in a process of its own, in one store:
 problems and human programs of the starter set, judged by the sandbox; a small policy that was warmed up on a
@@ -226,7 +226,10 @@ def main() -> None:
     parser.add_argument("--kept", action="store_true", help="cells whose figures are in results/ are done")
     parser.add_argument("--done", action="store_true", help="keep the figures of what is done; run no cell")
     parser.add_argument("--signal", action="store_true", help="measure the share of signal in gradients")
-    parser.add_argument("--only", nargs="+", metavar="METHOD", help="run these cells, and keep no figures")
+    parser.add_argument(
+        "--only", nargs="+", metavar="METHOD", help="run the cells of these, and keep nothing"
+    )
+    parser.add_argument("--seeds", nargs="+", type=int, help="run the cells of these alone")
     parser.add_argument("--cell", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     budget, command = BUDGETS[arguments.budget], f"--budget {arguments.budget}"
@@ -248,8 +251,8 @@ def main() -> None:
     def wanted(cells: Iterable[Cell]) -> Iterator[Cell]:
         return (cell for cell in cells if not arguments.done or path_of(cell, place).exists())
 
-    if arguments.only:  # another process runs the others, in the same folder
-        return run_only(arguments.only, budget, place, command)
+    if arguments.only or arguments.seeds:  # other processes run the others
+        return run_some(arguments.only, arguments.seeds, budget, place, command)
 
     if arguments.kept:
         take_kept(arguments.budget, place)
@@ -266,10 +269,13 @@ def main() -> None:
     return None
 
 
-def run_only(methods: list[str], budget: Budget, place: Path, command: str) -> None:
-    """Run the cells of some methods, or of conditions such as `spo,half`."""
+def run_some(
+    methods: list[str] | None, seeds: list[int] | None, budget: Budget, place: Path, command: str
+) -> None:
+    """Run the cells of some methods, or of conditions such as `spo,half`, and of some seeds."""
     for cell in (*tuning_cells(budget), *final_cells(budget, {})):
-        if cell.method in methods or f"{cell.method},{cell.condition}" in methods:
+        named = methods is None or not {cell.method, f"{cell.method},{cell.condition}"}.isdisjoint(methods)
+        if named and (seeds is None or cell.seed in seeds):
             measure(cell, place, command)
 
 

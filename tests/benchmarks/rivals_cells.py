@@ -109,7 +109,9 @@ METHODS = {
 
 @dataclass(frozen=True)
 class Variant:
-    """A condition of SPO with other settings of the objective, or of the fresh rows: `weight`, `window`."""
+    """A condition of SPO with other settings of the objective, or of its data: `weight` and `window` of the
+    fresh rows, the weight of another source by its name.
+    """
 
     condition: str
     objective: Mapping[str, Any] = field(default_factory=dict)
@@ -162,14 +164,15 @@ VARIANTS = (
     *(
         Variant("offline", {**SPO_CHOSEN["offline"].objective, **changed})
         for changed in (
+            {"failure_weight_cap": 0.1},
+            {"smoothing": 0.0},
             {"shape": "squared"},
             {"beta": 0.03},
-            {"beta": 0.3},
-            {"failure_weight_cap": 0.3},
-            {"failure_weight_cap": 3.0},
             {"smoothing": 0.5},
+            {"beta": 0.3},
         )
     ),
+    *(Variant("offline", SPO_CHOSEN["offline"].objective, {"human, right": weight}) for weight in (2.0, 9.0)),
     *(
         Variant("half", SPO_CHOSEN["half"].objective, data)
         for data in ({"weight": 0.25}, {"window": 128}, {"window": 4096})
@@ -187,7 +190,7 @@ BUDGETS = {
     "medium": Budget((3, 2), 240, 300, 50, 100, False, (*FAIR, ("ppo", "stale"), *OTHERS)),
     "hard": Budget((3, 2), 160, 300, 40, 100, False, FAIR, 3, hard=True),
     "variants": Budget(
-        (3, 2), 120, 300, 50, 50, False, (("spo", "offline"), ("spo", "half")), 3, variants=VARIANTS
+        (3, 2), 240, 300, 50, 100, False, (("spo", "offline"), ("spo", "half")), 3, variants=VARIANTS
     ),
     "full": Budget((12, 12), 480, 300, 80, 200, True),
 }
@@ -334,7 +337,8 @@ def _sources(cell: Cell, run_id: str, *, groups: bool, every: int, hard: str) ->
             yield Source(name="stored", where=stored, weight=1.0, group=group)
         else:
             human = f"j.origin = 'human'{hard} and j.verdict"
-            yield Source(name="human, right", where=f"{human} = 'accepted'", weight=0.55, unique="token")
+            right = cell.data.get("human, right", 0.55)
+            yield Source(name="human, right", where=f"{human} = 'accepted'", weight=right, unique="token")
             yield Source(name="human, wrong", where=f"{human} <> 'accepted'", weight=0.15, unique="token")
             yield Source(name="reference", where=f"{reference}{hard}", weight=0.3)
     fresh = "j.origin = 'online' and j.run_id = $run"

@@ -182,6 +182,8 @@ def questions(cells: list[dict]) -> list[str]:
         ("SPO above SFT on the same successes", best_group(cells, "spo"), groups.get("sft, successes"), 10),
         ("SPO above PPO that begins from SFT", best_group(cells, "spo"), groups.get("ppo, after-sft"), 10),
         ("SPO above GRPO that begins from SFT", best_group(cells, "spo"), groups.get("grpo, after-sft"), 10),
+        *((f"SPO above {name}", best_group(cells, "spo"), best_group(cells, name), 10)
+          for name in ("astar_po", "tba", "oapl", "topr", "asymre", "rloo")),
         ("PPO from fresh samples above PPO from samples of 40 updates ago",
          groups.get("ppo, online"), groups.get("ppo, stale"), 10),
     ]  # fmt: skip
@@ -196,6 +198,23 @@ def questions(cells: list[dict]) -> list[str]:
             answer = f"no answer: fewer than {FEWEST_SEEDS} seeds"
         lines.append(f"| {text} ({one[0]['group']} - {other[0]['group']}) | {apart} | {answer} |")
     return [*lines, *costs(cells)]
+
+
+HARD_RATE = 1 / 50
+
+
+def on_hard_problems(reference: dict, cells: list[dict]) -> tuple[int, list[list[str]]]:
+    """The number of problems that the start solves in less than 1 of 50 samples, and for each method and
+    condition pass@1, pass@10, pass@100 and distinct programs on these.
+    """
+    counts = reference["problems"]
+    hard = [right / n < HARD_RATE for right, n in zip(counts["correct"], counts["samples"], strict=True)]
+    rows = []
+    for name, group in grouped(cells).items():
+        values = [by_problem(group, k)[:, hard] for k in (1, 10, 100, 0)]
+        shown = ["-" if np.isnan(one).any() else str(over_problems(one)) for one in values]
+        rows.append([name, *shown])
+    return sum(hard), rows
 
 
 def verdict(apart: Estimate) -> str:

@@ -9,7 +9,17 @@ from pathlib import Path
 
 from tests.benchmarks.rivals_cells import CURVE_PROBLEMS, CURVE_SAMPLES
 from tests.benchmarks.rivals_plots import write_curves
-from tests.benchmarks.rivals_report import COLUMNS, MB, best_of, estimate, gains, grouped, questions, rows_of
+from tests.benchmarks.rivals_report import (
+    COLUMNS,
+    MB,
+    best_of,
+    estimate,
+    gains,
+    grouped,
+    on_hard_problems,
+    questions,
+    rows_of,
+)
 
 HEAD = """# Results: SPO beside its rivals
 
@@ -60,6 +70,7 @@ def compared(path: Path, reference: dict, cells: list[dict]) -> list[str]:
         "",
         *gains(reference, cells),
         "",
+        *hard_part(reference, cells),
         *questions(cells),
         "",
         "Memory held through training, in MB, by exact count of fp32 weights and moments:",
@@ -81,6 +92,16 @@ def compared(path: Path, reference: dict, cells: list[dict]) -> list[str]:
             "",
         ]
     return lines
+
+
+def hard_part(reference: dict, cells: list[dict]) -> list[str]:
+    """The cells on the problems that are hard for the start, where there are any."""
+    count, rows = on_hard_problems(reference, cells)
+    if not count:
+        return []
+    chosen = f"on the {count} problems that the start solves in less than 1 of 50 samples"
+    columns = (chosen, "pass@1", "pass@10", "pass@100", "distinct")
+    return [*markdown(columns, rows), ""]
 
 
 def tried(path: Path, tuned: list[dict]) -> list[str]:

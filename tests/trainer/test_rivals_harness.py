@@ -86,11 +86,12 @@ def test_the_report_answers_what_the_cells_can_answer(tmp_path):
     )
     rivals_results.write(tmp_path)
     text = (tmp_path / "RESULTS.md").read_text()
+    assert "| on the 2 problems that the start solves in less than 1 of 50 samples |" in text
     assert "## small: 6 cells" in text and "`./run bench rivals --budget small`, commit abc" in text
     assert "| SPO above PPO at pass@10 (spo, half - ppo, online) |" in text and "SPO above GRPO" not in text
     answers = [line for line in text.splitlines() if line.startswith(("| SPO ", "| PPO ", "| Half-"))]
     assert answers and all(line.endswith("| no answer: fewer than 3 seeds |") for line in answers)
-    assert text.count("\n| spo, ") == 6 and "start: pass@1 0.100" in rivals_report.table(reference, CELLS)
+    assert text.count("\n| spo, ") == 8 and "start: pass@1 0.100" in rivals_report.table(reference, CELLS)
 
 
 def test_the_condition_is_chosen_on_the_validation_split_and_not_on_test_problems():
@@ -158,6 +159,15 @@ def test_gains_over_the_start_by_hand():
     assert lines[3].endswith("| not shown |")  # one problem of two
 
 
+def test_hard_problems_are_those_that_the_start_rarely_solves():
+    start = cell("start", "start", 0, [1, 0])
+    count, rows = rivals_report.on_hard_problems(start, [cell("spo", "half", 0, [10, 4])])
+    assert count == 1
+    assert rows == [
+        ["spo, half", "0.400 [0.400, 0.400]", "1.000 [1.000, 1.000]", "-", "2.000 [2.000, 2.000]"]
+    ]
+
+
 def test_a_speed_is_shown_where_all_pairs_of_seeds_are_above_the_bar():
     def timed(method, *seconds):
         return [cell(method, "online", s, [1, 1], cpu_s={"update": t}) for s, t in enumerate(seconds)]
@@ -219,12 +229,14 @@ def test_a_variant_differs_in_one_setting_and_its_group_names_it(tmp_path):
     cells = list(final_cells(budget, {}))
     plain = {one.condition: config_of(one, budget, tmp_path) for one in cells if one.phase == "final"}
     varied = [one for one in cells if one.phase == "varied"]
-    assert len({one.group for one in varied}) == len(budget.variants) and len(varied) == 3 * 9
+    assert len({one.group for one in varied}) == len(budget.variants) and len(varied) == 3 * 11
     for one in varied:
         own, base = config_of(one, budget, tmp_path), plain[one.condition]
         changed = set(own.objective.model_dump().items()) - set(base.objective.model_dump().items())
-        fresh = {name for name, value in own.source[-1] if dict(base.source[-1])[name] != value}
-        assert len(changed) + len(fresh - {"parameters"}) == 1, one.name
+        others = zip(own.source, base.source, strict=True)
+        data = {(a.name, name) for a, b in others for name, value in a if value != dict(b)[name]}
+        data -= {("fresh", "parameters")}
+        assert len(changed) + len(data) == 1, one.name
     groups = {one.group for one in varied}
     assert {"spo, offline, beta 0.03", "spo, half, window 128", "spo, offline, shape squared"} <= groups
 
