@@ -112,7 +112,8 @@ def up(
         os.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = check_database(database)
     check_host(host)
     check_no_server(Path(os.environ["PREFECT_HOME"]))
-    echo(f"Prefect's UI: {api_url(port, host).removesuffix('/api')} (spo ui shows the secret)", err=True)
+    address = api_url(port, host).removesuffix("/api")
+    echo(f"Prefect's UI starts at {address}, which takes some seconds (spo ui shows the secret)", err=True)
     command = server_command(host, port, name or ())
     os.execv(command[0], command)
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.commands.common import DATA
 from flows.display.terminal import echo
+
+if TYPE_CHECKING:
+    import socket
 
 TOKEN_VARIABLE = "SPO_JUDGE_TOKEN"
 TOKEN_NAME = "judge-token"
@@ -20,7 +23,9 @@ def serve_judge(
     host: Annotated[
         str, typer.Option(help="Address to listen on; any other than loopback needs a token of your own.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8080,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+    ] = 8080,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Number of sandbox workers; default: three per two cores.")
     ] = None,
@@ -49,14 +54,29 @@ def serve_judge(
 
     everywhere = not is_loopback(host)
     token, origin = judge_token(token_file, everywhere)
-    with Pool(workers) as pool:
+    with listening(host, port) as listener, Pool(workers) as pool:
         app = application(pool, token, everywhere)
+        address = f"[{host}]" if ":" in host else host
         echo(
-            f"judge: http://{host}:{port}/run_code, {len(pool.workers)} workers, {pool.tier};"
-            f" the token is in {origin}",
+            f"judge: http://{address}:{listener.getsockname()[1]}/run_code, {len(pool.workers)} workers,"
+            f" {pool.tier}; the token is in {origin}",
             err=True,
         )
-        uvicorn.Server(server_config(app, host=host, port=port)).run()
+        uvicorn.Server(server_config(app)).run(sockets=[listener])
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that accepts connections. Raises BadParameter where it cannot be had."""
+    import socket
+
+    try:
+        known = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        family, _, _, _, address = min(known, key=lambda one: one[0] != socket.AF_INET)
+        return socket.create_server(address[:2], family=family)
+    except OSError as error:
+        raise typer.BadParameter(
+            f"cannot listen on port {port} of {host}: {error.strerror}", param_hint="--port"
+        ) from error
 
 
 def judge_token(file: Path | None, everywhere: bool) -> tuple[str, str]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 from rich.markup import escape
 
@@ -133,3 +136,27 @@ def test_what_is_missing_is_said(place):
     )
     refused = spo("serve-judge", "--host", "0.0.0.0", folder=folder)
     assert refused.returncode == 2 and "SPO_JUDGE_TOKEN" in refused.stderr
+
+
+def test_the_judge_says_where_it_listens(tmp_path):
+    command = [sys.executable, "-m", "flows", "serve-judge", "--port", "0", "--workers", "1"]
+    variables = os.environ | {"SPO_DATA_DIR": str(tmp_path), "COLUMNS": "200"}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=variables)
+    try:
+        line = process.stderr.readline()
+        address = re.search(r"http://127\.0\.0\.1:([1-9]\d*)/run_code", line)
+        assert address, line
+        token = (tmp_path / "judge-token").read_text().strip()
+        answer = httpx.post(
+            address[0],
+            json={"code": "print(1)", "language": "python"},
+            headers={"authorization": f"Bearer {token}"},
+            timeout=60,
+        )
+        assert answer.json()["run_result"]["stdout"] == "1\n"
+        taken = spo("serve-judge", "--port", address[1], folder=tmp_path)
+        assert taken.returncode == 2 and f"cannot listen on port {address[1]}" in taken.stderr
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+        process.stderr.close()
