@@ -8,11 +8,14 @@ from threading import Barrier
 from typing import Any
 
 import pytest
+import torch
 
 from trainer.distributed import SingleProcess
+from trainer.policies import ReferenceChanged
 from trainer.policies.policy import new_policy
 from trainer.rollouts.generation import LocalSampler, SamplingSettings
 from trainer.rollouts.online import shared_sampler
+from trainer.run import RunConfig, run
 
 STATEMENTS = ["Print n.", "Print n.", "Print the sum of the numbers.", "Print n.", "Print n."]
 SETTINGS = SamplingSettings(samples_per_problem=3, max_new_tokens=10)
@@ -84,3 +87,35 @@ def test_ranks_draw_every_sample_once_and_the_same_ones_again(policy, world):
 
 def test_a_single_rank_draws_as_it_does_without_any(policy):
     assert draw_all(policy, 1, [5]) == [list(LocalSampler(policy).draw(STATEMENTS, SETTINGS, 5))]
+
+
+def test_a_run_of_fresh_rows_alone_needs_no_score_of_its_reference_before(job, tmp_path):
+    fresh = {"name": "fresh", "where": "j.origin = 'online' and j.run_id = $run", "weight": 1.0}
+    start = job.policy()
+    with torch.no_grad():
+        start.model.get_input_embeddings().weight += 0.01
+    start.save(tmp_path / "start")
+    settings = {
+        "run": str(tmp_path / "mine"),
+        "name": "mine",
+        "store": str(job.store.location),
+        "reference": str(tmp_path / "start"),
+        "objective": {"name": "ppo", "kl": 0.01},
+        "training": {"steps": 2},
+        "mixture": {"batch_sequences": 4},
+        "source": [fresh | {"parameters": {"run": "mine"}}],
+        "online": {
+            "from_step": 0,
+            "every": 1,
+            "problems": 2,
+            "sampling": {"samples_per_problem": 2, "max_new_tokens": 6},
+        },
+    }
+    run(RunConfig.model_validate(settings))
+    assert job.store.read("reference_scores").height > 0
+    human = {"name": "human", "where": "j.origin = 'human'", "weight": 1.0}
+    settings |= {"run": str(tmp_path / "other"), "name": "other", "source": [*settings["source"], human]}
+    start.model.get_input_embeddings().weight.data += 0.01
+    start.save(tmp_path / "changed")
+    with pytest.raises(ReferenceChanged, match="no trajectory is scored under this reference"):
+        run(RunConfig.model_validate(settings | {"reference": str(tmp_path / "changed")}))

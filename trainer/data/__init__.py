@@ -6,6 +6,7 @@ where their tokens come from, `row_pool.py` holds them, and `stream.py` draws.
 
 from trainer.data.mixture import Mixture, Source
 from trainer.data.row_pool import Row, RowPool, rows_digest
+from trainer.data.selection import may_be_scored
 from trainer.data.stream import Stream, StreamError, generator
 from trainer.data.tokens import EncodedTokens, ScoredTokens, TokenCache
 
@@ -20,5 +21,6 @@ __all__ = [
     "StreamError",
     "TokenCache",
     "generator",
+    "may_be_scored",
     "rows_digest",
 ]

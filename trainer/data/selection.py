@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from pipeline.store import macro, query
-from trainer.data.mixture import Source
+from pipeline.store import Store, connect, macro, query
+from trainer.data.mixture import Mixture, Source
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,17 @@ def select_rows(
         connection.register("_among", pl.DataFrame({"trajectory_id": among}).to_arrow())
     sql = _rows_sql(source, reward_name, reference is not None, among is not None)
     return query(connection, sql, parameters).unique("trajectory_id", keep="first", maintain_order=True)
+
+
+def may_be_scored(store: Store, mixture: Mixture) -> bool:
+    """Whether a source may draw rows that are stored already, if they were scored."""
+    if any(source.corpus for source in mixture.source):
+        return True
+    with connect(store) as connection:
+        return any(
+            select_rows(connection, source, mixture.reward_of(source), None).height
+            for source in mixture.source
+        )
 
 
 def select_reference_rewards(

@@ -3,8 +3,7 @@ selection and what was added since, which gives the same.
 
 Whether a trajectory is a candidate depends on its own rows in the tables, on its problem, and on the order of
 the judge versions. So a change of a few trajectories is followed by asking for these alone, over the files
-that have rows of them. Where more than that changed, or a
-condition looks at other rows, all are selected.
+that have rows of them. Where more than that changed, or a condition looks at other rows, all are selected.
 """
 
 from __future__ import annotations
@@ -128,9 +127,8 @@ class Selector:
         try:
             return self._follow(last, watermark)
         except (NotFollowedError, StoreError, SqlError, OSError):
-            return (
-                None  # also where maintenance deleted files: `select` finds out what is wrong, if anything is
-            )
+            # Also where maintenance deleted files: `select` finds out what is wrong, if anything is.
+            return None
 
     def _follow(self, last: Selection, watermark: dict[str, int]) -> Selection:
         fixed = ["problems", *(["corpora"] if self._corpora else [])]

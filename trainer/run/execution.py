@@ -23,7 +23,7 @@ from pipeline.store import (
     write_whole,
 )
 from sandbox import Pool, usable_processors
-from trainer.data import EncodedTokens, ScoredTokens, Stream, TokenCache
+from trainer.data import EncodedTokens, ScoredTokens, Stream, TokenCache, may_be_scored
 from trainer.distributed import SINGLE, Ranks, checkpoints
 from trainer.objectives import Needs
 from trainer.policies import (
@@ -204,13 +204,18 @@ def load_start(config: RunConfig) -> Policy:
 def open_stream(config: RunConfig, store: Store, start: Policy, needs: Needs) -> Stream:
     """The stream of a run: its rows have what the objective needs.
 
-    Raises ReferenceChanged if scores are needed and none are of this reference, ConfigError if its samples
+    Raises ReferenceChanged if scores of stored rows are needed and none are of this reference (fresh rows are
+    scored as they come), ConfigError if its samples
     are needed and it has no policy_id.
     """
     tokens: TokenCache
     if needs.reference_logprob:
         parts = reference_parts(start, config.training.precision)
-        check_scored(store, parts, config.reference)
+        try:
+            check_scored(store, parts, config.reference)
+        except ReferenceChanged:
+            if not fresh_rows_come(config) or may_be_scored(store, config.to_mixture()):
+                raise
         tokens = ScoredTokens(store, reference_name(parts), logprobs=needs.token_logprobs)
     else:
         tokens = EncodedTokens(start, logprobs=needs.token_logprobs)
