@@ -60,7 +60,7 @@ def prepare(place: Path, budget: Budget) -> None:
     from pipeline.dedup import deduplicate
     from pipeline.ingest import ingest
     from pipeline.labelling import label
-    from pipeline.store import Store, connect, query
+    from pipeline.store import Store
     from sandbox import Pool
     from trainer.policies import (
         SolvedRows,
@@ -71,7 +71,6 @@ def prepare(place: Path, budget: Budget) -> None:
         score,
         warm_start,
     )
-    from trainer.rollouts import Provenance, SamplingSettings, rollout
 
     store = Store(place / "store")
     if (place / "prepared").exists():
@@ -88,25 +87,33 @@ def prepare(place: Path, budget: Budget) -> None:
             policy.save(place / REFERENCE)
         policy = load_policy(place / REFERENCE)
         publish_policy(store, policy, place / REFERENCE, policy_id=REFERENCE)
-        with connect(store) as connection:
-            problems = query(
-                connection,
-                "select problem_id, statement, split from problems where split = 'train' order by problem_id",
-            )
-        rollout(
-            store,
-            policy,
-            problems,
-            SamplingSettings(samples_per_problem=GROUP, max_new_tokens=MAX_NEW_TOKENS),
-            Provenance(name="reference-samples", policy_id=REFERENCE, origin="earlier_training"),
-            seed=0,
-        )
+        sample_reference(store, policy)
         label(store, pool)
         deduplicate(store)
     score(store, policy, max_tokens=768)
     if budget.hard:
         (place / HARD).write_text(json.dumps(unsolved(store, policy)))
     (place / "prepared").touch()
+
+
+def sample_reference(store: Store, policy: Policy) -> None:
+    """A group of samples of the reference for each training problem."""
+    from pipeline.store import connect, query
+    from trainer.rollouts import Provenance, SamplingSettings, rollout
+
+    with connect(store) as connection:
+        problems = query(
+            connection,
+            "select problem_id, statement, split from problems where split = 'train' order by problem_id",
+        )
+    rollout(
+        store,
+        policy,
+        problems,
+        SamplingSettings(samples_per_problem=GROUP, max_new_tokens=MAX_NEW_TOKENS),
+        Provenance(name="reference-samples", policy_id=REFERENCE, origin="earlier_training"),
+        seed=0,
+    )
 
 
 def unsolved(store: Store, policy: Policy) -> dict[str, list[str]]:

@@ -31,7 +31,7 @@ from tests.benchmarks.rivals_cells import (
 )
 from trainer.evaluation import evaluate
 from trainer.evaluation.evaluator import settings_key, stored
-from trainer.policies import load_policy, score
+from trainer.policies import load_policy
 from trainer.rollouts import SamplingSettings, online
 from trainer.run import run
 from trainer.run.step import Trainer
@@ -69,10 +69,6 @@ def timed(cpu: Counter[str]) -> Iterator[None]:
 def run_cell(cell: Cell, budget: Budget, place: Path) -> dict[str, Any]:
     """Train and evaluate a cell in this process, whose peak of memory is counted."""
     config, cpu = config_of(cell, budget, place), Counter[str]()
-    if cell.start and config.objective.build().needs.reference_logprob:
-        # A run is refused where nothing is scored under its reference. What it trains on, it scores itself.
-        where = f"t.policy_id = '{REFERENCE}' and t.sample_index = 0 and p.split = 'train'"
-        score(Store(place / "store"), load_policy(config.reference), where=where)
     before, started = time.process_time(), children_cpu()
     resumed = (config.run / "metrics.jsonl").exists()
     own_cpu: dict[int, float] = {}  # after each number of steps, without the judging
