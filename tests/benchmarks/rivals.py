@@ -32,7 +32,6 @@ from tests.benchmarks import rivals_ledger, rivals_report, rivals_results, rival
 from tests.benchmarks.online_loop import lines_of  # noqa: E402
 from tests.benchmarks.rivals_cells import (  # noqa: E402
     BUDGETS,
-    GROUP,
     HARD,
     HARD_SAMPLES,
     MAX_NEW_TOKENS,
@@ -87,33 +86,13 @@ def prepare(place: Path, budget: Budget) -> None:
             policy.save(place / REFERENCE)
         policy = load_policy(place / REFERENCE)
         publish_policy(store, policy, place / REFERENCE, policy_id=REFERENCE)
-        sample_reference(store, policy)
+        rivals_ledger.sample_training_problems(store, policy, REFERENCE)
         label(store, pool)
         deduplicate(store)
     score(store, policy, max_tokens=768)
     if budget.hard:
         (place / HARD).write_text(json.dumps(unsolved(store, policy)))
     (place / "prepared").touch()
-
-
-def sample_reference(store: Store, policy: Policy) -> None:
-    """A group of samples of the reference for each training problem."""
-    from pipeline.store import connect, query
-    from trainer.rollouts import Provenance, SamplingSettings, rollout
-
-    with connect(store) as connection:
-        problems = query(
-            connection,
-            "select problem_id, statement, split from problems where split = 'train' order by problem_id",
-        )
-    rollout(
-        store,
-        policy,
-        problems,
-        SamplingSettings(samples_per_problem=GROUP, max_new_tokens=MAX_NEW_TOKENS),
-        Provenance(name="reference-samples", policy_id=REFERENCE, origin="earlier_training"),
-        seed=0,
-    )
 
 
 def unsolved(store: Store, policy: Policy) -> dict[str, list[str]]:

@@ -49,7 +49,8 @@ SPO_TRIED = (
 SPO_CHOSEN = {
     "offline": Configuration(3e-4),
     "half": Configuration(3e-4, {"smoothing": 0.05}),
-} | dict.fromkeys(("online", "stale"), Configuration(1e-4, {"smoothing": 0.05}))
+    "successes": Configuration(3e-4),
+} | dict.fromkeys(("online", "stale", AFTER_SFT), Configuration(1e-4, {"smoothing": 0.05}))
 PPO_CHOSEN = dict.fromkeys(("online", "stale", AFTER_SFT), Configuration(3e-5))
 GRPO_CHOSEN = dict.fromkeys(("online", "stale", AFTER_SFT), Configuration(3e-5))
 UNTUNED = dict.fromkeys(("online", "half", "stale"), Configuration(1e-4))
@@ -75,13 +76,14 @@ class Method:
         return self.chosen.get(condition, Configuration(3e-4))
 
 
-# offline: human programs and samples of the reference. online: fresh samples alone, each used once. half:
-# both, with half of the fresh samples. stale: fresh samples of a policy of up to 40 updates ago. after-sft:
-# online from the policy of `sft, successes` of the same seed, which has seen what the offline methods see.
+# offline: human programs and samples of the reference. successes: the right ones of both alone. online: fresh
+# samples alone, each used once. half: both, with half of the fresh samples. stale: fresh samples of a policy
+# of up to 40 updates ago. after-sft: online from the policy of `sft, successes` of the same seed, which has
+# seen what the offline methods see.
 METHODS = {
     "spo": Method(
         {"name": "spo", "beta": 0.1},
-        ("offline", "half", "online", "stale"),
+        ("offline", "successes", "half", "online", "stale", AFTER_SFT),
         seeds=5,
         tried=SPO_TRIED,
         chosen=SPO_CHOSEN,
@@ -146,7 +148,7 @@ SHORT = (
 )
 FAIR = (
     ("sft", "successes"),
-    *(("spo", condition) for condition in ("offline", "half", "online")),
+    *(("spo", condition) for condition in ("offline", "successes", "half", "online", AFTER_SFT)),
     ("ppo", "online"),
     ("ppo", AFTER_SFT),
     ("grpo", "online"),
@@ -161,6 +163,7 @@ OTHERS = (
     ("rloo", "offline"),
 )
 # One setting at a time beside that of `chosen`: the loss, beta, the cap, Q0; how much fresh data and how old.
+# Last of those on stored rows what pulls successes further, together.
 VARIANTS = (
     *(
         Variant("offline", {**SPO_CHOSEN["offline"].objective, **changed})
@@ -174,6 +177,11 @@ VARIANTS = (
         )
     ),
     *(Variant("offline", SPO_CHOSEN["offline"].objective, {"human, right": weight}) for weight in (2.0, 9.0)),
+    *(
+        Variant("offline", {"failure_weight_cap": 0.1, "smoothing": value}, {"human, right": 9.0})
+        for value in (0.05, 0.0)
+    ),
+    *(Variant("successes", {"smoothing": value}) for value in (0.05, 0.0)),
     *(
         Variant("half", SPO_CHOSEN["half"].objective, data)
         for data in ({"weight": 0.25}, {"window": 128}, {"window": 4096})
@@ -191,7 +199,15 @@ BUDGETS = {
     "medium": Budget((3, 2), 240, 300, 50, 100, False, (*FAIR, ("ppo", "stale"), *OTHERS)),
     "hard": Budget((3, 2), 160, 300, 40, 100, False, FAIR, 3, hard=True),
     "variants": Budget(
-        (3, 2), 240, 300, 50, 100, False, (("spo", "offline"), ("spo", "half")), 3, variants=VARIANTS
+        (3, 2),
+        240,
+        300,
+        50,
+        100,
+        False,
+        (("spo", "offline"), ("spo", "successes"), ("spo", "half")),
+        3,
+        variants=VARIANTS,
     ),
     "full": Budget((12, 12), 480, 300, 80, 200, True),
 }

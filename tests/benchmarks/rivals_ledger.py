@@ -17,11 +17,13 @@ from unittest import mock
 import numpy as np
 
 from pipeline.evaluation import rates
+from pipeline.labelling import label
 from pipeline.store import Store, connect, query
 from sandbox import Pool
 from tests.benchmarks.rivals_cells import (
     CURVE_PROBLEMS,
     CURVE_SAMPLES,
+    GROUP,
     MAX_NEW_TOKENS,
     REFERENCE,
     Budget,
@@ -31,8 +33,8 @@ from tests.benchmarks.rivals_cells import (
 )
 from trainer.evaluation import evaluate
 from trainer.evaluation.evaluator import settings_key, stored
-from trainer.policies import load_policy
-from trainer.rollouts import SamplingSettings, online
+from trainer.policies import Policy, load_policy
+from trainer.rollouts import Provenance, SamplingSettings, online, rollout
 from trainer.run import run
 from trainer.run.step import Trainer
 
@@ -76,6 +78,8 @@ def run_cell(cell: Cell, budget: Budget, place: Path) -> dict[str, Any]:
     def note(figures: dict) -> None:
         own_cpu[figures["step"] + 1] = sum(cpu[part] for part in ("update", "sample", "score"))
 
+    if cell.start and config.objective.build().needs.reference_rewards:
+        prepare_start(Store(place / "store"), place, cell.start)
     with timed(cpu):
         final = run(config, on_step=note)
     cpu["judge"] += children_cpu() - started  # the sandbox has ended with the run
@@ -92,7 +96,7 @@ def run_cell(cell: Cell, budget: Budget, place: Path) -> dict[str, Any]:
         **evaluated(store, policy, config.run_id, where, budget.samples, cell.seed),
         "rows": sum(line["rows"] for line in logged),
         "samples_fresh": sum(one["rows"] for one in fresh),
-        "samples_reference": reference_samples(store) if cell.start or uses_reference_samples(config) else 0,
+        "samples_reference": samples_of_start(cell, config, store),
         "hand_overs": len(fresh),
         "cpu_s": {part: round(seconds, 1) for part, seconds in sorted(cpu.items())},
         "resumed": resumed,  # then its CPU seconds are those since the last checkpoint
@@ -167,19 +171,45 @@ def memory_by_part(config: Any, policy: Any) -> dict[str, int]:
     }
 
 
-def uses_reference_samples(config: Any) -> bool:
-    """Whether the judged samples of the start give Q0, or are trained on."""
-    return config.objective.build().needs.reference_rewards or any(
-        REFERENCE in source.where for source in config.source
+def prepare_start(store: Store, place: Path, start: str) -> None:
+    """Judged samples, for Q0, of the cell that another one begins from."""
+    policy_id = f"rivals/{start}"
+    sample_training_problems(store, load_policy(place / "runs" / start / "final"), policy_id)
+    with Pool() as pool:
+        label(store, pool)
+
+
+def sample_training_problems(store: Store, policy: Policy, policy_id: str) -> None:
+    """A group of samples of a policy for each training problem."""
+    with connect(store) as connection:
+        problems = query(
+            connection,
+            "select problem_id, statement, split from problems where split = 'train' order by problem_id",
+        )
+    rollout(
+        store,
+        policy,
+        problems,
+        SamplingSettings(samples_per_problem=GROUP, max_new_tokens=MAX_NEW_TOKENS),
+        Provenance(name=f"{policy_id}-samples", policy_id=policy_id, origin="earlier_training"),
+        seed=0,
     )
 
 
-def reference_samples(store: Store) -> int:
-    """Judged samples of the start on training problems, those that chose the hard problems included."""
+def samples_of_start(cell: Cell, config: Any, store: Store) -> int:
+    """Judged samples of the start on training problems that give Q0 or are trained on, by this cell or by
+    the one that it begins from; those that chose the hard problems included.
+    """
+    q0 = config.objective.build().needs.reference_rewards
+    used = [REFERENCE] if q0 or cell.start or any(REFERENCE in one.where for one in config.source) else []
+    if cell.start and q0:
+        used.append(f"rivals/{cell.start}")
     with connect(store) as connection:
         return query(
             connection,
-            f"select count(*) as n from judged where policy_id = '{REFERENCE}' and split = 'train'",
+            "select count(*) as n from judged where list_contains($used, policy_id) and split = 'train'"
+            " and origin <> 'online'",
+            {"used": used},
         )["n"].item()
 
 
