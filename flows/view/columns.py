@@ -111,6 +111,7 @@ UNIQUE = {
 }
 CELL_CHARACTERS = 160
 CELL_ITEMS = 12
+NUMERIC = frozenset({"INTEGER", "BIGINT", "UBIGINT", "HUGEINT", "FLOAT", "DOUBLE"})
 NUMBERS = ("INTEGER[]", "BIGINT[]", "FLOAT[]", "DOUBLE[]")
 # The page of a value, by column: path and parameter.
 PAGES = {
@@ -133,6 +134,11 @@ def quoted(name: str) -> str:
 def is_scalar(kind: str) -> bool:
     """Whether values of a type have an order that a page can follow."""
     return not kind.endswith("]") and not kind.startswith(("STRUCT", "MAP", "UNION")) and kind != "BLOB"
+
+
+def is_numeric(kind: str) -> bool:
+    """Whether values of a type are numbers, which a table aligns to the right."""
+    return kind in NUMERIC
 
 
 def shown_expression(name: str, kind: str) -> str:

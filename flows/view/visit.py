@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from flows.view.checking import Checking
-from flows.view.columns import is_scalar, page_of
+from flows.view.columns import is_numeric, is_scalar, page_of
 from flows.view.computing import Computing
 from flows.view.credit import Tokenizers
 from flows.view.fixes import fix_of
@@ -165,6 +165,7 @@ def new_environment() -> Environment:
         "quoted": formats.quoted,
         "marked": formats.marked,
         "without": lambda items, one: [item for item in items if item != one],
+        "is_numeric": is_numeric,
         "is_scalar": is_scalar,
     }
     environment.globals |= {
