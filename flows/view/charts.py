@@ -13,7 +13,7 @@ from flows.view.runs import smoothed
 from pipeline.text import visible_line
 
 WIDTH, HEIGHT = 520, 250
-LEFT, RIGHT, TOP, BOTTOM = 76, 12, 12, 40
+LEFT, RIGHT, TOP, BOTTOM = 92, 12, 12, 40
 POINTS = 1_000  # of a line; longer ones are thinned by buckets that keep their extremes
 COLOURS = 8
 
@@ -170,4 +170,5 @@ def _tick_text(tick: float, ticks: list[float]) -> str:
 
 def _number(value: float) -> str:
     text = f"{value:,.4g}" if 1e-4 <= abs(value) < 1e6 or not value else f"{value:.1e}"
+    text = text.replace("e-0", "e-").replace("e+0", "e+")  # an axis has little room
     return text.replace("-", "\N{MINUS SIGN}")
