@@ -27,6 +27,12 @@ CHROMIUM = Path("/usr/bin/chromium")
 WIDTHS = (400, 1000, 2000)
 TOO_WIDE = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 LATEST = "[aria-label='Latest steps of runs/one'] tbody tr:first-child th"
+TICK_HEIGHTS = "[...document.querySelectorAll('.chart .tick')].map(one => one.getBoundingClientRect().height)"
+OVERLAPS = """[...document.querySelectorAll('.chart')].filter(chart => {
+  const right = [...chart.querySelectorAll('.axis')].at(-1).getBoundingClientRect().right;
+  return [...chart.querySelectorAll('.tick')].some(one => one.getBoundingClientRect().left < right);
+}).length"""
+FOCUS = "getComputedStyle(document.activeElement).outlineStyle"
 FETCH = "url => fetch(url, {credentials: 'include'}).then(a => a.status, e => 'refused')"
 pytestmark = [
     pytest.mark.slow,
@@ -103,6 +109,22 @@ def test_every_page_fits_every_width_and_runs_nothing_of_a_row(tab, address, pla
             faults += [f"{path} at {width}: {wider} px too wide"] if wider > 0 else []
             faults += [f"{path}: owned"] if tab.evaluate("window.owned === 1") else []
     assert faults + tab.faults == []
+
+
+def test_text_of_charts_is_readable_on_a_narrow_screen(tab, address, trained):
+    tab.set_viewport_size({"width": 400, "height": 900})
+    tab.goto(address + "/run?run=real", wait_until="networkidle")
+    assert min(tab.evaluate(TICK_HEIGHTS)) > 11
+    assert tab.evaluate(OVERLAPS) == 0
+
+
+def test_what_has_the_focus_is_outlined(tab, address):
+    tab.goto(address + "/table/trajectories")
+    outlines = []
+    for _ in range(12):
+        tab.keyboard.press("Tab")
+        outlines.append(tab.evaluate(FOCUS))
+    assert set(outlines) == {"solid"}
 
 
 def test_counts_are_loaded_after_the_rows(tab, address):
@@ -182,6 +204,18 @@ def test_a_spike_leads_to_a_row_in_two_clicks(tab, address, place, trained, reco
     logged = next(line for line in map(json.loads, lines) if line["step"] == 1)
     guilty = logged["trajectory_id"][logged["loss"].index(max(logged["loss"]))]
     assert (clicks, f"id={guilty}" in tab.url) == (2, True)
+    assert tab.faults == []
+
+
+def test_three_clicks_lead_to_why_a_sample_failed(tab, address):
+    tab.goto(address + "/")
+    for target in ("nav >> text=Trajectories", "aside a >> text=wrong_answer", "td.id a >> nth=0"):
+        tab.click(target)
+    tab.wait_for_url("**/trajectory?id=**")
+    heading = tab.locator("h2 >> text=First failure")
+    heading.scroll_into_view_if_needed()
+    removed, added = (tab.locator(f".diff .{kind}").first.inner_text() for kind in ("removed", "added"))
+    assert (heading.is_visible(), removed[0], added[0]) == (True, "-", "+")
     assert tab.faults == []
 
 
