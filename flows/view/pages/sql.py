@@ -8,8 +8,9 @@ from typing import IO, TYPE_CHECKING, Any
 
 from flows.view.connections import rows
 from flows.view.pages.tables import selection
+from flows.view.selection import column_types
 from flows.view.visit import Visit
-from flows.view.window import column_types, selected_rows
+from flows.view.window import selected_rows
 from pipeline.store import TABLES, VIEWS, SqlError, errors_in_one_line, questions, relation, write_rows
 
 if TYPE_CHECKING:

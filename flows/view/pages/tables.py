@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from flows.view.selection import Selection, parse_filters
 from flows.view.visit import Visit
-from flows.view.window import PAGE_ROWS, Selection, facets, indexed_table, parse_filters, window
+from flows.view.window import PAGE_ROWS, facets, indexed_table, window
 
 MOST_ROWS = 500
 

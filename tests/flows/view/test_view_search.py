@@ -19,8 +19,9 @@ from flows.view.connections import Connections
 from flows.view.search import Finder, Query, Search, parse_query
 from flows.view.search.building import build
 from flows.view.search.index import WordIndex, index_folder
+from flows.view.selection import Filter, Selection
 from flows.view.versions import newest
-from flows.view.window import Filter, Selection, facets, window
+from flows.view.window import facets, window
 from pipeline.ingest import ingest
 from pipeline.store import Store
 

@@ -15,8 +15,9 @@ from starlette.testclient import TestClient
 
 from flows.view import application, sorting
 from flows.view.connections import Connections, rows
+from flows.view.selection import Selection
 from flows.view.versions import newest
-from flows.view.window import Selection, window
+from flows.view.window import window
 from pipeline.store import SqlError, Store, connect, query
 
 
