@@ -172,6 +172,8 @@ def serve_read_only(connection: duckdb.DuckDBPyConnection, files: list[str]) -> 
     connection.register_filesystem(ReadOnlyFiles(files))
     # Else DuckDB reads whole columns ahead, as from a slow network.
     connection.execute("SET disable_parquet_prefetching = true")
+    # Footers are read once per connection, as files never change. A file is still compared when it is opened.
+    connection.execute("SET parquet_metadata_cache = true")
 
 
 def close_off(connection: duckdb.DuckDBPyConnection, files: list[str]) -> None:
