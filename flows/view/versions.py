@@ -37,18 +37,19 @@ def parse(text: str) -> dict[str, int]:
 
 
 def resolve(store: Store, text: str | None) -> str:
-    """Versions for what a user named: nothing (the newest), the label of a pin, or the text itself.
+    """Versions for what a user named: nothing (the newest), the text itself, or the label of a pin.
 
-    Raises StoreError that lists the pins.
+    The text comes first: pins, which are rows of the store, are not read for an address that names its
+    versions. Raises StoreError that lists the pins.
     """
     if not text:
         return newest(store)
-    pinned = store.pinned()
-    if text in pinned:
-        # A pin of some tables says nothing about the others: they are read at their newest version.
-        return text_of(store.pins() | pinned[text])
     try:
         return text_of(parse(text))
     except StoreError as error:
+        pinned = store.pinned()
+        if text in pinned:
+            # A pin of some tables says nothing about the others: they are read at their newest version.
+            return text_of(store.pins() | pinned[text])
         known = ", ".join(sorted(pinned)[:20]) or "none"
         raise StoreError(f"{error}; a pin is accepted too, there are: {known}") from error

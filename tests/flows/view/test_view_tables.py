@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 from flows.view import application, sorting
 from flows.view.connections import Connections, rows
 from flows.view.selection import Selection
-from flows.view.versions import newest
+from flows.view.versions import newest, resolve
 from flows.view.window import window
 from pipeline.store import SqlError, Store, connect, query
 
@@ -37,13 +37,26 @@ def test_a_query_is_stopped_at_the_time_limit(place):
         rows(connection, slow)
 
 
+def policy(name: str) -> pl.DataFrame:
+    empty = dict.fromkeys(("parent_id", "run_id", "step"))
+    row = {"policy_id": name, "fingerprint": "f", "folder": "", "details": "{}"} | empty
+    types = {"step": pl.Int64, "parent_id": pl.String, "run_id": pl.String}
+    return pl.DataFrame([row | {"created_at": datetime(2026, 1, 1, tzinfo=UTC)}], schema_overrides=types)
+
+
+def test_an_address_that_names_versions_is_not_taken_for_a_pin(tmp_path):
+    store = Store(tmp_path / "store")
+    for sequence in range(2):
+        store.append("policies", policy(f"policy-{sequence}"), producer="test", sequence=sequence)
+    for label in ("paper", "policies1"):
+        store.pin(label, {"policies": 0})
+    assert resolve(store, "policies1") == "policies1"
+    assert "policies0" in resolve(store, "paper").split(".")
+
+
 def test_a_permalink_shows_the_same_rows_after_an_append(place, client, visits):
     opened = client.get("/table/policies?columns=all")
-    empty = dict.fromkeys(("parent_id", "run_id", "step"))
-    row = {"policy_id": "later", "fingerprint": "f", "folder": "", "details": "{}"} | empty
-    types = {"step": pl.Int64, "parent_id": pl.String, "run_id": pl.String}
-    frame = pl.DataFrame([row | {"created_at": datetime(2026, 1, 1, tzinfo=UTC)}], schema_overrides=types)
-    Store(place.folder / "store").append("policies", frame, producer="test-view", sequence=0)
+    Store(place.folder / "store").append("policies", policy("later"), producer="test-view", sequence=0)
     assert "later" in visits.page(client, "/table/policies")
     assert client.get(str(opened.url)).text == opened.text
 
