@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import parse_qsl, quote, quote_plus, urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -133,11 +134,21 @@ class Visit:
     def leads_to(self, column: str, value: Any) -> str | None:
         """The page of a value in a column, if it has one."""
         page = page_of(column, value)
-        return page and self.link(page[0], id=page[1])
+        return page and f"/{page[0]}?id={quote_plus(page[1])}&{self._versions}"
+
+    @cached_property
+    def _versions(self) -> str:
+        """The end of every link, encoded once for a page of many."""
+        return urlencode([("at", self.at)])
 
 
 def parameters_of(query: bytes) -> list[tuple[str, str]]:
     return parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=300)
+
+
+def _visible(value: Any) -> Any:
+    """Text with escapes for invisible characters. Printable text, which is most, is passed on at once."""
+    return value if type(value) is not str or value.isprintable() else visible(value)
 
 
 def new_environment() -> Environment:
@@ -148,7 +159,7 @@ def new_environment() -> Environment:
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=lambda value: visible(value) if type(value) is str else value,
+        finalize=_visible,
         trim_blocks=True,
         lstrip_blocks=True,
     )
