@@ -301,3 +301,19 @@ def test_numbers_in_words():
         "a.b": "[1, 2]",
         "c[0].d": "null",
     }
+
+
+@pytest.mark.parametrize(
+    ("ticks", "texts"),
+    [
+        ([6.05914, 6.05916, 6.05918], ["6.05914", "6.05916", "6.05918"]),
+        ([0.0975, 0.1, 0.1025], ["0.0975", "0.1", "0.1025"]),
+        ([0.0, 0.2, 0.4], ["0", "0.2", "0.4"]),
+    ],
+)
+def test_each_number_of_an_axis_is_told_from_its_neighbours(ticks, texts):
+    from pipeline.evaluation.report.step_charts import Short
+
+    axis = Short()
+    axis.set_locs(ticks)
+    assert [axis(tick) for tick in ticks] == texts

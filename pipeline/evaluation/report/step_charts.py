@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import Formatter, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from pipeline.evaluation.report.curves import Line, Panel
 from pipeline.evaluation.report.figures import DASHES, INK, MUTED, colour, drawing, svg
@@ -18,7 +18,19 @@ from pipeline.evaluation.report.verdicts import COLOURS
 LOG_SCALE_FROM = 30.0  # largest / smallest value from which a panel that may be logarithmic is
 PERCENT = FuncFormatter(lambda value, _: f"{100 * value:.0f} %")
 COUNTS = FuncFormatter(lambda value, _: count(value))
-SHORT = FuncFormatter(lambda value, _: _short(value))
+MOST_DECIMALS = 9
+
+
+class Short(Formatter):
+    """Three decimals at most, or as many as tell each number of the axis from its neighbours."""
+
+    def __call__(self, value: float, pos: int | None = None) -> str:
+        ticks = np.asarray(self.locs)
+        step = np.diff(ticks).min() if len(ticks) > 1 else np.inf
+        for decimals in range(3, MOST_DECIMALS):
+            if np.abs(ticks.round(decimals) - ticks).max(initial=0) < step / 20:
+                return _short(value, decimals)
+        return _short(value, MOST_DECIMALS)
 
 
 def curve(panel: Panel, fresh: list[int], name: str) -> Markup:
@@ -64,12 +76,12 @@ def _scale(axes: Axes, panel: Panel) -> None:
     if panel.kind == "log" and _spread(panel) > LOG_SCALE_FROM:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(SHORT)
+        axes.yaxis.set_major_formatter(Short())
         axes.yaxis.set_minor_locator(NullLocator())
         return
     if low < 0 < high and panel.kind == "plain":
         axes.axhline(0, color=MUTED, linewidth=0.7)
-    axes.yaxis.set_major_formatter(COUNTS if high > 50 else SHORT)
+    axes.yaxis.set_major_formatter(COUNTS if high > 50 else Short())
     axes.yaxis.set_major_locator(MaxNLocator(5))
 
 
@@ -80,11 +92,11 @@ def _spread(panel: Panel) -> float:
     return max(values) / min(values) if values else 1.0
 
 
-def _short(value: float) -> str:
+def _short(value: float, decimals: int) -> str:
     """A number of an axis, without trailing zeros; very small ones with an exponent."""
     if value and abs(value) < 1e-3:
         return f"{value:.1e}".replace("e-0", "e-").replace("-", "\u2212")
-    text = number(value, 3).rstrip("0").rstrip(".,")
+    text = number(value, decimals).rstrip("0").rstrip(".,")
     return text if text not in ("", "−") else "0"
 
 
@@ -101,7 +113,7 @@ def over_steps(title: str, share: bool, series: Sequence[Series], name: str) -> 
                 axes.vlines(at, low, high, color=tint, linewidth=1.1, alpha=0.7)
         axes.set_ylim(bottom=0)
         _steps(axes)
-        axes.yaxis.set_major_formatter(PERCENT if share else SHORT)
+        axes.yaxis.set_major_formatter(PERCENT if share else Short())
         axes.set_ylabel(title)
         return svg(figure, name, f"{title} over steps")
 
