@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         test_set_hash,
         trajectory_id,
     )
+    from pipeline.store.judged_part import CUT_VERDICT, VERDICT_OF_EACH, judged_of
     from pipeline.store.key_runs import KEY_TYPE, KeyRuns
     from pipeline.store.ledger import Ledger, check_ledger
     from pipeline.store.locks import exclusive, one_slot, print_to_stderr
@@ -79,6 +80,7 @@ else:
             "errors": "StoreError",
             "files": "flush_file flush_folder name_folder publish_folder write_whole",
             "identity": "ID_BYTES content_id digest included_files test_set_hash trajectory_id",
+            "judged_part": "CUT_VERDICT VERDICT_OF_EACH judged_of",
             "key_runs": "KEY_TYPE KeyRuns",
             "ledger": "Ledger check_ledger",
             "locks": "exclusive one_slot print_to_stderr",
@@ -104,6 +106,7 @@ else:
 __all__ = [
     "CLAIMED_VERDICTS",
     "COMPACT_AFTER_COMMITS",
+    "CUT_VERDICT",
     "DEFAULT",
     "ID_BYTES",
     "KEY_TYPE",
@@ -114,6 +117,7 @@ __all__ = [
     "TABLES",
     "TEST_RESULT",
     "VERDICTS",
+    "VERDICT_OF_EACH",
     "VIEWS",
     "CheckReport",
     "Evaluations",
@@ -148,6 +152,7 @@ __all__ = [
     "flush_folder",
     "in_one_line",
     "included_files",
+    "judged_of",
     "leading_comment",
     "macro",
     "name_folder",

@@ -15,7 +15,7 @@ from pipeline.evaluation.intervals import Estimate, over_problems
 from pipeline.evaluation.report.comparison import METRICS, Metric
 from pipeline.evaluation.report.configurations import Configuration
 from pipeline.evaluation.report.verdicts import JUDGED
-from pipeline.store import query
+from pipeline.store import judged_of, query
 
 # Rows of evaluations are no data of the run.
 FRESH = """
@@ -26,12 +26,16 @@ WHERE t.run_id IN (SELECT unnest($runs)) AND t.origin = 'online' AND t.policy_st
 GROUP BY ALL ORDER BY step, verdict
 """
 
+# The same for the rows of these runs alone: `FRESH` is what the page shows as the query.
+OWN = judged_of("run_id IN (SELECT unnest($runs))")
+FRESH_OF_RUNS = FRESH.replace("FROM judged)", f"FROM {OWN})")
+
 # Programs by their tokens: comments and spaces make no other program. A program counts where it came first.
-NEW_PROGRAMS = """
+NEW_PROGRAMS = f"""
 WITH accepted AS (
     SELECT j.run_id, j.problem_id, coalesce(s.token_hash, j.program) AS program, min(j.policy_step) AS step
-    FROM judged j LEFT JOIN program_signatures s USING (trajectory_id)
-    WHERE j.run_id IN (SELECT unnest($runs)) AND j.origin = 'online' AND j.policy_step IS NOT NULL
+    FROM {OWN} j LEFT JOIN program_signatures s USING (trajectory_id)
+    WHERE j.origin = 'online' AND j.policy_step IS NOT NULL
         AND j.verdict = 'accepted' AND NOT starts_with(j.batch_id, 'eval/')
     GROUP BY ALL
 )
@@ -195,7 +199,7 @@ def _levels(
 
 
 def _fresh(connection: duckdb.DuckDBPyConnection, group: Configuration) -> Fresh:
-    rows = query(connection, FRESH, {"runs": run_ids(group)})
+    rows = query(connection, FRESH_OF_RUNS, {"runs": run_ids(group)})
     steps = rows["step"].unique().sort().to_list()
     counts = {(step, verdict): count for step, verdict, count in rows.iter_rows()}
     present = set(rows["verdict"])

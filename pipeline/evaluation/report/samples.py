@@ -8,20 +8,17 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from pipeline.store import query
+from pipeline.store import judged_of, query
 
 SHOWN = 3
 
 # Samples of an evaluation come before others of the same policy. The order is fixed, so that the same store
 # shows the same program.
-PROGRAM = """
-SELECT t.trajectory_id, t.program, t.language, t.policy_id, j.verdict, j.passed, j.total
-FROM trajectories t
-JOIN (SELECT trajectory_id, verdict, passed, total, reward_binary FROM judged) j USING (trajectory_id)
-WHERE t.problem_id = $problem AND t.policy_id IN (SELECT unnest($policies))
-  AND (j.verdict = 'accepted') = $accepted
-  AND j.reward_binary IS NOT NULL
-ORDER BY starts_with(t.batch_id, 'eval/') DESC, t.trajectory_id LIMIT 1
+PROGRAM = f"""
+SELECT trajectory_id, program, language, policy_id, verdict, passed, total
+FROM {judged_of("problem_id = $problem AND policy_id IN (SELECT unnest($policies))")}
+WHERE (verdict = 'accepted') = $accepted AND reward_binary IS NOT NULL
+ORDER BY starts_with(batch_id, 'eval/') DESC, trajectory_id LIMIT 1
 """
 
 

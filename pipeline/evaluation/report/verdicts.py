@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from pipeline.store import NOT_A_REWARD, ORIGINS, VERDICTS, query
+from pipeline.store import CUT_VERDICT, NOT_A_REWARD, ORIGINS, VERDICT_OF_EACH, VERDICTS, judged_of, query
 
 MOST_WRITERS = 30
 JUDGED = tuple(verdict for verdict in VERDICTS if verdict not in NOT_A_REWARD)
@@ -19,15 +19,18 @@ WHILE_TRAINING, EVALUATION = " while training", " (evaluation)"
 
 # A run publishes policies `<run>@<step>` for its rollouts: together they are one writer. Samples of
 # evaluations are separate from those that the policy trained on.
+WRITER = f"""CASE WHEN starts_with(t.policy_id, t.run_id || '@') THEN t.run_id || '{WHILE_TRAINING}'
+         WHEN starts_with(t.batch_id, 'eval/') THEN t.policy_id || '{EVALUATION}'
+         ELSE t.policy_id END"""
+
+# What the page shows as the query of these counts.
 BY_WRITER = f"""
 WITH errors AS (
     SELECT trajectory_id FROM verdicts GROUP BY trajectory_id HAVING bool_and(verdict = 'judge_error')
 )
 SELECT
     t.origin,
-    CASE WHEN starts_with(t.policy_id, t.run_id || '@') THEN t.run_id || '{WHILE_TRAINING}'
-         WHEN starts_with(t.batch_id, 'eval/') THEN t.policy_id || '{EVALUATION}'
-         ELSE t.policy_id END AS writer,
+    {WRITER} AS writer,
     coalesce(
         j.verdict, CASE WHEN e.trajectory_id IS NULL THEN 'not_judged' ELSE 'judge_error' END
     ) AS verdict,
@@ -38,23 +41,47 @@ LEFT JOIN errors e USING (trajectory_id)
 GROUP BY ALL
 """
 
+# The same counts in fewer passes. Where no other verdict holds, a judge error is all there is.
+COUNTS = f"""
+SELECT
+    t.origin,
+    {WRITER} AS writer,
+    coalesce(
+        {CUT_VERDICT}, CASE WHEN e.trajectory_id IS NULL THEN 'not_judged' ELSE 'judge_error' END
+    ) AS verdict,
+    count(*) AS trajectories
+FROM trajectories t
+LEFT JOIN {VERDICT_OF_EACH} v USING (trajectory_id)
+LEFT JOIN (SELECT DISTINCT trajectory_id FROM verdicts WHERE verdict = 'judge_error') e USING (trajectory_id)
+GROUP BY ALL
+"""
+
 JUDGE_ERRORS = """
 WITH errors AS (
     SELECT
         trajectory_id, any_value(problem_id) AS problem_id, max(attempt) AS attempts,
         any_value(list_filter(tests, lambda t: t.detail IS NOT NULL)[1].detail) AS detail
-    FROM verdicts GROUP BY trajectory_id HAVING bool_and(verdict = 'judge_error')
+    FROM verdicts WHERE verdict = 'judge_error' GROUP BY trajectory_id
+),
+judged_too AS (
+    SELECT v.trajectory_id FROM verdicts v SEMI JOIN errors USING (trajectory_id)
+    WHERE v.verdict <> 'judge_error'
 )
 SELECT
     coalesce(p.source, '(no problem)') AS source, t.language, count(*) AS trajectories,
     max(e.attempts) AS attempts,
     any_value(e.detail) AS detail
-FROM errors e JOIN trajectories t USING (trajectory_id) LEFT JOIN problems p ON p.problem_id = e.problem_id
+FROM (FROM errors ANTI JOIN judged_too USING (trajectory_id)) e
+JOIN trajectories t USING (trajectory_id) LEFT JOIN problems p ON p.problem_id = e.problem_id
 GROUP BY ALL ORDER BY trajectories DESC, source, t.language LIMIT 20
 """
 
-UNAVAILABLE = """
-SELECT language, source, count(*) AS trajectories FROM judged WHERE verdict = 'language_unavailable'
+SOME_UNAVAILABLE = judged_of(
+    "trajectory_id IN (SELECT trajectory_id FROM verdicts WHERE verdict = 'language_unavailable')"
+)
+UNAVAILABLE = f"""
+SELECT language, source, count(*) AS trajectories FROM {SOME_UNAVAILABLE}
+WHERE verdict = 'language_unavailable'
 GROUP BY language, source ORDER BY trajectories DESC, language, source LIMIT 20
 """
 
@@ -100,7 +127,7 @@ class Verdicts:
 def verdicts(connection: duckdb.DuckDBPyConnection) -> Verdicts:
     """Verdicts over the whole store; the MOST_WRITERS largest writers are shown, the totals have all."""
     by_kind: dict[tuple[str, str], dict[str, int]] = {}
-    for row in query(connection, BY_WRITER).iter_rows(named=True):
+    for row in query(connection, COUNTS).iter_rows(named=True):
         by_kind.setdefault((row["origin"], row["writer"]), {})[row["verdict"]] = row["trajectories"]
     writers = [Writer(origin, name, counts) for (origin, name), counts in by_kind.items()]
     largest = sorted(writers, key=lambda writer: (-writer.total, writer.origin, writer.name))[:MOST_WRITERS]
