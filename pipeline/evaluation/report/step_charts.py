@@ -25,12 +25,14 @@ class Short(Formatter):
     """Three decimals at most, or as many as tell each number of the axis from its neighbours."""
 
     def __call__(self, value: float, pos: int | None = None) -> str:
-        ticks = np.asarray(self.locs)
+        return _short(value, 3)
+
+    def format_ticks(self, values: Sequence[float]) -> list[str]:
+        ticks = np.asarray(values, dtype=float)
         step = np.diff(ticks).min() if len(ticks) > 1 else np.inf
-        for decimals in range(3, MOST_DECIMALS):
-            if np.abs(ticks.round(decimals) - ticks).max(initial=0) < step / 20:
-                return _short(value, decimals)
-        return _short(value, MOST_DECIMALS)
+        errors = {n: np.abs(ticks.round(n) - ticks).max(initial=0) for n in range(3, MOST_DECIMALS)}
+        decimals = next((n for n, error in errors.items() if error < step / 20), MOST_DECIMALS)
+        return [_short(value, decimals) for value in values]
 
 
 def curve(panel: Panel, fresh: list[int], name: str) -> Markup:
