@@ -41,6 +41,8 @@ WALK: tuple[tuple[str | int, ...], ...] = (
     ("corpus", "diff", "humans", "humans"),
     ("train", "run.toml", "--dry-run"),
     ("train", "run.toml"),
+    ("train", "online.toml"),
+    ("plan", "data/runs/online", "--ages", "2", 1),  # its policy solves nothing: no signal, and that is said
     ("weights", "RUN", "human=0.5"),
     ("eval", "models/first", "RUN/final", "--problems", "true", "--samples", "2", *SMALL),
     ("search", "best_of", "models/first", "--samples", "2", *SMALL),
@@ -64,9 +66,34 @@ SERVICES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("up",), "4200"),
     (("serve", "schedule.toml"), "Prefect's UI"),
 )
-# `demo` has a test of its own; a page of the UI opens in a browser, `deploy` needs a worker of a pool, and
-# `plan` a run with fresh rows of several ages.
-ELSEWHERE = {"demo", "ui", "deploy", "plan"}
+# With a server that runs; the words, and what they print.
+SERVED: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("ui",), "4200"),
+    (("deploy", "schedule.toml", "--pool", "walk"), "walk"),
+)
+ELSEWHERE = {"demo"}  # it has a test of its own
+# A run that makes fresh rows of several ages, for `plan`.
+ONLINE = """
+run = "data/runs/online"
+store = "data/store"
+reference = "models/first"
+allow_leaks = ["ngrams", "same", "itself"]
+[training]
+steps = 24
+[optimiser]
+learning_rate = 1e-3
+[mixture]
+batch_sequences = 4
+[[source]]
+name = "fresh"
+where = "j.origin = 'online' and j.run_id = 'online'"
+weight = 1.0
+[online]
+from_step = 0
+every = 4
+problems = 6
+sampling = {samples_per_problem = 4, max_new_tokens = 12}
+"""
 
 
 def replaced(words, starter: str) -> list[str]:
@@ -85,6 +112,7 @@ def place(installed, tmp_path_factory):  # noqa: F811
     lines = [problem, program | {"program": "print(2 * int(input()))"}, program | {"nonsense": 1}]
     (folder / "broken.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (folder / "wrong.py").write_text("print(int(input()))\n")
+    (folder / "online.toml").write_text(ONLINE)
     return folder
 
 
@@ -97,7 +125,9 @@ def environment() -> dict[str, str]:
 def test_every_command_runs(installed, place):  # noqa: F811
     known = json.loads(run_in(installed, "python", "-c", LEAVES).stdout)
     covered = (
-        {" ".join(known_words(words)) for words in WALK} | {words[0] for words, _ in SERVICES} | ELSEWHERE
+        {" ".join(known_words(words)) for words in WALK}
+        | {words[0] for words, _ in (*SERVICES, *SERVED)}
+        | ELSEWHERE
     )
     assert set(known) == covered
     starter = str(next(installed.parent.glob("lib/*/site-packages/spo/data/starter")))
@@ -134,6 +164,10 @@ def test_every_service_starts_and_ends(installed, place, words, said):  # noqa: 
     if words[0] == "up":  # it prints its address before it listens
         while not answers(4200) and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.3)
+        for client, shown in SERVED:
+            command = [str(installed / "spo"), *client]
+            done = subprocess.run(command, cwd=place, env=environment(), capture_output=True, text=True)
+            assert done.returncode == 0 and shown in done.stdout + done.stderr, done.stdout + done.stderr
     time.sleep(1)
     process.send_signal(signal.SIGINT)
     assert process.wait(60) in (0, 130)
