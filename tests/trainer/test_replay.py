@@ -62,6 +62,15 @@ def test_agreement_of_gradients_with_a_known_expectation():
     assert agreement.inner[1, 1] == pytest.approx(1.0, abs=0.15) and 0.01 < agreement.error[1] < 0.2
 
 
+def test_noise_alone_is_seldom_taken_for_signal():
+    """Of 200 sets of batches of pure noise at most a few are two standard errors above 0."""
+    generator = torch.Generator().manual_seed(1)
+    noise = torch.randn(200, 2, 12, 50, generator=generator)
+    found = [agreement_of(list(one), 16) for one in noise]
+    assert sum(one.inner[0, 0] > 2 * one.signal_error for one in found) <= 12
+    assert sum(one.inner[0, 0] > 0 for one in found) > 60  # half of them are above 0 by chance
+
+
 def test_a_sketch_keeps_inner_products():
     generator = torch.Generator().manual_seed(0)
     one, other = torch.randn(2, 50_000, generator=generator)
@@ -80,7 +89,7 @@ def test_ages_are_binned_from_the_newest_and_the_rest_joins_the_oldest():
 
 def test_a_window_holds_a_batch_and_of_equal_cost_the_larger_comes_first():
     bins = [AgeBin(0, 4, 100), AgeBin(4, 16, 100)]
-    choices = choices_of(Agreement(SAME, 0.0, np.ones(2), np.zeros(2)), bins, 32, 3.0)
+    choices = choices_of(Agreement(SAME, 0.0, np.ones(2), np.zeros(2), 0.0), bins, 32, 3.0)
     assert [(one.uses, one.window) for one in choices[:2]] == [(16, 32), (12, 43)]
     assert all(one.window >= 32 for one in choices) and choices[-1].cost == pytest.approx(1.0)
 

@@ -41,6 +41,9 @@ from trainer.run.step import Trainer
 
 USES = (1, 2, 3, 4, 6, 8, 12, 16)
 FEWEST_BATCHES = 2
+SIGNAL_ERRORS = (
+    2.0  # standard errors by which the signal of the newest rows is above 0, before it is divided by
+)
 SKETCH = 2**20  # numbers of a gradient that are compared; of larger models a random projection
 
 
@@ -61,6 +64,7 @@ class Agreement:
     noise: float
     similarity: np.ndarray  # [K] <G_k, G_0> / |G_0|^2
     error: np.ndarray  # [K] standard error of the similarity
+    signal_error: float  # standard error of inner[0, 0], by which the others are divided
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,7 @@ def plan_replay(
     objective = {"beta": lines[-1]["beta"]} if "beta" in lines[-1] else {}
     gradients = [gradients_of(config, policy, one, step, batch, batches, objective) for one in bins]
     agreement = agreement_of(gradients, batch)
-    if not agreement.inner[0, 0] > 0:
+    if not agreement.inner[0, 0] > SIGNAL_ERRORS * agreement.signal_error:
         raise ConfigError(
             f"{folder}: gradients of batches of the newest rows do not agree: no signal was measured;"
             f" take more than {batches} --batches, or a later policy"
@@ -267,19 +271,26 @@ def agreement_of(gradients: Sequence[torch.Tensor], batch: int) -> Agreement:
     every = np.arange(len(owner))
     whole = inner(every)
     squares = np.array([products[owner == one, owner == one].mean() for one in range(len(gradients))])
-    variance = np.zeros(len(gradients))
+    variance, of_signal = np.zeros(len(gradients)), 0.0
     for one in range(len(gradients)):
         own = every[owner == one]
         if len(own) < 3:
             continue
-        without = np.array([_similarity(inner(every[every != left])) for left in own])
-        variance += (len(own) - 1) / len(own) * np.square(without - without.mean(axis=0)).sum(axis=0)
+        without = [inner(every[every != left]) for left in own]
+        variance += _jackknife(np.array([_similarity(values) for values in without]))
+        of_signal += float(_jackknife(np.array([values[:1, 0] for values in without]))[0])
     return Agreement(
         inner=whole,
         noise=batch * float(np.mean(squares - whole.diagonal())),
         similarity=_similarity(whole),
         error=np.sqrt(variance),
+        signal_error=math.sqrt(of_signal),
     )
+
+
+def _jackknife(without: np.ndarray) -> np.ndarray:
+    """Variance of an estimate, [K], from its values without one batch each, [n, K]."""
+    return (len(without) - 1) / len(without) * np.square(without - without.mean(axis=0)).sum(axis=0)
 
 
 def _similarity(inner: np.ndarray) -> np.ndarray:
