@@ -155,8 +155,10 @@ def measure(cell: Cell, place: Path, command: str) -> dict:
     return json.loads(path.read_text())
 
 
-def take_kept(name: str, place: Path) -> None:
-    """Write the figures of `results/` as those of cells that are done."""
+def take_kept(name: str, place: Path) -> dict | None:
+    """Write the figures of `results/` as those of cells that are done. Returns those of the reference, which
+    is the same in every place.
+    """
     path = RESULTS / f"rivals-{name}.json"
     figures = json.loads(path.read_text()) if path.exists() else {"tuned": [], "cells": []}
     (place / "cells").mkdir(exist_ok=True)
@@ -165,6 +167,7 @@ def take_kept(name: str, place: Path) -> None:
         done = path_of(Cell(**settings), place)
         if not done.exists():
             done.write_text(json.dumps(one))
+    return figures.get("reference")
 
 
 def with_starts(cells: list[Cell], place: Path) -> list[Cell]:
@@ -241,11 +244,12 @@ def main() -> None:
         return run_some(arguments.only, arguments.seeds, budget, place, command)
 
     if arguments.kept:
-        take_kept(arguments.budget, place)
+        kept["reference"] = take_kept(arguments.budget, place)
     for cell in wanted(tuning_cells(budget)):
         kept["tuned"].append(measure(cell, place, command))
         keep(arguments.budget, kept)
-    for cell in wanted(with_starts(list(final_cells(budget, best_configurations(kept["tuned"]))), place)):
+    cells = list(final_cells(budget, best_configurations(kept["tuned"])))
+    for cell in wanted(cells if arguments.done else with_starts(cells, place)):
         kept["reference"] = kept["reference"] or rivals_ledger.evaluate_reference(place, budget)
         kept["cells"].append(measure(cell, place, command))
         keep(arguments.budget, kept)

@@ -36,8 +36,9 @@ How far the answers go: `yes` and `no` are where the interval of a difference do
 several questions, and no interval is widened for that; of three seeds it is coarse. Where a method has
 several conditions, the one that is compared is the best on the validation split. SPO offline and half-online
 and SFT train on programs by people, PPO and GRPO online do not: their difference is one of data and method
-together. The fair opponents are PPO and GRPO after SFT on the same programs (`after-sft`), whose steps, time
-and `Q0 samples` are those of their own part, and come after those of SFT.
+together. SPO `successes` has the rows of SFT, SPO `offline` failures and samples of the start too. The fair
+opponents are PPO and GRPO after SFT on the same programs (`after-sft`), whose steps, time and `Q0 samples`
+are those of their own part, and come after those of SFT.
 """
 PARTS = ("policy", "moments", "value_network", "value_moments", "reference")
 
