@@ -156,18 +156,21 @@ def measure(cell: Cell, place: Path, command: str) -> dict:
 
 
 def take_kept(name: str, place: Path) -> dict | None:
-    """Write the figures of `results/` as those of cells that are done. Returns those of the reference, which
-    is the same in every place.
+    """Write the figures of `results/` as those of cells that are done. Returns those of the reference. Cells
+    that began from another reference than that of the place are refused: they are no seeds of one comparison.
     """
     path = RESULTS / f"rivals-{name}.json"
     figures = json.loads(path.read_text()) if path.exists() else {"tuned": [], "cells": []}
+    reference = figures.get("reference")
+    if reference and reference.get("weights") != rivals_ledger.digest_of_reference(place):
+        sys.exit(f"{path}: its cells began from another reference than that of {place}; leave --kept out")
     (place / "cells").mkdir(exist_ok=True)
     for one in (*figures["tuned"], *figures["cells"]):
         settings = {field.name: one[field.name] for field in fields(Cell) if field.name in one}
         done = path_of(Cell(**settings), place)
         if not done.exists():
             done.write_text(json.dumps(one))
-    return figures.get("reference")
+    return reference
 
 
 def with_starts(cells: list[Cell], place: Path) -> list[Cell]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import resource
@@ -240,6 +241,12 @@ def evaluated(
     }
 
 
+def digest_of_reference(place: Path) -> str:
+    """SHA-256 of the weights of the reference: other machines round otherwise, and warm up another one."""
+    with open(place / REFERENCE / "model.safetensors", "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def evaluate_reference(place: Path, budget: Budget) -> dict[str, Any]:
     """The figures of the policy that every cell starts from, on test problems and on the validation split."""
     store, policy = Store(place / "store"), load_policy(place / REFERENCE)
@@ -249,4 +256,5 @@ def evaluate_reference(place: Path, budget: Budget) -> dict[str, Any]:
 
     curve_start = point(figures(validation_problems(budget, place), CURVE_SAMPLES))
     tested = first_problems("test", budget.evaluated, budget, place)
-    return figures(tested, budget.samples) | {"start_of_curve": curve_start}
+    tested_figures = figures(tested, budget.samples)
+    return tested_figures | {"start_of_curve": curve_start, "weights": digest_of_reference(place)}

@@ -122,7 +122,8 @@ def best_group(cells: list[dict], method: str) -> list[dict]:
     """The cells of the condition in which a method has the highest pass@10 on the validation split; empty
     without any. Chosen on the test problems, the best of several conditions would look better than it is.
     """
-    groups = [group for group in grouped(cells).values() if group[0]["method"] == method]
+    own = [cell for cell in cells if cell["method"] == method and cell["curve"]]  # variants have no curve
+    groups = grouped(own).values()
     return max(
         groups, key=lambda group: statistics.mean(c["curve"][-1]["pass_10"] for c in group), default=[]
     )

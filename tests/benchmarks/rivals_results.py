@@ -30,6 +30,9 @@ of a step for each row trained on, value network included. `distinct`: distinct 
 problem. `MB beyond the policy`: moments, value network and its moments, and the reference where it is held
 to score fresh rows. `collapsed`: runs that end below half of the best pass@1 of their method.
 
+The start is warmed up in each place, and another machine, which rounds otherwise, gets another one: parts
+with another figure at the start (`medium` and `medium-first`) are not to be put together.
+
 `above the start`: against the policy that every run begins from, on the same problems.
 
 How far the answers go: `yes` and `no` are where the interval of a difference does not reach 0. There are

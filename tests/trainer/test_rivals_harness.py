@@ -288,6 +288,19 @@ def test_kept_figures_are_done_and_a_lost_start_is_run_again(tmp_path, monkeypat
     assert rivals.with_starts([sft, after], tmp_path) == [sft, after] and not done.exists()
 
 
+def test_figures_of_another_start_are_not_put_beside_those_of_this_one(tmp_path, monkeypatch):
+    (tmp_path / "reference").mkdir()
+    (tmp_path / "reference" / "model.safetensors").write_bytes(b"")
+    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # SHA-256 of no bytes
+    monkeypatch.setattr(rivals, "RESULTS", tmp_path)
+    kept = {"tuned": [], "cells": [], "reference": {"pass_10": 0.3, "weights": empty}}
+    (tmp_path / "rivals-medium.json").write_text(json.dumps(kept))
+    assert rivals.take_kept("medium", tmp_path) == kept["reference"]
+    (tmp_path / "reference" / "model.safetensors").write_bytes(b"other")
+    with pytest.raises(SystemExit, match="another reference"):
+        rivals.take_kept("medium", tmp_path)
+
+
 def test_online_methods_draw_as_many_fresh_samples_and_half_online_half_as_many(tmp_path):
     def fresh(condition):
         online = config_of(Cell("spo", condition, 1e-3, 0), BUDGETS["full"], tmp_path).online
