@@ -71,6 +71,12 @@ def test_noise_alone_is_seldom_taken_for_signal():
     assert sum(one.inner[0, 0] > 0 for one in found) > 60  # half of them are above 0 by chance
 
 
+def test_two_batches_show_no_signal_however_alike_they_are():
+    alike = [torch.ones(2, 50), torch.ones(3, 50)]
+    assert agreement_of(alike, 16).signal_error == math.inf
+    assert agreement_of(alike[::-1], 16).signal_error == pytest.approx(0.0, abs=1e-6)
+
+
 def test_a_sketch_keeps_inner_products():
     generator = torch.Generator().manual_seed(0)
     one, other = torch.randn(2, 50_000, generator=generator)

@@ -41,9 +41,7 @@ from trainer.run.step import Trainer
 
 USES = (1, 2, 3, 4, 6, 8, 12, 16)
 FEWEST_BATCHES = 2
-SIGNAL_ERRORS = (
-    2.0  # standard errors by which the signal of the newest rows is above 0, before it is divided by
-)
+SIGNAL_ERRORS = 2.0  # standard errors by which the signal of the newest rows, a divisor, is above 0
 SKETCH = 2**20  # numbers of a gradient that are compared; of larger models a random projection
 
 
@@ -64,7 +62,7 @@ class Agreement:
     noise: float
     similarity: np.ndarray  # [K] <G_k, G_0> / |G_0|^2
     error: np.ndarray  # [K] standard error of the similarity
-    signal_error: float  # standard error of inner[0, 0], by which the others are divided
+    signal_error: float  # standard error of inner[0, 0]; infinite for fewer than three batches
 
 
 @dataclass(frozen=True)
@@ -271,7 +269,7 @@ def agreement_of(gradients: Sequence[torch.Tensor], batch: int) -> Agreement:
     every = np.arange(len(owner))
     whole = inner(every)
     squares = np.array([products[owner == one, owner == one].mean() for one in range(len(gradients))])
-    variance, of_signal = np.zeros(len(gradients)), 0.0
+    variance, of_signal = np.zeros(len(gradients)), 0.0 if len(gradients[0]) >= 3 else math.inf
     for one in range(len(gradients)):
         own = every[owner == one]
         if len(own) < 3:
