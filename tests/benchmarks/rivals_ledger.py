@@ -208,8 +208,7 @@ def samples_of_start(cell: Cell, config: Any, store: Store) -> int:
     with connect(store) as connection:
         return query(
             connection,
-            "select count(*) as n from judged where list_contains($used, policy_id) and split = 'train'"
-            " and origin <> 'online'",
+            "select count(*) as n from judged where list_contains($used, policy_id) and split = 'train'",
             {"used": used},
         )["n"].item()
 
