@@ -42,7 +42,7 @@ WALK: tuple[tuple[str | int, ...], ...] = (
     ("train", "run.toml", "--dry-run"),
     ("train", "run.toml"),
     ("train", "online.toml"),
-    ("plan", "data/runs/online", "--ages", "2", 1),  # its policy solves nothing: no signal, and that is said
+    ("plan", "data/runs/online", "--ages", "2", 1),
     ("weights", "RUN", "human=0.5"),
     ("eval", "models/first", "RUN/final", "--problems", "true", "--samples", "2", *SMALL),
     ("search", "best_of", "models/first", "--samples", "2", *SMALL),
@@ -59,6 +59,8 @@ WALK: tuple[tuple[str | int, ...], ...] = (
     ("store", "repair"),
     ("maintain",),
 )
+# What a command that ends with an error is to say. The policy of the run that is planned solves nothing.
+REFUSED = {"plan": "no signal was measured"}
 # These run until Ctrl-C: the words, and what they print first.
 SERVICES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("view", "--port", "0"), "explorer of"),
@@ -137,6 +139,7 @@ def test_every_command_runs(installed, place):  # noqa: F811
         done = subprocess.run(command, cwd=place, env=environment(), capture_output=True, text=True)
         assert done.returncode == code, f"{command}\n{done.stdout}{done.stderr}"
         assert "Traceback" not in done.stderr, done.stderr
+        assert REFUSED.get(words[0], "") in done.stderr, done.stderr
 
 
 def answers(port: int) -> bool:
