@@ -29,10 +29,11 @@ from pipeline.dedup.clusters import components
 from pipeline.dedup.incremental import all_of, current_of, programs_of, related
 from pipeline.dedup.index import FOLLOWED_ROWS, ProblemIndex, few_added, index_folder
 from pipeline.dedup.signatures import ALGORITHM, sign
-from pipeline.store import Store
+from pipeline.store import IdSet, Store, hashed_ids
 
 PRODUCER = "deduplicate"
 SIGNED_AT_ONCE = 20_000
+IDS_AT_ONCE = 200_000
 CLUSTERED_AT_ONCE = 50_000
 # Portions are larger by this factor when only some programs of each problem are read.
 RELATED_AT_ONCE = 10
@@ -127,7 +128,7 @@ def deduplicate(store: Store, on_progress: OnProgress | None = None) -> DedupSum
 def _run_pass(store: Store, report: Callable[[str, int, int], None]) -> tuple[Pass, dict[str, int]]:
     """Run one pass. Returns its state, and the number of programs by level."""
     last = _last_finished(store)
-    known = last.versions.get("duplicates") == store.version("duplicates")
+    known = last.versions.get("duplicates", -1) == store.version("duplicates")
     state = Pass(
         store, report, last, ProblemIndex(store, "program_signatures"), ProblemIndex(store, "duplicates")
     )
@@ -139,16 +140,25 @@ def _run_pass(store: Store, report: Callable[[str, int, int], None]) -> tuple[Pa
         state.clusters += last.clusters
         state.levels.update(last.levels)
     else:
-        duplicates = current(store).select("cluster_id", "level").collect()
-        state.clusters, state.levels = (
-            duplicates["cluster_id"].n_unique(),
-            Counter(duplicates["level"].to_list()),
-        )
+        state.clusters, state.levels = _totals(state.duplicates)
     levels = {name: count for name, count in sorted(state.levels.items()) if count}
     state.signatures.catch_up()
     state.duplicates.catch_up()
     _note_finished(state, read, rows, levels)
     return state, levels
+
+
+def _totals(duplicates: ProblemIndex) -> tuple[int, Counter[str]]:
+    """The number of clusters, and of programs by level, counted in portions: no cluster spans problems."""
+    clusters, levels = 0, Counter[str]()
+    # Without an index each portion would read the whole table.
+    at_once = CLUSTERED_AT_ONCE if duplicates.folder else duplicates.store.statistics("duplicates").rows
+    for portion, _ in _portions(duplicates.all_counts(), at_once):
+        rows = current_of(duplicates.rows(portion).lazy()).collect()
+        clusters += rows["cluster_id"].n_unique()
+        levels.update(rows["level"].to_list())
+        duplicates.release()
+    return clusters, levels
 
 
 def _last_finished(store: Store) -> Finished:
@@ -183,11 +193,6 @@ def _added_since(state: Pass, table: str) -> pl.DataFrame | None:
     return few_added(state.store, table, state.last.versions.get(table, -1), state.last.rows.get(table, 0))
 
 
-def current(store: Store) -> pl.LazyFrame:
-    """The current rows of `duplicates`: for each trajectory, those of the highest pass of this algorithm."""
-    return current_of(store.snapshot("duplicates").scan())
-
-
 def _signed_ids(store: Store) -> pl.LazyFrame:
     rows = store.snapshot("program_signatures").scan().filter(pl.col("algorithm") == ALGORITHM)
     return rows.select("trajectory_id", "problem_id")
@@ -197,12 +202,7 @@ def _sign_missing(state: Pass) -> None:
     """Sign the trajectories that have no signature of this algorithm."""
     total, batches = _unsigned(state)
     for rows in batches:
-        rows = rows.unique("trajectory_id", keep="first", maintain_order=True)
-        parts = [
-            _sign_rows(part, language)
-            for (language,), part in rows.group_by(["language"], maintain_order=True)
-        ]
-        signatures = pl.concat(parts)
+        signatures = _sign(rows)
         state.store.append_next("program_signatures", signatures, producer=PRODUCER)
         state.signed += rows.height
         if state.added is not None:
@@ -225,20 +225,9 @@ def _unsigned(state: Pass) -> tuple[int, Iterable[pl.DataFrame]]:
         signatures = signatures.filter(pl.col("algorithm") == ALGORITHM)
         rows = rows.join(signatures, on="trajectory_id", how="anti").sort("trajectory_id")
         return rows.height, rows.iter_slices(SIGNED_AT_ONCE)
-    trajectories = state.store.snapshot("trajectories").scan()
-    missing = (
-        trajectories.select("trajectory_id")
-        .unique()
-        .join(_signed_ids(state.store), on="trajectory_id", how="anti")
-        .collect()
-    )
-
-    def read() -> Iterator[pl.DataFrame]:
-        for ids in missing.sort("trajectory_id").iter_slices(SIGNED_AT_ONCE):
-            wanted = pl.col("trajectory_id").is_in(ids["trajectory_id"].implode())
-            yield trajectories.filter(wanted).select(columns).collect()
-
-    return missing.height, read()
+    signed = ids_of(_signed_ids(state.store))
+    total = max(0, state.store.statistics("trajectories").rows - len(signed))
+    return total, without(signed, state.store.snapshot("trajectories").scan().select(columns))
 
 
 def sign_part(store: Store, part: int, parts: int) -> int:
@@ -248,28 +237,47 @@ def sign_part(store: Store, part: int, parts: int) -> int:
     all of them.
     """
     mine = pl.col("trajectory_id").str.head(8).str.to_integer(base=16) % parts == part
-    trajectories = store.snapshot("trajectories").scan()
-    known = _signed_ids(store).select("trajectory_id")
-    missing = (
-        trajectories.filter(mine)
-        .select("trajectory_id")
-        .unique()
-        .join(known, on="trajectory_id", how="anti")
-        .collect()
-    )
+    programs = store.snapshot("trajectories").scan().filter(mine)
+    signed = ids_of(_signed_ids(store).filter(mine))
     producer = f"{PRODUCER}/{uuid.uuid4().hex}"
-    for ids in missing.sort("trajectory_id").iter_slices(SIGNED_AT_ONCE):
-        wanted = pl.col("trajectory_id").is_in(ids["trajectory_id"].implode())
-        rows = (
-            trajectories.filter(wanted).select("trajectory_id", "problem_id", "language", "program").collect()
-        )
-        rows = rows.unique("trajectory_id", keep="first", maintain_order=True)
-        signatures = [
-            _sign_rows(group, language)
-            for (language,), group in rows.group_by(["language"], maintain_order=True)
-        ]
-        store.append_next("program_signatures", pl.concat(signatures), producer=producer)
-    return missing.height
+    count = 0
+    for rows in without(signed, programs.select("trajectory_id", "problem_id", "language", "program")):
+        store.append_next("program_signatures", _sign(rows), producer=producer)
+        count += rows.height
+    return count
+
+
+def ids_of(rows: pl.LazyFrame) -> IdSet:
+    """The trajectory_ids of some rows, 16 bytes each."""
+    ids = IdSet()
+    for part in rows.select("trajectory_id").collect_batches(chunk_size=IDS_AT_ONCE):
+        ids.add(hashed_ids(part["trajectory_id"]))
+    return ids
+
+
+def without(known: IdSet, rows: pl.LazyFrame) -> Iterator[pl.DataFrame]:
+    """Rows whose trajectory_id is not in `known`, one of each, in portions of SIGNED_AT_ONCE, read once.
+    Adds them to `known`.
+    """
+    waiting: list[pl.DataFrame] = []
+    for part in rows.collect_batches(chunk_size=SIGNED_AT_ONCE):
+        part = part.unique("trajectory_id", keep="first", maintain_order=True)
+        ids = hashed_ids(part["trajectory_id"])
+        is_new = ~known.contains(ids)
+        known.add(ids[is_new])
+        waiting.append(part.filter(pl.Series(is_new)))
+        if sum(frame.height for frame in waiting) >= SIGNED_AT_ONCE:
+            yield from pl.concat(waiting).iter_slices(SIGNED_AT_ONCE)
+            waiting = []
+    if any(frame.height for frame in waiting):
+        yield pl.concat(waiting)
+
+
+def _sign(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows of `program_signatures` for programs, which are told apart by language."""
+    return pl.concat(
+        [_sign_rows(part, language) for (language,), part in rows.group_by(["language"], maintain_order=True)]
+    )
 
 
 def _sign_rows(rows: pl.DataFrame, language: object) -> pl.DataFrame:
@@ -301,6 +309,7 @@ def _cluster_missing(state: Pass) -> None:
         state.store.append_next("duplicates", rows, producer=PRODUCER)
         state.changed, done = state.changed + rows.height, done + programs
         state.report("cluster", done, sum(sizes.values()))
+        state.signatures.release()
 
 
 def _unclustered(state: Pass) -> tuple[list[str], int, pl.DataFrame | None]:
@@ -319,13 +328,14 @@ def _unclustered(state: Pass) -> tuple[list[str], int, pl.DataFrame | None]:
         fresh = added.join(seen, on=["trajectory_id", "algorithm"], how="anti")
         problems = fresh["problem_id"].unique().sort().to_list()
         return problems, max([state.last.pass_number, *passes["pass_number"].to_list()]), fresh
-    before = current(state.store).select("trajectory_id", "pass_number").collect()
-    missing = _signed_ids(state.store).join(before.lazy(), on="trajectory_id", how="anti").collect()
-    return (
-        missing["problem_id"].unique().sort().to_list(),
-        max(before["pass_number"].to_list(), default=0),
-        None,
-    )
+    before = state.store.snapshot("duplicates").scan().filter(pl.col("algorithm") == ALGORITHM)
+    clustered = ids_of(before)
+    missing: set[str] = set()
+    for part in _signed_ids(state.store).collect_batches(chunk_size=IDS_AT_ONCE):
+        is_new = ~clustered.contains(hashed_ids(part["trajectory_id"]))
+        missing.update(part["problem_id"].filter(pl.Series(is_new)).unique())
+    last = before.select(pl.col("pass_number").max()).collect().item()
+    return sorted(missing), last or 0, None
 
 
 def _portions(sizes: dict[str, int], portion_programs: int) -> Iterator[tuple[list[str], int]]:

@@ -122,6 +122,15 @@ class ProblemIndex:
             total += np.searchsorted(run_keys, keys, side="right") - np.searchsorted(run_keys, keys)
         return dict(zip(problem_ids, total.tolist(), strict=True))
 
+    def all_counts(self) -> dict[str, int]:
+        """The number of rows of each problem that has any."""
+        rows = self.store.snapshot(self.table).scan().group_by("problem_id").len().sort("problem_id")
+        return dict(rows.collect(engine="streaming").iter_rows())
+
+    def release(self) -> None:
+        """Give back the memory of the runs that were read; they are mapped again when they are needed."""
+        _map_run.cache_clear()
+
     def catch_up(self) -> None:
         """Update the index to the current version of the table."""
         if self.folder is None:

@@ -24,11 +24,10 @@ import numpy as np
 import polars as pl
 
 from pipeline.adapters import ReadItem, ReadProblem, ReadTrajectory, Refused, SourceFile
-from pipeline.ingest.id_set import ID_TYPE, IdSet
 from pipeline.ingest.statement_index import StatementIndex
 from pipeline.ingest.stored_ids import stored_ids
 from pipeline.ingest.validation import COLUMNS, ITEM, Fault, validate
-from pipeline.store import TABLES, Store, content_id, digest, test_set_hash, trajectory_id
+from pipeline.store import ID_TYPE, TABLES, IdSet, Store, content_id, digest, test_set_hash, trajectory_id
 from pipeline.text import extract_program
 
 UNKNOWN_PROBLEM = "the problem is neither in the store nor earlier in this source"

@@ -12,8 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import polars as pl
 
-from pipeline.ingest.id_set import ID_TYPE, IdSet, binary_ids
-from pipeline.store import KeyRuns, PrivateFolderError, Store, StoreError
+from pipeline.store import ID_TYPE, IdSet, KeyRuns, PrivateFolderError, Store, StoreError, binary_ids
 
 TABLE = "trajectories"
 FIELDS = np.dtype([("key", ID_TYPE)])

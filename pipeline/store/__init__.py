@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
     from pipeline.store.errors import StoreError
     from pipeline.store.files import flush_file, flush_folder, name_folder, publish_folder, write_whole
+    from pipeline.store.id_set import ID_TYPE, IdSet, binary_ids, hashed_ids
     from pipeline.store.identity import (
         ID_BYTES,
         content_id,
@@ -79,6 +80,7 @@ else:
             ),
             "errors": "StoreError",
             "files": "flush_file flush_folder name_folder publish_folder write_whole",
+            "id_set": "ID_TYPE IdSet binary_ids hashed_ids",
             "identity": "ID_BYTES content_id digest included_files test_set_hash trajectory_id",
             "judged_part": "CUT_VERDICT VERDICT_OF_EACH judged_of",
             "key_runs": "KEY_TYPE KeyRuns",
@@ -109,6 +111,7 @@ __all__ = [
     "CUT_VERDICT",
     "DEFAULT",
     "ID_BYTES",
+    "ID_TYPE",
     "KEY_TYPE",
     "LANGUAGES",
     "MAY_BE_SAMPLED",
@@ -122,6 +125,7 @@ __all__ = [
     "CheckReport",
     "Evaluations",
     "Finding",
+    "IdSet",
     "KeyRuns",
     "Ledger",
     "OneOf",
@@ -139,6 +143,7 @@ __all__ = [
     "StoreError",
     "Trajectories",
     "Verdicts",
+    "binary_ids",
     "check_ledger",
     "check_store",
     "connect",
@@ -150,6 +155,7 @@ __all__ = [
     "exclusive",
     "flush_file",
     "flush_folder",
+    "hashed_ids",
     "in_one_line",
     "included_files",
     "judged_of",

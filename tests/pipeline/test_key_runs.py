@@ -10,10 +10,9 @@ import polars as pl
 import pytest
 
 import pipeline.store.key_runs as key_runs
-from pipeline.ingest.id_set import IdSet, binary_ids
 from pipeline.ingest.ingestion import ingest
 from pipeline.ingest.stored_ids import stored_ids
-from pipeline.store import KeyRuns, Store
+from pipeline.store import IdSet, KeyRuns, Store, binary_ids
 
 STARTER = Path(__file__).parents[2] / "data" / "starter"
 FIELDS = np.dtype([("key", "S16"), ("number", "u4")])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
 import numpy as np
 import polars as pl
 
-from pipeline.store import ID_BYTES
+from pipeline.store.identity import ID_BYTES
 
 ID_TYPE = f"S{ID_BYTES}"
 
@@ -14,6 +16,12 @@ def binary_ids(hex_ids: pl.Series) -> np.ndarray:
     """The ids that are 16 bytes in hexadecimal, as ID_TYPE; those of any other form are left out."""
     binary = hex_ids.filter(hex_ids.str.len_bytes() == 2 * ID_BYTES).str.decode("hex", strict=False)
     return np.frombuffer(b"".join(binary.drop_nulls().to_list()), dtype=ID_TYPE)
+
+
+def hashed_ids(ids: pl.Series) -> np.ndarray:
+    """Ids of any form as ID_TYPE: their hashes, [ids]."""
+    hashes = (blake2b(name.encode(), digest_size=ID_BYTES).digest() for name in ids.to_list())
+    return np.frombuffer(b"".join(hashes), dtype=ID_TYPE)
 
 
 class IdSet:
