@@ -32,7 +32,7 @@ from pipeline.dedup import same_problems
 from pipeline.dedup.lexers import lex, text_hashes
 from pipeline.dedup.same_problems import WORDS
 from pipeline.dedup.signatures import windows_of
-from pipeline.store import Store, connect, predicate, query
+from pipeline.store import Appender, Store, connect, predicate, query
 
 PRODUCER = "decontaminate"
 EVALUATION = "split = 'test'"
@@ -84,8 +84,10 @@ class Decontaminated:
 def decontaminate(store: Store, evaluation: str = EVALUATION) -> Decontaminated:
     """Mark everything that leaks the evaluation set; `evaluation` is an SQL condition on `problems`.
 
-    Raises SqlError if the condition is not valid SQL, ValueError if it selects no problem.
+    Raises SqlError if the condition is not valid SQL, ValueError if it selects no problem, StoreError if
+    another process decontaminates the store at the same time.
     """
+    appender = Appender(store, PRODUCER, "contaminations", "decontaminations")
     pins = {name: store.version(name) for name in READ_TABLES}
     chosen = evaluation_problems(store, evaluation)
     last = latest(store)
@@ -96,7 +98,8 @@ def decontaminate(store: Store, evaluation: str = EVALUATION) -> Decontaminated:
     if last is None or not same_pass:
         same_problems.mark_same_problems(store)
         marks = found_marks(store, chosen)
-        last = write_pass(store, marks, evaluation, chosen, pins, 1 + (last["pass_number"] if last else 0))
+        number = next_number(store, last)
+        last = write_pass(appender, marks, evaluation, chosen, pins, number)
     return summary(store, last, was_finished=same_pass)
 
 
@@ -254,15 +257,25 @@ def texts_of(trajectories: pl.LazyFrame) -> Iterator[pl.DataFrame]:
     yield from rows.collect_batches(chunk_size=TEXTS_AT_ONCE)
 
 
+def next_number(store: Store, last: dict | None) -> int:
+    """The number of the next pass. A pass killed before its row was written left marks with its number, which
+    belong to no pass.
+    """
+    marks = store.snapshot("contaminations").scan().select(pl.col("pass_number").max()).collect()
+    return 1 + max(last["pass_number"] if last else 0, marks.item() or 0)
+
+
 def write_pass(
-    store: Store, marks: pl.DataFrame, evaluation: str, chosen: list[str], pins: dict[str, int], number: int
+    appender: Appender,
+    marks: pl.DataFrame,
+    evaluation: str,
+    chosen: list[str],
+    pins: dict[str, int],
+    number: int,
 ) -> dict:
     """Write the marks, then the row of the pass: a pass without its row does not count."""
-    # A pass killed before its row was written left marks with its number; they belong to no pass.
-    stale = store.snapshot("contaminations").scan().select(pl.col("pass_number").max()).collect().item() or 0
-    number = max(number, stale + 1)
     rows = marks.with_columns(pl.lit(number, pl.Int64).alias("pass_number"))
-    store.append_next("contaminations", rows, producer=PRODUCER)
+    appender.append("contaminations", rows)
     row = {
         "pass_number": number,
         "algorithm": ALGORITHM,
@@ -272,7 +285,7 @@ def write_pass(
         "marked": marks.height,
         "made_at": datetime.now(UTC),
     }
-    store.append_next("decontaminations", pl.DataFrame([row]), producer=PRODUCER)
+    appender.append("decontaminations", pl.DataFrame([row]))
     return row
 
 

@@ -9,7 +9,7 @@ member is to the others: `exact` if another member has the same bytes, `token` i
 Only missing rows are computed: a second call does nothing, and a killed call is resumed by the next one. New
 rows come from the change feed, and the rows they are compared with from an index by problem
 (`pipeline/dedup/index.py`). So the cost of a small batch does not depend on the number of stored programs
-(`pipeline/dedup/incremental.py`). One process at a time.
+(`pipeline/dedup/incremental.py`). One process at a time: of two, one ends with a StoreError.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 import os
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -29,7 +28,7 @@ from pipeline.dedup.clusters import components
 from pipeline.dedup.incremental import all_of, current_of, programs_of, related
 from pipeline.dedup.index import FOLLOWED_ROWS, ProblemIndex, few_added, index_folder
 from pipeline.dedup.signatures import ALGORITHM, sign
-from pipeline.store import IdSet, Store, hashed_ids
+from pipeline.store import Appender, IdSet, Store, hashed_ids
 
 PRODUCER = "deduplicate"
 SIGNED_AT_ONCE = 20_000
@@ -89,6 +88,7 @@ class Pass:
     """The state of one call."""
 
     store: Store
+    appender: Appender
     report: Callable[[str, int, int], None]
     last: Finished
     signatures: ProblemIndex
@@ -104,15 +104,19 @@ class Pass:
 
 
 def deduplicate(store: Store, on_progress: OnProgress | None = None) -> DedupSummary:
-    """Sign and cluster what is new in `trajectories`; writes `program_signatures` and `duplicates`."""
+    """Sign and cluster what is new in `trajectories`; writes `program_signatures` and `duplicates`.
+
+    Raises StoreError if another process deduplicates the store at the same time; what was written holds.
+    """
     begin = time.monotonic()
 
     def report(stage: str, done: int, total: int) -> None:
         if on_progress:
             on_progress(DedupProgress(stage, done, total, time.monotonic() - begin))
 
+    appender = Appender(store, PRODUCER, "program_signatures", "duplicates")
     with store.pinned_reads():
-        state, levels = _run_pass(store, report)
+        state, levels = _run_pass(store, appender, report)
     return DedupSummary(
         state.signed,
         state.problems,
@@ -125,17 +129,19 @@ def deduplicate(store: Store, on_progress: OnProgress | None = None) -> DedupSum
     )
 
 
-def _run_pass(store: Store, report: Callable[[str, int, int], None]) -> tuple[Pass, dict[str, int]]:
+def _run_pass(
+    store: Store, appender: Appender, report: Callable[[str, int, int], None]
+) -> tuple[Pass, dict[str, int]]:
     """Run one pass. Returns its state, and the number of programs by level."""
     last = _last_finished(store)
     known = last.versions.get("duplicates", -1) == store.version("duplicates")
-    state = Pass(
-        store, report, last, ProblemIndex(store, "program_signatures"), ProblemIndex(store, "duplicates")
-    )
+    indices = ProblemIndex(store, "program_signatures"), ProblemIndex(store, "duplicates")
+    state = Pass(store, appender, report, last, *indices)
     read, rows = store.version("trajectories"), store.statistics("trajectories").rows
     state.added = _added_since(state, "program_signatures")
     _sign_missing(state)
     _cluster_missing(state)
+    appender.check()  # where nothing was left to append
     if known:
         state.clusters += last.clusters
         state.levels.update(last.levels)
@@ -203,7 +209,7 @@ def _sign_missing(state: Pass) -> None:
     total, batches = _unsigned(state)
     for rows in batches:
         signatures = _sign(rows)
-        state.store.append_next("program_signatures", signatures, producer=PRODUCER)
+        state.appender.append("program_signatures", signatures)
         state.signed += rows.height
         if state.added is not None:
             few = total <= FOLLOWED_ROWS
@@ -236,13 +242,13 @@ def sign_part(store: Store, part: int, parts: int) -> int:
     Processes on several machines may sign different parts at the same time. One `deduplicate` then clusters
     all of them.
     """
+    appender = Appender(store, f"{PRODUCER}/part {part} of {parts}", "program_signatures")
     mine = pl.col("trajectory_id").str.head(8).str.to_integer(base=16) % parts == part
     programs = store.snapshot("trajectories").scan().filter(mine)
     signed = ids_of(_signed_ids(store).filter(mine))
-    producer = f"{PRODUCER}/{uuid.uuid4().hex}"
     count = 0
     for rows in without(signed, programs.select("trajectory_id", "problem_id", "language", "program")):
-        store.append_next("program_signatures", _sign(rows), producer=producer)
+        appender.append("program_signatures", _sign(rows))
         count += rows.height
     return count
 
@@ -306,7 +312,7 @@ def _cluster_missing(state: Pass) -> None:
         rows = rows.join(same, on="trajectory_id", how="anti").with_columns(
             pl.lit(state.number, pl.Int64).alias("pass_number")
         )
-        state.store.append_next("duplicates", rows, producer=PRODUCER)
+        state.appender.append("duplicates", rows)
         state.changed, done = state.changed + rows.height, done + programs
         state.report("cluster", done, sum(sizes.values()))
         state.signatures.release()

@@ -25,7 +25,7 @@ import polars as pl
 from pipeline.dedup.clusters import Programs, jaccard, merge_clusters, near_pairs
 from pipeline.dedup.lexers import Lexer, lex, text_hashes
 from pipeline.dedup.signatures import minhash_of, shingles_of, span_hashes
-from pipeline.store import Store
+from pipeline.store import Appender, Store
 
 PRODUCER = "same-problems"
 ALGORITHM = "same problems 1: identity, 5-word shingles 0.7, tests"
@@ -78,7 +78,11 @@ class SameProblemsSummary:
 
 
 def mark_same_problems(store: Store) -> SameProblemsSummary:
-    """Find the problems that are the same, and write the changed rows to `same_problems`."""
+    """Find the problems that are the same, and write the changed rows to `same_problems`.
+
+    Raises StoreError if another process does so at the same time.
+    """
+    appender = Appender(store, PRODUCER, "same_problems")
     before = current(store)
     problems = store.snapshot("problems").scan().select("problem_id", "title", "statement").collect()
     changed = 0
@@ -89,7 +93,7 @@ def mark_same_problems(store: Store) -> SameProblemsSummary:
         rows = marks.join(same, on="problem_id", how="anti").with_columns(
             pl.lit(ALGORITHM).alias("algorithm"), pl.lit(pass_number, pl.Int64).alias("pass_number")
         )
-        store.append_next("same_problems", rows, producer=PRODUCER)
+        appender.append("same_problems", rows)
         before, changed = marks, rows.height
     ties = before.group_by("tie").len()
     clusters = before.filter(pl.col("cluster_size") > 1)["cluster_id"].n_unique()

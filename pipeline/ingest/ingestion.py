@@ -22,7 +22,7 @@ import polars as pl
 from pipeline.adapters import Adapter, Mappable, ReadItem, ReadTrajectory, SourceError, SourceFile, find
 from pipeline.ingest.admission import Admission, Counts, fault_kind, late_producer, producer
 from pipeline.ingest.file_reader import FileReader
-from pipeline.store import TABLES, Store, content_id
+from pipeline.store import TABLES, Appender, Store, content_id
 
 CHUNK_ROWS = 25_000
 CHUNK_BYTES = 48 << 20
@@ -248,9 +248,10 @@ def append_missing(store: Store, table: str, rows: pl.DataFrame, batch_id: str, 
         return
     # The chunk was committed by a concurrent run, or by an earlier run that decided differently about some
     # rows because the store had fewer then.
+    appender = Appender(store, late_producer(batch_id), table)
     key = TABLES[table].key
     own = store.snapshot(table).scan().filter(pl.col("batch_id") == batch_id).select(key).collect()
-    store.append_next(table, rows.join(own, on=key, how="anti"), producer=late_producer(batch_id))
+    appender.append(table, rows.join(own, on=key, how="anti"))
 
 
 def append_batch(

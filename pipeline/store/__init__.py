@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pipeline.later import exports
 
 if TYPE_CHECKING:
+    from pipeline.store.appender import Appender
     from pipeline.store.checking import CheckReport, Finding, RepairStep, check_store, repair_store
     from pipeline.store.contract_check import rules_hold
     from pipeline.store.contract_tables import describe_column, type_name
@@ -71,6 +72,7 @@ else:
     __getattr__ = exports(
         __name__,
         {
+            "appender": "Appender",
             "checking": "CheckReport Finding RepairStep check_store repair_store",
             "contract_check": "rules_hold",
             "contract_tables": "describe_column type_name",
@@ -122,6 +124,7 @@ __all__ = [
     "VERDICTS",
     "VERDICT_OF_EACH",
     "VIEWS",
+    "Appender",
     "CheckReport",
     "Evaluations",
     "Finding",

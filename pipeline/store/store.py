@@ -21,6 +21,7 @@ from deltalake.exceptions import DeltaError
 
 from pipeline.later import later
 from pipeline.store import appending, maintenance, pins
+from pipeline.store.appender import Appender
 from pipeline.store.appending import TableLog, refresh, sequence_of
 from pipeline.store.data_files import live_files
 from pipeline.store.disk_log import DiskLog
@@ -106,19 +107,12 @@ class Store:
         return sequence_of(handle, producer) if handle else -1
 
     def append_next(self, name: str, rows: pl.DataFrame, *, producer: str) -> None:
-        """Append under the producer's next sequence. For one process per producer, whose rows are chosen by
-        what is missing.
+        """Append under the producer's next sequence. For a producer that this process has for itself; where
+        another process may append the same rows, `Appender` finds it out.
 
-        Raises StoreError if another process appended for this producer meanwhile: its rows may be the same.
+        Raises StoreError if another process appended for this producer meanwhile.
         """
-        if not rows.height:
-            return
-        sequence = self.last_sequence(name, producer) + 1
-        if not self.append(name, rows, producer=producer, sequence=sequence):
-            raise StoreError(
-                f"{name}: another process appended as {producer} at the same time, and nothing was added:"
-                " try again"
-            )
+        Appender(self, producer, name).append(name, rows)
 
     def version(self, name: str) -> int:
         """Current version of a table; -1 if it was never written to."""

@@ -17,7 +17,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipeline.dedup.deduplication import STATE, current
+from pipeline.dedup.deduplication import STATE
+from pipeline.dedup.incremental import current_of
 from pipeline.store.store import Store
 from pipeline.store.tables import TABLES
 
@@ -98,7 +99,9 @@ def contents(store: Store) -> dict[str, set[tuple]]:
         rows = store.read(name, table.key)
         assert rows.height == rows.unique().height, f"{name} holds a key twice"
         actual[name] = set(rows.drop("pass_number", "folder", strict=False).rows())
-    actual["clusters"] = set(current(store).select("trajectory_id", *STATE).collect().rows())
+    actual["clusters"] = set(
+        current_of(store.snapshot("duplicates").scan()).select("trajectory_id", *STATE).collect().rows()
+    )
     return actual
 
 

@@ -26,7 +26,8 @@ from pipeline.dedup.decontamination import (
     refuse_leaks,
 )
 from pipeline.store import sql
-from pipeline.store.store import Store
+from pipeline.store.appender import Appender
+from pipeline.store.store import Store, StoreError
 
 DATA = Path(os.environ.get("SPO_DATA", Path(__file__).parents[2] / "../shared/data"))
 needs_bundle = pytest.mark.skipif(not DATA.is_dir(), reason="the contest bundle is not here; set SPO_DATA")
@@ -204,16 +205,33 @@ def test_a_second_pass_is_looked_up_and_another_set_replaces_the_marks(store):
 def test_a_pass_killed_between_its_two_tables_counts_for_nothing(store, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(module, "datetime", None)
-        patch.setattr(Store, "append_next", interrupted_after(Store.append_next, "contaminations"))
+        patch.setattr(Appender, "append", interrupted_after(Appender.append, "contaminations"))
         decontaminate(store, "problem_id = 'clean/2'")
     assert store.read("contaminations").height == 1 and marks(store)[0] == []
     decontaminate(store)
     assert {row[1] for row in marks(store)[0]} >= {"codeforces/1/A", "t8"} and "t5" in marks(store)[1]
 
 
+def test_of_two_passes_at_once_one_ends_with_an_error(store, monkeypatch):
+    others = []
+
+    def overtaken(*arguments):
+        if not others:
+            others.append(None)
+            others[0] = decontaminate(Store(store.location), "problem_id = 'clean/2'")
+        return found_marks(*arguments)
+
+    found_marks = module.found_marks
+    monkeypatch.setattr(module, "found_marks", overtaken)
+    with pytest.raises(StoreError, match="another process appended as decontaminate at the same time"):
+        decontaminate(store)
+    assert store.read("decontaminations")["pass_number"].to_list() == [1]
+    assert set(store.read("contaminations")["pass_number"]) == {1} and others[0].pass_number == 1
+
+
 def interrupted_after(append, table):
-    def stopping(self, name, rows, **options):
-        append(self, name, rows, **options)
+    def stopping(self, name, rows):
+        append(self, name, rows)
         if name == table:
             raise KeyboardInterrupt
 

@@ -20,9 +20,10 @@ import pytest
 from pipeline.dedup import deduplication as dedup
 from pipeline.dedup import index as problem_index
 from pipeline.dedup.clusters import Programs, components, jaccard, merge_clusters, near_pairs
-from pipeline.dedup.deduplication import current, deduplicate
+from pipeline.dedup.deduplication import deduplicate, sign_part
+from pipeline.dedup.incremental import current_of
 from pipeline.dedup.signatures import PERMUTATIONS, sign
-from pipeline.store.store import Store
+from pipeline.store.store import Store, StoreError
 
 DATA = Path(os.environ.get("SPO_DATA", Path(__file__).parents[2] / "../shared/data"))
 needs_bundle = pytest.mark.skipif(not DATA.is_dir(), reason="the contest bundle is not here; set SPO_DATA")
@@ -74,9 +75,15 @@ def add(store, *groups):
     )
 
 
+def current(store):
+    return current_of(store.snapshot("duplicates").scan())
+
+
 def state(store):
     columns = ["trajectory_id", "cluster_id", "representative_id", "level", "cluster_size"]
-    return current(store).select(columns).sort("trajectory_id").collect().rows()
+    return (
+        current_of(store.snapshot("duplicates").scan()).select(columns).sort("trajectory_id").collect().rows()
+    )
 
 
 @pytest.fixture
@@ -442,7 +449,7 @@ def test_a_store_without_a_local_folder_is_scanned(tmp_path, monkeypatch):
 WORKER = """
 import sys
 import polars as pl
-from pipeline.dedup.deduplication import current, deduplicate
+from pipeline.dedup.deduplication import deduplicate
 from pipeline.store.store import Store
 store = Store(sys.argv[1])
 assert pl.thread_pool_size() == int(sys.argv[2])
@@ -499,6 +506,49 @@ def test_killed_after_each_commit_it_ends_in_the_same_state(tmp_path, monkeypatc
     assert deaths >= 5 and state(store) == state(whole)
     for table in ("program_signatures", "duplicates"):
         assert store.read(table)["trajectory_id"].is_unique().all()
+
+
+@pytest.mark.parametrize("stage", ["sign", "cluster"])
+def test_of_two_passes_at_once_one_ends_with_an_error_and_nothing_is_written_twice(
+    tmp_path, monkeypatch, stage
+):
+    everything = population()
+    whole = Store(tmp_path / "whole")
+    add(whole, everything)
+    deduplicate(whole)
+    monkeypatch.setattr(dedup, "SIGNED_AT_ONCE", 50)
+    monkeypatch.setattr(dedup, "RELATED_AT_ONCE", 1)
+    monkeypatch.setattr(dedup, "CLUSTERED_AT_ONCE", 40)
+    store = Store(tmp_path / "store")
+    add(store, everything)
+    others = []
+
+    def run_another_once(step):
+        if step.stage == stage and not others:
+            others.append(deduplicate(Store(store.location)))
+
+    with pytest.raises(StoreError, match="another process appended as deduplicate at the same time"):
+        deduplicate(store, run_another_once)
+    assert others[0].programs == len(everything)
+    assert deduplicate(store).rows_changed == 0 and state(store) == state(whole)
+    for table in ("program_signatures", "duplicates"):
+        assert store.read(table)["trajectory_id"].is_unique().all()
+
+
+def test_of_two_spreads_at_once_one_ends_with_an_error(store, monkeypatch):
+    monkeypatch.setattr(dedup, "SIGNED_AT_ONCE", 50)
+    add(store, [{**row, "trajectory_id": f"{n:032x}"} for n, row in enumerate(population())])
+
+    class Overtaken(Store):
+        def append(self, *arguments, **options):
+            if not others:
+                others.append(sign_part(Store(self.location), 0, 1))
+            return super().append(*arguments, **options)
+
+    others = []
+    with pytest.raises(StoreError, match="another process appended"):
+        sign_part(Overtaken(store.location), 0, 1)
+    assert others == [150] and store.read("program_signatures")["trajectory_id"].is_unique().all()
 
 
 def test_progress_and_an_empty_store(store):
