@@ -20,7 +20,7 @@ import polars as pl
 
 from pipeline.labelling.judged_programs import JudgedPrograms
 from pipeline.labelling.time_limits import SETS_LIMIT
-from pipeline.store import TABLES, PrivateFolderError, Store, StoreError, connect, query
+from pipeline.store import TABLES, PrivateFolderError, Store, StoreError, connect_for, query
 
 # More rows without a verdict than this are found by a query over all rows, and the folder is left alone.
 MOST_OPEN = 50_000
@@ -130,13 +130,17 @@ class Look:
         self.now = {name: store.statistics(name) for name in (*FOLLOWED, "problems")}
         self.rows = self.verdicts = pl.DataFrame()
 
+    @property
+    def versions(self) -> dict[str, int]:
+        return {name: at.version for name, at in self.now.items()}
+
     def take(self) -> OpenRows | None:
         if not self._follow() and not self._start():
             return None
-        with connect(self.store, {name: at.version for name, at in self.now.items()}) as connection:
+        sql = STILL_OPEN.format(where=self.question.where)
+        with connect_for(self.store, sql, pins=self.versions) as connection:
             connection.register("_open_rows", self.rows.to_arrow())
             connection.register("_open_verdicts", self.verdicts.to_arrow())
-            sql = STILL_OPEN.format(where=self.question.where)
             values = {**self.question.parameters, **self.question.values}
             still = query(connection, sql, values)
         own = [name for name in still.columns if name.startswith("_")]
@@ -198,7 +202,7 @@ class Look:
         """Find the open rows among all rows. False where they are too many."""
         if not self.now["problems"].rows or not self.now["trajectories"].rows:
             return False
-        with connect(self.store, {name: at.version for name, at in self.now.items()}) as connection:
+        with connect_for(self.store, OPEN_IDS, pins=self.versions) as connection:
             ids = query(connection, OPEN_IDS, self.question.state_values)
         if ids.height > MOST_OPEN:
             return False

@@ -24,7 +24,9 @@ TEST_COLUMNS = ("test_id", "mode", "input", "expected_output", "checker_argument
 
 
 class SubmissionBuilder:
-    """Builds submissions for the judge from the stored problems and tests of some problem_ids."""
+    """Builds submissions for the judge from the stored problems and tests of some problem_ids. Asked for one
+    problem after the other, it converts the tests of each once.
+    """
 
     def __init__(self, store: Store, problem_ids: list[str]):
         wanted = pl.col("problem_id").is_in(problem_ids)
@@ -41,6 +43,7 @@ class SubmissionBuilder:
         )
         tests = scan.sort("problem_id", "position").collect()
         self._tests = {key[0]: frame for key, frame in tests.partition_by("problem_id", as_dict=True).items()}
+        self._last: tuple[str, tuple[Test, ...]] = ("", ())  # of the problem that was asked for last
 
     def public_tests(self, problem_id: str) -> set[str]:
         """test_ids of the public tests, which a contestant may see."""
@@ -54,10 +57,16 @@ class SubmissionBuilder:
         derived = self._derived_limits.get(problem["problem_id"])
         return problem["time_limit_s"] or derived or DEFAULT_TIME_LIMIT_S
 
+    def _tests_of(self, problem_id: str) -> tuple[Test, ...]:
+        if self._last[0] != problem_id:
+            rows = self._tests[problem_id].select(TEST_COLUMNS).to_dicts()
+            self._last = problem_id, tuple(map(test_of, rows))
+        return self._last[1]
+
     def submission(self, row: dict, key: str) -> Submission:
         """The submission of a row of `trajectories`. Raises CheckerUnavailable."""
         problem = self._problems[row["problem_id"]]
-        tests = tuple(map(test_of, self._tests[row["problem_id"]].select(TEST_COLUMNS).to_dicts()))
+        tests = self._tests_of(row["problem_id"])
         files = files_of(row.get("files"))
         program, language = row["program"], row["language"]
         if language == "script" and (script := script_of(files)):

@@ -37,9 +37,9 @@ group by all
 def derived_limits(store: Store, problem_ids: Iterable[str]) -> dict[str, float]:
     """{problem_id: CPU seconds per test} of the problems whose limit follows from stored verdicts."""
     # Imported here: most problems state their limit, and `spo judge` then runs no query.
-    from pipeline.store import connect, query
+    from pipeline.store import connect_for, query
 
-    with connect(store) as connection:
+    with connect_for(store, SLOWEST) as connection:
         rows = query(connection, SLOWEST, {"problem_ids": list(problem_ids)})
     return {name: limit_s(slowest_s, rule) for name, rule, slowest_s in rows.iter_rows()}
 

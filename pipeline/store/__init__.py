@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from pipeline.store.ledger import Ledger, check_ledger
     from pipeline.store.locks import exclusive, one_slot, print_to_stderr
     from pipeline.store.order import undetermined
+    from pipeline.store.part_connections import connect_for, connect_part
     from pipeline.store.passk import pass_at_k
     from pipeline.store.private_folder import PrivateFolderError
     from pipeline.store.rewards import DEFAULT, Reward, RewardError, macro, reward
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
         VIEWS,
         SqlError,
         connect,
-        connect_part,
         errors_in_one_line,
         in_one_line,
         leading_comment,
@@ -89,6 +89,7 @@ else:
             "ledger": "Ledger check_ledger",
             "locks": "exclusive one_slot print_to_stderr",
             "order": "undetermined",
+            "part_connections": "connect_for connect_part",
             "passk": "pass_at_k",
             "private_folder": "PrivateFolderError",
             "rewards": "DEFAULT Reward RewardError macro reward",
@@ -96,7 +97,7 @@ else:
             "sampling": "MAY_BE_SAMPLED report_not_sampled",
             "snapshot": "Snapshot",
             "sql": (
-                "SqlError VIEWS connect connect_part errors_in_one_line in_one_line leading_comment "
+                "SqlError VIEWS connect errors_in_one_line in_one_line leading_comment "
                 "predicate query question questions relation rows_with_positions tables_behind"
             ),
             "sql_guard": "reads_one_row",
@@ -150,6 +151,7 @@ __all__ = [
     "check_ledger",
     "check_store",
     "connect",
+    "connect_for",
     "connect_part",
     "content_id",
     "describe_column",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from pipeline.later import later
 from pipeline.store import passk, rewards, unique
 from pipeline.store.private_folder import private_folder
 from pipeline.store.read_only_files import ReadOnlyFiles, url
-from pipeline.store.snapshot import NOT_CREATED, Snapshot, StoreError, damaged
+from pipeline.store.snapshot import Snapshot, StoreError, damaged
 from pipeline.store.sql_guard import check_query, predicate
 from pipeline.store.sql_parser import SqlError, in_one_line, nodes, select_node
 from pipeline.store.store import Store
@@ -41,7 +41,6 @@ __all__ = [
     "Question",
     "SqlError",
     "connect",
-    "connect_part",
     "errors_in_one_line",
     "in_one_line",
     "literal",
@@ -103,24 +102,10 @@ def connect(
     if not read_only:
         for snapshot in snapshots.values():
             snapshot.verify()
-    return _connection(snapshots, VIEWS, read_only=read_only, threads=threads)
+    return open_connection(snapshots, VIEWS, read_only=read_only, threads=threads)
 
 
-def connect_part(
-    snapshots: Mapping[str, Snapshot], judge_versions: pl.DataFrame, views: Sequence[str]
-) -> duckdb.DuckDBPyConnection:
-    """Read-only DuckDB connection on some files of some tables, and on these views alone; other tables are
-    empty.
-
-    `judge_versions`: rows of the view of that name over the whole store, because they decide which verdict
-    of a trajectory holds. With them, `judged` has for a trajectory what it has over the whole store if all
-    files are there that have rows of it or of its problem.
-    """
-    empty = {name: Snapshot(table, NOT_CREATED, ()) for name, table in TABLES.items()}
-    return _connection(empty | dict(snapshots), views, judge_versions=judge_versions)
-
-
-def _connection(
+def open_connection(
     snapshots: Mapping[str, Snapshot],
     views: Sequence[str],
     *,
@@ -128,6 +113,7 @@ def _connection(
     threads: int | None = None,
     judge_versions: pl.DataFrame | None = None,
 ) -> duckdb.DuckDBPyConnection:
+    """DuckDB connection on these tables and these views over them. `judge_versions`: as in `connect_part`."""
     settings: dict[str, Any] = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
     connection = duckdb.connect(config=settings | ({"threads": threads} if threads else {}))
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
@@ -136,7 +122,7 @@ def _connection(
         serve_read_only(connection, local)
     for macro in [*rewards.macros(), passk.MACRO, unique.MACRO]:
         connection.execute(macro)
-    create_views(connection, views)
+    create_views(connection, views, snapshots)
     if judge_versions is not None:
         connection.register("_judge_versions", judge_versions.to_arrow())
         connection.execute("CREATE OR REPLACE VIEW judge_versions AS SELECT * FROM _judge_versions")
@@ -150,18 +136,22 @@ def _connection(
     return connection
 
 
-def create_views(connection: duckdb.DuckDBPyConnection, views: Sequence[str] = VIEWS) -> None:
-    """Ready views, over names that do not exist yet.
+def create_views(
+    connection: duckdb.DuckDBPyConnection, views: Sequence[str] = VIEWS, tables: Iterable[str] = TABLES
+) -> None:
+    """Ready views, over names that do not exist yet. `tables`: at least those behind them.
 
     DuckDB binds a view with all that is behind it when it is created. Behind these are empty tables, which
     are dropped at the end: binding the files instead would take three times as long.
     """
-    for table in TABLES.values():
-        columns = ", ".join(f"{quoted(name)} {kind}" for name, kind in table.duckdb_types.items())
-        connection.execute(f"CREATE TABLE {table.name} ({columns})")
+    behind = list(tables) if views else []
+    for name in behind:
+        types = TABLES[name].duckdb_types
+        columns = ", ".join(f"{quoted(column)} {kind}" for column, kind in types.items())
+        connection.execute(f"CREATE TABLE {name} ({columns})")
     for name in views:
         connection.execute(f"CREATE VIEW {name} AS {text_of('views', name)}")
-    for name in TABLES:
+    for name in behind:
         connection.execute(f"DROP TABLE {name}")
 
 

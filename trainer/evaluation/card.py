@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.evaluation import Estimate, rates, without_seed
-from pipeline.store import Store, connect, query
+from pipeline.store import Store, connect_for, query
 from sandbox import judge_version
 from trainer.policies import PublishedPolicy
 
@@ -82,7 +82,7 @@ def _data(store: Store, config: dict[str, Any] | None) -> str:
         for source in config["source"]
     ]
     text = "## Training data\n\n" + _table(["source", "corpus id", "rows", "weight"], rows)
-    with connect(store) as connection:
+    with connect_for(store, TRAINED_ON) as connection:
         trained = query(connection, TRAINED_ON)
     text += "\n\nProblems of split `train` in the store:\n\n"
     text += _table(trained.columns, [list(map(str, row)) for row in trained.iter_rows()])

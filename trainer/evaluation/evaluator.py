@@ -18,7 +18,7 @@ import polars as pl
 from pipeline.dedup import sign
 from pipeline.evaluation import Estimate, mean_entropy, rates, verdict_mix, without_seed
 from pipeline.labelling import label
-from pipeline.store import NOT_A_REWARD, Evaluations, Store, connect, exclusive, query
+from pipeline.store import NOT_A_REWARD, Evaluations, Store, connect_for, exclusive, judged_of, query
 from sandbox import Pool, judge_version
 from trainer.policies import Policy, digest, problems_of, token_entropy
 from trainer.rollouts import Provenance, Sampler, SamplingSettings, rollout
@@ -27,12 +27,12 @@ from trainer.rollouts import Provenance, Sampler, SamplingSettings, rollout
 # evaluation.
 ENTROPY_SAMPLES = 4
 
-SAMPLES = """
+SAMPLES = f"""
 select
     t.problem_id, t.sample_index, t.program, t.language, t.token_ids,
     case when t.finish_reason = 'length' then coalesce(j.verdict, 'wrong_answer')
         else coalesce(j.verdict, 'judge_error') end as verdict
-from trajectories t left join judged j using (trajectory_id) where t.batch_id = $name
+from trajectories t left join {judged_of("batch_id = $name")} j using (trajectory_id) where t.batch_id = $name
 """
 
 
@@ -106,7 +106,7 @@ def _rows(
     """Rows for `evaluations` from the judged samples of a rollout: one per problem, also without any sample
     or verdict.
     """
-    with connect(store) as connection:
+    with connect_for(store, SAMPLES) as connection:
         samples = query(connection, SAMPLES, {"name": provenance.name})
     language = json.loads(key).get("language", "python3")
     entropies = None

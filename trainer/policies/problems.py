@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 import polars as pl
 
-from pipeline.store import Store, connect, query
+from pipeline.store import Store, connect_for, query
 
 PYTHON = "python3"
 MOST_SAMPLES = 3
@@ -93,7 +93,7 @@ def problems_of(store: Store, rows: pl.DataFrame, language: str = PYTHON) -> lis
     """The problem of each row (columns problem_id, statement), or its statement alone if the store lacks the
     problem. Opens a connection: ask for all rows at once. Raises ValueError as `in_language`.
     """
-    with connect(store) as connection:
+    with connect_for(store, PROBLEMS) as connection:
         known = read_problems(connection, rows["problem_id"])
     asked = zip(rows["problem_id"].to_list(), rows["statement"].to_list(), strict=True)
     problems = [known.get(problem_id) or Problem(statement) for problem_id, statement in asked]

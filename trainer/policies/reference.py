@@ -20,11 +20,11 @@ from typing import Any
 import polars as pl
 import torch
 
-from pipeline.store import ReferencePolicies, ReferenceScores, Store, connect, predicate, query
+from pipeline.store import ReferencePolicies, ReferenceScores, Store, connect_for, predicate, query
 from trainer.policies.batching import length_buckets, token_batch
 from trainer.policies.logprobs import Precision, autocast, completion_logprobs
 from trainer.policies.policy import Policy, in_bfloat16
-from trainer.policies.problems import Problem, read_problems
+from trainer.policies.problems import PROBLEMS, Problem, read_problems
 from trainer.policies.publishing import digest
 
 # Part of a reference's fingerprint: raise it whenever scoring changes any number.
@@ -149,12 +149,9 @@ def check_scored(store: Store, parts: dict[str, str], folder: Path) -> None:
 
 
 def _has_scores(store: Store, reference: str) -> bool:
-    with connect(store) as connection:
-        scores = query(
-            connection,
-            "select 1 from reference_scores where reference = $reference limit 1",
-            {"reference": reference},
-        )
+    sql = "select 1 from reference_scores where reference = $reference limit 1"
+    with connect_for(store, sql) as connection:
+        scores = query(connection, sql, {"reference": reference})
     return scores.height > 0
 
 
@@ -169,21 +166,23 @@ def score(
     precision: Precision = "fp32",
     folder: Path | None = None,
     changed: bool = False,
+    since: Mapping[str, int] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ScoreSummary:
     """Score the judged Python trajectories that lack a score and that `where` selects (SQL over t:
     trajectories, p: problems).
 
-    `parameters` has a value for each `$name` in `where`. `folder` is the folder of the policy. Raises
-    ReferenceChanged if another was scored from there, unless `changed`.
+    `parameters` has a value for each `$name` in `where`. `folder` is the folder of the policy. Rows that
+    were not added to a table after its version in `since` need not be looked at. Raises ReferenceChanged if
+    another was scored from `folder`, unless `changed`.
     """
     started = time.monotonic()
     parts = reference_parts(policy, precision)
     reference = reference_name(parts)
     if folder is not None:
         _record_reference(store, parts, folder, changed=changed)
-    with connect(store) as connection:
-        chosen = PENDING.format(where=predicate(where, parameters, reserved=("reference",)))
+    chosen = PENDING.format(where=predicate(where, parameters, reserved=("reference",)))
+    with connect_for(store, chosen, PROBLEMS, since=since) as connection:
         pending = query(connection, chosen, {**(parameters or {}), "reference": reference})
         asked = read_problems(connection, pending["problem_id"])
     scorer = in_bfloat16(policy) if precision == "bf16-weights" else policy

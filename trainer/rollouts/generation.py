@@ -103,6 +103,15 @@ def as_sampler(policy: Policy | Sampler) -> Sampler:
     return LocalSampler(policy) if isinstance(policy, Policy) else policy
 
 
+def producer_of(provenance: Provenance) -> str:
+    return f"rollout/{provenance.name}"
+
+
+def has_begun(store: Store, provenance: Provenance) -> bool:
+    """Whether any trajectory of a rollout is stored."""
+    return store.last_sequence("trajectories", producer_of(provenance)) >= 0
+
+
 def rollout(
     store: Store,
     policy: Policy | Sampler,
@@ -117,7 +126,7 @@ def rollout(
     number that this call sampled.
     """
     per_chunk = max(1, CHUNK_SAMPLES // settings.samples_per_problem)
-    producer = f"rollout/{provenance.name}"
+    producer = producer_of(provenance)
     sampler = as_sampler(policy)
     sampled, total = 0, problems.height * settings.samples_per_problem
     done = (store.last_sequence("trajectories", producer) + 1) * per_chunk

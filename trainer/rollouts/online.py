@@ -15,7 +15,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.labelling import label
-from pipeline.store import Store, connect, exclusive, query
+from pipeline.store import Store, connect_for, exclusive, query
 from sandbox import Pool
 from trainer.distributed import SINGLE, Ranks
 from trainer.policies import Policy, Precision, Problem, publish_policy, score
@@ -26,13 +26,17 @@ from trainer.rollouts.generation import (
     Sampler,
     SamplingSettings,
     chunk_seed,
+    has_begun,
     rollout,
 )
 from trainer.rollouts.sampling import Sample
 
+WRITTEN = ("trajectories", "verdicts", "reference_scores")
 COUNTS_OF_ROUND = """
-select count(*) as rows, count(*) filter (j.trajectory_id is null) as judge_errors
-from trajectories t left join judged j using (trajectory_id) where t.batch_id = $batch
+select count(*) as rows, count(*) filter (
+    trajectory_id not in (select trajectory_id from verdicts where verdict <> 'judge_error')
+) as judge_errors
+from trajectories where batch_id = $batch
 """
 
 
@@ -129,9 +133,12 @@ class FreshData:
         round_number = self._round_at(step)
         if round_number is None:
             raise ValueError(f"no round is due at step {step}")
+        since: dict[str, int] | None = None
         with shared_sampler(LocalSampler(policy), self.ranks) as sampler:
             if sampler:
                 provenance = self.provenance(step)
+                if not has_begun(self.store, provenance):
+                    since = {name: self.store.version(name) for name in WRITTEN}
                 self.record(policy, provenance.policy_id, step)
                 rollout(
                     self.store,
@@ -141,10 +148,13 @@ class FreshData:
                     provenance,
                     seed=self.seed,
                 )
-        return self._judged_and_scored(step) if self.judges else {}
+        return self._judged_and_scored(step, since) if self.judges else {}
 
-    def _judged_and_scored(self, step: int) -> dict[str, int]:
-        """Judge and score the rows of this round, and no others: they may be another process's to do."""
+    def _judged_and_scored(self, step: int, since: dict[str, int] | None) -> dict[str, int]:
+        """Judge and score the rows of this round, and no others: they may be another process's to do. What
+        the round added is looked at alone: `since` has the versions of tables before it, and is None if a
+        process that was killed has begun it.
+        """
         batch = {"batch": self.provenance(step).name}
         with exclusive(self.store.location, "label"):
             label(
@@ -164,8 +174,9 @@ class FreshData:
                     parameters=batch,
                     max_tokens=self._longest(self.reference),
                     precision=self.precision,
+                    since=since,
                 ).too_long
-        with connect(self.store) as connection:
+        with connect_for(self.store, COUNTS_OF_ROUND, since=since) as connection:
             counts = query(connection, COUNTS_OF_ROUND, batch).row(0, named=True)
         if too_long > self.settings.max_too_long * counts["rows"]:
             raise TooLong(

@@ -22,7 +22,7 @@ from pipeline.store import (
     reward,
     write_whole,
 )
-from sandbox import Pool, usable_processors
+from sandbox import Pool
 from trainer.data import EncodedTokens, ScoredTokens, Stream, TokenCache, may_be_scored
 from trainer.distributed import SINGLE, Ranks, checkpoints
 from trainer.objectives import Needs
@@ -50,6 +50,7 @@ from trainer.run.log import steps_done
 from trainer.run.loop import TrainingJob, train
 from trainer.run.pinning import read_saved, with_corpora_pinned
 from trainer.run.planning import Plan, make_plan
+from trainer.run.resources import keep_freed_memory, limit_threads
 from trainer.run.validation import InvalidValidation, Validation, validation_problems
 
 # Folders, because a run may be moved with them, settings that are read only before a run begins, and those
@@ -92,16 +93,9 @@ def run(config: RunConfig, *, on_step: Callable[[dict], None] | None = None, ran
         return _run(config, on_step, ranks)
 
 
-def limit_threads() -> None:
-    """Use no more threads than the control group of this process leaves it processors: a step waits for all
-    of its threads, and torch counts those of the machine.
-    """
-    if torch.get_num_threads() > usable_processors():
-        torch.set_num_threads(usable_processors())
-
-
 def _run(config: RunConfig, on_step: Callable[[dict], None] | None, ranks: Ranks) -> Path:
     limit_threads()
+    keep_freed_memory()
     config = ranks.agree(with_corpora_pinned(config) if ranks.rank == 0 else None)
     begun = resumes(config) is not None
     store, start = Store(config.store), load_start(config)

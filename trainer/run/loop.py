@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from pipeline.store import connect, query
+from pipeline.store import connect_for, query
 from trainer.data import Stream
 from trainer.distributed import SINGLE, Learner, Ranks, newest_whole
 from trainer.objectives import Objective
@@ -186,7 +186,7 @@ def validation_figures(job: TrainingJob, learner: Learner, step: int) -> dict:
 
 def some_samples(stream: Stream, step: int) -> list[Sample]:
     """Completions that the policy of a step wrote: of fresh rows, or of a validation."""
-    with connect(stream.store) as connection:
+    with connect_for(stream.store, SOME_SAMPLES) as connection:
         policy = {"policy": f"{stream.run_id}@{step}", "limit": LOGGED_SAMPLES}
         return list(query(connection, SOME_SAMPLES, policy).iter_rows())
 
