@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import torch
 
+from sandbox import Pool
 from trainer.distributed import SingleProcess
 from trainer.policies import ReferenceChanged
 from trainer.policies.policy import new_policy
 from trainer.rollouts.generation import LocalSampler, SamplingSettings
-from trainer.rollouts.online import shared_sampler
+from trainer.rollouts.online import FreshData, OnlineSettings, shared_sampler
 from trainer.run import RunConfig, run
 
 STATEMENTS = ["Print n.", "Print n.", "Print the sum of the numbers.", "Print n.", "Print n."]
@@ -87,6 +88,30 @@ def test_ranks_draw_every_sample_once_and_the_same_ones_again(policy, world):
 
 def test_a_single_rank_draws_as_it_does_without_any(policy):
     assert draw_all(policy, 1, [5]) == [list(LocalSampler(policy).draw(STATEMENTS, SETTINGS, 5))]
+
+
+def test_a_round_that_was_killed_is_judged_and_scored_as_a_whole(job):
+    problems = job.store.read("problems", ["problem_id", "statement", "split"]).filter(split="train")
+    sampling = SamplingSettings(samples_per_problem=2, max_new_tokens=6)
+    settings = OnlineSettings(from_step=0, every=1, problems=2, sampling=sampling)
+    with Pool() as judges:
+        fresh = FreshData(
+            store=job.store,
+            reference=job.policy(),
+            problems=problems,
+            settings=settings,
+            run_id="run",
+            seed=0,
+        )
+        assert fresh.make(0, job.policy()) == {}  # without judges, as if killed before them
+        fresh.judges = judges
+        for step in (0, 1):
+            assert fresh.make(step, job.policy()) == {"rows": 4, "judge_errors": 0, "too_long": 0}
+    samples = job.store.read("trajectories").filter(run_id="run")
+    assert samples.height == 8
+    for table in ("verdicts", "reference_scores"):
+        stored = job.store.read(table).join(samples, on="trajectory_id", how="semi")
+        assert sorted(stored["trajectory_id"]) == sorted(samples["trajectory_id"])
 
 
 def test_a_run_of_fresh_rows_alone_needs_no_score_of_its_reference_before(job, tmp_path):
