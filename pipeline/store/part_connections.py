@@ -52,14 +52,15 @@ def connect_for(
 def connect_part(
     snapshots: Mapping[str, Snapshot], judge_versions: pl.DataFrame, views: Sequence[str]
 ) -> duckdb.DuckDBPyConnection:
-    """Read-only DuckDB connection on some files of some tables, and on these views alone; other tables are
-    empty.
+    """Read-only DuckDB connection on some files of some tables, and on these views alone. A table that is
+    behind them and not in `snapshots` is empty; others are not there.
 
     `judge_versions`: rows of the view of that name over the whole store, because they decide which verdict
     of a trajectory holds. With them, `judged` has for a trajectory what it has over the whole store if all
     files are there that have rows of it or of its problem.
     """
-    empty = {name: Snapshot(table, NOT_CREATED, ()) for name, table in TABLES.items()}
+    behind = {name for view in views for name in _named_in((f"FROM {view}",))[0]}
+    empty = {name: Snapshot(TABLES[name], NOT_CREATED, ()) for name in sorted(behind)}
     return open_connection(empty | dict(snapshots), views, judge_versions=judge_versions)
 
 
