@@ -163,7 +163,6 @@ def _totals(duplicates: ProblemIndex) -> tuple[int, Counter[str]]:
         rows = current_of(duplicates.rows(portion).lazy()).collect()
         clusters += rows["cluster_id"].n_unique()
         levels.update(rows["level"].to_list())
-        duplicates.release()
     return clusters, levels
 
 
@@ -297,7 +296,7 @@ def _cluster_missing(state: Pass) -> None:
     if not problem_ids:
         return
     state.number = 1 + passes
-    sizes = state.signatures.counts(problem_ids)
+    sizes = state.signatures.counts(state.signatures.in_order(problem_ids))
     state.problems, done = len(sizes), 0
     for portion, programs in _portions(sizes, CLUSTERED_AT_ONCE * (1 if fresh is None else RELATED_AT_ONCE)):
         indices = state.signatures, state.duplicates
@@ -315,7 +314,6 @@ def _cluster_missing(state: Pass) -> None:
         state.appender.append("duplicates", rows)
         state.changed, done = state.changed + rows.height, done + programs
         state.report("cluster", done, sum(sizes.values()))
-        state.signatures.release()
 
 
 def _unclustered(state: Pass) -> tuple[list[str], int, pl.DataFrame | None]:
