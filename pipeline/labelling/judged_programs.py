@@ -28,7 +28,7 @@ FIELDS = np.dtype([("key", KEY_TYPE), ("offset", "u8"), ("length", "u4"), ("row"
 BLOCK_ROWS = 128
 # What a program needs to have this verdict, too; `trajectory_id` and `attempt` are those of its own rows.
 OWN = ("trajectory_id", "attempt")
-FILE_ROWS = 200_000
+FILE_ROWS = 50_000
 NO_NEED_OF_ALL = ("accepted", "compile_error", "no_program", "language_unavailable")
 
 

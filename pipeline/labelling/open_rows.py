@@ -31,28 +31,33 @@ FOLLOWED = ("verdicts", "trajectories")
 # Rows without a verdict on the present tests of their problem, or with judge errors only. Empty programs that
 # an older version judged like others are judged again. With $all_tests a verdict counts only if every test
 # has a result, or none is needed.
-JUDGED = """
+COUNTS = """
+(
+    verdict <> 'judge_error' and (
+        not $all_tests or len(tests) >= total
+        or verdict in ('accepted', 'compile_error', 'no_program', 'language_unavailable')
+    )
+)
+"""
+JUDGED = f"""
 judged as (
     select
         trajectory_id, test_set_hash, max(attempt) as attempts,
         bool_or(verdict <> 'judge_error') as judged_before,
-        bool_or(
-            verdict <> 'judge_error' and (
-                not $all_tests or len(tests) >= total
-                or verdict in ('accepted', 'compile_error', 'no_program', 'language_unavailable')
-            )
-        ) as has_verdict,
+        bool_or({COUNTS}) as has_verdict,
         bool_or(verdict = 'no_program') as has_no_program
-    from {verdicts} where judge_version = $judge_version group by all
+    from {{verdicts}} where judge_version = $judge_version group by all
 )
 """
-UNSETTLED = """
+UNSETTLED_IF = """
 (
     not coalesce(j.has_verdict, false)
     and coalesce(j.attempts, 0) < $attempts * if(coalesce(j.judged_before, false), 2, 1)
-    or not coalesce(j.has_no_program, false) and not regexp_matches(t.program, '\\S')
+    or not coalesce(j.has_no_program, false) and {empty}
 )
 """
+EMPTY = "not regexp_matches(t.program, '\\S')"
+UNSETTLED = UNSETTLED_IF.format(empty=EMPTY)
 USABLE = """
 (
     ((p.checker not in ('custom', 'default_validator') and p.checker_arguments is null)
@@ -60,11 +65,28 @@ USABLE = """
     and p.test_count > 0
 )
 """
+# Almost all rows have their verdict. They are found by 16 bytes each, and only verdicts of the others are put
+# together; programs are not carried through a join.
 OPEN_IDS = f"""
-with {JUDGED.format(verdicts="verdicts")}
-select t.trajectory_id from trajectories t left join problems p using (problem_id)
-left join judged j on j.trajectory_id = t.trajectory_id and j.test_set_hash = p.test_set_hash
-where {UNSETTLED} limit {MOST_OPEN + 1}
+with settled as (
+    select md5_number(trajectory_id || '/' || test_set_hash) as verdict_of from verdicts
+    where judge_version = $judge_version and {COUNTS}
+),
+slim as (
+    select t.trajectory_id, p.test_set_hash, {EMPTY} as is_empty,
+        md5_number(t.trajectory_id || '/' || p.test_set_hash) as verdict_of
+    from trajectories t left join problems p using (problem_id)
+),
+maybe as materialized (
+    select trajectory_id, test_set_hash, is_empty from slim where is_empty
+    union
+    select trajectory_id, test_set_hash, is_empty from slim anti join settled using (verdict_of)
+),
+their_verdicts as (select * from verdicts where trajectory_id in (select trajectory_id from maybe)),
+{JUDGED.format(verdicts="their_verdicts")}
+select t.trajectory_id from maybe t
+left join judged j on j.trajectory_id = t.trajectory_id and j.test_set_hash = t.test_set_hash
+where {UNSETTLED_IF.format(empty="t.is_empty")} limit {MOST_OPEN + 1}
 """
 STILL_OPEN = f"""
 with {JUDGED.format(verdicts="_open_verdicts")}
