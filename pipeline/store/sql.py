@@ -89,20 +89,26 @@ _spills = itertools.count()
 
 
 def connect(
-    store: Store, pins: Mapping[str, int] | None = None, *, read_only: bool = True, threads: int | None = None
+    store: Store,
+    pins: Mapping[str, int] | None = None,
+    *,
+    read_only: bool = True,
+    threads: int | None = None,
+    memory_mb: int | None = None,
 ) -> duckdb.DuckDBPyConnection:
     """DuckDB connection on the store as it is now, or with the tables named in `pins` at those versions.
 
     Later appends and compactions change nothing in it. Read-only, it runs one query at a time, sees no file
     but the snapshot's own, can write none, and its settings are locked; otherwise COPY and files from
-    elsewhere work too. Raises StoreError where a version is gone.
+    elsewhere work too. Above `memory_mb` (default: 80 % of the machine's) a query uses the disk. Raises
+    StoreError where a version is gone.
     """
     pins = dict(pins or {})
     snapshots = {name: store.snapshot(name, pins.get(name)) for name in TABLES}
     if not read_only:
         for snapshot in snapshots.values():
             snapshot.verify()
-    return open_connection(snapshots, VIEWS, read_only=read_only, threads=threads)
+    return open_connection(snapshots, VIEWS, read_only=read_only, threads=threads, memory_mb=memory_mb)
 
 
 def open_connection(
@@ -111,11 +117,16 @@ def open_connection(
     *,
     read_only: bool = True,
     threads: int | None = None,
+    memory_mb: int | None = None,
     judge_versions: pl.DataFrame | None = None,
 ) -> duckdb.DuckDBPyConnection:
     """DuckDB connection on these tables and these views over them. `judge_versions`: as in `connect_part`."""
     settings: dict[str, Any] = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
-    connection = duckdb.connect(config=settings | ({"threads": threads} if threads else {}))
+    if threads:
+        settings["threads"] = threads
+    if memory_mb:
+        settings["memory_limit"] = f"{memory_mb}MB"
+    connection = duckdb.connect(config=settings)
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
     local = [file for snapshot in snapshots.values() for file in snapshot.files if "://" not in file]
     if read_only:

@@ -33,6 +33,8 @@ from trainer.data.selection_weights import (
 from trainer.data.selector import Selection, Selector, StreamError, check_all_tests_ran
 from trainer.data.tokens import TokenCache
 
+# What a selection of all rows may use before it goes to disk; the policy that is trained needs memory too.
+SQL_MEMORY_MB = 800
 WATERMARK_TABLES = (
     "problems",
     "trajectories",
@@ -91,7 +93,9 @@ class Stream:
             return watermark
         self._tokens.follow(watermark)
         with ExitStack() as stack:
-            connection = cache(lambda: stack.enter_context(connect(self.store, watermark)))
+            connection = cache(
+                lambda: stack.enter_context(connect(self.store, watermark, memory_mb=SQL_MEMORY_MB))
+            )
             selection = self._selector.follow(self._selection, watermark) if self._selection else None
             selection = selection or self._selector.select(connection(), watermark)
             pools = {
