@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.view.connections import rows
 from flows.view.runs import Metrics, run_folder
-from pipeline.store import Store, StoreError
+from pipeline.store import Store, StoreError, judged_of
 
 if TYPE_CHECKING:
     from flows.view.visit import Visit
@@ -37,9 +37,9 @@ TITLES = {
 }
 # Parts of other columns, and what the mean over the batch is for.
 LEFT_OUT = {"step", "rows_digest", "q_success", "q_failure", "q_above_zero"}
-IN_STORE = """
+IN_STORE = f"""
 SELECT t.trajectory_id, t.problem_id, t.policy_id, t.policy_step, j.verdict
-FROM trajectories t LEFT JOIN (SELECT trajectory_id, verdict FROM judged) j USING (trajectory_id)
+FROM trajectories t LEFT JOIN {judged_of("list_contains($ids, trajectory_id)")} j USING (trajectory_id)
 WHERE list_contains($ids, t.trajectory_id)
 """
 

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from flows.view.connections import row, rows
+from pipeline.store import judged_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -24,17 +25,22 @@ FROM changes c JOIN trajectories t USING (trajectory_id)
 LEFT JOIN (SELECT problem_id, source FROM problems) p USING (problem_id)
 LEFT JOIN (SELECT trajectory_id, verdict FROM judged) j USING (trajectory_id)
 """
+# The same rows, by sorting the verdicts of the changed rows alone.
+COUNTED = CHANGES.replace(
+    "(SELECT trajectory_id, verdict FROM judged)",
+    judged_of("trajectory_id IN (SELECT trajectory_id FROM changes)"),
+)
 TOTALS = f"""
 SELECT count(*) FILTER (change = 'added') AS added, count(*) FILTER (change = 'removed') AS removed,
     count(DISTINCT problem_id) AS problems,
     count(DISTINCT problem_id) FILTER (change = 'added') AS problems_added,
     count(DISTINCT problem_id) FILTER (change = 'removed') AS problems_removed
-FROM ({CHANGES})
+FROM ({COUNTED})
 """
 GROUPS = f"""
 SELECT CAST({{by}} AS VARCHAR) AS value, count(*) FILTER (change = 'added') AS added,
     count(*) FILTER (change = 'removed') AS removed
-FROM ({CHANGES}) GROUP BY 1 ORDER BY added + removed DESC, 1 LIMIT {MOST_VALUES}
+FROM ({COUNTED}) GROUP BY 1 ORDER BY added + removed DESC, 1 LIMIT {MOST_VALUES}
 """
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flows.view.connections import row, rows
+from pipeline.store import judged_of, view_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -33,8 +34,10 @@ SELECT test_id, kind, mode, left(input, {TEXT_CHARACTERS}) AS input, length(inpu
     length(expected_output) AS output_characters, origin
 FROM tests WHERE problem_id = $id ORDER BY position, test_id LIMIT {MOST_TESTS}
 """
-RATES = """
-SELECT policy_id, origin, samples, successes, rate FROM problem_success WHERE problem_id = $id
+# The views below are those of one problem: of all, `judged` alone would sort every verdict of the store.
+THEIRS = "problem_id = $id"
+RATES = f"""
+SELECT policy_id, origin, samples, successes, rate FROM {view_of("problem_success", THEIRS, THEIRS)}
 ORDER BY rate DESC, samples DESC, policy_id, origin LIMIT 200
 """
 # Programs of one cluster stand together, the cluster with most successes first.
@@ -52,8 +55,7 @@ SELECT c.*, l.cluster_id, l.level, j.verdict, j.passed, j.total,
     count(*) OVER (PARTITION BY coalesce(l.cluster_id, c.trajectory_id)) AS members
 FROM chosen c
 LEFT JOIN latest l USING (trajectory_id)
-LEFT JOIN (SELECT trajectory_id, verdict, passed, total FROM judged WHERE problem_id = $id) j
-    USING (trajectory_id)
+LEFT JOIN {judged_of(THEIRS, THEIRS)} j USING (trajectory_id)
 ORDER BY members DESC, coalesce(l.cluster_id, c.trajectory_id), j.verdict IS DISTINCT FROM 'accepted',
     c.trajectory_id
 LIMIT {MOST_TRAJECTORIES}
@@ -63,11 +65,12 @@ SELECT v.*, v.test_set_hash IS NOT DISTINCT FROM p.test_set_hash AS current
 FROM verdicts v LEFT JOIN problems p USING (problem_id) WHERE v.trajectory_id = $id
 ORDER BY current DESC, judged_at DESC, attempt DESC LIMIT 20
 """
-NEAREST = """
+HUMAN = "problem_id = $problem AND origin = 'human' AND language = $language"
+QUALITY = f"SELECT * FROM {view_of('problem_quality', THEIRS, THEIRS)} WHERE problem_id = $id"
+NEAREST = f"""
 SELECT t.trajectory_id, t.program, t.policy_id, t.language
-FROM (SELECT trajectory_id FROM judged WHERE problem_id = $problem AND verdict = 'accepted') j
-JOIN trajectories t USING (trajectory_id)
-WHERE t.problem_id = $problem AND t.origin = 'human' AND t.language = $language AND t.trajectory_id <> $id
+FROM {judged_of(HUMAN, "problem_id = $problem")} t
+WHERE t.verdict = 'accepted' AND t.trajectory_id <> $id
     AND length(t.program) BETWEEN 1 AND 20000
 ORDER BY t.trajectory_id LIMIT 200
 """
@@ -116,7 +119,7 @@ def read_problem(connection: duckdb.DuckDBPyConnection, identity: str) -> Record
         "problem": problem,
         "tests": rows(connection, TESTS, wanted),
         "rates": rows(connection, RATES, wanted),
-        "quality": row(connection, "SELECT * FROM problem_quality WHERE problem_id = $id", wanted),
+        "quality": row(connection, QUALITY, wanted),
         "trajectories": rows(connection, OF_PROBLEM, wanted),
         "count": row(connection, "SELECT count(*) AS n FROM trajectories WHERE problem_id = $id", wanted),
     }

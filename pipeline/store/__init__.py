@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         test_set_hash,
         trajectory_id,
     )
-    from pipeline.store.judged_part import CUT_VERDICT, VERDICT_OF_EACH, judged_of
+    from pipeline.store.judged_part import CUT_VERDICT, VERDICT_OF_EACH, judged_of, view_of
     from pipeline.store.key_runs import KEY_TYPE, KeyRuns
     from pipeline.store.ledger import Ledger, check_ledger
     from pipeline.store.locks import exclusive, one_slot, print_to_stderr
@@ -84,7 +84,7 @@ else:
             "files": "flush_file flush_folder name_folder publish_folder write_whole",
             "id_set": "ID_TYPE IdSet binary_ids hashed_ids",
             "identity": "ID_BYTES content_id digest included_files test_set_hash trajectory_id",
-            "judged_part": "CUT_VERDICT VERDICT_OF_EACH judged_of",
+            "judged_part": "CUT_VERDICT VERDICT_OF_EACH judged_of view_of",
             "key_runs": "KEY_TYPE KeyRuns",
             "ledger": "Ledger check_ledger",
             "locks": "exclusive one_slot print_to_stderr",
@@ -187,6 +187,7 @@ __all__ = [
     "trajectory_id",
     "type_name",
     "undetermined",
+    "view_of",
     "write_file",
     "write_rows",
     "write_whole",

@@ -9,18 +9,29 @@ from __future__ import annotations
 
 from pathlib import Path
 
-JUDGED = (Path(__file__).parent / "views" / "judged.sql").read_text()
+VIEWS = Path(__file__).parent / "views"
+JUDGED = (VIEWS / "judged.sql").read_text()
 
 
-def judged_of(condition: str) -> str:
+def judged_of(condition: str, of_verdicts: str | None = None) -> str:
     """A query in brackets: rows of `judged` for the trajectories that fulfil an SQL condition on columns of
-    `trajectories`.
+    `trajectories`. `of_verdicts`: a condition on columns of `verdicts` that all of theirs fulfil, such as one
+    on `problem_id`, which spares looking for their ids among all.
     """
     chosen = f"(SELECT * FROM trajectories WHERE {condition}) t"
-    theirs = f"trajectory_id IN (SELECT trajectory_id FROM trajectories WHERE {condition})"
+    theirs = of_verdicts or f"trajectory_id IN (SELECT trajectory_id FROM trajectories WHERE {condition})"
     query = JUDGED.replace("FROM trajectories t\n", f"FROM {chosen}\n")
     query = query.replace("FROM verdicts v\n", f"FROM (SELECT * FROM verdicts WHERE {theirs}) v\n")
     return f"({query})"
+
+
+def view_of(name: str, condition: str, of_verdicts: str | None = None) -> str:
+    """A query in brackets: the ready view of that name, of the trajectories that fulfil a condition alone."""
+    text = (VIEWS / f"{name}.sql").read_text()
+    before, found, after = text.partition("FROM judged\n")
+    if not found:
+        raise ValueError(f"{name} does not read judged")
+    return f"({before}FROM {judged_of(condition, of_verdicts)}\n{after})"
 
 
 # Columns trajectory_id and verdict, that of the program: `judged` has another one where the completion was

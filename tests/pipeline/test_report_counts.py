@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from pipeline.evaluation.report import agreement, duplicates, samples, verdicts
-from pipeline.store import Store, connect, judged_of, query
+from pipeline.store import Store, connect, judged_of, query, view_of
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +64,14 @@ def test_counts_by_writer_are_those_of_the_query_that_the_page_shows(connection)
 def test_a_part_of_judged_has_the_rows_of_the_view(connection, condition):
     expected = counted(connection, f"SELECT * FROM judged WHERE {condition}")
     assert counted(connection, f"SELECT * FROM {judged_of(condition)}") == expected
+
+
+@pytest.mark.parametrize("name", ["problem_success", "problem_quality"])
+def test_a_view_over_a_part_of_judged_is_right_of_that_part(connection, name):
+    theirs = "problem_id = 'src/a'"
+    for part in (view_of(name, theirs), view_of(name, theirs, theirs)):
+        seen = counted(connection, f"SELECT * FROM {part} WHERE {theirs}")
+        assert seen == counted(connection, f"SELECT * FROM {name} WHERE {theirs}") and seen
 
 
 def test_current_duplicates_are_those_of_the_view(connection):

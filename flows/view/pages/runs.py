@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import PurePath
 from typing import Any
@@ -192,15 +193,32 @@ def _run_id(visit: Visit, name: str) -> str:
 def _pass_rates(policies: list[dict[str, Any]]) -> list[Line]:
     """pass@k over steps: one line per run, setting and k."""
     lines: dict[str, Line] = {}
-    several = len({one["settings"] for one in policies if one["settings"]}) > 1
+    differing = _differing({one["settings"] for one in policies if one["settings"]})
     for one in sorted(policies, key=lambda one: one["step"] or 0):
         if one["pass_at_k"] is None or one["step"] is None:
             continue
-        label = f"{one['run_id']}: pass@{one['k']}" + (f", {one['settings']}" if several else "")
+        label = f"{one['run_id']}: pass@{one['k']}{differing[one['settings']]}"
         line = lines.setdefault(label, Line(label, [], []))
         line.steps.append(one["step"])
         line.values.append(one["pass_at_k"])
     return list(lines.values())
+
+
+def _differing(settings: set[str]) -> dict[str, str]:
+    """For each setting of an evaluation what it has in which they differ, such as `, samples 10`."""
+    values = {text: dict(json.loads(text)) for text in settings}
+    names = sorted({name for one in values.values() for name in one})
+    told = [name for name in names if len({json.dumps(one.get(name)) for one in values.values()}) > 1]
+    return {
+        text: "".join(f", {name.replace('_', ' ')} {_short(one[name])}" for name in told if name in one)
+        for text, one in values.items()
+    }
+
+
+def _short(value: Any) -> str:
+    """A value of a setting; of a long text, such as a digest, its beginning."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 12 else f"{text[:8]}…"
 
 
 def _legend(lines: list[Line]) -> list[tuple[int, str]]:

@@ -119,12 +119,15 @@ def test_pass_at_k_of_its_policies_is_a_curve(trained, place, client, visits):
 
     from pipeline.store import TABLES, Store
 
+    few, many = (json.dumps({"judge": "9", "samples": samples}) for samples in (4, 400))
     rows = [
-        {"policy_id": policy, "problem_id": f"p/{i}", "settings": "{}", "run_id": "curve",
+        {"policy_id": policy, "problem_id": f"p/{i}", "settings": settings, "run_id": "curve",
          "seed": 0, "step": step,
          "split": "test", "samples": 4, "correct": correct, "distinct_correct": correct, "judge_errors": 0,
          "evaluated_at": datetime(2026, 1, 1, tzinfo=UTC), "verdicts": None, "token_entropy": None}
-        for policy, step, successes in (("curve@1", 1, (1, 0)), ("curve@2", 2, (4, 2)))
+        for policy, step, successes, settings in (
+            ("curve@1", 1, (1, 0), few), ("curve@2", 2, (4, 2), few), ("curve@2", 2, (3, 3), many)
+        )
         for i, correct in enumerate(successes)
     ]  # fmt: skip
     policies = [
@@ -144,7 +147,11 @@ def test_pass_at_k_of_its_policies_is_a_curve(trained, place, client, visits):
     shutil.rmtree(folder)
     chart = next(part for part in shown.split("<figure>") if "<figcaption>pass@k" in part)
     titles = re.findall(r"<title>([^<]+)</title>", chart)
-    assert titles == ["curve: pass@1: step 1: 0.125", "curve: pass@1: step 2: 0.75"]
+    assert titles == [
+        "curve: pass@1, samples 4: step 1: 0.125",
+        "curve: pass@1, samples 4: step 2: 0.75",
+        "curve: pass@1, samples 400: step 2: 0.75",
+    ]
 
 
 def test_rows_are_counted_by_day(place, client, visits):
